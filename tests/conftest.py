@@ -1,0 +1,48 @@
+"""What every test may lean on: one thread, the shared data, reproducible property tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Before torch is imported by anybody: two cores are shared by several jobs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+settings.register_profile(
+    "trueline",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("trueline")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared material (`data/…`); the test is skipped where there is none.
+
+    TRUELINE_SHARED names it (default: beside the repository). With TRUELINE_REQUIRE_SHARED=1 a
+    missing folder is a failure, so that a green run of `.ci/run` cannot hide skipped tests.
+    """
+    path = Path(os.environ.get("TRUELINE_SHARED") or ROOT.parent / "shared").resolve()
+    if (path / "data").is_dir():
+        return path
+    reason = f"needs the shared data folder, none at {path}; set TRUELINE_SHARED"
+    if os.environ.get("TRUELINE_REQUIRE_SHARED") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A fixed stream of randomness for tests that need some and do not care which."""
+    return np.random.default_rng(20_240_607)

@@ -1,0 +1,249 @@
+"""A run folder: what a run was asked, is and found; a kill at any moment loses nothing.
+
+    config.json        what was asked for, and the folder's `format`; written last, so that a folder
+                       without it is not yet a run
+    environment.json   versions, machine, commit, seeds and data hashes at creation
+    metrics.jsonl      one record a line, appended
+    checkpoints/NAME/  whole folders that appear at once
+    result.json        what came out; present means finished
+
+An appended line counts once its newline is there, and a torn last line is cut off when the folder
+is opened (`trueline.atomic` does the writing). One process at a time holds a folder, by `flock`,
+which dies with the process; it fails on file systems without it (some network mounts).
+
+>>> import tempfile
+>>> folder = RunFolder.create(tempfile.mkdtemp() + "/run", {"seed": 0}, data_hashes={})
+>>> folder.log({"round": 1, "kl": 0.5})
+>>> folder.metrics()
+[{'round': 1, 'kl': 0.5}]
+>>> folder.close()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import trueline.atomic as atomic
+from trueline.environment import environment
+from trueline.errors import InputError, InvalidExperiment, SetupError
+
+__all__ = ["FORMAT", "RunFolder"]
+
+FORMAT = 1
+"""Version of the layout above; a folder of another version is refused, never guessed at."""
+
+LOCK = ".lock"
+
+
+class RunFolder:
+    """One run's folder, held by this process until `close` or the end of a `with` block."""
+
+    def __init__(self, folder: Path, *, lock: int | None) -> None:
+        self.folder = folder
+        self._lock = lock
+        config = _read_object(folder / "config.json")
+        found = config.pop("format", None)
+        if found != FORMAT:
+            raise SetupError(
+                f"a run folder must have format {FORMAT}",
+                got=f"format {found!r} in {folder}",
+                do="open it with the version of trueline that wrote it, or start a new folder",
+            )
+        self.config = config
+        self.environment = _read_object(folder / "environment.json")
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        *,
+        data_hashes: Mapping[str, str],
+    ) -> RunFolder:
+        """A new run at `path`, which must be absent, empty, or left by a creation cut short."""
+        if "format" in config:
+            raise InputError("a run's configuration must not use the name 'format'")
+        folder = Path(path)
+        seeds = {name: value for name, value in config.items() if "seed" in name}
+        facts = {**environment(), "seeds": seeds, "data_hashes": dict(data_hashes)}
+        texts = atomic.to_json(facts), atomic.to_json({"format": FORMAT, **config})
+        _make(folder)
+        with _held(folder) as lock:
+            strange = sorted({p.name for p in folder.iterdir()} - {LOCK, "environment.json"})
+            strange = [name for name in strange if not name.startswith(atomic.FRESH)]
+            if strange:
+                raise SetupError(
+                    "a new run needs an empty folder",
+                    got=f"{folder} holding {strange[0]}",
+                    do="resume the run in it, or choose another folder",
+                )
+            atomic.mend(folder)
+            atomic.atomic_write(folder / "environment.json", texts[0])
+            atomic.atomic_write(folder / "config.json", texts[1])
+            return cls(folder, lock=lock)
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, data_hashes: Mapping[str, str] | None = None
+    ) -> RunFolder:
+        """The run at `path`, mended if it was killed; refused where its data have changed since."""
+        folder = _existing(path)
+        with _held(folder) as lock:
+            run = cls(folder, lock=lock)
+            was = run.environment.get("data_hashes", {})
+            if data_hashes is not None and dict(data_hashes) != was:
+                raise InvalidExperiment(
+                    "a run must be resumed on the data it began with",
+                    got="changed: " + ", ".join(sorted(dict(data_hashes.items() ^ was.items()))),
+                    do="restore the data, or start a new run",
+                )
+            run._mend()
+            return run
+
+    @classmethod
+    def view(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """The run at `path` to be read only, also while another process works on it."""
+        return cls(_existing(path), lock=None)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one record; on a full disk the file stays as it was."""
+        line = atomic.to_json(record, indent=None)
+        self._writable()
+        atomic.append_line(self._metrics, line)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All whole records, in order."""
+        return [json.loads(line) for line in self._lines()]
+
+    def rewrite_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop the records that `keep` is false of, such as those of an interrupted round."""
+        self._writable()
+        kept = (atomic.to_json(row, indent=None) + "\n" for row in self.metrics() if keep(row))
+        atomic.atomic_write(self._metrics, "".join(kept))
+
+    def checkpoint(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """A folder to fill in a `with` block; it is checkpoint NAME, whole, when that ends well."""
+        self._writable()
+        return atomic.atomic_folder(self.path(name))
+
+    def has(self, name: str) -> bool:
+        """Whether checkpoint NAME is there, whole."""
+        return self.path(name).is_dir()
+
+    def path(self, name: str) -> Path:
+        """Where checkpoint NAME is or would be."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise InputError("a checkpoint's name must be letters, digits, _ . -", got=repr(name))
+        return self.folder / "checkpoints" / name
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write result.json: the run is finished."""
+        self._writable()
+        atomic.atomic_write(self.folder / "result.json", atomic.to_json(result))
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What `finish` wrote; None while the run is not finished."""
+        file = self.folder / "result.json"
+        return _read_object(file) if file.exists() else None
+
+    @property
+    def _metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def _lines(self) -> list[bytes]:
+        # What follows the last newline is still being written, or was when the writer died.
+        return self._metrics.read_bytes().split(b"\n")[:-1] if self._metrics.exists() else []
+
+    def _writable(self) -> None:
+        if self._lock is None:
+            raise SetupError("a run folder must be open to be written to", got=str(self.folder))
+
+    def _mend(self) -> None:
+        """Cut a torn end off the metrics and clear away half-written files and checkpoints."""
+        lines = self._lines()
+        # After a power cut a file may have its length and not its bytes: that tail is torn too.
+        while lines and not _is_record(lines[-1]):
+            lines.pop()
+        for number, line in enumerate(lines, 1):
+            if not _is_record(line):
+                raise SetupError(
+                    "every line of metrics.jsonl must be one JSON object",
+                    got=f"something else at {self._metrics}:{number}",
+                )
+        whole = b"".join(line + b"\n" for line in lines)
+        if self._metrics.exists() and self._metrics.read_bytes() != whole:
+            atomic.atomic_write(self._metrics, whole)
+        atomic.mend(self.folder)
+        atomic.mend(self.folder / "checkpoints")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise SetupError("a run needs a folder", got=f"a file in the way of {folder}") from None
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise SetupError("a run folder must hold config.json", got=f"none in {folder}")
+    return folder
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[int]:
+    """The folder's lock, kept if the block ends well and let go if it fails."""
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupError(
+                "only one process may work in a run folder",
+                got=f"another one in {folder}",
+                do="wait for it to end, or choose another folder",
+            ) from None
+        yield lock
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SetupError("a run folder must be whole", got=f"no {file.name} in it") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SetupError(f"{file.name} must hold JSON", got=f"{error} in {file}") from None
+    if not isinstance(value, dict):
+        raise SetupError(f"{file.name} must hold a JSON object", got=f"another value in {file}")
+    return value
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        return False
