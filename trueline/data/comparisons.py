@@ -1,0 +1,154 @@
+"""Preference data: comparisons as one immutable sequence that splits by dialogue.
+
+Splits and folds go by group, and a group is the content hash of a dialogue's first human turn, so
+that two branches of one dialogue never stand on both sides. `sha256` names the content, order
+included, for run folders.
+
+Fails with a `DataError` where a row cannot be used (see `formats`); `skipped` counts the benign
+cases that were left out.
+
+>>> import numpy as np
+>>> train, test = make_folds(["a", "a", "b", "c"], 2, np.random.default_rng(0))[0]
+>>> sorted(train.tolist() + test.tolist())
+[0, 1, 2, 3]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, overload
+
+import numpy as np
+
+from trueline.data.fields import SAVED_MARK
+from trueline.data.files import write_jsonl
+from trueline.data.formats import load_rows, pair_up
+from trueline.errors import InputError
+from trueline.records import Comparison, Prompt, Response
+
+__all__ = ["Comparisons", "group_of", "make_folds"]
+
+
+@dataclass(frozen=True)
+class Comparisons(Sequence[Comparison]):
+    """N comparisons, in the order they came."""
+
+    rows: tuple[Comparison, ...]
+    skipped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    """How many rows of the source were left out, by reason."""
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Comparisons:
+        """The preferences of a .jsonl, .jsonl.gz, .json, .csv or .parquet file, at least one."""
+        rows, skipped = pair_up(load_rows(path), str(path))
+        return cls(rows, MappingProxyType(skipped))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes .jsonl or .jsonl.gz that `load` reads back equal; all or nothing."""
+        write_jsonl(path, (_saved(row) for row in self.rows))
+
+    @cached_property
+    def responses(self) -> tuple[Response, ...]:
+        """The distinct responses, in order of first appearance."""
+        distinct: dict[str, Response] = {}
+        for row in self.rows:
+            distinct.setdefault(row.chosen.key, row.chosen)
+            distinct.setdefault(row.rejected.key, row.rejected)
+        return tuple(distinct.values())
+
+    @cached_property
+    def chosen_keys(self) -> tuple[str, ...]:
+        return tuple(row.chosen.key for row in self.rows)
+
+    @cached_property
+    def rejected_keys(self) -> tuple[str, ...]:
+        return tuple(row.rejected.key for row in self.rows)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """One group a row: what splits, folds and clustered intervals go by."""
+        return tuple(group_of(row.prompt) for row in self.rows)
+
+    @cached_property
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(json.dumps(_saved(row)).encode() + b"\n")
+        return digest.hexdigest()
+
+    def take(self, rows: Iterable[int]) -> Comparisons:
+        """Those rows, in that order."""
+        return Comparisons(tuple(self.rows[int(row)] for row in rows))
+
+    def split(self, frac: float, rng: np.random.Generator) -> tuple[Comparisons, Comparisons]:
+        """Two parts with no group in common, the first of about `frac` of the rows."""
+        if not 0 < frac < 1:
+            raise InputError("frac must lie between 0 and 1", got=str(frac))
+        groups = np.asarray(self.groups)
+        names = rng.permutation(np.unique(groups))
+        if len(names) < 2:
+            raise InputError("a split needs at least two dialogues", got=str(len(names)))
+        sizes = np.array([np.sum(groups == name) for name in names])
+        # At least one group on either side, however small the data.
+        cut = np.argmin(np.abs(np.cumsum(sizes)[:-1] - frac * len(self))) + 1
+        first = np.isin(groups, names[:cut])
+        return self.take(np.flatnonzero(first)), self.take(np.flatnonzero(~first))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, i: int) -> Comparison: ...
+    @overload
+    def __getitem__(self, i: slice) -> Comparisons: ...
+    def __getitem__(self, i: int | slice) -> Comparison | Comparisons:
+        return Comparisons(self.rows[i]) if isinstance(i, slice) else self.rows[i]
+
+    def __iter__(self) -> Iterator[Comparison]:
+        return iter(self.rows)
+
+
+def group_of(prompt: Prompt) -> str:
+    """Content hash of the first human turn (of the whole prompt where there is none)."""
+    first = next((turn for turn in prompt.messages if turn.role == "user"), None)
+    return prompt.key if first is None else Prompt.of(first.content.strip()).key
+
+
+def make_folds(
+    groups: Sequence[str], k: int, rng: np.random.Generator
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """K pairs of (train rows, test rows): no group in both, every row tested once, sizes even."""
+    names, rows = np.unique(np.asarray(groups), return_inverse=True)
+    if not 2 <= k <= len(names):
+        raise InputError(
+            "the number of folds must lie between 2 and the number of prompts",
+            got=f"{k} folds of {len(names)} prompts",
+            do="ask for fewer folds or give more data",
+        )
+    sizes = np.bincount(rows)
+    order = rng.permutation(len(names))
+    # Largest first into the emptiest fold; the shuffle decides among equals.
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    fold_of, load = np.empty(len(names), dtype=int), np.zeros(k, dtype=int)
+    for name in order:
+        fold_of[name] = np.argmin(load)
+        load[fold_of[name]] += sizes[name]
+    folds = fold_of[rows]
+    return [(np.flatnonzero(folds != i), np.flatnonzero(folds == i)) for i in range(k)]
+
+
+def _saved(row: Comparison) -> dict[str, Any]:
+    return {
+        "prompt": [{"role": turn.role, "content": turn.content} for turn in row.prompt.messages],
+        "chosen": row.chosen.text,
+        "rejected": row.rejected.text,
+        "rater": row.rater,
+        "round": row.round,
+        SAVED_MARK: 1,
+    }
