@@ -1,0 +1,29 @@
+"""The statistics everything is measured with: numpy and scipy only, every answer with its interval.
+
+resampling   mean, accuracy, difference, bootstrap, permutation_test   (clustered where asked)
+ranking      auc with ties, best_of_n and its KL
+calibration  calibration_error, reliability, brier
+betting      BettingTest and confidence_sequence: valid whenever one stops looking
+"""
+
+from trueline.stats.betting import BettingTest, confidence_sequence
+from trueline.stats.calibration import Bin, brier, calibration_error, reliability
+from trueline.stats.ranking import auc, best_of_n, kl_best_of_n
+from trueline.stats.resampling import accuracy, bootstrap, difference, mean, permutation_test
+
+__all__ = [
+    "BettingTest",
+    "Bin",
+    "accuracy",
+    "auc",
+    "best_of_n",
+    "bootstrap",
+    "brier",
+    "calibration_error",
+    "confidence_sequence",
+    "difference",
+    "kl_best_of_n",
+    "mean",
+    "permutation_test",
+    "reliability",
+]

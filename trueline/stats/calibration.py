@@ -1,0 +1,109 @@
+"""Whether probabilities mean what they say: calibration error, reliability bins, Brier score.
+
+    ECE = sum_b (n_b / N) |mean probability in b - mean outcome in b|,   bins of equal count
+    Brier = mean (probability - outcome)^2
+
+Naeini et al. 2015; bins of equal count: Nguyen & O'Connor 2015 (1508.05154); Brier 1950. Equal
+probabilities always share a bin. Probabilities [N] lie in [0, 1], outcomes are 0, 1, or 0.5 for a
+tie. ECE is never below 0 and so reads high on few rows; its interval reflects the bootstrap about
+the value, which takes that bias out: a lower end of 0 means "perhaps calibrated".
+
+>>> [(bin.predicted, bin.observed.value) for bin in reliability([0.2, 0.2, 0.9], [0, 1, 1], bins=2)]
+[(0.2, 0.5), (0.9, 1.0)]
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trueline.errors import DataError, InputError
+from trueline.records import Estimate
+from trueline.stats.resampling import bootstrap, floats, mean, wilson
+
+__all__ = ["Bin", "brier", "calibration_error", "reliability"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Rows of like probability: what was predicted, and what came of it."""
+
+    predicted: float
+    observed: Estimate
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """Flat, as it stands in results: predicted, observed, lower, upper, n."""
+        found = self.observed
+        ends = {"observed": found.value, "lower": found.lower, "upper": found.upper, "n": found.n}
+        return {"predicted": self.predicted, **ends}
+
+
+def reliability(probs: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bin]:
+    """At most `bins` groups of like probability, in rising order, with Wilson intervals."""
+    p, y = _checked(probs, labels, bins)
+    group = _groups(p, bins)
+    members = [np.flatnonzero(group == g) for g in np.unique(group)]
+    return [Bin(float(p[m].mean()), wilson(float(y[m].sum()), len(m))) for m in members]
+
+
+def calibration_error(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    bins: int = 10,
+    *,
+    clusters: ArrayLike | None = None,
+    rng: np.random.Generator | None = None,
+) -> Estimate:
+    """Expected calibration error; its interval needs `rng`."""
+    p, y = _checked(probs, labels, bins)
+    if not len(p):
+        return Estimate(None, None, None, 0)
+
+    def error(p: Floats, y: Floats) -> float:
+        group = _groups(p, bins)
+        return float(np.abs(np.bincount(group, weights=p - y)).sum() / len(p))
+
+    if rng is None:
+        return Estimate(error(p, y), None, None, len(p))
+    raw = bootstrap(error, p, y, clusters=clusters, rng=rng)
+    if raw.value is None or raw.lower is None or raw.upper is None:
+        return raw
+    lower, upper = 2 * raw.value - raw.upper, 2 * raw.value - raw.lower
+    return Estimate(raw.value, max(0.0, lower), min(1.0, max(raw.value, upper)), raw.n)
+
+
+def brier(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    clusters: ArrayLike | None = None,
+    rng: np.random.Generator | None = None,
+) -> Estimate:
+    """Mean squared distance of probability and outcome; 0.25 for a coin."""
+    p, y = _checked(probs, labels, 1)
+    return mean((p - y) ** 2, clusters=clusters, rng=rng)
+
+
+def _checked(probs: ArrayLike, labels: ArrayLike, bins: int) -> tuple[Floats, Floats]:
+    p, y = floats(probs), floats(labels)
+    if len(p) != len(y):
+        raise DataError("there must be one outcome a probability", got=f"{len(y)} for {len(p)}")
+    if ((p < 0) | (p > 1) | (y < 0) | (y > 1)).any():
+        raise DataError("probabilities and outcomes must lie between 0 and 1", got="others")
+    if bins < 1:
+        raise InputError("bins must be at least 1", got=str(bins))
+    return p, y
+
+
+def _groups(p: Floats, bins: int) -> NDArray[np.intp]:
+    """Bin numbers [N] of about equal count; equal probabilities are never parted."""
+    if not len(p):
+        return np.zeros(0, dtype=np.intp)
+    ordered = np.sort(p)
+    first = [ordered[math.ceil(i * len(p) / bins)] for i in range(1, min(bins, len(p)))]
+    return np.searchsorted(np.unique(first), p, side="right")
