@@ -73,7 +73,11 @@ def filled(fields: Mapping[str, Any], name: str) -> Any:
 
 def rater_in(fields: Mapping[str, Any]) -> str:
     value = fields.get("rater")
-    return "unknown" if value is None else str(value)
+    if value is None:
+        return "unknown"
+    if not isinstance(value, str | int):
+        raise DataError("`rater` must be a name or a number", got=repr(value)[:40])
+    return str(value)
 
 
 def round_in(fields: Mapping[str, Any]) -> int:
@@ -81,9 +85,12 @@ def round_in(fields: Mapping[str, Any]) -> int:
     if value is None:
         return 0
     try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise DataError("`round` must be a whole number", got=repr(value)[:40]) from None
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = -1
+    if number < 0 or (isinstance(value, float) and number != value):
+        raise DataError("`round` must be a whole number from 0", got=repr(value)[:40])
+    return number
 
 
 def label_in(fields: Mapping[str, Any]) -> bool | None:

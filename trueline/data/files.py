@@ -1,4 +1,4 @@
-"""Reads rows from .jsonl, .json, .csv, .parquet and .txt files, and writes files all or nothing.
+"""Reads rows from .jsonl, .json, .csv, .parquet and .txt files, and writes .jsonl all or nothing.
 
 A row comes as a `Record`: its fields, and where it stands (`pairs.jsonl:3`), so that whatever is
 wrong with it later can be said in one line. Text files may be gzipped (`.jsonl.gz`). A `.json`
@@ -21,17 +21,16 @@ import gzip
 import io
 import json
 import os
-import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
+from trueline.atomic import atomic_write, to_json
 from trueline.errors import DataError
 
-__all__ = ["ENDINGS", "Record", "atomic_writer", "read_lines", "read_records", "write_jsonl"]
+__all__ = ["ENDINGS", "Record", "read_lines", "read_records", "write_jsonl"]
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 _BLANK = " \t\r\n"
@@ -76,45 +75,14 @@ def read_lines(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     return lines
 
 
-@contextmanager
-def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
-    """A text file that appears, whole and flushed to the disk, only if the block succeeds.
-
-    Gzipped where the name ends in .gz. On any failure, a full disk included, what was there
-    before stays as it was and nothing is left beside it.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise DataError(
-            "the folder to write into must exist", got=str(path.parent), do="create it first"
-        )
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as raw:
-            sink: IO[bytes] = raw
-            if path.name.endswith(".gz"):
-                # No name and no time in the header: equal rows give equal bytes.
-                packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
-                sink = cast(IO[bytes], packed)
-            text = io.TextIOWrapper(sink, encoding="utf-8", newline="\n")
-            yield text
-            text.flush()
-            text.detach()
-            if sink is not raw:
-                sink.close()
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line, all or nothing; NaN is refused rather than written."""
-    with atomic_writer(path) as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    """One JSON object a line, gzipped where the name ends in .gz; all or nothing, NaN refused."""
+    path = Path(path)
+    _ending(path, (".jsonl", ".jsonl.gz"))
+    content = "".join(to_json(row, indent=None) + "\n" for row in rows).encode()
+    # No time in the header: equal rows give equal bytes.
+    packed = path.name.lower().endswith(".gz")
+    atomic_write(path, gzip.compress(content, mtime=0) if packed else content)
 
 
 def _ending(path: Path, allowed: tuple[str, ...]) -> str:
@@ -228,6 +196,8 @@ def _json_list(path: Path, text: str) -> list[Record]:
             place = _skip(text, place + 1)
         elif text[place : place + 1] != "]":
             raise _not_json(where, "the list does not go on or end after this row")
+    if _skip(text, place + 1) != len(text):
+        raise DataError("a .json file must hold one list", got=f"{path}: more after its end")
     return records
 
 
@@ -264,16 +234,11 @@ def _csv(path: Path, lines: list[str]) -> list[Record]:
 
 
 def _parquet(path: Path) -> list[Record]:
+    # Slow to import, and few files need it.
+    import pyarrow
+    import pyarrow.parquet
+
     data = _bytes(path)
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError:
-        raise DataError(
-            "pyarrow must be installed to read .parquet",
-            got=str(path),
-            do="pip install pyarrow, or convert the file to .jsonl",
-        ) from None
     try:
         rows = pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:

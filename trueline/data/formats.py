@@ -20,6 +20,7 @@ has no response of the other label). Contradictory duplicates stay: they are hon
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -88,18 +89,19 @@ def pair_up(rows: Sequence[Row], path: str) -> tuple[tuple[Comparison, ...], dic
                 got=f"{row.where}: a response alone",
                 do="use `score` for rows without preference",
             )
-    paired, lonely = _pairs_of_labelled(singles)
+    paired, left_out = _pairs_of_labelled(singles)
     comparisons += paired
-    if lonely:
-        skipped["one_label"] = lonely
+    skipped.update(left_out)
     if not comparisons:
-        counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
+        counts = ", ".join(
+            f"{reason}: {count}" for reason, count in sorted(skipped.items()) if count
+        )
         raise DataError(
             "a file must hold at least one pair of different answers to one prompt, one preferred",
             got=f"{path}: none in {len(rows)} rows ({counts})",
             do="with labels, give both true and false responses to a prompt",
         )
-    return tuple(comparisons), dict(skipped)
+    return tuple(comparisons), {reason: n for reason, n in skipped.items() if n}
 
 
 def to_row(record: Record) -> Row:
@@ -185,22 +187,20 @@ def _completion(fields: Mapping[str, Any], name: str) -> str:
     return turns[0].content
 
 
-def _pairs_of_labelled(rows: Sequence[Row]) -> tuple[list[Comparison], int]:
-    by_prompt: dict[str, dict[bool, dict[str, Response]]] = {}
+def _pairs_of_labelled(rows: Sequence[Row]) -> tuple[list[Comparison], dict[str, int]]:
+    by_prompt: dict[str, dict[bool, list[Response]]] = {}
     for row in rows:
         if row.response is not None and row.label is not None:
-            sides = by_prompt.setdefault(row.response.prompt.key, {True: {}, False: {}})
-            sides[row.label][row.response.key] = row.response
-    lonely = sum(
-        len(sides[True]) + len(sides[False])
-        for sides in by_prompt.values()
-        if not (sides[True] and sides[False])
-    )
-    pairs = [
-        Comparison(chosen=wanted, rejected=unwanted)
-        for sides in by_prompt.values()
-        for wanted in sides[True].values()
-        for unwanted in sides[False].values()
-        if wanted.key != unwanted.key
-    ]
-    return pairs, lonely
+            sides = by_prompt.setdefault(row.response.prompt.key, {True: [], False: []})
+            sides[row.label].append(row.response)
+    skipped = {"identical": 0, "one_label": 0}
+    pairs = []
+    for sides in by_prompt.values():
+        if not (sides[True] and sides[False]):
+            skipped["one_label"] += len(sides[True]) + len(sides[False])
+        for wanted, unwanted in itertools.product(sides[True], sides[False]):
+            if wanted.key == unwanted.key:
+                skipped["identical"] += 1
+            else:
+                pairs.append(Comparison(chosen=wanted, rejected=unwanted))
+    return pairs, skipped

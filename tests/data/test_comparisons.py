@@ -1,0 +1,120 @@
+"""Comparisons: splits go by dialogue, files round-trip, content has one name."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trueline.data import Comparisons, make_folds
+from trueline.data.comparisons import group_of
+from trueline.errors import InputError
+from trueline.records import Comparison, Message, Prompt, Response
+
+
+def pair(prompt: Prompt, chosen: str = "a", rejected: str = "b") -> Comparison:
+    return Comparison(
+        chosen=Response(prompt=prompt, text=chosen), rejected=Response(prompt=prompt, text=rejected)
+    )
+
+
+def many(num_rows: int, num_prompts: int) -> Comparisons:
+    return Comparisons(
+        tuple(pair(Prompt.of(f"q{i % num_prompts}"), f"a{i}", f"b{i}") for i in range(num_rows))
+    )
+
+
+groups_strategy = st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=60).filter(
+    lambda groups: len(set(groups)) >= 2
+)
+
+
+@given(groups_strategy, st.integers(2, 5), st.integers(0, 9))
+def test_folds_test_each_row_once_and_part_no_group(groups: list[str], k: int, seed: int) -> None:
+    k = min(k, len(set(groups)))
+    folds = make_folds(groups, k, np.random.default_rng(seed))
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(groups)))
+    for train, test in folds:
+        assert len(test) and sorted([*train, *test]) == list(range(len(groups)))
+        assert not {groups[i] for i in train} & {groups[i] for i in test}
+
+
+def test_folds_are_even_seeded_and_refused_beyond_the_groups() -> None:
+    groups = [f"g{i % 97}" for i in range(500)]
+    folds = make_folds(groups, 5, np.random.default_rng(0))
+    assert max(abs(len(test) - 100) for _, test in folds) <= 3
+    again = make_folds(groups, 5, np.random.default_rng(0))
+    other = make_folds(groups, 5, np.random.default_rng(1))
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(folds, again, strict=True))
+    assert not all(np.array_equal(a[1], b[1]) for a, b in zip(folds, other, strict=True))
+    for k in (1, 98):
+        with pytest.raises(InputError, match="folds"):
+            make_folds(groups, k, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("frac", [0.01, 0.3, 0.5, 0.99])
+def test_split_parts_no_group(frac: float, rng: np.random.Generator) -> None:
+    rows = many(200, 40)
+    first, rest = rows.split(frac, rng)
+    assert not set(first.groups) & set(rest.groups)
+    assert len(first) + len(rest) == 200 and len(first) and len(rest)
+    assert abs(len(first) - 200 * frac) <= 5
+    assert {*first.rows, *rest.rows} == set(rows.rows)
+
+
+def test_split_refuses_what_cannot_be_split(rng: np.random.Generator) -> None:
+    with pytest.raises(InputError):
+        many(5, 1).split(0.5, rng)
+    with pytest.raises(InputError):
+        many(5, 5).split(1.0, rng)
+
+
+def test_branches_of_one_dialogue_are_one_group() -> None:
+    start = Prompt.of("hello")
+    later = Prompt(messages=(*start.messages, Message("assistant", "hi"), Message("user", "and?")))
+    framed = Prompt.of("hello ", system="be kind")
+    assert group_of(start) == group_of(later) == group_of(framed) != group_of(Prompt.of("bye"))
+
+
+def test_sequence_and_keys() -> None:
+    rows = many(6, 3)
+    assert len(rows[1:3]) == 2 and rows[1:3].rows == rows.rows[1:3]
+    assert rows.take(np.array([4, 0]))[0] == rows[4]
+    assert rows.chosen_keys[2] == rows[2].chosen.key and rows.rejected_keys[2] != rows[2].chosen.key
+    doubled = Comparisons(rows.rows + rows.rows)
+    assert len(doubled.responses) == 12
+    assert {r.key for r in doubled.responses} == {*rows.chosen_keys, *rows.rejected_keys}
+
+
+text = st.text(st.characters(codec="utf-8"), max_size=30)
+said = text.filter(lambda words: bool(words.strip()))
+
+
+@given(st.lists(st.tuples(said, text, text), min_size=1, max_size=5))
+def test_saved_comparisons_load_back_equal(cases: list[tuple[str, str, str]]) -> None:
+    rows = tuple(
+        Comparison(
+            chosen=Response(prompt=Prompt.of(ask, system="s"), text=first),
+            rejected=Response(prompt=Prompt.of(ask, system="s"), text=second + "!" + first),
+            rater="ann",
+            round=3,
+        )
+        for ask, first, second in cases
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("a.jsonl", "a.jsonl.gz"):
+            Comparisons(rows).save(Path(folder) / name)
+            again = Comparisons.load(Path(folder) / name)
+            assert again.rows == rows and not again.skipped
+            assert again.sha256 == Comparisons(rows).sha256
+
+
+def test_sha256_knows_content_and_order() -> None:
+    rows = many(3, 3)
+    turned = Comparisons((rows[1], rows[0], rows[2]))
+    other = Comparisons((*rows.rows[:2], pair(rows[2].prompt, "b2", "a2")))
+    assert len({rows.sha256, turned.sha256, other.sha256}) == 3

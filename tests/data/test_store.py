@@ -1,0 +1,196 @@
+"""The store: nothing acknowledged is lost, nothing counts twice, gate labels stay apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trueline.data.migrations import VERSION
+from trueline.data.store import LEARN_FROM_GATE, LabelStore
+from trueline.errors import InputError, InvalidExperiment, SetupError
+from trueline.records import Critique, Flaw, Preference, Prompt, Response, Verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPT = Prompt.of("2 + 2", system="be brief", truth=4)
+A, B = Response(prompt=PROMPT, text="4"), Response(prompt=PROMPT, text="")
+
+WRITER = """
+import itertools, sys
+from trueline.data.store import LabelStore
+from trueline.records import Preference, Prompt, Response, Verdict
+store, name, last = LabelStore(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for i in itertools.count() if last < 0 else range(last):
+    first, second = (Response(prompt=Prompt.of(f"q{i}"), text=text) for text in "ab")
+    verdict = Verdict(preference=Preference.SECOND, rater=name)
+    store.add(verdict, first, second, purpose="learn")
+    store.add(Verdict(preference=Preference.FIRST, rater="both"), first, second, purpose="gate")
+    print(i, flush=True)
+"""
+
+
+def verdict(preference: str = "first", rater: str = "ann") -> Verdict:
+    return Verdict(preference=Preference(preference), rater=rater)
+
+
+def writer(path: Path, name: str, last: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), name, str(last)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.mark.parametrize("num_acknowledged", [1, 7, 60])
+def test_acknowledged_labels_survive_a_kill(tmp_path: Path, num_acknowledged: int) -> None:
+    path = tmp_path / "labels.db"
+    process = writer(path, "ann", -1)
+    assert process.stdout is not None
+    for _ in range(num_acknowledged):
+        last = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    rest = process.stdout.read().split()
+    acknowledged = 1 + max([last, *map(int, rest[:-1])])
+    with LabelStore(path) as store:
+        asked = [row.prompt.text for row in store.comparisons()]
+        assert asked[:acknowledged] == [f"q{i}" for i in range(acknowledged)]
+        assert store.spent()["gate"] >= acknowledged
+        store.add(verdict(), A, B, purpose="learn")
+        assert store.spent()["learn"] == len(asked) + 1
+
+
+def test_several_processes_write_one_store(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    processes = [writer(path, name, 80) for name in ("ann", "bob", "cat")]
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    with LabelStore(path) as store:
+        # Each rater's own label counts; the one all three wrote counts once.
+        assert store.spent() == {"learn": 240, "gate": 80}
+
+
+def test_a_repeated_label_counts_once_and_the_first_stays(tmp_path: Path) -> None:
+    with LabelStore(tmp_path / "labels.db") as store:
+        assert store.add(verdict(), A, B, purpose="learn", round=1) == verdict()
+        assert store.add(verdict("second"), A, B, purpose="learn", round=1) == verdict()
+        assert store.spent() == {"learn": 1, "gate": 0}
+        store.add(verdict("second"), A, B, purpose="learn", round=2)
+        store.add(verdict(), B, A, purpose="learn", round=1)
+        store.add(verdict(), A, B, purpose="learn", round=1, ask=1)
+        store.add(verdict(rater="bob"), A, B, purpose="learn", round=1)
+        store.add(verdict(), A, B, purpose="gate", round=1)
+        assert store.spent() == {"learn": 5, "gate": 1}
+        assert store.spent(last_round=1) == {"learn": 4, "gate": 1}
+        assert len(store.comparisons(last_round=1)) == 4
+
+
+def test_a_verdict_comes_back_whole(tmp_path: Path) -> None:
+    critiques = (
+        Critique(response=B, text="says nothing", flaws=(Flaw(kind="empty"),), helper="h"),
+        Critique(response=A, text="step 2 …", flaws=(Flaw(kind="step", step=2),), helper="h"),
+        Critique(response=A, text="???", flaws=None, helper="h", num_tokens=3),
+    )
+    seen = Verdict(preference=Preference.UNDECIDED, rater="ann", critiques=critiques)
+    with LabelStore(tmp_path / "labels.db") as store:
+        store.add(seen, A, B, purpose="gate")
+    with LabelStore(tmp_path / "labels.db") as store:
+        assert store.find(A, B, rater="ann", purpose="gate") == seen
+        assert store.find(A, B, rater="bob", purpose="gate") is None
+        assert store.find(B, A, rater="ann", purpose="gate") is None
+        assert store.find(A, B, rater="ann", purpose="learn") is None
+        assert store.find(A, B, rater="ann", purpose="gate", ask=1) is None
+
+
+def test_comparisons_keep_order_rater_round_and_count_the_undecided(tmp_path: Path) -> None:
+    with LabelStore(tmp_path / "labels.db") as store:
+        store.add(verdict("second", "bob"), A, B, purpose="learn", round=2)
+        store.add(verdict("undecided"), A, B, purpose="learn", round=1)
+        store.add(verdict("first"), A, B, purpose="learn", round=0)
+        rows = store.comparisons()
+    assert [(r.chosen, r.rejected, r.rater, r.round) for r in rows] == [
+        (B, A, "bob", 2),
+        (A, B, "ann", 0),
+    ]
+    assert rows.skipped == {"undecided": 1}
+
+
+def test_gate_labels_cannot_be_learned_from(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    with LabelStore(path) as store:
+        store.add(verdict(), A, B, purpose="gate")
+        assert len(store.comparisons()) == 0
+        for override in (None, "yes"):
+            with pytest.raises(InvalidExperiment, match="certify"):
+                store.comparisons("gate", override=override)
+        assert store.overrides() == ()
+        assert len(store.comparisons("gate", override=LEARN_FROM_GATE)) == 1
+    with LabelStore(path) as store:
+        assert store.overrides() == (LEARN_FROM_GATE,)
+    # Physically apart: the table that learning reads holds no gate label.
+    database = sqlite3.connect(path)
+    assert database.execute("SELECT COUNT(*) FROM learn_labels").fetchone() == (0,)
+    assert database.execute("SELECT COUNT(*) FROM gate_labels").fetchone() == (1,)
+    database.close()
+
+
+def test_wrong_use_is_refused() -> None:
+    store = LabelStore("sqlite://")
+    with pytest.raises(InputError, match="purpose"):
+        store.add(verdict(), A, B, purpose="audit")  # type: ignore[arg-type]
+    other = Response(prompt=Prompt.of("other"), text="4")
+    with pytest.raises(InputError, match="same prompt"):
+        store.add(verdict(), A, other, purpose="learn")
+    strange = Critique(response=other, text="", flaws=(), helper="h")
+    seen = Verdict(preference=Preference.FIRST, rater="ann", critiques=(strange,))
+    with pytest.raises(InputError, match="one of the two"):
+        store.add(seen, A, B, purpose="learn")
+    assert store.spent() == {"learn": 0, "gate": 0}
+
+
+def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is not a database at all " * 50)
+    for place in (
+        tmp_path / "text.db",
+        tmp_path,
+        tmp_path / "none" / "labels.db",
+        f"sqlite:///{tmp_path}/none/labels.db",
+        "nonsense://x",
+    ):
+        with pytest.raises(SetupError) as caught:
+            LabelStore(place)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    LabelStore(path).close()
+    LabelStore(path).close()
+    database = sqlite3.connect(path)
+    assert database.execute("SELECT version FROM schema_version").fetchall() == [(VERSION,)]
+    database.execute("INSERT INTO schema_version VALUES (?)", (VERSION + 1,))
+    database.commit()
+    with pytest.raises(SetupError, match=f"version {VERSION + 1}"):
+        LabelStore(path)
+    assert database.execute("SELECT COUNT(*) FROM schema_version").fetchone() == (2,)
+    database.close()
+
+
+def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    with LabelStore(path) as store:
+        store.add(verdict(), A, B, purpose="learn")
+        with store._engine.connect() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+        large = Response(prompt=PROMPT, text="x" * 100_000)
+        with pytest.raises(OSError, match="No space left"):
+            store.add(verdict(), A, large, purpose="learn")
+        assert store.spent() == {"learn": 1, "gate": 0}

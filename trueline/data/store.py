@@ -1,0 +1,309 @@
+"""The store of labels: a verdict that `add` has returned is on disk and is never lost.
+
+SQLite in write-ahead mode by default (`sync=FULL`, so that a power cut loses nothing either), any
+SQLAlchemy URL otherwise. Several processes may write one store. A label is known by its purpose,
+round, pair (in the order shown), rater and `ask` (the how-manieth asking of the same); adding it
+again returns the verdict on record, so that a loop resumed after a kill asks nobody twice and a
+double click counts once.
+
+Labels to learn from and labels that certify (the gate's) lie in tables of their own. Asking for
+gate labels as comparisons raises `InvalidExperiment`, unless overridden by name, and the override
+stays on record.
+
+A prompt's `meta` and a response's `logp` are not stored: they are no part of a label. Fails with
+a `SetupError` on a folder that is missing, a file that is no database, or one of a newer version;
+a full disk surfaces as `OSError` (ENOSPC).
+
+>>> store = LabelStore("sqlite://")
+>>> good, bad = (Response(prompt=Prompt.of("2 + 2"), text=text) for text in "45")
+>>> _ = store.add(Verdict(preference=Preference.FIRST, rater="ann"), good, bad, purpose="learn")
+>>> store.comparisons()[0].chosen.text, store.spent()
+('4', {'learn': 1, 'gate': 0})
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError
+from sqlalchemy.pool import StaticPool
+
+from trueline.data.comparisons import Comparisons
+from trueline.data.migrations import migrate
+from trueline.errors import InputError, InvalidExperiment, SetupError
+from trueline.records import (
+    Comparison,
+    Critique,
+    Flaw,
+    Message,
+    Preference,
+    Prompt,
+    Response,
+    Verdict,
+)
+
+__all__ = ["LEARN_FROM_GATE", "LabelStore", "Purpose"]
+
+Purpose = Literal["learn", "gate"]
+
+LEARN_FROM_GATE = "learn from gate labels"
+"""The override's name. A gate whose labels were learned from certifies nothing."""
+
+_PATIENCE_S = 60.0
+_COLUMNS = (
+    *("position", "round", "pair", "ask", "rater", "prompt", "first", "second"),
+    *("preference", "critiques", "created"),
+)
+_TABLES = {
+    purpose: sa.table(f"{purpose}_labels", *map(sa.column, _COLUMNS))
+    for purpose in ("learn", "gate")
+}
+_OVERRIDES = sa.table("overrides", sa.column("position"), sa.column("name"), sa.column("created"))
+
+
+class LabelStore:
+    """Labels on disk. `url`: a path, made if missing, or a SQLAlchemy URL."""
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self._place = os.fspath(url)
+        self._engine = _engine(self._place)
+        with self._transaction() as connection:
+            migrate(connection)
+
+    def add(
+        self,
+        verdict: Verdict,
+        first: Response,
+        second: Response,
+        *,
+        purpose: Purpose,
+        round: int = 0,
+        ask: int = 0,
+    ) -> Verdict:
+        """Stores a verdict; returns the one on record, which is the earliest of equal askings."""
+        table = _table(purpose)
+        if first.prompt.key != second.prompt.key:
+            raise InputError("both responses must answer the same prompt", got="two prompts")
+        row = {
+            "round": round,
+            "pair": _pair(first, second),
+            "ask": ask,
+            "rater": verdict.rater,
+            "prompt": json.dumps([[m.role, m.content] for m in first.prompt.messages]),
+            "first": first.text,
+            "second": second.text,
+            "preference": verdict.preference.value,
+            "critiques": _pack(verdict.critiques, first, second),
+            "created": _now(),
+        }
+        with contextlib.suppress(IntegrityError), self._transaction() as connection:
+            connection.execute(sa.insert(table).values(row))
+            return verdict
+        found = self.find(first, second, rater=verdict.rater, purpose=purpose, round=round, ask=ask)
+        if found is None:
+            raise SetupError(
+                "a label must be stored or on record", got=f"neither, in {self._place}"
+            )
+        return found
+
+    def find(
+        self,
+        first: Response,
+        second: Response,
+        *,
+        rater: str,
+        purpose: Purpose,
+        round: int = 0,
+        ask: int = 0,
+    ) -> Verdict | None:
+        """The verdict on record, or None if it was never asked for."""
+        columns = _table(purpose).c
+        query = sa.select(columns.preference, columns.critiques).where(
+            columns.round == round,
+            columns.pair == _pair(first, second),
+            columns.ask == ask,
+            columns.rater == rater,
+        )
+        with self._transaction() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        critiques = _unpack(row.critiques, first, second)
+        return Verdict(preference=Preference(row.preference), rater=rater, critiques=critiques)
+
+    def comparisons(
+        self,
+        purpose: Purpose = "learn",
+        *,
+        last_round: int | None = None,
+        override: str | None = None,
+    ) -> Comparisons:
+        """Labels to learn from, in the order added, up to `last_round`; undecided ones skipped."""
+        if purpose == "gate":
+            self._allow(override)
+        columns = _table(purpose).c
+        query = sa.select(_table(purpose)).order_by(columns.position)
+        if last_round is not None:
+            query = query.where(columns.round <= last_round)
+        with self._transaction() as connection:
+            labels = connection.execute(query).all()
+        decided = [row for row in labels if row.preference != Preference.UNDECIDED]
+        undecided = len(labels) - len(decided)
+        skipped = MappingProxyType({"undecided": undecided} if undecided else {})
+        return Comparisons(tuple(map(_comparison, decided)), skipped)
+
+    def spent(self, *, last_round: int | None = None) -> dict[str, int]:
+        """How many labels each purpose has taken, undecided ones included."""
+        counts = {}
+        with self._transaction() as connection:
+            for purpose, table in _TABLES.items():
+                query = sa.select(sa.func.count()).select_from(table)
+                if last_round is not None:
+                    query = query.where(table.c.round <= last_round)
+                counts[purpose] = int(connection.execute(query).scalar_one())
+        return counts
+
+    def overrides(self) -> tuple[str, ...]:
+        """The overrides ever used on this store, to be written into results."""
+        query = sa.select(_OVERRIDES.c.name).order_by(_OVERRIDES.c.position)
+        with self._transaction() as connection:
+            return tuple(dict.fromkeys(connection.execute(query).scalars()))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _allow(self, override: str | None) -> None:
+        if override != LEARN_FROM_GATE:
+            raise InvalidExperiment(
+                "gate labels must not be learned from: they certify what was learned",
+                got="comparisons('gate')",
+                do=f"ask for 'learn', or override by name: {LEARN_FROM_GATE!r}",
+            )
+        with self._transaction() as connection:
+            connection.execute(sa.insert(_OVERRIDES).values(name=override, created=_now()))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        """A transaction that is on disk when the block has ended."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except DatabaseError as error:
+            reason = str(error.orig)
+            if "disk is full" in reason:
+                message = os.strerror(errno.ENOSPC)
+                raise OSError(errno.ENOSPC, message, self._place) from None
+            raise SetupError(
+                "the label store must be a database that can be opened and written",
+                got=f"{self._place}: {reason}",
+                do="check the path and its permissions",
+            ) from None
+
+
+def _engine(place: str) -> sa.Engine:
+    if "://" not in place:
+        if not Path(place).parent.is_dir():
+            folder = str(Path(place).parent)
+            raise SetupError("the label store's folder must exist", got=folder, do="create it")
+        place = f"sqlite:///{place}"
+    try:
+        url = sa.make_url(place)
+        if url.get_backend_name() != "sqlite":
+            return sa.create_engine(url)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise SetupError(
+            "a label store must be a path or a SQLAlchemy URL whose driver is installed",
+            got=f"{place}: {error}",
+        ) from None
+    patience = {"timeout": _PATIENCE_S, "check_same_thread": False}
+    in_memory = url.database in (None, "", ":memory:")
+    pool: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
+    engine = sa.create_engine(url, connect_args=patience, **pool)
+    sa.event.listen(engine, "connect", _set_up)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_up(connection: Any, _: object) -> None:
+    # Python's own transactions begin too late for reading a version and then writing it.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    # Waits for its turn at the start, so that no transaction is refused half-way.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _table(purpose: str) -> Any:
+    if purpose not in _TABLES:
+        raise InputError("a label's purpose must be learn or gate", got=repr(purpose))
+    return _TABLES[purpose]
+
+
+def _pair(first: Response, second: Response) -> str:
+    return hashlib.sha256(f"{first.key} {second.key}".encode()).hexdigest()
+
+
+def _comparison(row: Any) -> Comparison:
+    prompt = Prompt(messages=tuple(Message(*turn) for turn in json.loads(row.prompt)))
+    texts = (row.first, row.second)
+    if row.preference == Preference.SECOND:
+        texts = (row.second, row.first)
+    chosen, rejected = (Response(prompt=prompt, text=text) for text in texts)
+    return Comparison(chosen=chosen, rejected=rejected, rater=row.rater, round=row.round)
+
+
+def _pack(critiques: tuple[Critique, ...], first: Response, second: Response) -> str:
+    sides = {second.key: 1, first.key: 0}
+    packed = []
+    for critique in critiques:
+        if critique.response.key not in sides:
+            raise InputError("a critique must be of one of the two responses", got="another's")
+        flaws = None if critique.flaws is None else [[f.kind, f.step] for f in critique.flaws]
+        packed.append(
+            [
+                sides[critique.response.key],
+                critique.text,
+                flaws,
+                critique.helper,
+                critique.num_tokens,
+            ]
+        )
+    return json.dumps(packed)
+
+
+def _unpack(packed: str, first: Response, second: Response) -> tuple[Critique, ...]:
+    return tuple(
+        Critique(
+            response=(first, second)[side],
+            text=text,
+            flaws=None if flaws is None else tuple(Flaw(kind=k, step=s) for k, s in flaws),
+            helper=helper,
+            num_tokens=num_tokens,
+        )
+        for side, text, flaws, helper, num_tokens in json.loads(packed)
+    )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat()
