@@ -1,0 +1,44 @@
+"""Models: the frozen trunk and its readings, adapters that make it a policy, sampling, and fakes.
+
+Names are imported when first used: `FakeTrunk` and `Readings` need neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trueline.models.adapters import BasePolicy, LoraPolicy
+    from trueline.models.fake import FakeTrunk, ScriptedHelper, ScriptedPolicy, ScriptedRater
+    from trueline.models.generate import complete, sample
+    from trueline.models.reading import Readings
+    from trueline.models.trunk import Trunk
+
+__all__ = [
+    "BasePolicy",
+    "FakeTrunk",
+    "LoraPolicy",
+    "Readings",
+    "ScriptedHelper",
+    "ScriptedPolicy",
+    "ScriptedRater",
+    "Trunk",
+    "complete",
+    "sample",
+]
+
+_HOMES = {
+    "adapters": ("BasePolicy", "LoraPolicy"),
+    "fake": ("FakeTrunk", "ScriptedHelper", "ScriptedPolicy", "ScriptedRater"),
+    "generate": ("complete", "sample"),
+    "reading": ("Readings",),
+    "trunk": ("Trunk",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"trueline.models.{home}"), name)
+    raise AttributeError(f"module 'trueline.models' has no attribute {name!r}")

@@ -1,0 +1,219 @@
+"""A policy is the trunk plus a low-rank adapter; with the adapter off it is the reference.
+
+    W x + (alpha / r) B A x,   A [r, D_in] drawn at random, B [D_out, r] = 0 at the start
+
+LoRA: Hu et al. 2021 (arXiv 2106.09685), by `peft`.
+
+Where we differ: (1) the adapter sits in a second module tree whose base parameters *are* the
+trunk's tensors (same storage, one set of weights in memory), so that the trunk's own modules never
+hold an adapter and reading them cannot be affected; (2) every policy has its own tree, so that
+candidate, certified and working policy live side by side without switching; (3) A is drawn from
+the generator given, never from torch's global one.
+
+Units: nats. Shapes: N responses, T response tokens. Fails on encoders, which say nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+
+from trueline.errors import InputError, SetupError
+from trueline.models.generate import sample
+from trueline.models.passes import Batch, response_logps
+from trueline.models.tokens import batches
+from trueline.models.trunk import Trunk
+from trueline.records import Prompt, Response
+from trueline.rng import torch_seed
+
+__all__ = ["BasePolicy", "LoraPolicy"]
+
+_NOTE = "trueline.json"
+
+
+class BasePolicy:
+    """The trunk itself as a policy."""
+
+    def __init__(self, trunk: Trunk, *, max_new_tokens: int = 96) -> None:
+        if trunk.is_encoder:
+            raise InputError(
+                "a policy needs a causal language model as trunk",
+                got="an encoder",
+                do="encoders serve for rewards only",
+            )
+        self.trunk = trunk
+        self.max_new_tokens = max_new_tokens
+
+    @property
+    def network(self) -> Any:
+        """The causal language model that samples and scores."""
+        return self.trunk.model
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        num_samples: int,
+        rng: np.random.Generator,
+        temperature: float = 1.0,
+        max_new_tokens: int | None = None,
+        greedy: bool = False,
+    ) -> list[list[Response]]:
+        """K responses to each of B prompts; see `generate.sample`."""
+        return sample(
+            self.network,
+            self.trunk.codec,
+            prompts,
+            num_samples=num_samples,
+            rng=rng,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens or self.max_new_tokens,
+            greedy=greedy,
+        )
+
+    def token_logps(
+        self, responses: Sequence[Response], *, grad: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability of each response token, float32 [N, T], and which slots are filled.
+
+        Tokens as in a reading: with an end token where there is a chat template.
+        """
+        rows = self.trunk.codec.encode(responses)
+        slots = max((row.stop - row.start for row in rows), default=0)
+        parts, masks, order = [], [], []
+        groups = batches([len(r.ids) for r in rows], max_tokens=self.trunk.batch_tokens)
+        with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
+            for group in groups:
+                batch = Batch.of([rows[i] for i in group], device=self.trunk.device)
+                logps = response_logps(self.network, batch)
+                pad = (0, slots - logps.shape[1])
+                parts.append(torch.nn.functional.pad(logps, pad))
+                masks.append(torch.nn.functional.pad(batch.response_mask, pad))
+                order.extend(group.tolist())
+            if not parts:
+                empty = torch.zeros(0, 0, device=self.trunk.device)
+                return empty, empty.bool()
+            back = torch.as_tensor(np.argsort(order), device=self.trunk.device)
+            return torch.cat(parts)[back], torch.cat(masks)[back]
+
+    def logp(self, responses: Sequence[Response], *, grad: bool = True) -> Tensor:
+        """Log-probability of each response, float32 [N], in the order given."""
+        return self.token_logps(responses, grad=grad)[0].sum(1)
+
+
+class LoraPolicy(BasePolicy):
+    """The trunk with an adapter; made by `create`, `load` or `copy`."""
+
+    def __init__(self, trunk: Trunk, adapted: PeftModel, *, max_new_tokens: int = 96) -> None:
+        super().__init__(trunk, max_new_tokens=max_new_tokens)
+        self.adapted = adapted.eval()
+
+    @classmethod
+    def create(
+        cls,
+        trunk: Trunk,
+        *,
+        rank: int = 16,
+        alpha: int = 32,
+        rng: np.random.Generator,
+        max_new_tokens: int = 96,
+    ) -> LoraPolicy:
+        """A fresh adapter on all linear maps of attention and MLP; says what the trunk says."""
+        BasePolicy(trunk)
+        if rank < 1:
+            raise InputError("rank must be at least 1", got=str(rank))
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+        with _undisturbed():
+            adapted: Any = get_peft_model(_twin(trunk.model), config)
+        source = torch.Generator().manual_seed(torch_seed(rng))
+        with torch.no_grad():
+            for name, parameter in sorted(adapted.named_parameters()):
+                if "lora_A" in name:
+                    bound = parameter.shape[1] ** -0.5
+                    drawn = torch.rand(parameter.shape, generator=source) * 2 - 1
+                    parameter.copy_(drawn * bound)
+        return cls(trunk, adapted, max_new_tokens=max_new_tokens)
+
+    @classmethod
+    def load(cls, trunk: Trunk, folder: str | Path, *, max_new_tokens: int = 96) -> LoraPolicy:
+        """An adapter written by `save`; one made for another trunk is refused."""
+        folder = Path(folder)
+        try:
+            note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+            made_for = note["trunk"]
+        except (OSError, ValueError, KeyError) as error:
+            raise SetupError(
+                "an adapter folder must be one that LoraPolicy.save wrote",
+                got=f"{folder} ({type(error).__name__})",
+            ) from error
+        if made_for != trunk.fingerprint():
+            raise SetupError(
+                "an adapter must be put on the trunk it was trained on",
+                got=f"trunk {trunk.fingerprint()[:12]}, adapter for {made_for[:12]}",
+                do="load the same model",
+            )
+        with _undisturbed():
+            adapted = PeftModel.from_pretrained(
+                _twin(trunk.model), str(folder), is_trainable=True, torch_device=str(trunk.device)
+            )
+        return cls(trunk, adapted, max_new_tokens=max_new_tokens)
+
+    def save(self, folder: str | Path) -> None:
+        """Adapter weights as safetensors in `peft`'s layout, with the trunk's fingerprint."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.adapted.save_pretrained(str(folder), save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)
+        note = json.dumps({"trunk": self.trunk.fingerprint()})
+        (folder / _NOTE).write_text(note, encoding="utf-8")
+
+    def copy(self) -> LoraPolicy:
+        """The same adapter in tensors of its own, on the same trunk."""
+        adapted = _twin(self.adapted, shared=self.trunk.model)
+        return LoraPolicy(self.trunk, adapted, max_new_tokens=self.max_new_tokens)
+
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """The adapter's parameters, the only ones with gradients."""
+        return [p for p in self.adapted.parameters() if p.requires_grad]
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Within this context the policy is the reference: the trunk without its adapter."""
+        with self.adapted.disable_adapter():
+            yield
+
+    @property
+    def network(self) -> Any:
+        # The adapted causal model itself: peft's wrapper would only add calls.
+        return self.adapted.get_base_model()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """peft draws weights we replace, and calls names transformers will retire: neither shows."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _twin(model: Any, *, shared: Any = None) -> Any:
+    """A copy of the module tree in which `shared`'s (or its own) tensors are the very same."""
+    source = model if shared is None else shared
+    tensors = [*source.parameters(), *source.buffers()]
+    return copy.deepcopy(model, {id(t): t for t in tensors})

@@ -1,0 +1,133 @@
+"""Readings kept on disk by content, for several processes at once.
+
+    key  = sha256(trunk fingerprint, layers, number type, token ids, response's place)
+    file = <folder>/<sha256 of its keys>.safetensors, one a batch
+
+The token ids hold prompt, response, template and evaluation prompt, so that nothing else need be
+named. A file is written beside its place and renamed into it, its name is its content, and nothing
+is ever changed: processes cannot get in each other's way. The index lives in memory and is brought
+up to date from the folder's listing before every look-up.
+
+A file that cannot be read, or whose checksum is wrong, is left out with a warning and its rows are
+read again.
+
+Where it matters: a kept row may differ from one read anew in the last bits (1e-6), because it was
+read in another batch. What must repeat bit by bit is read without a cache, or with one of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from trueline.errors import SetupError
+
+__all__ = ["ReadingCache"]
+
+Row = tuple[np.ndarray, np.ndarray | None]
+
+
+class ReadingCache:
+    """A folder of shards."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder).expanduser()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(
+                "the cache must be a folder that can be written",
+                got=f"{self.folder} ({error.strerror})",
+            ) from error
+        self._where: dict[str, tuple[str, int]] = {}
+        self._known: set[str] = set()
+
+    def get(self, keys: Sequence[str]) -> dict[int, Row]:
+        """Rows that are there: position in `keys` -> (latents [L, P, D], surprisals [5])."""
+        self._scan()
+        by_file: dict[str, list[tuple[int, int]]] = {}
+        for i, key in enumerate(keys):
+            if key in self._where:
+                file, row = self._where[key]
+                by_file.setdefault(file, []).append((i, row))
+        found: dict[int, Row] = {}
+        for file, wanted in by_file.items():
+            shard = self._load(file)
+            if shard is None:
+                continue
+            latents, surprisals = shard
+            for i, row in wanted:
+                found[i] = (latents[row], None if surprisals is None else surprisals[row])
+        return found
+
+    def put(self, keys: Sequence[str], latents: np.ndarray, surprisals: np.ndarray | None) -> None:
+        """Write one batch [n, L, P, D], [n, 5]; a full disk raises `OSError` and leaves nothing."""
+        tensors = {"latents": np.ascontiguousarray(latents, np.float32)}
+        if surprisals is not None:
+            tensors["surprisals"] = np.ascontiguousarray(surprisals, np.float32)
+        meta = {"keys": json.dumps(list(keys)), "sha256": _checksum(tensors)}
+        name = hashlib.sha256("".join(keys).encode()).hexdigest()[:40] + ".safetensors"
+        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(save(tensors, metadata=meta))
+            os.replace(temporary, self.folder / name)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        self._index(name, list(keys))
+
+    def _scan(self) -> None:
+        names = {entry.name for entry in os.scandir(self.folder)}
+        for name in sorted(names - self._known):
+            if not name.endswith(".safetensors"):
+                continue
+            try:
+                with safe_open(self.folder / name, framework="numpy") as shard:
+                    keys = json.loads(shard.metadata()["keys"])
+            except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+                self._skip(name, str(error))
+                continue
+            self._index(name, keys)
+
+    def _index(self, name: str, keys: list[str]) -> None:
+        self._known.add(name)
+        for row, key in enumerate(keys):
+            self._where.setdefault(key, (name, row))
+
+    def _load(self, name: str) -> Row | None:
+        try:
+            with safe_open(self.folder / name, framework="numpy") as shard:
+                tensors = {key: shard.get_tensor(key) for key in shard.keys()}  # noqa: SIM118
+                expected = shard.metadata()["sha256"]
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            self._skip(name, str(error))
+            return None
+        if _checksum(tensors) != expected:
+            self._skip(name, "wrong checksum")
+            return None
+        return tensors["latents"], tensors.get("surprisals")
+
+    def _skip(self, name: str, reason: str) -> None:
+        warnings.warn(
+            f"cached readings {name} cannot be used ({reason}); they are read again", stacklevel=4
+        )
+        self._known.add(name)
+        self._where = {k: v for k, v in self._where.items() if v[0] != name}
+
+
+def _checksum(tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(f"{key}{tensors[key].shape}".encode())
+        digest.update(np.ascontiguousarray(tensors[key]).tobytes())
+    return digest.hexdigest()

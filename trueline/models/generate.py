@@ -1,0 +1,117 @@
+"""Batched sampling of responses with their log-probabilities, and raw completions.
+
+    responses[b][k] ~ model(. | render(prompt_b)),   logp = sum_t log p(token_t) at the temperature
+
+All randomness is drawn from the generator beforehand, in the order of the prompts: one row of
+uniforms a sample (see `growth`), so that batching does not change what is said.
+
+Shapes: B prompts, K samples per prompt. Units: nats.
+Fails where a prompt leaves no room: `max_new_tokens` must be below the model's positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+
+from trueline.errors import InputError
+from trueline.models.growth import grow
+from trueline.models.tokens import Codec
+from trueline.records import Prompt, Response
+
+__all__ = ["complete", "sample"]
+
+
+def sample(
+    model: Any,
+    codec: Codec,
+    prompts: Sequence[Prompt],
+    *,
+    num_samples: int,
+    rng: np.random.Generator,
+    temperature: float = 1.0,
+    max_new_tokens: int = 96,
+    greedy: bool = False,
+    max_rows: int = 512,
+) -> list[list[Response]]:
+    """K responses to each of B prompts, with `logp` and `num_tokens`.
+
+    `logp` holds the end token's share where a reading has one (chat templates); a response cut at
+    `max_new_tokens` has none, while a reading of its text always ends it.
+    """
+    if num_samples < 1 or max_new_tokens < 1 or not temperature > 0:
+        raise InputError(
+            "num_samples and max_new_tokens must be at least 1 and temperature above 0",
+            got=f"{num_samples}, {max_new_tokens} and {temperature}",
+            do="say greedy=True for temperature 0",
+        )
+    if not prompts:
+        return []
+    prefixes = codec.prompt_ids(prompts, room=max_new_tokens)
+    uniforms = None if greedy else rng.random((len(prompts), num_samples, max_new_tokens))
+    grown = grow(
+        model,
+        prefixes,
+        num_samples=num_samples,
+        uniforms=uniforms,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        stop_ids=_stop_ids(model, codec),
+        max_rows=max_rows,
+    )
+    flat = [c for row in grown for c in row]
+    asked = [p for p in prompts for _ in range(num_samples)]
+    before = [ids for ids in prefixes for _ in range(num_samples)]
+    texts = codec.texts(asked, before, [c.ids for c in flat])
+    responses = [
+        Response(
+            prompt=prompt,
+            text=text,
+            logp=c.logp + (c.end_logp if codec.appends_end else 0.0),
+            num_tokens=len(c.ids) + int(c.ended and codec.appends_end),
+        )
+        for prompt, text, c in zip(asked, texts, flat, strict=True)
+    ]
+    return [responses[i : i + num_samples] for i in range(0, len(responses), num_samples)]
+
+
+def complete(
+    model: Any,
+    codec: Codec,
+    token_prefixes: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    stop_ids: AbstractSet[int] = frozenset(),
+    rng: np.random.Generator | None = None,
+) -> list[list[int]]:
+    """Continue raw token prefixes up to a stop token (left out): greedily, or sampled with `rng`.
+
+    `stop_ids` come on top of the model's own end tokens.
+    """
+    if not token_prefixes:
+        return []
+    room = codec.max_tokens - max_new_tokens
+    if room < 1:
+        raise InputError(
+            f"max_new_tokens must be below the trunk's {codec.max_tokens} positions",
+            got=str(max_new_tokens),
+        )
+    uniforms = None if rng is None else rng.random((len(token_prefixes), 1, max_new_tokens))
+    grown = grow(
+        model,
+        [(ids or [codec.first_id])[-room:] for ids in token_prefixes],
+        num_samples=1,
+        uniforms=uniforms,
+        max_new_tokens=max_new_tokens,
+        stop_ids=_stop_ids(model, codec) | stop_ids,
+    )
+    return [row[0].ids for row in grown]
+
+
+def _stop_ids(model: Any, codec: Codec) -> frozenset[int]:
+    said = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    listed = said if isinstance(said, list) else [said]
+    return frozenset(int(i) for i in (*listed, codec.end_id) if i is not None)

@@ -1,0 +1,232 @@
+"""From dialogue to tokens: one text, one tokenisation, and where in it the response lies.
+
+    ids = tokenise(render(prompt) + response) [+ end token],  start = first token past the prompt
+
+With a chat template the prompt is rendered by it and the end token is appended, as the policy
+would have to say it. Without one, a single user turn is its own text, several turns become
+"\\n\\nHuman: …\\n\\nAssistant:", and no end token is appended: such models were trained on running
+text and most never saw one there. The boundary is found from character offsets in the joint text,
+never by counting a prefix that was tokenised alone. A token astride it belongs to the response.
+
+What is too long loses tokens from the prompt's left, so that the response is kept; a response that
+is too long by itself is cut from its right and marked `truncated`.
+
+Fails with tokenizers that give no offsets (slow ones): `SetupError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jinja2 import TemplateError
+
+from trueline.errors import DataError, InputError, SetupError
+from trueline.records import Prompt, Response
+
+__all__ = ["Codec", "Encoded", "batches"]
+
+_SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One tokenised dialogue; the response is `ids[start:stop]`, empty if start == stop."""
+
+    ids: list[int]
+    start: int
+    stop: int
+    truncated: bool = False
+
+
+class Codec:
+    """A tokenizer with the rules above. `end_id` is None where the tokenizer has no end token."""
+
+    def __init__(self, tokenizer: Any, *, is_encoder: bool, max_tokens: int) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise SetupError(
+                "the tokenizer must give character offsets",
+                got=type(tokenizer).__name__,
+                do="save the model with a fast tokenizer (tokenizer.json)",
+            )
+        self.tokenizer = tokenizer
+        self.is_encoder = is_encoder
+        self.max_tokens = max_tokens
+        self.chat = bool(getattr(tokenizer, "chat_template", None)) and not is_encoder
+        self.end_id: int | None = tokenizer.eos_token_id
+        self.appends_end = self.chat and self.end_id is not None
+        ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        self.first_id = next((i for i in ids if i is not None), 0)
+        """What stands before a response whose prompt is empty."""
+        self._rendered: dict[str, tuple[str, str]] = {}
+
+    def render(self, prompt: Prompt) -> tuple[str, str]:
+        """The prompt as text, and the glue to put before a response that lacks it."""
+        if prompt.key not in self._rendered:
+            if len(self._rendered) > 20_000:
+                self._rendered.clear()
+            self._rendered[prompt.key] = self._render(prompt)
+        return self._rendered[prompt.key]
+
+    def _render(self, prompt: Prompt) -> tuple[str, str]:
+        turns = prompt.messages
+        if self.chat:
+            messages = [{"role": m.role, "content": m.content} for m in turns]
+            try:
+                text = self.tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=True
+                )
+            except TemplateError as error:
+                raise DataError(
+                    "the model's chat template must accept the prompt's turns",
+                    got=f"{[m.role for m in turns]} ({error})",
+                ) from None
+            return str(text), ""
+        if len(turns) == 1 and turns[0].role == "user":
+            return turns[0].content, " " if self.is_encoder else ""
+        spoken = [f"\n\n{_SPEAKERS.get(m.role, m.role)}: {m.content}" for m in turns]
+        return "".join(spoken) + "\n\nAssistant:", " "
+
+    def encode(
+        self, responses: Sequence[Response], *, eval_prompt: str | None = None
+    ) -> list[Encoded]:
+        """Tokens of prompt, response and evaluation prompt; one `Encoded` a response."""
+        tail = self._eval_ids(eval_prompt)
+        texts, cuts = [], []
+        for response in responses:
+            prefix, glue = self.render(response.prompt)
+            if glue and not response.text[:1].isspace():
+                prefix += glue
+            texts.append(prefix + response.text)
+            cuts.append(len(prefix))
+        table = self._tokenize(texts)
+        rows = zip(table["input_ids"], table["offset_mapping"], cuts, strict=True)
+        specials = table["special_tokens_mask"]
+        return [
+            self._place(ids, offsets, special, cut, tail)
+            for (ids, offsets, cut), special in zip(rows, specials, strict=True)
+        ]
+
+    def prompt_ids(self, prompts: Sequence[Prompt], *, room: int = 0) -> list[list[int]]:
+        """Tokens a policy continues from, cut from the left to leave `room` for its answer."""
+        limit = self.max_tokens - room
+        if limit < 1:
+            raise InputError(
+                f"max_new_tokens must be below the trunk's {self.max_tokens} positions",
+                got=str(room),
+            )
+        table = self._tokenize([self.render(p)[0] for p in prompts])
+        out = []
+        for ids, special in zip(table["input_ids"], table["special_tokens_mask"], strict=True):
+            stop = len(ids)
+            while stop > 1 and special[stop - 1]:
+                stop -= 1
+            ids = ids[:stop] or [self.first_id]
+            head = 1 if len(ids) > limit > 1 and ids[0] == self.tokenizer.bos_token_id else 0
+            out.append(ids if len(ids) <= limit else ids[:head] + ids[len(ids) - limit + head :])
+        return out
+
+    def texts(
+        self, prompts: Sequence[Prompt], prefixes: Sequence[list[int]], answers: Sequence[list[int]]
+    ) -> list[str]:
+        """Answers as text. In running text an answer's leading space counts, so it is read off
+        the joint text; after a chat template the turn starts afresh."""
+        if self.chat:
+            return self._decode(answers)
+        before = self._decode(prefixes)
+        joint = self._decode([a + b for a, b in zip(prefixes, answers, strict=True)])
+        out = []
+        for prompt, left, whole in zip(prompts, before, joint, strict=True):
+            text = whole[len(left) :]
+            glue = self.render(prompt)[1]
+            out.append(text[len(glue) :] if glue and text.startswith(glue) else text)
+        return out
+
+    def _decode(self, rows: Sequence[list[int]]) -> list[str]:
+        decoded = self.tokenizer.batch_decode(
+            list(rows), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return [str(text) for text in decoded]
+
+    def _tokenize(self, texts: list[str]) -> Any:
+        return self.tokenizer(
+            texts,
+            add_special_tokens=not self.chat,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            padding=False,
+            truncation=False,
+            verbose=False,
+        )
+
+    def _eval_ids(self, eval_prompt: str | None) -> list[int]:
+        if eval_prompt is None:
+            return []
+        if self.is_encoder:
+            raise InputError(
+                "an evaluation prompt needs a causal language model",
+                got="an encoder",
+                do="leave eval_prompt out",
+            )
+        ids = self.tokenizer("\n\n" + eval_prompt, add_special_tokens=False)["input_ids"]
+        if not 0 < len(ids) < self.max_tokens // 2:
+            raise InputError(
+                f"an evaluation prompt must have 1 to {self.max_tokens // 2 - 1} tokens",
+                got=str(len(ids)),
+            )
+        return list(ids)
+
+    def _place(
+        self,
+        ids: list[int],
+        offsets: list[tuple[int, int]],
+        special: list[int],
+        cut: int,
+        tail: list[int],
+    ) -> Encoded:
+        """Find the response, add what belongs around it, and make it fit."""
+        stop = len(ids)
+        while stop and special[stop - 1] and offsets[stop - 1] == (0, 0):
+            stop -= 1
+        # The search runs backwards: the response is the shorter part, and offsets only grow.
+        start = stop
+        while start and offsets[start - 1][1] > cut:
+            start -= 1
+        if self.is_encoder:
+            tail, head = ids[stop:], 1
+        else:
+            head = int(bool(ids) and ids[0] == self.tokenizer.bos_token_id)
+        context, answer = ids[:start], ids[start:stop]
+        if not context:
+            context, head = [self.first_id], 1
+        if self.appends_end and self.end_id is not None:
+            answer = [*answer, self.end_id]
+        return self._fit(context, answer, tail, head)
+
+    def _fit(self, context: list[int], answer: list[int], tail: list[int], head: int) -> Encoded:
+        room = self.max_tokens - len(tail) - max(head, 1)
+        truncated = len(answer) > room
+        if truncated:
+            keep_end = 1 if self.appends_end else 0
+            answer = answer[: room - keep_end] + answer[len(answer) - keep_end :]
+        limit = self.max_tokens - len(tail) - len(answer)
+        if len(context) > limit:
+            context = context[:head] + context[len(context) - limit + head :]
+        start = len(context)
+        return Encoded(context + answer + tail, start, start + len(answer), truncated)
+
+
+def batches(lengths: Sequence[int], *, max_tokens: int) -> list[np.ndarray]:
+    """Row numbers grouped by length, longest first, at most `max_tokens` with padding a batch."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    groups: list[np.ndarray] = []
+    at = 0
+    while at < len(order):
+        size = max(1, max_tokens // max(1, lengths[order[at]]))
+        groups.append(np.array(order[at : at + size], dtype=np.int64))
+        at += size
+    return groups

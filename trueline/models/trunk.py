@@ -1,0 +1,248 @@
+"""The trunk: a pretrained model, loaded once, frozen, and read in one pass.
+
+    trunk = Trunk.load(folder_or_hub_name);  readings = trunk.read(responses)
+
+Everything else sits on it: reward heads and probes read its latents, optimisers take the reference
+log-probabilities of the same pass, policies add an adapter beside its weights (see `adapters`) and
+never change them; `verify_frozen` proves that by a hash.
+
+Layers are numbered as in Hugging Face's `hidden_states`: 0 = embeddings, i = output of block i, the
+last one after the final norm. Pools: "last" is the response's last token (its end token where the
+chat template has one; the prompt's last token for an empty response; the first token of an
+encoder), "mean" the mean over the response's tokens, context in the input.
+
+Results are those of batch size 1 within float32 rounding (1e-4), whatever stands beside a row.
+Fails for models without one list of blocks, encoder-decoders, and slow tokenizers (`SetupError`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trueline.errors import DataError, InputError, InvalidExperiment
+from trueline.models.cache import ReadingCache
+from trueline.models.loading import load_model
+from trueline.models.passes import Batch, Collector, blocks_of, encoder_pass, response_logps
+from trueline.models.reading import HasResponses, Readings
+from trueline.models.tokens import Codec, Encoded, batches
+from trueline.records import Prompt, Response
+
+__all__ = ["Trunk"]
+
+_MAX_POSITIONS = 1_000_000
+_MAX_LOGITS = 2**28
+
+
+class Trunk:
+    """A frozen model with its tokenizer; made by `Trunk.load`."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        is_encoder: bool,
+        layers: str | Sequence[int] = "all",
+        cache_dir: str | Path | None = None,
+        batch_tokens: int = 16_384,
+    ) -> None:
+        self.model = model.requires_grad_(False).eval()
+        self.is_encoder = is_encoder
+        self.num_layers = len(blocks_of(model))
+        self.layers = self._choose(layers)
+        limits = (model.config.max_position_embeddings, tokenizer.model_max_length)
+        self.codec = Codec(
+            tokenizer,
+            is_encoder=is_encoder,
+            max_tokens=int(min(_MAX_POSITIONS, *(x for x in limits if x))),
+        )
+        vocabulary = 1 if is_encoder else int(model.config.vocab_size)
+        self.batch_tokens = max(1, min(batch_tokens, _MAX_LOGITS // vocabulary))
+        self._cache = None if cache_dir is None else ReadingCache(Path(cache_dir))
+        self._fingerprint: str | None = None
+        # Pooling hooks live on the shared modules while a pass runs.
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        layers: str | Sequence[int] = "all",
+        cache_dir: str | Path | None = None,
+        batch_tokens: int = 16_384,
+    ) -> Trunk:
+        """A local Hugging Face folder, or a hub name; `cache_dir` None = readings are not kept."""
+        model, tokenizer, is_encoder = load_model(str(name_or_path), device=device, dtype=dtype)
+        return cls(
+            model,
+            tokenizer,
+            is_encoder=is_encoder,
+            layers=layers,
+            cache_dir=cache_dir,
+            batch_tokens=batch_tokens,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.model.device)
+
+    @property
+    def width(self) -> int:
+        """D: numbers in one token's latent."""
+        return int(self.model.config.hidden_size)
+
+    def fingerprint(self) -> str:
+        """sha256 over weights, configuration and tokenizer; computed once."""
+        if self._fingerprint is None:
+            self._fingerprint = self._hash()
+        return self._fingerprint
+
+    def verify_frozen(self) -> str:
+        """Hash everything again and refuse if anything changed since the first hash."""
+        before, now = self.fingerprint(), self._hash()
+        if before != now:
+            raise InvalidExperiment(
+                "the trunk must stay as it was loaded",
+                got=f"weights that changed from {before[:12]} to {now[:12]}",
+                do="load it again, and train adapters only",
+            )
+        return now
+
+    def tokenize(self, prompt: Prompt, text: str) -> tuple[list[int], int]:
+        """Token ids of prompt and response, and where the response starts."""
+        row = self.codec.encode([Response(prompt=prompt, text=text)])[0]
+        return row.ids, row.start
+
+    def read(
+        self,
+        responses: Sequence[Response] | HasResponses,
+        *,
+        eval_prompt: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Readings:
+        """One frozen pass over each distinct response, in order of first appearance.
+
+        `eval_prompt`: a question put after the response, whose last token is pooled as "eval".
+        `progress(done, total)` is called after every batch, in tokens.
+        """
+        given = responses.responses if hasattr(responses, "responses") else responses
+        unique = list({r.key: r for r in given}.values())
+        if not unique:
+            raise DataError("there must be at least one response to read", got="none")
+        rows = self.codec.encode(unique, eval_prompt=eval_prompt)
+        num_pools = 2 if eval_prompt is None else 3
+        latents = np.empty((len(rows), len(self.layers), num_pools, self.width), np.float32)
+        surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
+        wanted = self._from_cache(rows, latents, surprisals)
+        lengths = [len(rows[i].ids) for i in wanted]
+        done, total = 0, sum(lengths)
+        for group in batches(lengths, max_tokens=self.batch_tokens):
+            at = wanted[group]
+            part = [rows[i] for i in at]
+            latents[at], columns = self._pass(part, num_pools == 3)
+            if surprisals is not None:
+                surprisals[at] = columns
+            if self._cache is not None:
+                self._cache.put(self._row_keys(part), latents[at], columns)
+            done += sum(len(row.ids) for row in part)
+            if progress is not None:
+                progress(done, total)
+        return Readings(
+            keys=tuple(r.key for r in unique),
+            latents=latents,
+            layers=self.layers,
+            poolings=("last", "mean", "eval")[:num_pools],
+            surprisals=surprisals,
+            truncated=np.array([row.truncated for row in rows]),
+            trunk=self.fingerprint(),
+        )
+
+    def _pass(self, rows: list[Encoded], eval_pool: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        batch = Batch.of(rows, device=self.device, first_token=self.is_encoder, eval_pool=eval_pool)
+        collector = Collector(self.model, self.layers)
+        columns = None
+        with self._lock, torch.inference_mode(), collector.collecting(batch.weights):
+            if self.is_encoder:
+                encoder_pass(self.model, batch)
+            else:
+                columns = _columns(response_logps(self.model, batch), batch.response_mask)
+        return collector.take().numpy(), columns
+
+    def _from_cache(
+        self, rows: list[Encoded], latents: np.ndarray, surprisals: np.ndarray | None
+    ) -> np.ndarray:
+        """Fill in what the cache holds; the rows still to be read."""
+        everything = np.arange(len(rows))
+        if self._cache is None:
+            return everything
+        found = np.zeros(len(rows), bool)
+        for i, kept in self._cache.get(self._row_keys(rows)).items():
+            latents[i], columns = kept
+            if surprisals is not None and columns is not None:
+                surprisals[i] = columns
+            found[i] = True
+        return everything[~found]
+
+    def _row_keys(self, rows: list[Encoded]) -> list[str]:
+        head = json.dumps([self.fingerprint(), self.layers, str(self.model.dtype)])
+        return [
+            hashlib.sha256(f"{head}{r.ids}{r.start}:{r.stop}".encode()).hexdigest() for r in rows
+        ]
+
+    def _choose(self, layers: str | Sequence[int]) -> tuple[int, ...]:
+        if isinstance(layers, str):
+            if layers != "all":
+                raise InputError('layers must be "all" or a list of numbers', got=repr(layers))
+            return tuple(range(self.num_layers + 1))
+        unknown = [layer for layer in layers if not 0 <= layer <= self.num_layers]
+        if unknown or not layers:
+            raise InputError(
+                f"layers must be among 0..{self.num_layers}",
+                got=", ".join(map(str, unknown)) or "none",
+                do="0 is the embeddings, the largest the last block's output",
+            )
+        return tuple(sorted(set(layers)))
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy())
+        volatile = ("_name_or_path", "transformers_version", "dtype", "_attn_implementation")
+        config = self.model.config.to_dict()
+        parts = [
+            {k: v for k, v in config.items() if k not in volatile},
+            _tokenizer_state(self.codec.tokenizer),
+        ]
+        digest.update(json.dumps(parts, sort_keys=True, default=str).encode())
+        return digest.hexdigest()
+
+
+def _tokenizer_state(tokenizer: Any) -> Any:
+    # Truncation and padding are settings of the last call, not of the tokenizer.
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = {k: v for k, v in state.items() if k not in ("truncation", "padding")}
+    return [kept, tokenizer.chat_template, tokenizer.special_tokens_map]
+
+
+def _columns(logps: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+    """Surprisal columns (sum, mean, largest, second largest, length), float32 [B, 5]."""
+    surprisals = 0.0 - logps
+    length = mask.sum(1)
+    total = surprisals.sum(1)
+    padded = torch.nn.functional.pad(surprisals, (0, 2))
+    top = padded.topk(2, dim=1).values
+    columns = [total, total / length.clamp(min=1), top[:, 0], top[:, 1], length.float()]
+    return torch.stack(columns, 1).float().cpu().numpy()
