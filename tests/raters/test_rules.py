@@ -1,0 +1,64 @@
+"""Raters that follow a rule, and the stand-in for people who have left."""
+
+import numpy as np
+import pytest
+
+from trueline.errors import InputError
+from trueline.raters import RULES, Rule, StandIn
+from trueline.records import Preference, Prompt, Response, Scores
+
+PROMPT = Prompt.of("Once upon a time")
+
+
+def response(text: str) -> Response:
+    return Response(prompt=PROMPT, text=text)
+
+
+@pytest.mark.parametrize(
+    ("name", "better", "worse"),
+    [
+        ("dialogue", '"Hi," said Tim. "Bye," said Ann.', "Tim said hi and Ann said bye."),
+        ("joy", "They were happy and laughed.", "They were sad and cried."),
+        ("short-sentences", "He ran. She ran.", "He ran and then she ran after him too."),
+    ],
+)
+def test_a_rule_prefers_what_it_names_in_either_order(name: str, better: str, worse: str) -> None:
+    rule, rng = Rule(name=name), np.random.default_rng(0)
+    assert rule.compare(response(better), response(worse), rng=rng).preference is Preference.FIRST
+    assert rule.compare(response(worse), response(better), rng=rng).preference is Preference.SECOND
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_equal_values_are_undecided_and_empty_text_has_a_value(name: str) -> None:
+    rule, rng = Rule(name=name), np.random.default_rng(0)
+    verdict = rule.compare(response(""), response(""), rng=rng)
+    assert verdict.preference is Preference.UNDECIDED
+    assert verdict.rater == f"rule:{name}"
+
+
+def test_an_unknown_rule_is_refused_with_the_names_known() -> None:
+    with pytest.raises(InputError, match="dialogue, joy, short-sentences; got brevity"):
+        Rule(name="brevity")
+
+
+class _Fixed:
+    """Scores a text by the number in it; "?" is unscored."""
+
+    def score(self, prompts: object, responses: list[str]) -> Scores:
+        known = np.array([text != "?" for text in responses])
+        mean = np.array([float(text) if text != "?" else np.nan for text in responses])
+        return Scores(mean, np.ones_like(mean), mean - 1, np.ones_like(mean), known)
+
+
+def test_the_stand_in_draws_by_bradley_terry() -> None:
+    rater, rng = StandIn(scorer=_Fixed()), np.random.default_rng(1)
+    verdicts = [rater.compare(response("1"), response("0"), rng=rng) for _ in range(4000)]
+    share = np.mean([v.preference is Preference.FIRST for v in verdicts])
+    assert abs(share - 1 / (1 + np.exp(-1))) < 4 * np.sqrt(0.25 / 4000)
+
+
+def test_what_the_stand_in_cannot_score_is_undecided_and_never_a_loss() -> None:
+    rater, rng = StandIn(scorer=_Fixed()), np.random.default_rng(1)
+    for pair in (("?", "5"), ("5", "?")):
+        verdict = rater.compare(*map(response, pair), rng=rng)
+        assert verdict.preference is Preference.UNDECIDED

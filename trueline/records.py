@@ -1,0 +1,281 @@
+"""The frozen records that everything else passes around.
+
+A `Prompt` is what a policy is asked, a `Response` what it answered. A `Comparison` says which of
+two responses to one prompt a rater preferred; a `Critique` what a helper found in a response; a
+`Verdict` what came of one act of judging. `Scores` is what a reward says of N responses, each a
+`Score` with its doubt. An `Estimate` is a measured number with its interval; a `Finding` an
+estimate that answers a question.
+
+>>> prompt = Prompt.of("start 7 , + 5")
+>>> good, bad = Response(prompt=prompt, text="answer 12"), Response(prompt=prompt, text="answer 13")
+>>> Comparison(chosen=good, rejected=bad, rater="ann").prompt.text
+'start 7 , + 5'
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from trueline.errors import DataError, InputError
+
+__all__ = [
+    "Comparison",
+    "Critique",
+    "Estimate",
+    "Finding",
+    "Flaw",
+    "Message",
+    "Outcome",
+    "Preference",
+    "Prompt",
+    "Response",
+    "Score",
+    "Scores",
+    "Stance",
+    "Verdict",
+]
+
+
+class Outcome(enum.StrEnum):
+    """Whether a reward was able to score; never encoded as 0 or NaN."""
+
+    SCORED = "scored"
+    UNSCORED = "unscored"
+
+
+class Preference(enum.StrEnum):
+    """What a rater said of a pair; `UNDECIDED` is an answer of its own."""
+
+    FIRST = "first"
+    SECOND = "second"
+    UNDECIDED = "undecided"
+
+
+class Stance(enum.StrEnum):
+    """What a finding says of the claim it measured."""
+
+    FOR = "for"
+    AGAINST = "against"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a dialogue."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A dialogue up to the point where the policy must answer."""
+
+    messages: tuple[Message, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False, repr=False)
+    """What a world or a file knows besides (subset, group, truth); a reward never reads it."""
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise DataError("a prompt must hold at least one message", got="none")
+
+    @classmethod
+    def of(cls, text: str, *, system: str | None = None, **meta: Any) -> Prompt:
+        """One user turn, with a system turn before it if given."""
+        turns = [Message("system", system)] if system is not None else []
+        return cls(messages=(*turns, Message("user", text)), meta=meta)
+
+    @property
+    def text(self) -> str:
+        """The last turn's words."""
+        return self.messages[-1].content
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash of the turns: the unit that splits and clusters go by."""
+        return _digest([[m.role, m.content] for m in self.messages])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """An answer to a prompt. `logp` is the log-probability under the policy that sampled it."""
+
+    prompt: Prompt
+    text: str
+    logp: float | None = field(default=None, compare=False, hash=False)
+    """Sum over the response's tokens, in nats, at the sampling temperature; None if unknown."""
+    num_tokens: int | None = field(default=None, compare=False, hash=False)
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash of prompt and text: rows of `Readings` are looked up by it."""
+        return _digest([self.prompt.key, self.text])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """`rater` preferred `chosen` to `rejected`, two responses to the same prompt."""
+
+    chosen: Response
+    rejected: Response
+    rater: str = "unknown"
+    round: int = 0
+    """Which round of the loop asked for it; 0 = before the loop."""
+
+    def __post_init__(self) -> None:
+        if self.chosen.prompt.key != self.rejected.prompt.key:
+            raise DataError(
+                "chosen and rejected must answer the same prompt",
+                got=f"{self.chosen.prompt.text[:40]!r} and {self.rejected.prompt.text[:40]!r}",
+                do="split the row, or give the shared dialogue as the prompt",
+            )
+
+    @property
+    def prompt(self) -> Prompt:
+        return self.chosen.prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """One fault a helper names: its kind, and where (a step's index from 0, if it has one)."""
+
+    kind: str
+    step: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critique:
+    """What a helper says about a response. `flaws` is None where the text could not be read."""
+
+    response: Response
+    text: str
+    flaws: tuple[Flaw, ...] | None
+    helper: str
+    num_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One act of judging a pair: what was preferred, by whom, with which critiques seen."""
+
+    preference: Preference
+    rater: str
+    critiques: tuple[Critique, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a reward says of one response. All numbers are None where it is unscored."""
+
+    outcome: Outcome
+    mean: float | None = None
+    """Posterior mean of the reward, relative to the reward's reference point."""
+    std: float | None = None
+    """Posterior standard deviation of the same."""
+    lower: float | None = None
+    """mean - k * std: what may be optimised against."""
+    novelty: float | None = None
+    """Distance of the reading from those the reward was fitted on (1 = their typical distance)."""
+    reason: str | None = None
+    """Why it is unscored."""
+
+
+@dataclass(frozen=True)
+class Scores(Sequence[Score]):
+    """`Score`s of N responses as columns; numbers of unscored rows are not to be read.
+
+    `column` refuses to hand out numbers of unscored rows, so that no missing score can pass as 0.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    lower: np.ndarray
+    novelty: np.ndarray
+    scored: np.ndarray
+    """bool [N]"""
+    reasons: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = {np.shape(x) for x in (self.mean, self.std, self.lower, self.novelty, self.scored)}
+        if len(shapes) != 1:
+            raise InputError("score columns must have one shape [N]", got=str(sorted(shapes)))
+        for name in ("mean", "std", "lower", "novelty"):
+            if not np.isfinite(getattr(self, name)[self.scored]).all():
+                raise InputError(f"{name} must be finite wherever it is scored", got="NaN or inf")
+
+    def column(self, name: str) -> np.ndarray:
+        """One of mean, std, lower, novelty, float64 [N]; refuses if any row is unscored."""
+        if not self.scored.all():
+            raise InputError(
+                "every row must be scored to be read as numbers",
+                got=f"{int((~self.scored).sum())} unscored of {len(self)}",
+                do="drop them first: scores[i].outcome says which",
+            )
+        return np.asarray(getattr(self, name), dtype=np.float64)
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(i)
+        if not self.scored[i]:
+            return Score(outcome=Outcome.UNSCORED, reason=self.reasons.get(i % len(self)))
+        return Score(
+            outcome=Outcome.SCORED,
+            mean=float(self.mean[i]),
+            std=float(self.std[i]),
+            lower=float(self.lower[i]),
+            novelty=float(self.novelty[i]),
+        )
+
+    def __iter__(self) -> Iterator[Score]:
+        return (self[i] for i in range(len(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measured number, its 95 % interval (unless said otherwise) and how many units it rests on.
+
+    `value`, `lower` and `upper` are None where nothing could be measured.
+    """
+
+    value: float | None
+    lower: float | None
+    upper: float | None
+    n: int
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        return {"value": self.value, "lower": self.lower, "upper": self.upper, "n": self.n}
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"not measured (n={self.n})"
+        if self.lower is None or self.upper is None:
+            return f"{self.value:.3f} (n={self.n})"
+        return f"{self.value:.3f} [{self.lower:.3f}, {self.upper:.3f}] (n={self.n})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """An audit's answer: the estimate, what it says of the claim, and what it rests on."""
+
+    claim: str
+    estimate: Estimate
+    stance: Stance
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
