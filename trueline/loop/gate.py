@@ -11,15 +11,15 @@ union bound). It needs of the caller: pairs that served nothing else, the order 
 drawn at random, one session a round. It says nothing of what raters cannot see: a policy that
 learned to impress them is accepted.
 
-We differ: the bet is constant, Kelly's for a win rate of 70 %. Accepted at alpha_t = 0.02 within
-60, 80 or 100 labels (in brackets: mean labels used of 80), from 3,000 or more runs each:
+We differ: the bet is constant, Kelly's for a win rate of 70 %. Percent accepted at alpha_t = 0.02
+within 60, 80, 100 labels (in brackets the mean number used of 80), from 6,000 to 20,000 runs each:
 
-    win rate            60 %          70 %          70 %, 1/5 draws   80 %
-    this bet            19, 26, 31 %  75, 87, 93 %  62, 77, 86 %      99.1, 99.8, 100 % (24)
-    average of 4 bets   14, 18, 24    66, 78, 89    52, 67, 78        98.6, 99.7, 100   (23)
-    KT portfolio        11, 16, 19    57, 75, 86    47, 62, 73        98, 100, 100      (24)
-    aGRAPA               8, 12, 17    54, 71, 84    41, 58, 71        97, 99, 100       (27)
-    all in at the end   22, 30, 35    80, 90, 95    68, 78, 85        99.5, 99.9, 100   (25)
+    win rate            60 %             70 %             70 %, 1/5 draws   80 %
+    this bet            19, 26, 31 (71)  75, 87, 93 (45)  62, 78, 86 (52)   99.2, 99.9, 100 (24)
+    average of 4 bets   14, 18, 23 (73)  65, 78, 89 (48)  52, 68, 78 (54)   98.4, 99.8, 100 (23)
+    KT portfolio        11, 16, 19 (74)  58, 74, 85 (50)  47, 61, 74 (57)   97.2, 99.6, 100 (24)
+    aGRAPA               8, 12, 17 (76)  53, 71, 83 (55)  41, 58, 71 (60)   96.2, 99.6, 99.9 (28)
+    all in at the end   23, 29, 34 (71)  80, 89, 94 (45)  68, 82, 89 (52)   99.6, 100, 100 (25)
 
 The last, which stakes everything on the last labels, was not taken: its e-value drops to 0 whenever
 it loses, and then no longer reads as evidence.

@@ -9,7 +9,7 @@ that have not been bet down from either side. Waudby-Smith & Ramdas 2020 (2010.0
 
 We differ: 1. an average over fixed fractions f of the stake instead of predictable plug-in bets;
 measured on 0/1 data at alpha 0.02 within 80 observations of win rate 0.7, acceptance is 71 % for
-aGRAPA, 75 % for the Krichevsky-Trofimov portfolio, 78 % for f in .2 .4 .6 .8, 87 % for f = 0.4
+aGRAPA, 74 % for the Krichevsky-Trofimov portfolio, 78 % for f in .2 .4 .6 .8, 87 % for f = 0.4
 alone (`loop/gate.py` uses that). 2. Each side of the interval spends alpha/2 instead of the two
 being averaged: capital is then monotone in m, the set kept is an interval, and the grid rounds
 outwards. Fails (loses power, never validity) for effects far below the smallest fraction.

@@ -1,0 +1,205 @@
+"""The gate keeps its promise on thousands of null runs, and lets through what is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from trueline.errors import DataError, InputError, InvalidExperiment
+from trueline.loop.gate import Decision, Gate, GateSession
+
+NUM_RUNS = 2_500
+Stream = Callable[[np.random.Generator, GateSession], Iterator[float]]
+
+
+def coin(rng: np.random.Generator, session: GateSession) -> Iterator[float]:
+    """Wins with probability exactly 1/2."""
+    yield from map(float, rng.random(200) < 0.5)
+
+
+def with_draws(rng: np.random.Generator, session: GateSession) -> Iterator[float]:
+    """A third draws, the rest even."""
+    yield from rng.integers(0, 3, 200) / 2
+
+
+def drifting(rng: np.random.Generator, session: GateSession) -> Iterator[float]:
+    """A win rate that wanders below 1/2 and touches it."""
+    rates = 0.5 - 0.2 * np.abs(np.sin(np.arange(200) / rng.uniform(5, 40)))
+    yield from map(float, rng.random(200) < rates)
+
+
+def scheming(rng: np.random.Generator, session: GateSession) -> Iterator[float]:
+    """Knows the test: plays safe draws or honest coins by how it stands, and gives up (ends the
+    round for a new candidate) when it looks bad. Its win rate given the past is never above 1/2."""
+    for u in rng.random(200):
+        e = session.e_now()
+        if e < 0.2:
+            return
+        yield 0.5 if e > 20 and u < 0.3 else float(rng.random() < 0.5)
+
+
+class Watched(GateSession):
+    """A session that shows its e-value at no cost, for the schemer."""
+
+    def e_now(self) -> float:
+        return math.exp(self._better.log_e)
+
+
+def run(gate: Gate, stream: Stream, rounds: int, rng: np.random.Generator) -> list[Decision]:
+    """The decisions of a whole run; a round that its candidate leaves early is held."""
+    decisions = []
+    for t in range(1, rounds + 1):
+        session = Watched(alpha=gate.session(t).alpha, max_labels=gate.max_labels)
+        wins = stream(rng, session)
+        while session.decision is None and (win := next(wins, None)) is not None:
+            session.observe(win)
+        decisions.append(session.decision or Decision.HOLD)
+    return decisions
+
+
+@pytest.mark.parametrize("rounds", [5, None])
+@pytest.mark.parametrize("stream", [coin, with_draws, drifting, scheming])
+def test_null_runs_are_rarely_accepted(
+    stream: Stream, rounds: int | None, rng: np.random.Generator
+) -> None:
+    """Of 2,500 whole runs whose candidates are never better, at most alpha accept any of them,
+    although each is accepted at the first moment it could be."""
+    gate = Gate(alpha=0.1, max_labels=80, rounds=rounds)
+    wrong = sum(Decision.ACCEPT in run(gate, stream, 5, rng) for _ in range(NUM_RUNS))
+    print(f"{stream.__name__}, rounds={rounds}: {wrong} of {NUM_RUNS} null runs accepted")
+    assert wrong / NUM_RUNS <= gate.alpha
+    if stream is coin and rounds:
+        # Not by never accepting at all.
+        assert wrong / NUM_RUNS > 0.03
+
+
+def test_even_candidates_are_rarely_rolled_back(rng: np.random.Generator) -> None:
+    gate = Gate(alpha=0.1, max_labels=80, rounds=5)
+    wrong = sum(Decision.ROLL_BACK in run(gate, coin, 5, rng) for _ in range(NUM_RUNS))
+    assert wrong / NUM_RUNS <= gate.alpha
+
+
+def test_the_level_is_nearly_exhausted_with_many_labels(rng: np.random.Generator) -> None:
+    """With 2,000 labels a round: the bound holds without help from the budget's end."""
+    gate = Gate(alpha=0.2, max_labels=2_000, rounds=2)
+
+    def long_coin(rng: np.random.Generator, session: GateSession) -> Iterator[float]:
+        yield from map(float, rng.random(2_000) < 0.5)
+
+    wrong = sum(Decision.ACCEPT in run(gate, long_coin, 2, rng) for _ in range(400))
+    assert 0.15 < wrong / 400 <= 0.2 + 3 * math.sqrt(0.2 * 0.8 / 400)
+
+
+def share_accepted(p: float, draws: float, rng: np.random.Generator) -> tuple[float, float]:
+    accepted, labels = 0, []
+    for _ in range(1_000):
+        session = Gate(alpha=0.1, max_labels=80, rounds=5).session(1)
+        while session.decision is None:
+            session.observe(0.5 if rng.random() < draws else float(rng.random() < p))
+        accepted += session.decision is Decision.ACCEPT
+        labels.append(session.labels)
+    return accepted / 1_000, float(np.mean(labels))
+
+
+@pytest.mark.parametrize(
+    ("p", "draws", "power", "labels"),
+    [(0.7, 0.0, 0.83, 48), (0.7, 0.2, 0.73, 56), (0.8, 0.0, 0.98, 27), (0.9, 0.0, 1.0, 18)],
+)
+def test_better_candidates_are_accepted(
+    p: float, draws: float, power: float, labels: float, rng: np.random.Generator
+) -> None:
+    """Bounds are 3 standard errors of 1,000 sessions below what the module's table promises."""
+    accepted, used = share_accepted(p, draws, rng)
+    assert accepted >= power
+    assert used <= labels
+
+
+def test_worse_candidates_are_rolled_back(rng: np.random.Generator) -> None:
+    gate = Gate(alpha=0.1, max_labels=80, rounds=5)
+
+    def worse(rng: np.random.Generator, session: GateSession) -> Iterator[float]:
+        yield from map(float, rng.random(200) < 0.25)
+
+    decisions = [run(gate, worse, 1, rng)[0] for _ in range(300)]
+    assert np.mean([d is Decision.ROLL_BACK for d in decisions]) > 0.9
+
+
+def decided(wins: list[float], **options: object) -> GateSession:
+    session = Gate(**options).session(1)  # type: ignore[arg-type]
+    for win in wins:
+        session.observe(win)
+    return session
+
+
+def test_after_hold_the_next_candidate_starts_afresh() -> None:
+    gate = Gate(alpha=0.1, max_labels=10, rounds=5)
+    first = gate.session(1)
+    for win in [1.0, 0.0] * 5:
+        first.observe(win)
+    assert first.decision is Decision.HOLD
+    second = gate.session(2)
+    assert (second.labels, second.decision) == (0, None)
+    assert second.record()["e_value"] == 1.0
+    assert second.alpha == first.alpha == pytest.approx(0.02)
+
+
+def test_decisions_mirror_each_other() -> None:
+    up = decided([1.0] * 12)
+    down = decided([0.0] * 12)
+    assert (up.decision, down.decision) == (Decision.ACCEPT, Decision.ROLL_BACK)
+    a, b = up.record(), down.record()
+    assert a["e_value"] == pytest.approx(1.4**12) == b["e_value_worse"]
+    assert a["e_value_worse"] == pytest.approx(0.6**12) == b["e_value"]
+    assert a["win_rate"]["lower"] == pytest.approx(1 - b["win_rate"]["upper"])
+
+
+def test_an_accepted_win_rate_lies_above_one_half(rng: np.random.Generator) -> None:
+    """What the report shows never contradicts the decision."""
+    for p in (0.6, 0.7, 0.9):
+        for _ in range(40):
+            session = Gate().session(1)
+            while session.decision is None:
+                session.observe(float(rng.random() < p))
+            rate = session.record()["win_rate"]
+            assert 0 <= rate["lower"] <= rate["value"] <= rate["upper"] <= 1
+            assert (session.decision is not Decision.ACCEPT) or rate["lower"] >= 0.5
+            assert (session.decision is not Decision.ROLL_BACK) or rate["upper"] <= 0.5
+
+
+def test_an_open_session_is_recorded_as_hold() -> None:
+    record = Gate().session(1).record()
+    assert record["decision"] == "hold"
+    assert record["win_rate"] == {"value": None, "lower": None, "upper": None, "n": 0}
+    assert record["threshold"] == pytest.approx(50)
+    partly = decided([1.0, 0.5, 0.0])
+    assert partly.decision is None
+    assert partly.record()["labels"] == 3
+    assert partly.record()["win_rate"]["value"] == 0.5
+
+
+def test_the_same_labels_give_the_same_record() -> None:
+    wins = [1.0, 0.0, 0.5, 1.0, 1.0]
+    assert decided(wins).record() == decided(wins).record()
+
+
+def test_alpha_is_spent_once() -> None:
+    assert sum(Gate(alpha=0.1, rounds=7).alpha_of(t) for t in range(1, 8)) == pytest.approx(0.1)
+    endless = sum(Gate(alpha=0.1, rounds=None).alpha_of(t) for t in range(1, 20_000))
+    assert 0.0999 < endless < 0.1
+    with pytest.raises(InvalidExperiment, match="shared among 5 rounds; got round 6"):
+        Gate(rounds=5).session(6)
+    with pytest.raises(InputError, match="counted from 1"):
+        Gate().session(0)
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(DataError, match=r"0, 0\.5 or 1; got 0\.7"):
+        Gate().session(1).observe(0.7)
+    with pytest.raises(InvalidExperiment, match="takes no more labels"):
+        decided([1.0] * 13)
+    for options in ({"alpha": 0.0}, {"alpha": 1.0}, {"max_labels": 0}, {"rounds": 0}):
+        with pytest.raises(InputError):
+            Gate(**options)  # type: ignore[arg-type]

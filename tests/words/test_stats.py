@@ -1,0 +1,309 @@
+"""Every number is checked against an oracle, every interval against how often it covers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from trueline import stats
+from trueline.errors import DataError, InputError
+from trueline.records import Estimate
+
+tied = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=2, max_size=40)
+MISSING = Estimate(None, None, None, 0)
+
+
+# Ranking
+
+
+@given(tied)
+def test_auc_is_scikit_learns_with_ties(rows: list[tuple[int, int]]) -> None:
+    scores, labels = np.array(rows, dtype=float).T
+    assume(0 < labels.sum() < len(labels))
+    found = stats.auc(scores, labels)
+    assert found.value == pytest.approx(roc_auc_score(labels, scores))
+    if found.lower is not None and found.upper is not None:
+        assert 0 <= found.lower <= found.value <= found.upper <= 1
+    assert stats.auc(-scores, labels).value == pytest.approx(1 - found.value)
+
+
+@given(tied, st.randoms(use_true_random=False))
+def test_auc_ignores_row_order(rows: list[tuple[int, int]], random: object) -> None:
+    mixed = list(rows)
+    random.shuffle(mixed)  # type: ignore[attr-defined]
+    a, b = (stats.auc(*np.array(r, dtype=float).T) for r in (rows, mixed))
+    assert a.value == pytest.approx(b.value)
+
+
+def test_auc_of_one_class_and_of_constant_scores() -> None:
+    assert stats.auc([1, 2, 3], [1, 1, 1]) == Estimate(None, None, None, 3)
+    assert stats.auc([], []) == MISSING
+    assert stats.auc([2.0] * 6, [0, 1] * 3).value == 0.5
+    perfect = stats.auc(np.arange(40), np.arange(40) >= 20)
+    assert perfect.value == perfect.upper == 1.0
+    assert perfect.lower is not None and 0.8 < perfect.lower < 0.9
+
+
+def clustered_auc_data(
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    clusters = np.repeat(np.arange(40), 8)
+    labels = rng.integers(0, 2, 320)
+    return rng.normal(0, 1, 40)[clusters] + labels + rng.normal(0, 1, 320), labels, clusters
+
+
+TRUE_AUC = float(scipy_stats.norm.cdf(1 / 2))
+"""Two draws differ by 1 on average, each with variance 1 + 1."""
+
+
+@pytest.mark.parametrize("way", ["placements", "bootstrap"])
+def test_clustered_auc_intervals_cover(way: str, rng: np.random.Generator) -> None:
+    covered, num = 0, 400 if way == "placements" else 120
+    for _ in range(num):
+        scores, labels, clusters = clustered_auc_data(rng)
+        options = {} if way == "placements" else {"rng": rng, "num_resamples": 200}
+        found = stats.auc(scores, labels, clusters=clusters, **options)  # type: ignore[arg-type]
+        assert found.lower is not None and found.upper is not None
+        covered += found.lower <= TRUE_AUC <= found.upper
+    assert covered / num > 0.90
+
+
+def test_auc_without_clusters_covers(rng: np.random.Generator) -> None:
+    covered = 0
+    for _ in range(600):
+        labels = rng.integers(0, 2, 60)
+        found = stats.auc(labels + rng.normal(0, 1, 60), labels)
+        assert found.lower is not None and found.upper is not None
+        covered += found.lower <= scipy_stats.norm.cdf(1 / math.sqrt(2)) <= found.upper
+    assert 0.92 < covered / 600 < 0.98
+
+
+def brute_best_of_n(proxy: np.ndarray, gold: np.ndarray, n: int) -> float:
+    picks = []
+    for subset in itertools.combinations(range(len(proxy)), n):
+        rows = np.array(subset)
+        best = rows[proxy[rows] == proxy[rows].max()]
+        picks.append(gold[best].mean())
+    return float(np.mean(picks))
+
+
+@given(st.integers(1, 7), st.integers(0, 10_000), st.booleans())
+def test_best_of_n_is_the_average_over_all_subsets(num: int, seed: int, ties: bool) -> None:
+    rng = np.random.default_rng(seed)
+    proxy = rng.integers(0, 3, (2, num)).astype(float) if ties else rng.normal(size=(2, num))
+    gold = rng.normal(size=(2, num))
+    for n in range(1, num + 1):
+        expected = [brute_best_of_n(p, g, n) for p, g in zip(proxy, gold, strict=True)]
+        np.testing.assert_allclose(stats.best_of_n(proxy, gold, n), expected, atol=1e-12)
+
+
+def test_best_of_n_at_its_ends(rng: np.random.Generator) -> None:
+    proxy, gold = rng.normal(size=(3, 1_024)), rng.normal(size=(3, 1_024))
+    np.testing.assert_allclose(stats.best_of_n(proxy, gold, 1), gold.mean(1))
+    best = gold[np.arange(3), proxy.argmax(1)]
+    np.testing.assert_allclose(stats.best_of_n(proxy, gold, 1_024), best)
+    # A constant proxy picks at random; the perfect proxy's gain is that of normal maxima.
+    np.testing.assert_allclose(stats.best_of_n(0 * proxy, gold, 256), gold.mean(1))
+    many = rng.normal(size=(400, 512))
+    assert stats.best_of_n(many, many, 16).mean() == pytest.approx(1.766, abs=0.02)
+
+
+def test_best_of_n_refuses() -> None:
+    one = np.ones((1, 4))
+    with pytest.raises(InputError, match=r"1\.\.4.*got 5"):
+        stats.best_of_n(one, one, 5)
+    with pytest.raises(DataError, match="finite"):
+        stats.best_of_n(one, one * np.nan, 2)
+    with pytest.raises(DataError):
+        stats.best_of_n(one, np.ones((1, 5)), 2)
+
+
+def test_kl_of_best_of_n_is_that_of_the_maximum() -> None:
+    """The best of n has density n u^(n-1) in the quantile u: integrate n u^(n-1) log(n u^(n-1))."""
+    u = (np.arange(400_000) + 0.5) / 400_000
+    for n in (1, 2, 16):
+        density = n * u ** (n - 1)
+        assert stats.kl_best_of_n(n) == pytest.approx(
+            float(np.mean(density * np.log(np.maximum(density, 1e-300)))), abs=1e-4
+        )
+
+
+# Means
+
+
+def test_mean_is_students_t() -> None:
+    x = [1.0, 2.0, 4.0, 8.0]
+    expected = scipy_stats.t.interval(0.95, 3, np.mean(x), scipy_stats.sem(x))
+    found = stats.mean(x)
+    assert (found.lower, found.upper) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+    assert stats.mean([3.0]) == Estimate(3.0, None, None, 1)
+    assert stats.mean([]) == stats.accuracy([]) == MISSING
+
+
+@given(st.integers(1, 50), st.data())
+def test_accuracy_is_wilsons(n: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, n))
+    found = stats.accuracy([1] * right + [0] * (n - right))
+    expected = scipy_stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert found.value == pytest.approx(right / n)
+    assert found.lower == pytest.approx(expected.low, abs=1e-9)
+    assert found.upper == pytest.approx(expected.high, abs=1e-9)
+
+
+@pytest.mark.parametrize(("num_clusters", "least"), [(10, 0.90), (40, 0.92)])
+def test_clustered_means_cover_where_rows_would_not(
+    num_clusters: int, least: float, rng: np.random.Generator
+) -> None:
+    covered = naive = 0
+    for _ in range(400):
+        sizes = rng.integers(2, 12, num_clusters)
+        clusters = np.repeat(np.arange(num_clusters), sizes)
+        x = rng.normal(0, 1, num_clusters)[clusters] + rng.normal(0, 1, len(clusters))
+        by_cluster, by_row = stats.mean(x, clusters=clusters, rng=rng), stats.mean(x)
+        assert None not in (by_cluster.lower, by_cluster.upper, by_row.lower, by_row.upper)
+        covered += by_cluster.lower <= 0 <= by_cluster.upper  # type: ignore[operator]
+        naive += by_row.lower <= 0 <= by_row.upper  # type: ignore[operator]
+    assert covered / 400 > least
+    assert naive / 400 < 0.8
+
+
+def test_the_general_bootstrap_agrees_with_the_clustered_mean(rng: np.random.Generator) -> None:
+    clusters = np.repeat(np.arange(30), 5)
+    x = rng.normal(0, 1, 30)[clusters] + rng.normal(0, 1, 150)
+    a = stats.mean(x, clusters=clusters, rng=rng)
+    b = stats.bootstrap(np.mean, x, clusters=clusters, rng=rng, num_resamples=4_000)
+    assert a.value == pytest.approx(b.value)
+    assert a.lower == pytest.approx(b.lower, abs=0.04)
+    assert a.upper == pytest.approx(b.upper, abs=0.04)
+
+
+def test_clusters_may_be_names_and_their_order_is_irrelevant() -> None:
+    x = np.arange(12.0)
+    names = ["ab", "cd", "ef", "gh"] * 3
+    numbers = np.array([7, 3, 9, 1] * 3)
+    found = [stats.mean(x, clusters=c, rng=np.random.default_rng(0)) for c in (names, numbers)]
+    assert found[0] == found[1]
+
+
+def test_randomness_is_an_argument() -> None:
+    with pytest.raises(InputError, match="pass rng="):
+        stats.mean([1.0, 2.0], clusters=[0, 1])
+    a, b = (
+        stats.accuracy([1, 0, 1, 1], clusters=[0, 0, 1, 2], rng=np.random.default_rng(5))
+        for _ in range(2)
+    )
+    assert a == b
+
+
+def test_difference_is_paired(rng: np.random.Generator) -> None:
+    base = rng.normal(0, 10, 100)
+    found = stats.difference(base + 1 + rng.normal(0, 0.1, 100), base)
+    assert found.lower is not None and found.lower > 0.9
+    with pytest.raises(DataError, match="equal lengths; got 2 and 1"):
+        stats.difference([1, 2], [1])
+
+
+def test_bootstrap_edges(rng: np.random.Generator) -> None:
+    assert stats.bootstrap(np.mean, [], rng=rng) == MISSING
+    assert stats.bootstrap(np.mean, [2.0], rng=rng) == Estimate(2.0, None, None, 1)
+    mostly_nan = stats.bootstrap(lambda x: np.nan if len(set(x)) < 4 else 1.0, range(4), rng=rng)
+    assert mostly_nan == Estimate(1.0, None, None, 4)
+    with pytest.raises(DataError, match="share their rows"):
+        stats.bootstrap(lambda x, y: 0.0, [1, 2], [1], rng=rng)
+
+
+@pytest.mark.parametrize("bad", [[1.0, float("nan")], [[1.0]], [float("inf")]])
+def test_values_must_be_finite_numbers(bad: list[float]) -> None:
+    for function in (stats.mean, stats.accuracy):
+        with pytest.raises(DataError):
+            function(bad)
+
+
+# Permutation test
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_permutation_p_values_are_uniform_or_larger_under_the_null(
+    paired: bool, rng: np.random.Generator
+) -> None:
+    values = [
+        stats.permutation_test(
+            rng.integers(0, 3, 12), rng.integers(0, 3, 12), rng, paired=paired, num_permutations=199
+        )
+        for _ in range(500)
+    ]
+    for level in (0.05, 0.2):
+        assert np.mean(np.array(values) <= level) <= level + 3 * math.sqrt(level / 500)
+
+
+def test_permutation_agrees_with_the_exact_test(rng: np.random.Generator) -> None:
+    a, b = [3.1, 2.4, 5.0, 4.4], [1.0, 2.0, 2.6, 3.0]
+    for paired in (False, True):
+        exact = scipy_stats.permutation_test(
+            (a, b),
+            lambda x, y: np.mean(x) - np.mean(y),
+            permutation_type="samples" if paired else "independent",
+            alternative="greater",
+        ).pvalue
+        assert stats.permutation_test(a, b, rng, paired=paired) == pytest.approx(exact, abs=0.01)
+    assert stats.permutation_test([1.0] * 4, [1.0] * 4, rng) == 1.0
+
+
+# Calibration
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=50))
+def test_brier_is_scikit_learns(rows: list[tuple[float, int]]) -> None:
+    probs, labels = np.array(rows).T
+    assert stats.brier(probs, labels).value == pytest.approx(
+        brier_score_loss(labels, probs, pos_label=1)
+    )
+
+
+def test_calibration_error_by_hand() -> None:
+    probs, labels = [0.1] * 4 + [0.8] * 4, [0, 0, 0, 1, 1, 1, 0, 0]
+    assert stats.calibration_error(probs, labels, 2).value == pytest.approx(0.5 * 0.15 + 0.5 * 0.3)
+    # Ten bins asked for, but equal probabilities share one.
+    assert stats.calibration_error(probs, labels, 10).value == pytest.approx(0.225)
+    assert stats.calibration_error([], []) == MISSING
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(1, 12))
+def test_bins_cover_all_rows_in_order(probs: list[float], bins: int) -> None:
+    found = stats.reliability(probs, [0.5] * len(probs), bins)
+    assert 1 <= len(found) <= bins
+    assert sum(b.observed.n for b in found) == len(probs)
+    assert [b.predicted for b in found] == sorted(b.predicted for b in found)
+    if len(set(probs)) == len(probs) >= bins:
+        sizes = [b.observed.n for b in found]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_calibration_error_tells_calibrated_from_overconfident(rng: np.random.Generator) -> None:
+    """The interval of calibrated forecasts reaches (almost) 0; the overconfident one's does not."""
+    p = rng.random(2_000)
+    labels = (rng.random(2_000) < p).astype(float)
+    good = stats.calibration_error(p, labels, rng=rng)
+    bad = stats.calibration_error(np.where(p > 0.5, 0.98, 0.02), labels, rng=rng)
+    assert good.lower is not None and good.lower < 0.01
+    assert bad.lower is not None and bad.upper is not None
+    assert bad.lower > 0.18
+    assert bad.lower <= 0.23 <= bad.upper
+    row = stats.reliability(p, labels)[0].as_dict()
+    assert list(row) == ["predicted", "observed", "lower", "upper", "n"]
+
+
+def test_probabilities_must_be_probabilities() -> None:
+    with pytest.raises(DataError, match="between 0 and 1"):
+        stats.brier([1.2], [1])
+    with pytest.raises(DataError, match="one outcome a probability"):
+        stats.brier([0.2], [1, 0])
+    with pytest.raises(DataError, match="labels must be 0 or 1"):
+        stats.auc([1, 2], [0.5, 1])
