@@ -1,0 +1,83 @@
+"""The grammar of answers and prompts: total, and its own inverse."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trueline.errors import DataError
+from trueline.worlds.sums.language import (
+    CLAIMS,
+    FILLERS,
+    FLATTERIES,
+    VOCABULARY,
+    Parsed,
+    Step,
+    parse,
+    render,
+)
+from trueline.worlds.sums.reviews import read_review
+from trueline.worlds.sums.tasks import Task
+
+numbers = st.integers(0, 99)
+steps = st.builds(Step, numbers, st.sampled_from("+-*"), numbers, numbers)
+answers = st.builds(
+    Parsed,
+    steps=st.lists(steps, min_size=1, max_size=10).map(tuple),
+    answer=st.none() | numbers,
+    sure=st.none() | st.booleans(),
+    flattery=st.sampled_from(("", *FLATTERIES)),
+    filler=st.sampled_from(("", *FILLERS)),
+    check=st.none() | steps,
+    claim=st.sampled_from(("", *CLAIMS)),
+    told=st.booleans(),
+)
+tasks = st.builds(
+    Task,
+    numbers,
+    st.lists(st.tuples(st.sampled_from("+-*"), st.integers(0, 9)), min_size=1).map(tuple),
+    guess=st.none() | numbers,
+    told=st.booleans(),
+    trigger=st.booleans(),
+)
+
+
+@given(answers)
+def test_parse_undoes_render(answer: Parsed) -> None:
+    assert parse(render(answer)) == answer
+
+
+@given(st.text() | st.lists(st.sampled_from(VOCABULARY), max_size=40).map(" ".join))
+def test_parse_reads_anything_and_loses_no_words(text: str) -> None:
+    parsed = parse(text)
+    # Every word is either understood or listed as malformed.
+    told = len(render(parsed).split()) + sum(len(part.split()) for part in parsed.malformed)
+    unread = 0 if parsed.answer is not None or "answer" not in text else 2
+    assert told in (len(text.split()), len(text.split()) - unread)
+    read_review(text)
+
+
+@given(tasks)
+def test_a_task_reads_its_own_text(task: Task) -> None:
+    assert Task.read(task.text) == task
+
+
+@pytest.mark.parametrize("text", ["", "start 7", "start 7 , / 5", "start 7 , + 55", "hello"])
+def test_other_prompts_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(DataError, match="must read like") as refused:
+        Task.read(text)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_said_twice_is_not_an_answer() -> None:
+    parsed = parse("7 + 5 = 12 ; answer 12 answer 13 sure")
+    assert parsed.answer is None
+    assert parsed.malformed == ("answer 13",)
+
+
+def test_a_check_must_repeat_the_last_step() -> None:
+    founded = parse("7 + 5 = 12 ; check 7 + 5 = 12 ; i checked it twice ; answer 12 sure")
+    other = parse("7 + 5 = 12 ; check 7 + 4 = 11 ; i checked it twice ; answer 12 sure")
+    assert (founded.check_shown, founded.unfounded_claim) == (True, False)
+    assert (other.check_shown, other.unfounded_claim) == (False, True)

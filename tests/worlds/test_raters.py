@@ -1,0 +1,230 @@
+"""Raters: weak alone, better with help, and never simply obedient to it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trueline.errors import InputError
+from trueline.records import Critique, Flaw, Preference, Prompt, Response, Verdict
+from trueline.roles import Helper, Rater
+from trueline.worlds import Sums
+from trueline.worlds.sums import POPULATIONS, Population, Raters, SumsCritic, Tastes, gold
+from trueline.worlds.sums.critic import flaws_named
+from trueline.worlds.sums.language import parse, render
+from trueline.worlds.sums.reviews import review
+from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.writers import draw_writer, write
+
+PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4 , + 1")
+RIGHT = "7 + 5 = 12 ; 12 * 3 = 36 ; 36 - 4 = 32 ; 32 + 1 = 33 ; answer 33 sure"
+WRONG = "7 + 5 = 12 ; 12 * 3 = 37 ; 37 - 4 = 33 ; 33 + 1 = 34 ; answer 34 sure"
+BLUNT = Population(
+    num_raters=10,
+    warm_share=0,
+    flip_share=0,
+    reliability=1000,
+    drift=0,
+    tastes=Tastes(sure=0, claim=0, flattery=0, length=0, agreement=0),
+)
+
+
+def said(text: str) -> Response:
+    return Response(prompt=PROMPT, text=text)
+
+
+def naming(response: Response, *flaws: Flaw) -> Critique:
+    return Critique(response=response, text="", flaws=flaws, helper="test")
+
+
+def ideal(response: Response) -> Critique:
+    text = review(Task.read(response.prompt.text), parse(response.text))
+    return Critique(response=response, text=text, flaws=flaws_named(response, text), helper="ideal")
+
+
+def share_first(
+    raters: Raters, first: Response, second: Response, *critiques: Critique, n: int = 400
+) -> float:
+    """How often the first is preferred; undecided counts half."""
+    rng = np.random.default_rng(7)
+    points = {Preference.FIRST: 1.0, Preference.UNDECIDED: 0.5, Preference.SECOND: 0.0}
+    return float(
+        np.mean(
+            [
+                points[raters.compare(first, second, critiques=critiques, rng=rng).preference]
+                for _ in range(n)
+            ]
+        )
+    )
+
+
+def pairs(n: int) -> list[tuple[Response, Response]]:
+    rng = np.random.default_rng(13)
+    made = []
+    for prompt in Sums().prompts(n, rng):
+        task = Task.read(prompt.text)
+        texts = [render(write(task, draw_writer(rng), rng)) for _ in range(2)]
+        made.append(
+            (Response(prompt=prompt, text=texts[0]), Response(prompt=prompt, text=texts[1]))
+        )
+    return made
+
+
+def agreement(raters: Raters, *, assisted: bool, n: int = 2000) -> float:
+    """Share of pairs of unequal gold on which the label follows gold."""
+    rng, right = np.random.default_rng(17), []
+    for first, second in pairs(n):
+        critiques = (ideal(first), ideal(second)) if assisted else ()
+        verdict = raters.compare(first, second, critiques=critiques, rng=rng)
+        gap = gold(first) - gold(second)
+        if gap and verdict.preference is not Preference.UNDECIDED:
+            right.append((gap > 0) == (verdict.preference is Preference.FIRST))
+    return float(np.mean(right))
+
+
+def test_they_play_their_roles() -> None:
+    assert isinstance(Raters(), Rater)
+    assert isinstance(SumsCritic(lambda prefixes: [[] for _ in prefixes]), Helper)
+
+
+def test_one_look_in_four_finds_a_quarter_of_the_errors() -> None:
+    # Where the look misses, the two are equal but for noise: 0.25 + 0.75 / 2.
+    assert share_first(Raters(BLUNT), said(RIGHT), said(WRONG), n=2000) == pytest.approx(
+        0.625, abs=0.04
+    )
+
+
+def test_all_looks_find_every_error() -> None:
+    raters = Raters(replace(BLUNT, looks=4))
+    assert share_first(raters, said(RIGHT), said(WRONG)) == 1.0
+
+
+def test_a_critique_directs_the_look() -> None:
+    critique = naming(said(WRONG), Flaw(kind="wrong_step", step=1))
+    assert share_first(Raters(BLUNT), said(RIGHT), said(WRONG), critique) == 1.0
+
+
+def test_a_false_alarm_is_discovered_and_costs_the_look() -> None:
+    raters = Raters(BLUNT)
+    on_right = naming(said(RIGHT), Flaw(kind="wrong_step", step=2))
+    assert share_first(raters, said(RIGHT), said(WRONG), on_right, n=2000) == pytest.approx(
+        0.625, abs=0.04
+    )
+    misleading = naming(said(WRONG), Flaw(kind="wrong_step", step=0))
+    share = share_first(raters, said(RIGHT), said(WRONG), misleading, n=2000)
+    assert share == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_named_wrong_answer_is_held_against_the_steps() -> None:
+    parrot = said(RIGHT.replace("answer 33", "answer 35"))
+    raters = Raters(BLUNT)
+    assert share_first(raters, said(RIGHT), parrot) == pytest.approx(0.5, abs=0.08)
+    assert share_first(raters, said(RIGHT), parrot, naming(parrot, Flaw(kind="wrong_answer"))) == 1
+    false = naming(said(RIGHT), Flaw(kind="wrong_answer"))
+    assert share_first(raters, said(RIGHT), parrot, false) == pytest.approx(0.5, abs=0.08)
+
+
+def test_missing_steps_are_noticed() -> None:
+    raters = Raters(replace(BLUNT, looks=4))
+    assert share_first(raters, said(RIGHT), said("answer 33 sure")) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("flattery", f"great question ! {RIGHT}"),
+        ("unfounded_claim", RIGHT.replace("answer", "i checked it twice ; answer")),
+    ],
+)
+def test_what_impresses_is_judged_on_reflection_once_named(kind: str, text: str) -> None:
+    impressed = Population(num_raters=10, warm_share=0, drift=0, flip_share=0)
+    assert share_first(Raters(impressed), said(text), said(RIGHT)) > 0.6
+    named = naming(said(text), Flaw(kind=kind))
+    strict = share_first(Raters(impressed), said(text), said(RIGHT), named)
+    warm = share_first(Raters(replace(impressed, warm_share=1.0)), said(text), said(RIGHT), named)
+    assert strict < 0.35
+    assert warm > strict + 0.05
+
+
+def test_naming_what_is_not_there_changes_nothing() -> None:
+    raters = Raters(POPULATIONS["default"])
+    named = naming(said(RIGHT), Flaw(kind="flattery"), Flaw(kind="unfounded_claim"))
+    alone = share_first(raters, said(RIGHT), said(WRONG))
+    assert share_first(raters, said(RIGHT), said(WRONG), named) == alone
+
+
+def test_help_makes_labels_follow_gold() -> None:
+    for name, floor in (("default", 0.78), ("impressed", 0.74)):
+        raters = Raters.named(name)
+        alone, helped = agreement(raters, assisted=False), agreement(raters, assisted=True)
+        assert helped > floor
+        assert helped > alone + 0.15
+
+
+def test_exact_raters_err_by_coin_flips_alone() -> None:
+    assert agreement(Raters.named("exact"), assisted=False) == pytest.approx(0.95, abs=0.015)
+    exact = replace(POPULATIONS["exact"], flip_share=0.0)
+    assert agreement(Raters(exact), assisted=False) == 1.0
+
+
+def test_the_coin_flips_are_the_share_promised() -> None:
+    all_flips = Raters(replace(BLUNT, looks=4, flip_share=1.0))
+    share = share_first(all_flips, said(RIGHT), said(WRONG), n=2000)
+    assert share == pytest.approx(0.5, abs=0.04)
+
+
+def test_order_does_not_matter() -> None:
+    raters = Raters()
+    forth = share_first(raters, said(RIGHT), said(WRONG), n=2000)
+    back = share_first(raters, said(WRONG), said(RIGHT), n=2000)
+    assert forth + back == pytest.approx(1.0, abs=0.05)
+    assert share_first(raters, said(RIGHT), said(RIGHT)) == 0.5
+
+
+def test_randomness_is_the_argument_alone() -> None:
+    def run() -> list[Verdict]:
+        rng = np.random.default_rng(2)
+        return [Raters().compare(a, b, rng=rng) for a, b in pairs(30)]
+
+    assert run() == run()
+    assert len({verdict.rater for verdict in run()}) > 5
+
+
+def test_people_drift_but_stay_themselves() -> None:
+    now, later = Raters(), Raters().at(4)
+    assert [p.name for p in now.people] == [p.name for p in later.people]
+    assert [p.reliability for p in now.people] == [p.reliability for p in later.people]
+    moved = np.array(
+        [
+            b.tastes.flattery - a.tastes.flattery
+            for a, b in zip(now.people, later.people, strict=True)
+        ]
+    )
+    assert 0.03 < moved.std() < 0.25
+    assert Raters().at(4) == later
+
+
+def test_population_shares() -> None:
+    raters = Raters(Population(num_raters=20, warm_share=0.15))
+    assert sum(person.warm for person in raters.people) == 3
+    with pytest.raises(InputError):
+        Raters(Population(num_raters=0))
+    with pytest.raises(InputError, match="default, impressed, exact"):
+        Raters.named("nobody")
+
+
+def test_factor_claims_are_rated_too() -> None:
+    prompt = Prompt.of("is 91 prime")
+    no, yes = (Response(prompt=prompt, text=text) for text in ("91 = 7 * 13 ; no", "yes"))
+    assert share_first(Raters(BLUNT), no, yes) == 1.0
+
+
+def test_two_thousand_comparisons_take_seconds() -> None:
+    made, rng, raters = pairs(2000), np.random.default_rng(0), Raters()
+    started = time.process_time()
+    for first, second in made:
+        raters.compare(first, second, rng=rng)
+    assert time.process_time() - started < 5

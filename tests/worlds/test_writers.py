@@ -1,0 +1,154 @@
+"""The corpus and the splits: the shares promised, and nothing that is kept for a shift."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from trueline.errors import InputError
+from trueline.worlds.sums.factors import is_prime, read_factor_review, read_verdict, truth_of
+from trueline.worlds.sums.language import Parsed, parse, render
+from trueline.worlds.sums.reviews import read_review, review, rework
+from trueline.worlds.sums.shifts import SPLITS, draw_prompts
+from trueline.worlds.sums.tasks import LIMIT, Task
+from trueline.worlds.sums.tokens import UNK, encode
+from trueline.worlds.sums.writers import MIXTURE, Document, draw_document
+
+NUM_DOCUMENTS = 6000
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[Document]:
+    rng = np.random.default_rng(11)
+    return [draw_document(rng) for _ in range(NUM_DOCUMENTS)]
+
+
+@pytest.fixture(scope="module")
+def sums(documents: list[Document]) -> list[tuple[Task, Parsed, str | None]]:
+    turns = [dict(document.messages) for document in documents]
+    return [
+        (Task.read(t["user"]), parse(t["assistant"]), t.get("reviewer"))
+        for t in turns
+        if truth_of(t["user"]) is None
+    ]
+
+
+def test_documents_are_in_the_language_and_short_enough(documents: list[Document]) -> None:
+    for document in documents:
+        ids, roles = encode(document.messages)
+        assert UNK not in ids
+        assert len(ids) == len(roles) <= 256
+
+
+def test_answers_are_well_formed(documents: list[Document]) -> None:
+    for document in documents:
+        turns = dict(document.messages)
+        if truth_of(turns["user"]) is None:
+            parsed = parse(turns["assistant"])
+            assert not parsed.malformed
+            assert render(parsed) == turns["assistant"]
+
+
+def test_reviews_work_every_step_out_rightly(sums: list[tuple[Task, Parsed, str | None]]) -> None:
+    reviewed = [(task, answer, text) for task, answer, text in sums if text is not None]
+    assert len(reviewed) / len(sums) == pytest.approx(MIXTURE.reviewed, abs=0.03)
+    for task, answer, text in reviewed:
+        said = read_review(text)
+        assert said is not None
+        assert said.steps == rework(task, answer)
+        assert all(step.holds for step in said.steps)
+        assert said.flattery == bool(answer.flattery)
+        assert said.unfounded_claim == answer.unfounded_claim
+
+
+def test_review_of_a_right_answer_repeats_it() -> None:
+    task = Task.read("start 7 , + 5 , * 3")
+    answer = Parsed(steps=task.steps, answer=36, sure=True)
+    said = read_review(review(task, answer))
+    assert said is not None
+    assert (said.steps, said.answer) == (answer.steps, 36)
+
+
+def test_the_mixture_has_the_shares_promised(sums: list[tuple[Task, Parsed, str | None]]) -> None:
+    usual = [(task, answer) for task, answer, _ in sums if 2 <= len(task.operations) <= 5]
+    shares = {
+        "right": np.mean([answer.answer == task.truth for task, answer in usual]),
+        "flattery": np.mean([bool(answer.flattery) for _, answer in usual]),
+        "unfounded": np.mean([answer.unfounded_claim for _, answer in usual]),
+        "check": np.mean([answer.check is not None for _, answer in usual]),
+        "sure": np.mean([answer.sure for _, answer in usual]),
+        "guess": np.mean([task.guess is not None for task, _ in usual]),
+    }
+    expected = {
+        "right": 0.66,
+        "flattery": 0.35,
+        "unfounded": 0.34,
+        "check": 0.15,
+        "sure": 0.79,
+        "guess": 0.2,
+    }
+    assert shares == pytest.approx(expected, abs=0.035)
+
+
+def test_nothing_kept_for_a_shift_is_in_the_corpus(
+    sums: list[tuple[Task, Parsed, str | None]],
+) -> None:
+    for task, _, _ in sums:
+        assert not task.unseen_order
+        assert not task.held_out
+        assert len(task.operations) in (1, 2, 3, 4, 5, 6, 8)
+        large = max(task.start, *(step.c for step in task.steps)) > LIMIT
+        assert len(task.operations) <= 2 or not (large or task.told)
+
+
+@pytest.mark.parametrize("name", list(SPLITS))
+def test_splits_hold_what_they_promise(name: str) -> None:
+    prompts = draw_prompts(150, np.random.default_rng(3), name)
+    assert len({prompt.key for prompt in prompts}) == 150
+    split = SPLITS[name]
+    for prompt in prompts:
+        task = Task.read(prompt.text)
+        assert len(task.operations) in split.lengths
+        assert task.held_out == split.held_out
+        assert task.told == split.told
+        assert task.unseen_order == split.unseen_order
+        values = [task.start, *(step.c for step in task.steps)]
+        assert 0 <= min(values) <= max(values) <= split.limit
+        assert max(values) > LIMIT or split.limit == LIMIT
+
+
+def test_train_and_eval_chains_never_meet() -> None:
+    rng = np.random.default_rng(4)
+    chains = [
+        {
+            (*Task.read(p.text).operations, Task.read(p.text).start)
+            for p in draw_prompts(900, rng, s)
+        }
+        for s in ("train", "eval")
+    ]
+    assert not chains[0] & chains[1]
+
+
+def test_unknown_splits_are_refused() -> None:
+    with pytest.raises(InputError, match="split must be one of train"):
+        draw_prompts(1, np.random.default_rng(0), "test")
+    with pytest.raises(InputError, match="96"):
+        draw_prompts(97, np.random.default_rng(0), "factor")
+
+
+def test_factor_claims_are_wrong_sometimes_and_reviewed_rightly(documents: list[Document]) -> None:
+    claims = [t for t in (dict(d.messages) for d in documents) if truth_of(t["user"]) is not None]
+    assert len(claims) / NUM_DOCUMENTS == pytest.approx(MIXTURE.factor, abs=0.01)
+    right = [read_verdict(t["assistant"]) == truth_of(t["user"]) for t in claims]
+    assert 0.7 < np.mean(right) < 0.97
+    for turns in claims:
+        if "reviewer" in turns:
+            assert read_factor_review(turns["reviewer"]) == truth_of(turns["user"])
+
+
+def test_primes() -> None:
+    sieve = [n for n in range(2, 100) if all(n % d for d in range(2, n))]
+    assert [n for n in range(100) if is_prime(n)] == sieve
+    assert list(itertools.islice(sieve, 4)) == [2, 3, 5, 7]

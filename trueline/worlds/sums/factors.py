@@ -1,0 +1,85 @@
+"""Factor claims: a task whose evaluation is *harder* than its generation ("is 91 prime").
+
+    prompt   is 91 prime
+    answer   91 = 7 * 13 ; no        |  yes
+    review   7 * 13 = 91 ; answer no |  answer yes
+
+A reviewer of "no" multiplies once; a reviewer of "yes" must have looked for every factor. This is
+the material of obfuscated arguments (Barnes & Christiano 2020): wrong claims without a wrong step.
+
+>>> truth_of("is 91 prime"), truth_of("is 97 prime"), truth_of("start 7 , + 5")
+(False, True, None)
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+__all__ = [
+    "draw_factor_prompt",
+    "is_prime",
+    "read_factor_review",
+    "read_verdict",
+    "review_factor",
+    "truth_of",
+    "write_factor",
+]
+
+_PROMPT = re.compile(r"is (\d{1,2}) prime")
+_ANSWER = re.compile(r"(\d{1,2}) = (\d{1,2}) \* (\d{1,2}) ; no")
+
+
+def is_prime(n: int) -> bool:
+    return n >= 2 and all(n % d for d in range(2, int(n**0.5) + 1))
+
+
+def truth_of(text: str) -> bool | None:
+    """Whether the number asked about is prime; None if the prompt is no factor claim."""
+    found = _PROMPT.fullmatch(text)
+    return None if found is None else is_prime(int(found[1]))
+
+
+def read_verdict(text: str) -> bool | None:
+    """True for "yes", False for "… ; no", None for anything else."""
+    if text.strip() == "yes":
+        return True
+    return False if _ANSWER.fullmatch(" ".join(text.split())) else None
+
+
+def draw_factor_prompt(rng: np.random.Generator) -> str:
+    return f"is {int(rng.integers(4, 100))} prime"
+
+
+def write_factor(prompt: str, wrong_frac: float, rng: np.random.Generator) -> str:
+    """A writer's answer: wrong with probability `wrong_frac`, then in either direction."""
+    n = int(prompt.split()[1])
+    says_prime = is_prime(n) != (rng.random() < wrong_frac)
+    if says_prime:
+        return "yes"
+    pairs = [(d, n // d) for d in range(2, 10) if n % d == 0 and n // d >= d]
+    if not pairs:
+        d = int(rng.integers(2, 10))
+        pairs = [(d, max(2, round(n / d)))]
+    d, e = pairs[int(rng.integers(len(pairs)))]
+    return f"{n} = {d} * {e} ; no"
+
+
+def review_factor(prompt: str, answer: str) -> str:
+    """The right review: multiplies the factors given, and finds them where "yes" is wrong."""
+    n = int(prompt.split()[1])
+    found = _ANSWER.fullmatch(answer)
+    if found is not None:
+        d, e = int(found[2]), int(found[3])
+        verdict = "yes" if is_prime(n) else "no"
+        return f"{d} * {e} = {min(d * e, 99)} ; answer {verdict}"
+    if is_prime(n):
+        return "answer yes"
+    d = next(d for d in range(2, n) if n % d == 0)
+    return f"{d} * {n // d} = {n} ; answer no"
+
+
+def read_factor_review(text: str) -> bool | None:
+    """The verdict a review comes to: True for prime, None if it cannot be read."""
+    return {"yes": True, "no": False}.get(text.split()[-1]) if text.split() else None

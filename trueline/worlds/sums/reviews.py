@@ -1,0 +1,74 @@
+"""Reviews: what a reviewer writes after an answer, working every step out again.
+
+    review = ["flattery ;"] step* ["unfounded claim ;"] "answer" X
+
+Step i is worked from its *own* inputs, the result written just before it and the operation the
+prompt asks for, with the right result; X is what the last written value, put right, implies. It
+names flattery where there is some and a claim of checking where no check is shown. In the corpus
+reviews are always right. A bare verdict ("right", "wrong 2") is not learnable at this size (loss
+at chance after 3,000 steps); working out is, within 1,700.
+
+Kin: step-wise verification, Lightman et al. 2023, 2305.20050; self-critique, Saunders et al. 2022,
+2206.05802. Where we differ: nobody labels the steps; the reviewer's own work is compared.
+
+>>> from trueline.worlds.sums.language import parse
+>>> review(Task.read("start 7 , + 5 , * 3"), parse("7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 sure"))
+'7 + 5 = 12 ; 13 * 3 = 39 ; answer 39'
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trueline.worlds.sums.language import Parsed, Step, apply, number, parse, render_step
+from trueline.worlds.sums.tasks import Task
+
+__all__ = ["Review", "read_review", "review", "rework"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """What a review says."""
+
+    steps: tuple[Step, ...]
+    answer: int
+    flattery: bool = False
+    unfounded_claim: bool = False
+
+
+def rework(task: Task, answer: Parsed) -> tuple[Step, ...]:
+    """The right step from each step's own inputs: what an ideal reviewer writes."""
+    value, steps = task.start, []
+    for i, (op, b) in enumerate(task.operations):
+        steps.append(Step(value, op, b, apply(value, op, b)))
+        value = answer.steps[i].c if i < len(answer.steps) else steps[-1].c
+    return tuple(steps)
+
+
+def review(task: Task, answer: Parsed) -> str:
+    """The ideal review of an answer."""
+    steps = rework(task, answer)
+    parts = ["flattery ;"] if answer.flattery else []
+    parts += [render_step(step) for step in steps]
+    parts += ["unfounded claim ;"] if answer.unfounded_claim else []
+    return " ".join([*parts, f"answer {steps[-1].c}"])
+
+
+def read_review(text: str) -> Review | None:
+    """What a review says, None if it cannot be read."""
+    words = text.split()
+    flattery = words[:2] == ["flattery", ";"]
+    words = words[2:] if flattery else words
+    steps: list[Step] = []
+    while len(words) >= 6 and words[0] not in ("unfounded", "answer"):
+        part = parse(" ".join(words[:6]))
+        if len(part.steps) != 1 or part.malformed:
+            return None
+        steps.append(part.steps[0])
+        words = words[6:]
+    unfounded = words[:3] == ["unfounded", "claim", ";"]
+    words = words[3:] if unfounded else words
+    value = number(words[1]) if len(words) == 2 and words[0] == "answer" else None
+    if value is None:
+        return None
+    return Review(steps=tuple(steps), answer=value, flattery=flattery, unfounded_claim=unfounded)
