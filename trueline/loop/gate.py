@@ -12,14 +12,15 @@ drawn at random, one session a round. It says nothing of what raters cannot see:
 learned to impress them is accepted.
 
 We differ: the bet is constant, Kelly's for a win rate of 70 %. Percent accepted at alpha_t = 0.02
-within 60, 80, 100 labels (in brackets the mean number used of 80), from 6,000 to 20,000 runs each:
+within 60, 80, 100 labels (in brackets the mean number used of 80), 6,000 runs each, made by
+benchmarks/gate_power.py:
 
     win rate            60 %             70 %             70 %, 1/5 draws   80 %
-    this bet            19, 26, 31 (71)  75, 87, 93 (45)  62, 78, 86 (52)   99.2, 99.9, 100 (24)
-    average of 4 bets   14, 18, 23 (73)  65, 78, 89 (48)  52, 68, 78 (54)   98.4, 99.8, 100 (23)
-    KT portfolio        11, 16, 19 (74)  58, 74, 85 (50)  47, 61, 74 (57)   97.2, 99.6, 100 (24)
-    aGRAPA               8, 12, 17 (76)  53, 71, 83 (55)  41, 58, 71 (60)   96.2, 99.6, 99.9 (28)
-    all in at the end   23, 29, 34 (71)  80, 89, 94 (45)  68, 82, 89 (52)   99.6, 100, 100 (25)
+    this bet            20, 26, 32 (71)  75, 87, 93 (44)  62, 78, 87 (52)   99.2, 100, 100 (24)
+    average of 4 bets   14, 18, 24 (73)  66, 79, 89 (48)  52, 67, 79 (55)   98.2, 99.8, 100 (23)
+    KT portfolio        11, 16, 20 (73)  59, 74, 85 (50)  47, 60, 74 (57)   96.9, 99.6, 100 (24)
+    aGRAPA               8, 12, 17 (76)  54, 71, 84 (54)  41, 57, 72 (61)   96.0, 99.5, 100 (27)
+    all in at the end   24, 30, 34 (71)  81, 89, 94 (45)  68, 81, 89 (53)   99.6, 100, 100 (24)
 
 The last, which stakes everything on the last labels, was not taken: its e-value drops to 0 whenever
 it loses, and then no longer reads as evidence.

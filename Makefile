@@ -1,0 +1,56 @@
+# Two commands for a newcomer: `make demo` (run the main job, look at its report) and `make test`.
+# Both make .venv if it is missing and need nothing but a package index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OUT ?= runs/demo
+DEMO_FLAGS ?=
+PYTEST_FLAGS ?= -q
+BENCHMARKS ?=
+
+export TOKENIZERS_PARALLELISM ?= false
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+
+.PHONY: demo test check format bench clean
+
+demo: $(VENV)/.for-run
+	$(BIN)/trueline run --out $(DEMO_OUT) $(DEMO_FLAGS)
+
+test: $(VENV)/.for-test
+	$(MAKE) check
+
+check:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict trueline
+	$(BIN)/pytest $(PYTEST_FLAGS)
+
+format:
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.for-test
+	@test -n "$(BENCHMARKS)" || { echo 'say which: make bench BENCHMARKS="gate_power ..."'; exit 2; }
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "trueline needs Python 3.11 or later, got $$($(PYTHON) --version); say make PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and by itself, so that no dependency can draw in another version of it.
+$(VENV)/.with-torch: constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	@touch $@
+
+$(VENV)/.for-run: pyproject.toml constraints.txt $(VENV)/.with-torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.for-test: pyproject.toml constraints.txt $(VENV)/.with-torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@touch $@ $(VENV)/.for-run
