@@ -1,0 +1,116 @@
+r"""Numbers as a reader wants them: few digits, a real minus sign, the interval beside the value.
+
+>>> num(-0.4213), num(2041.0), estimate(Estimate(0.883, 0.851, 0.912, 300), share=True)
+('−0.42', '2,041', '88\xa0% [85,\xa091]')
+>>> num(None), e_value(3.2e7)
+('not measured', '3.2 × 10⁷')
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from trueline.records import Estimate
+
+__all__ = [
+    "NOT_MEASURED",
+    "count",
+    "duration",
+    "e_value",
+    "estimate",
+    "interval",
+    "num",
+    "percent",
+    "plain",
+    "plural",
+]
+
+NOT_MEASURED = "not measured"
+SPACE = "\u00a0"
+"""Does not break: a number stays with its unit, an interval in one piece."""
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def num(value: float | None, decimals: int = 2) -> str:
+    """At most `decimals` decimals, fewer where the number is large."""
+    if value is None:
+        return NOT_MEASURED
+    size = abs(value)
+    if decimals and 0 < size < 0.5 * 10**-decimals:
+        return e_value(value)
+    places = 0 if size >= 1000 else min(1, decimals) if size >= 100 else decimals
+    text = f"{value:,.{places}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as a percentage."""
+    return NOT_MEASURED if share is None else f"{_hundredths(share)}{SPACE}%"
+
+
+def interval(e: Estimate, *, share: bool = False, decimals: int = 2) -> str:
+    """[lower, upper], or nothing where there is no interval."""
+    if e.value is None or e.lower is None or e.upper is None:
+        return ""
+    if share:
+        return f"[{_hundredths(e.lower)},{SPACE}{_hundredths(e.upper)}]"
+    return f"[{num(e.lower, decimals)},{SPACE}{num(e.upper, decimals)}]"
+
+
+def estimate(e: Estimate, *, share: bool = False, decimals: int = 2) -> str:
+    """Value and interval in one phrase."""
+    value = percent(e.value) if share else num(e.value, decimals)
+    span = interval(e, share=share, decimals=decimals)
+    return f"{value} {span}" if span else value
+
+
+def e_value(value: float | None) -> str:
+    """An evidence value over many orders of magnitude, two digits of it."""
+    if value is None:
+        return NOT_MEASURED
+    if value == 0:
+        return "0"
+    power = math.floor(math.log10(abs(value)))
+    if -2 <= power < 4:
+        return f"{value:,.{max(0, 1 - power)}f}".replace("-", "−")
+    return f"{value / 10**power:.1f} × 10{str(power).translate(_SUPERSCRIPT)}".replace("-", "−")
+
+
+def count(value: int | None) -> str:
+    return NOT_MEASURED if value is None else f"{value:,}"
+
+
+def plural(number: int, noun: str) -> str:
+    """'1 round', '1,200 rounds', 'no rounds'."""
+    return f"{f'{number:,}' if number else 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return NOT_MEASURED
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def plain(value: Any) -> str:
+    """A configuration value in words."""
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        return str(value.get("name", ", ".join(f"{k} {plain(v)}" for k, v in value.items())))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(v) for v in value) or "none"
+    return str(value)
+
+
+def _hundredths(share: float) -> str:
+    return num(100 * share, 0)
