@@ -66,13 +66,15 @@ def _idea_of(module: ModuleType, file: str) -> type | None:
 
 
 def _checked(idea: object, name: str) -> type:
-    if (
-        not isinstance(idea, type)
-        or not dataclasses.is_dataclass(idea)
-        or not idea.__dataclass_params__.frozen
-        or not all(field.kw_only for field in dataclasses.fields(idea) if field.init)
-    ):
+    if not isinstance(idea, type) or not _is_specification(idea):
         raise SetupError(
             "an idea must be a frozen, keyword-only dataclass", got=f"{idea} for {name}"
         )
     return idea
+
+
+def _is_specification(idea: type) -> bool:
+    if not dataclasses.is_dataclass(idea):
+        return False
+    frozen: bool = idea.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    return frozen and all(field.kw_only for field in dataclasses.fields(idea) if field.init)
