@@ -121,25 +121,25 @@ class LabelStore:
         first: Response,
         second: Response,
         *,
-        rater: str,
+        rater: str | None = None,
         purpose: Purpose,
         round: int = 0,
         ask: int = 0,
     ) -> Verdict | None:
-        """The verdict on record, or None if it was never asked for."""
+        """The verdict on record, of this rater or (None) of whoever was first; None if there is
+        none."""
         columns = _table(purpose).c
-        query = sa.select(columns.preference, columns.critiques).where(
-            columns.round == round,
-            columns.pair == _pair(first, second),
-            columns.ask == ask,
-            columns.rater == rater,
+        query = sa.select(columns.rater, columns.preference, columns.critiques).where(
+            columns.round == round, columns.pair == _pair(first, second), columns.ask == ask
         )
+        if rater is not None:
+            query = query.where(columns.rater == rater)
         with self._transaction() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(query.order_by(columns.position).limit(1)).one_or_none()
         if row is None:
             return None
         critiques = _unpack(row.critiques, first, second)
-        return Verdict(preference=Preference(row.preference), rater=rater, critiques=critiques)
+        return Verdict(preference=Preference(row.preference), rater=row.rater, critiques=critiques)
 
     def comparisons(
         self,

@@ -1,0 +1,123 @@
+"""`trueline fit`: a reward from preference data, cross-validated by prompt, beside its floors."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from trueline.cli.common import cache_dir, device_and_threads, load_trunk, reading_bar
+from trueline.data.comparisons import Comparisons, make_folds
+from trueline.data.floors import floors
+from trueline.errors import DataError
+from trueline.records import Estimate
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.conservative import Conservative
+from trueline.rewards.evaluate import cross_validate
+from trueline.rewards.selfcheck import selfcheck
+from trueline.rng import stream
+
+__all__ = ["Fit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Fit a reward head on preference pairs and say how good it is.
+
+    trueline fit pairs.jsonl --model Qwen/Qwen3-0.6B --out rewards/helpful
+    """
+
+    pairs: tyro.conf.Positional[Path]
+    """Preferences: .jsonl, .jsonl.gz, .json, .csv or .parquet."""
+    model: str
+    """Folder or hub name of the trunk: a causal language model or an encoder."""
+    out: Path = Path("reward")
+    """Where the reward folder is written."""
+    layer: int | None = None
+    """Layer of the trunk to read; chosen by the evidence if not given."""
+    pooling: Literal["last", "mean", "both"] | None = None
+    """How a layer is pooled; chosen by the evidence if not given."""
+    k: float = 1.0
+    """How many standard deviations of doubt the lower bound subtracts."""
+    folds: int = 5
+    """Folds of the cross-validation, split by prompt (dialogues by their first turn)."""
+    seed: int = 0
+    """Decides the folds and the intervals."""
+    device: str = "cpu"
+    """Where the trunk runs."""
+    threads: int | None = None
+    """Torch threads; the machine's cores if not given."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def execute(self, console: Console) -> dict[str, Any]:
+        """Cross-validate, fit on everything, save; returns the numbers."""
+        device_and_threads(self.threads)
+        pairs = Comparisons.load(self.pairs)
+        trunk = load_trunk(self.model, device=self.device, cache=cache_dir())
+        head = Conservative(head=self._head(trunk.layers), k=self.k)
+        checks = selfcheck(trunk, pairs.responses[:8])
+        started = time.perf_counter()
+        with reading_bar("reading") as progress:
+            readings = trunk.read(pairs.responses, progress=progress)
+        encode_s = time.perf_counter() - started
+
+        folds = make_folds(pairs.groups, self.folds, stream(self.seed, "folds"))
+        rng = stream(self.seed, "validate")
+        validated = cross_validate(head, readings, pairs, folds=folds, rng=rng)
+        below = floors(pairs, folds, stream(self.seed, "floors"))
+        started = time.perf_counter()
+        reward = head.fit(readings, pairs, rng=stream(self.seed, "fit"))
+        fit_s = time.perf_counter() - started
+        reward.save(self.out)
+        accuracy = validated.accuracy
+        _print(console, accuracy, below, reward.layer, self.out)
+        return {
+            "accuracy": accuracy.as_dict(),
+            "floors": {name: estimate.as_dict() for name, estimate in below.items()},
+            "layer": reward.layer,
+            "pooling": reward.pooling,
+            "encode_s": round(encode_s, 3),
+            "fit_s": round(fit_s, 3),
+            "reward": str(self.out),
+            "pairs": len(pairs),
+            "skipped": dict(pairs.skipped),
+            "truncated": int(readings.truncated.sum()),
+            "selfcheck": checks,
+        }
+
+    def _head(self, layers: tuple[int, ...]) -> Bayesian:
+        if self.layer is not None and self.layer not in layers:
+            raise DataError(
+                f"the layer must be one of {layers[0]}..{layers[-1]}",
+                got=str(self.layer),
+                do="leave --layer out to let the evidence choose",
+            )
+        return Bayesian(
+            layer="evidence" if self.layer is None else self.layer,
+            pooling=self.pooling or "evidence",
+        )
+
+
+def _print(
+    console: Console, accuracy: Estimate, below: dict[str, Estimate], layer: object, out: Path
+) -> None:
+    table = Table(title="right on held-out prompts")
+    for column in ("", "accuracy", "95 % interval", "pairs"):
+        table.add_column(column)
+    rows = {
+        "reward": accuracy,
+        "bag of words": below["bag_of_words"],
+        "longer wins": below["longer"],
+    }
+    for name, e in rows.items():
+        interval = "not measured" if e.lower is None else f"{e.lower:.3f} to {e.upper:.3f}"
+        value = "not measured" if e.value is None else f"{e.value:.3f}"
+        table.add_row(name, value, interval, str(e.n))
+    console.print(table)
+    console.print(f"layer {layer}; reward saved to {out}")

@@ -1,0 +1,84 @@
+"""Dispatch: one dataclass a verb, one JSON object on request, one line for what went wrong.
+
+Exit codes: 0 done; 2 wrong input (what must hold, what was got, what to do); 1 anything else.
+With --json, standard output holds exactly one JSON object; all else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol
+
+import tyro
+from rich.console import Console
+
+from trueline.cli.fit import Fit
+from trueline.cli.report import Report
+from trueline.cli.run import Run
+from trueline.cli.score import ScoreFile
+from trueline.errors import InputError, InvalidExperiment, TruelineError
+
+__all__ = ["main"]
+
+
+class Verb(Protocol):
+    """A parsed command; `execute` does it and returns what --json prints."""
+
+    @property
+    def json(self) -> bool: ...
+
+    def execute(self, console: Console) -> dict[str, Any]: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the command `trueline`."""
+    verb = _parse(arguments)
+    console = Console(stderr=verb.json, soft_wrap=True)
+    sys.exit(_execute(verb, console))
+
+
+def _parse(arguments: Sequence[str] | None) -> Verb:
+    verbs = (
+        Annotated[Run, tyro.conf.subcommand("run")]
+        | Annotated[Fit, tyro.conf.subcommand("fit")]
+        | Annotated[ScoreFile, tyro.conf.subcommand("score")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
+    )
+    return tyro.cli(
+        verbs,
+        prog="trueline",
+        description="Learn what people want as a light reward, improve against it with caution.",
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagConversionOff),
+    )
+
+
+def _execute(verb: Verb, console: Console) -> int:
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        result = verb.execute(console)
+    except (InputError, InvalidExperiment) as error:
+        errors.print(f"trueline: {error}")
+        return 2
+    except TruelineError as error:
+        errors.print(f"trueline: {error}")
+        return 1
+    except KeyboardInterrupt:
+        errors.print("trueline: stopped; the same command goes on from the last whole round")
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        errors.print(
+            f"trueline: there must be room on the disk to write results; "
+            f"got: {os.strerror(error.errno)}{where}; free some and run the same command again"
+        )
+        return 1
+    if verb.json:
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
+    return 0

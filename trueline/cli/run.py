@@ -1,0 +1,143 @@
+"""`trueline run`: the loop, on the embedded world or on a model and prompts of your own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from trueline.cli.common import device_and_threads, load_trunk
+from trueline.errors import SetupError
+from trueline.loop.online import Online
+from trueline.loop.progress import Bar
+from trueline.loop.tasks import Asked, make_task
+from trueline.oversight.critique import Critique
+from trueline.oversight.direct import Direct
+from trueline.policy.best_of_n import BestOfN
+from trueline.policy.dpo import DPO
+from trueline.reports import summary, write_report
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.conservative import Conservative
+from trueline.rewards.selfcheck import selfcheck
+from trueline.runs import RunFolder
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Improve a policy from raters' comparisons, each accepted step with its certificate.
+
+    Alone it runs on the embedded world. On a model of your own:
+
+        trueline run --model PATH --prompts stories.jsonl --rater rule:joy --out runs/joy
+
+    The same command with the same --out goes on where a stopped run stands.
+    """
+
+    model: str | None = None
+    """Folder or hub name of a causal language model; the embedded world's own if not given."""
+    prompts: Path | None = None
+    """Prompts (.jsonl, .json, .csv, .parquet, .txt), for a model of your own."""
+    prompt_words: int | None = None
+    """Keep so many first words of each text, for texts that are to be continued."""
+    rater: str = "simulated"
+    """simulated, impressed, exact (embedded world); rule:NAME; file:PAIRS."""
+    assist: Literal["critique", "none"] | None = None
+    """What helps the raters; critique in the embedded world, none elsewhere, if not given."""
+    optimiser: Literal["best_of_n", "dpo"] = "best_of_n"
+    """How the policy is improved."""
+    learning_rate: float | None = None
+    """Of the optimiser; its own default if not given."""
+    rounds: int = 5
+    """Rounds of the loop."""
+    labels: int = 2000
+    """Comparisons in all: for learning and for the gates."""
+    alpha: float = 0.1
+    """Chance, over the whole run, of certifying a policy that the raters like less."""
+    k: float = 1.0
+    """How many standard deviations of doubt are subtracted from the reward."""
+    prompts_per_round: int = 256
+    """Prompts a round on which the policy is improved."""
+    measured_prompts: int = 300
+    """Prompts set apart for measuring."""
+    max_new_tokens: int = 80
+    """Longest response."""
+    seed: int = 0
+    """All randomness comes from it."""
+    out: Path | None = None
+    """Run folder; runs/<time> if not given."""
+    device: str = "cpu"
+    """Where the model runs: cpu, cuda, …"""
+    threads: int | None = None
+    """Torch threads; the machine's physical cores if not given."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def execute(self, console: Console) -> dict[str, Any]:
+        """Run or resume; returns the result object."""
+        device_and_threads(self.threads)
+        asked = Asked(
+            model=self.model,
+            prompts=self.prompts,
+            prompt_words=self.prompt_words,
+            rater=self.rater,
+            assist=self.assist,
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
+        )
+        trunk = load_trunk(self.model, device=self.device)
+        task = make_task(trunk, asked)
+        spec = self._spec(assisted=task.helper is not None)
+        with self._folder(spec, trunk.fingerprint(), dict(task.data_hashes)) as folder:
+            result = folder.result
+            if result is None:
+                selfcheck(trunk, task.specimens())
+                errors = Console(stderr=True)
+                with Bar(self.rounds, console=errors) as bar:
+                    result = spec.run(task, folder, bar)
+            report = write_report([folder.folder], folder.folder / "report.html")
+            console.print(summary(folder.folder))
+            console.print(f"report: {report}")
+        return result
+
+    def _spec(self, *, assisted: bool) -> Online:
+        chosen = {"best_of_n": BestOfN, "dpo": DPO}[self.optimiser]
+        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        return Online(
+            rounds=self.rounds,
+            labels=self.labels,
+            alpha=self.alpha,
+            prompts_per_round=self.prompts_per_round,
+            measured_prompts=self.measured_prompts,
+            head=Conservative(head=Bayesian(), k=self.k),
+            optimiser=chosen(**rate),
+            protocol=Critique() if assisted else Direct(),
+            seed=self.seed,
+        )
+
+    def _folder(self, spec: Online, fingerprint: str, hashes: dict[str, str]) -> RunFolder:
+        """The run folder: a new one, or the same run's to go on with."""
+        place = self.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+        asked = {k: v for k, v in asdict(self).items() if k not in ("out", "json", "threads")}
+        config = {
+            "verb": "run",
+            **{k: str(v) if isinstance(v, Path) else v for k, v in asked.items()},
+            "trunk": fingerprint,
+        }
+        if not (place / "config.json").exists():
+            return RunFolder.create(place, config, data_hashes=hashes)
+        folder = RunFolder.open(place, data_hashes=hashes)
+        changed = [k for k, v in config.items() if folder.config.get(k) != v]
+        if changed:
+            folder.close()
+            raise SetupError(
+                "a run is resumed with the configuration it began with",
+                got=f"another {', '.join(changed)} in {place}",
+                do="choose another --out, or give the same options",
+            )
+        return folder

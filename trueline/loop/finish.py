@@ -1,0 +1,61 @@
+"""What a whole run came to: the last certified policy against base and oracle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trueline import stats
+from trueline.loop.measure import Yardstick, answer, gain_share
+from trueline.loop.state import State
+from trueline.models.adapters import LoraPolicy
+from trueline.rng import stream
+
+__all__ = ["conclude"]
+
+
+def conclude(
+    state: State,
+    yardstick: Yardstick,
+    base: LoraPolicy,
+    *,
+    curve: tuple[int, int],
+    oracle_samples: int,
+) -> dict[str, Any]:
+    """The result object; `gold_*` are None where the task knows no gold."""
+    assert state.reward is not None
+    task, seed = yardstick.task, yardstick.seed
+    num_prompts, num_samples = curve
+    return {
+        "schema": 1,
+        **task.about,
+        "seed": seed,
+        "rounds": state.rounds,
+        "certified_round": state.certified_round,
+        "labels_used": sum(state.spent.values()),
+        "labels": state.spent,
+        **_gold(state, yardstick, base, oracle_samples),
+        "best_of_n": yardstick.best_of_n(
+            base, state.reward, num_prompts=num_prompts, num_samples=num_samples
+        ),
+        "samples": yardstick.side_by_side(state.certified, state.reward),
+    }
+
+
+def _gold(
+    state: State, yardstick: Yardstick, base: LoraPolicy, oracle_samples: int
+) -> dict[str, Any]:
+    task, seed = yardstick.task, yardstick.seed
+    names = ("gold_base", "gold_final", "gold_oracle", "gain_share")
+    if task.gold is None:
+        return dict.fromkeys(names)
+    gold_of = task.gold
+    before = np.array([gold_of(r) for r in yardstick.base])
+    final = answer(state.certified, yardstick.prompts, seed)
+    after = np.array([gold_of(r) for r in final])
+    oracle = yardstick.oracle(base, num_samples=oracle_samples)
+    assert oracle is not None
+    rng = stream(seed, "measure", "gold")
+    means = [stats.mean(values, rng=rng).as_dict() for values in (before, after, oracle)]
+    return dict(zip(names, [*means, gain_share(before, after, oracle, seed=seed)], strict=True))

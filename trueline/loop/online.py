@@ -1,0 +1,143 @@
+"""The loop: gather, ask, fit, improve, certify, measure; round after round, within one budget.
+
+    for each round:
+        gather    sample answers of the working policy, read them in one frozen pass
+        ask       show the most telling pairs to the raters, with critiques or without
+        fit       the reward, anew on all comparisons (seconds), with its doubt
+        improve   the policy against the reward's lower bound
+        certify   fresh pairs of candidate and certified policy, labels kept for this alone
+        measure   on prompts that serve for nothing else
+
+Online iterative preference learning after Christiano et al. 2017 (arXiv 1706.03741), Bai et al.
+2022 (arXiv 2204.05862) and Dong et al. 2024 (arXiv 2405.07863). Where we differ: (1) one trunk is
+policy base, reference, reward and critic; (2) the reward is a Bayesian head and is refitted every
+round; (3) the policy climbs the lower bound; (4) no policy is certified but by an anytime-valid
+test on labels that nothing is learned from.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from trueline.loop.acts import Desk, OversightProtocol, Round
+from trueline.loop.budget import Budget
+from trueline.loop.finish import conclude
+from trueline.loop.gate import Gate
+from trueline.loop.measure import Yardstick, agreement_with_gold, calibration
+from trueline.loop.progress import Reporter, Silent
+from trueline.loop.state import State
+from trueline.loop.task import Task
+from trueline.models.adapters import LoraPolicy
+from trueline.models.reading import Readings
+from trueline.oversight.critique import Critique
+from trueline.policy.best_of_n import BestOfN
+from trueline.policy.dpo import DPO
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.conservative import Conservative
+from trueline.rng import stream
+from trueline.runs import RunFolder
+
+__all__ = ["Online"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Online:
+    """The loop's configuration; `run` is the loop."""
+
+    rounds: int = 5
+    labels: int = 2000
+    """The whole budget: what the reward learns from and what the gates certify with."""
+    gate_frac: float = 0.2
+    alpha: float = 0.1
+    """Chance, over the whole run, that any policy is certified that the raters like less."""
+    prompts_per_round: int = 256
+    samples_per_prompt: int = 4
+    measured_prompts: int = 300
+    rank: int = 16
+    head: Conservative = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
+    optimiser: BestOfN | DPO = field(default_factory=BestOfN)
+    protocol: OversightProtocol = field(default_factory=Critique)
+    curve: tuple[int, int] = (64, 64)
+    """Prompts and samples of the best-of-n curve at the end."""
+    oracle_samples: int = 16
+    seed: int = 0
+
+    def run(
+        self,
+        task: Task,
+        folder: RunFolder,
+        reporter: Reporter = Silent(),  # noqa: B008
+    ) -> dict[str, Any]:
+        """All rounds from where the folder stands; the result, which is also written there."""
+        started = time.monotonic()
+        base = LoraPolicy.create(
+            task.trunk,
+            rank=self.rank,
+            rng=stream(self.seed, "adapter"),
+            max_new_tokens=task.max_new_tokens,
+        )
+        state = State.start_or_resume(folder, base, task)
+        folder.rewrite_metrics(lambda row: row["round"] <= len(state.rounds))
+        desk = Desk.open(folder, task, self.protocol, self.seed)
+        yardstick = Yardstick.make(task, base, self.measured_prompts, self.seed)
+        for t in range(len(state.rounds) + 1, self.rounds + 1):
+            state, judged = self.round(Round(t, self.seed, task, reporter), state, desk, yardstick)
+            folder.log({"kind": "round", **state.rounds[-1]})
+            state.save(folder, judged)
+        reporter.act(self.rounds, "conclude")
+        task.trunk.verify_frozen()
+        result = conclude(
+            state, yardstick, base, curve=self.curve, oracle_samples=self.oracle_samples
+        )
+        result |= {"wall_s": round(time.monotonic() - started, 1), "run": str(folder.folder)}
+        folder.finish(result)
+        return result
+
+    def round(
+        self, now: Round, state: State, desk: Desk, yardstick: Yardstick
+    ) -> tuple[State, Readings]:
+        """One round; the new state and the readings of the answers that were judged."""
+        task, t = now.task, now.t
+        budget = Budget(self.labels, self.gate_frac, self.rounds, dict(state.spent))
+
+        now.begin("gather")
+        num_pairs, num_samples = budget.for_learning(t), self.samples_per_prompt
+        answers, seen = now.sample(state.working, num_pairs, num_samples=num_samples)
+        cases = now.telling_pairs(answers, seen, state.reward, num_pairs)
+
+        now.begin("ask")
+        verdicts = list(desk.ask(cases, purpose="learn", round=t))
+        budget.spend("learn", len(verdicts))
+        learned, new = desk.learned(t)
+        judged = seen.take(seen.rows(list(dict.fromkeys(r.key for r in new.responses))))
+        foretold = calibration(state.reward, judged, new, seed=self.seed)
+
+        now.begin("fit")
+        readings = Readings.concat([*([state.readings] if state.readings else []), judged])
+        reward = self.head.fit(readings, learned, rng=stream(self.seed, "fit", t))
+
+        now.begin("improve")
+        prompts = task.draw(self.prompts_per_round, "learn", stream(self.seed, "improve", t))
+        rng = stream(self.seed, "optimise", t)
+        update = self.optimiser.improve(state.working, prompts, reward.on(task.trunk), rng=rng)
+        candidate = update.policy
+
+        now.begin("certify")
+        gate = Gate(alpha=self.alpha, max_labels=budget.per_gate, rounds=self.rounds)
+        session = now.certify(candidate, state.certified, gate.session(t), desk)
+        budget.spend("gate", session.labels)
+
+        now.begin("measure")
+        record = {
+            "round": t,
+            **yardstick.measure(candidate, reward),
+            "gate": session.record(),
+            "labels": {"learn": len(verdicts), "gate": session.labels},
+            "reward": reward.summary(),
+            "optimiser": dict(update.stats),
+            **foretold,
+            "rater_gold_agreement": agreement_with_gold(task, new, seed=self.seed),
+        }
+        return state.after(candidate, session.decision, readings, reward, budget, record), judged

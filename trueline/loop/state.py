@@ -1,0 +1,110 @@
+"""Where a run stands between two rounds: policies, reward, readings, budget, what was measured.
+
+A checkpoint is a whole folder that appears at once after a round; a round that was cut short is
+done again from the one before it, with the same random streams and the stored labels, and comes
+to the same result. Readings are kept, not read again: the last bits of a float may depend on
+which texts shared a batch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from trueline.loop.budget import Budget
+from trueline.loop.gate import Decision
+from trueline.loop.task import Task
+from trueline.models.adapters import LoraPolicy
+from trueline.models.reading import Readings
+from trueline.rewards.fitted import FittedReward, load_reward
+from trueline.runs import RunFolder
+
+__all__ = ["State"]
+
+
+@dataclass
+class State:
+    """The working policy goes on being trained; the certified one is what the gate let through."""
+
+    working: LoraPolicy
+    certified: LoraPolicy
+    certified_round: int = 0
+    readings: Readings | None = None
+    reward: FittedReward | None = None
+    spent: dict[str, int] = field(default_factory=lambda: {"learn": 0, "gate": 0})
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def start_or_resume(cls, folder: RunFolder, base: LoraPolicy, task: Task) -> State:
+        """From the last whole checkpoint of the folder, or from the beginning."""
+        done = 0
+        while folder.has(f"round-{done + 1}"):
+            done += 1
+        trunk = task.trunk
+        if done == 0:
+            known = task.comparisons
+            readings = trunk.read(known.responses) if known else None
+            return cls(working=base, certified=base, readings=readings)
+        here = folder.path(f"round-{done}")
+        written = json.loads((here / "state.json").read_text())
+        working = LoraPolicy.load(trunk, here / "working", max_new_tokens=task.max_new_tokens)
+        certified = (
+            working
+            if written["certified_is_working"]
+            else LoraPolicy.load(trunk, here / "certified", max_new_tokens=task.max_new_tokens)
+        )
+        parts = [
+            Readings.load(folder.path(f"round-{t}") / "readings.safetensors")
+            for t in range(1, done + 1)
+        ]
+        return cls(
+            working=working,
+            certified=certified,
+            certified_round=written["certified_round"],
+            readings=Readings.concat(parts),
+            reward=load_reward(here / "reward", trunk),
+            spent=written["spent"],
+            rounds=written["rounds"],
+        )
+
+    def after(
+        self,
+        candidate: LoraPolicy,
+        decision: Decision | None,
+        readings: Readings,
+        reward: FittedReward,
+        budget: Budget,
+        record: dict[str, Any],
+    ) -> State:
+        """Where the run stands after a round. A candidate that was not accepted goes on being
+        trained without a certificate, unless it was found worse: then it is dropped."""
+        accepted = decision is Decision.ACCEPT
+        return State(
+            working=self.certified if decision is Decision.ROLL_BACK else candidate,
+            certified=candidate if accepted else self.certified,
+            certified_round=len(self.rounds) + 1 if accepted else self.certified_round,
+            readings=readings,
+            reward=reward,
+            spent=dict(budget.spent),
+            rounds=[*self.rounds, record],
+        )
+
+    def save(self, folder: RunFolder, fresh: Readings) -> None:
+        """Write the checkpoint of the round just done; `fresh` are that round's new readings."""
+        assert self.reward is not None and self.readings is not None
+        with folder.checkpoint(f"round-{len(self.rounds)}") as here:
+            self.working.save(here / "working")
+            if self.certified is not self.working:
+                self.certified.save(here / "certified")
+            self.reward.save(here / "reward")
+            # The first round's part also holds what was known before it.
+            part = self.readings if len(self.rounds) == 1 else fresh
+            part.save(here / "readings.safetensors")
+            written = {
+                "certified_is_working": self.certified is self.working,
+                "certified_round": self.certified_round,
+                "spent": self.spent,
+                "rounds": self.rounds,
+            }
+            (here / "state.json").write_text(json.dumps(written, allow_nan=False))

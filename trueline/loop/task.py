@@ -1,0 +1,81 @@
+"""What a loop is run on: a trunk, prompts, whom to ask, and the truth if anybody knows it.
+
+Prompts are told apart by the hash of their text: a fifth is for measuring only, a fifth for the
+gate only, the rest for learning. No prompt ever serves two purposes, in any round of any run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trueline.data.comparisons import Comparisons
+from trueline.errors import DataError
+from trueline.models.trunk import Trunk
+from trueline.records import Prompt, Response
+from trueline.rng import stream
+from trueline.roles import Helper, Rater
+
+__all__ = ["Purpose", "Task", "purpose_of"]
+
+Purpose = str
+
+_BUCKETS = {0: "measure", 1: "gate"}
+
+
+def purpose_of(prompt: Prompt) -> Purpose:
+    """measure, gate or learn, by the prompt's content hash (1 : 1 : 3)."""
+    return _BUCKETS.get(int(prompt.key[:8], 16) % 5, "learn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Everything the loop asks of the world around it."""
+
+    trunk: Trunk
+    prompts: Callable[[int, np.random.Generator], list[Prompt]] | Sequence[Prompt]
+    """A generator of n fresh prompts, or a fixed collection."""
+    rater: Callable[[int], Rater]
+    """Who judges in a round; people change from one to the next."""
+    helper: Helper | None = None
+    gold: Callable[[Response], float] | None = None
+    """The true value of a response, where a world knows it. The loop reports it, never uses it."""
+    breakdown: Callable[[Response], Mapping[str, bool]] | None = None
+    comparisons: Comparisons = field(default_factory=lambda: Comparisons(()))
+    """What is known before the first round; learned from, and no part of the label budget."""
+    max_new_tokens: int = 80
+    about: Mapping[str, str] = field(default_factory=dict)
+    """Words for the report: what was rated, by whom, what a certificate means here."""
+    data_hashes: Mapping[str, str] = field(default_factory=dict)
+
+    def draw(self, num: int, purpose: Purpose, rng: np.random.Generator) -> list[Prompt]:
+        """`num` different prompts set apart for `purpose`; fewer if a collection holds fewer."""
+        if callable(self.prompts):
+            found: dict[str, Prompt] = {}
+            for _ in range(100):
+                for prompt in self.prompts(num * 2, rng):
+                    if purpose_of(prompt) == purpose and len(found) < num:
+                        found.setdefault(prompt.key, prompt)
+                if len(found) == num:
+                    return list(found.values())
+            raise DataError(
+                f"the prompt generator must be able to make {num} different prompts",
+                got=str(len(found)),
+                do="ask for fewer prompts a round",
+            )
+        pool = list({p.key: p for p in self.prompts if purpose_of(p) == purpose}.values())
+        if not pool:
+            raise DataError(
+                f"the prompts must leave some for each purpose; none falls to '{purpose}'",
+                got=f"{len(self.prompts)} prompts",
+                do="give more prompts (a hundred or more)",
+            )
+        return [pool[i] for i in rng.permutation(len(pool))[:num]]
+
+    def specimens(self) -> list[Response]:
+        """A few texts of different lengths for the self-check of the trunk."""
+        prompts = self.draw(8, "learn", stream(0, "specimens"))
+        texts = [" ".join(p.text.split()[: 2 + 2 * i]) for i, p in enumerate(prompts)]
+        return [Response(prompt=p, text=t) for p, t in zip(prompts, texts, strict=True)]
