@@ -5,7 +5,7 @@
 Every sample brings its own row of uniforms, so that what a row says depends neither on the batch it
 is in nor on how many batches there are (up to rounding of the logits). Prefixes are sorted by
 length and padded on the right; their keys and values are computed once and repeated for K samples;
-the padded slots are masked afterwards. Rows that have ended are dropped whenever they are half.
+the padded slots are masked afterwards. Rows that have ended are dropped once they are a quarter.
 
 Shapes: B prefixes, K samples of each, R rows alive, V vocabulary. Units: nats.
 """
@@ -108,7 +108,7 @@ class _Field:
             num_growing = int(growing.sum())
             if num_growing == 0 or step + 1 == self.room:
                 return
-            if num_growing <= len(self.rows) // 2:
+            if num_growing <= 0.75 * len(self.rows):
                 tokens = tokens[growing]
                 self._keep(growing.nonzero()[:, 0])
             logits = self._step(tokens)

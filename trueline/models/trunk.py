@@ -52,7 +52,7 @@ class Trunk:
         is_encoder: bool,
         layers: str | Sequence[int] = "all",
         cache_dir: str | Path | None = None,
-        batch_tokens: int = 16_384,
+        batch_tokens: int | None = None,
     ) -> None:
         self.model = model.requires_grad_(False).eval()
         self.is_encoder = is_encoder
@@ -65,7 +65,9 @@ class Trunk:
             max_tokens=int(min(_MAX_POSITIONS, *(x for x in limits if x))),
         )
         vocabulary = 1 if is_encoder else int(model.config.vocab_size)
-        self.batch_tokens = max(1, min(batch_tokens, _MAX_LOGITS // vocabulary))
+        # On a CPU a batch that outgrows its caches is slower: 16,384 took 1.6 times as long as 2,048.
+        wanted = batch_tokens or (2_048 if self.device.type == "cpu" else 16_384)
+        self.batch_tokens = max(1, min(wanted, _MAX_LOGITS // vocabulary))
         self._cache = None if cache_dir is None else ReadingCache(Path(cache_dir))
         self._fingerprint: str | None = None
         # Pooling hooks live on the shared modules while a pass runs.
@@ -80,7 +82,7 @@ class Trunk:
         dtype: str = "float32",
         layers: str | Sequence[int] = "all",
         cache_dir: str | Path | None = None,
-        batch_tokens: int = 16_384,
+        batch_tokens: int | None = None,
     ) -> Trunk:
         """A local Hugging Face folder, or a hub name; `cache_dir` None = readings are not kept."""
         model, tokenizer, is_encoder = load_model(str(name_or_path), device=device, dtype=dtype)

