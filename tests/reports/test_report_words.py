@@ -112,9 +112,13 @@ def test_the_later_of_two_rows_of_a_round_counts_and_a_torn_line_does_not(make_r
     assert run.rounds[1].gold.value == 9.5
 
 
-def test_alpha_is_summed_over_the_rounds_held(make_run: Make) -> None:
-    assert run_alpha(read_run(make_run("good"))) == pytest.approx(0.1)
-    assert run_alpha(read_run(make_run("no_gold"))) == pytest.approx(0.08)
+def test_alpha_is_the_configured_one_or_summed_over_the_rounds_held(make_run: Make) -> None:
+    folder = make_run("no_gold")
+    assert run_alpha(read_run(folder)) == 0.1
+    config = json.loads((folder / "config.json").read_text())
+    del config["alpha"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert run_alpha(read_run(folder)) == pytest.approx(4 * 0.02)
 
 
 def test_another_schema_is_refused_in_one_line(make_run: Make) -> None:

@@ -134,7 +134,6 @@ def name_level(figure: go.Figure, text: str, y: float) -> None:
         line={"color": MUTED, "width": 1.2, "dash": "dot"},
         name=safe(text),
         showlegend=True,
-        layer="below",
     )
     figure.update_layout(showlegend=True)
 

@@ -51,10 +51,10 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One figure with its caption and the same numbers as a table; or why there is none."""
+    """One figure with its caption and the same numbers as a table; no figure: not measured."""
 
     title: str
-    caption: str
+    caption: str = ""
     figure: go.Figure | None = None
     table: Table | None = None
 
@@ -125,7 +125,7 @@ def _path(
 def gates(runs: Sequence[Run]) -> list[Panel]:
     held = [(run, n) for run, n in zip(runs, labels(runs), strict=True) if _has_gate(run)]
     if not held:
-        return [_missing("Evidence at the gate", "No gate was held in this run.")]
+        return [_missing("Evidence at the gate")]
     span = plots.gate_range([run for run, _ in held])
     return [
         Panel(
@@ -352,8 +352,8 @@ def _kind_column(kind: str, word: str) -> tables.Column:
     return word.capitalize(), lambda r: estimate(r.breakdown.get(kind, MISSING), share=True)
 
 
-def _missing(title: str, why: str = "Not measured in this run.") -> Panel:
-    return Panel(title=title, caption=why)
+def _missing(title: str) -> Panel:
+    return Panel(title=title)
 
 
 def _titled(title: str, name: str, runs: Sequence[Run]) -> str:

@@ -21,6 +21,11 @@ class Section:
     lead: str
     panels: tuple[Panel, ...]
 
+    @property
+    def missing(self) -> list[str]:
+        """Titles of the panels that have nothing to show."""
+        return [panel.title for panel in self.panels if panel.figure is None]
+
 
 def sections(runs: Sequence[Run]) -> list[Section]:
     """All sections in the order of the story; what was not measured stands last in each."""

@@ -151,7 +151,9 @@ def _blind_spot(run: Run, moved: Change) -> str | None:
 
 
 def run_alpha(run: Run) -> float | None:
-    """The error probability spent over the rounds held: the sum of 1 / threshold."""
+    """The error probability of the whole run: as configured, or the sum of 1 / threshold."""
+    if isinstance(asked := run.config.get("alpha"), float):
+        return asked
     spent = [1 / r.gate.threshold for r in run.rounds if r.gate.threshold]
     return sum(spent) if spent else None
 

@@ -13,18 +13,22 @@
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, paint(item, table)]));
   };
 
-  const draw = (theme, width) => {
+  const draw = (theme, paper) => {
     for (const [id, figure] of Object.entries(figures)) {
       const place = document.getElementById(id);
       const { data, layout } = paint(figure, themes[theme]);
-      if (width) Object.assign(layout, { width, autosize: false });
-      Plotly.react(place, data, layout, options);
+      if (paper) Object.assign(layout, { ...paper, autosize: false });
+      try {
+        Plotly.react(place, data, layout, options);
+      } catch (error) {
+        place.textContent = `This plot could not be drawn (${error.message}); its numbers are below.`;
+      }
     }
   };
 
   const screen = () => draw(dark.matches ? "dark" : "light");
   screen();
   dark.addEventListener("change", screen);
-  window.addEventListener("beforeprint", () => draw("light", 620));
+  window.addEventListener("beforeprint", () => draw("light", { width: 620, height: 270 }));
   window.addEventListener("afterprint", screen);
 })();
