@@ -1,0 +1,256 @@
+"""Bradley–Terry on the trunk's readings, with its doubt: the default reward head.
+
+    p(chosen ≻ rejected | w) = σ(τ_rater (z(chosen) − z(rejected))·w),    w ~ N(0, A⁻¹)
+    posterior ≈ N(w*, (A + Dᵀ S D)⁻¹)    reward(y) = (z(y) − z̄)·w,  mean and std in closed form
+
+Bradley and Terry 1952; Laplace posterior and evidence after MacKay 1992; a last-layer Laplace
+reward as in 2402.13210. Everything that is usually tuned by hand is chosen by the evidence on the
+comparisons themselves: the layer, how much each of its pools and the surprisals are worth (one
+precision a block, from "unregularised" to "switched off"), and the strength of the prior.
+
+Where we differ: (1) readings are standardised and winsorised (`features`); (2) the best layers are
+read together (1, 2, 4 … up to `num_layers`) for as long as that raises the evidence, each with the
+precisions found for it alone, scaled so that the prior of a margin stays what it was; (3) raters
+have temperatures (`raters`); (4) the reference point z̄ is the mean training reading, so scores
+are relative and a constant shift of the reward, which comparisons never see, carries no doubt.
+
+Units: nats of log-odds. Deterministic: `rng` is part of the role and not drawn from; the order of
+rows and comparisons is irrelevant to the last bit.
+Fails where raters prefer what no layer shows linearly; then the evidence stays near that of
+coin tosses (`card["coin_evidence"]`), the prior shrinks and every answer scores about alike.
+
+>>> from trueline.models.fake import FakeTrunk
+>>> from trueline.records import Comparison, Prompt, Response
+>>> ask, trunk = Prompt.of("?"), FakeTrunk(planted={"good": 3.0})
+>>> texts = [(Response(prompt=ask, text=f"good {i}"), Response(prompt=ask, text=f"bad {i}"))
+...          for i in range(40)]
+>>> pairs = [Comparison(chosen=a, rejected=b) for a, b in texts]
+>>> readings = trunk.read([r for both in texts for r in both])
+>>> reward = Bayesian().fit(readings, pairs, rng=np.random.default_rng(0))
+>>> reward.layer, bool(reward.margin(readings, [0], [1])[0] > 0)
+(2, True)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from trueline.errors import DataError, InputError
+from trueline.models.reading import Readings
+from trueline.records import Comparison
+from trueline.rewards.evidence import MarginalLikelihood, Point, climb
+from trueline.rewards.features import Features, Part
+from trueline.rewards.fitted import FittedReward
+from trueline.rewards.laplace import belief_of
+from trueline.rewards.raters import left_out_margins, temperatures
+
+__all__ = ["Bayesian"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bayesian:
+    """A linear reward with a Gaussian posterior; its fields are its configuration."""
+
+    layer: int | str = "evidence"
+    """A layer of the trunk, or "evidence" to let the comparisons choose."""
+    pooling: str = "evidence"
+    """"last", "mean", "eval", "both" (last and mean), or "evidence": all pools that were read."""
+    precision: float | str = "evidence"
+    """Prior precision of the weights of standardised features, or "evidence": one a block."""
+    num_layers: int = 4
+    """At most this many layers are read together (with layer = "evidence")."""
+    winsor: float = 3.0
+    """Standard deviations at which standardised features are clipped."""
+    rater_temperature: bool = True
+    """Whether raters of at least 20 comparisons each get a reliability of their own."""
+    flip: float = 0.0
+    """Share of labels taken to be random swaps, in [0, 0.5)."""
+
+    def __post_init__(self) -> None:
+        precision_ok = self.precision == "evidence" or (
+            not isinstance(self.precision, str) and 0 < self.precision < np.inf
+        )
+        checks = {
+            'layer must be a number of a layer or "evidence"': isinstance(self.layer, int)
+            or self.layer == "evidence",
+            'precision must be a positive number or "evidence"': precision_ok,
+            "num_layers must be at least 1": self.num_layers >= 1,
+            "winsor must be positive": self.winsor > 0,
+            "flip must lie in [0, 0.5)": 0 <= self.flip < 0.5,
+        }
+        for must, holds in checks.items():
+            if not holds:
+                raise InputError(must, got=repr(self))
+
+    def fit(
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+    ) -> FittedReward:
+        """The posterior given these comparisons, all of whose responses have been read."""
+        started = time.perf_counter()
+        data = _Data.of(readings, comparisons)
+        single = sorted(
+            (
+                self._weigh(data, self._parts(data.readings, (layer,)))
+                for layer in self._layers(data)
+            ),
+            key=lambda c: -c.point.value,
+        )
+        if self.rater_temperature:
+            single[0] = self._rate(data, single[0])
+        best = self._join(data, single)
+        return self._finish(data, best, single, started)
+
+    def _layers(self, data: _Data) -> tuple[int, ...]:
+        return data.readings.layers if isinstance(self.layer, str) else (self.layer,)
+
+    def _parts(self, readings: Readings, layers: Sequence[int]) -> tuple[Part, ...]:
+        choices = {"evidence": readings.poolings, "both": ("last", "mean")}
+        pools = choices.get(self.pooling, (self.pooling,))
+        return tuple((layer, pool) for layer in layers for pool in pools)
+
+    def _weigh(self, data: _Data, parts: tuple[Part, ...]) -> _Candidate:
+        """One layer with the precisions that suit it best."""
+        features = Features.learn(data.readings, parts, winsor=self.winsor)
+        evidence = self._evidence(data, features)
+        if isinstance(self.precision, str):
+            return _Candidate(features, climb(evidence), evidence)
+        fixed = np.full(len(evidence.blocks), np.log(self.precision))
+        return _Candidate(features, evidence.at(fixed), evidence)
+
+    def _evidence(self, data: _Data, features: Features) -> MarginalLikelihood:
+        rows, owners = data.differences(features), features.owners
+        blocks = [rows[:, owners == b] for b in range(owners[-1] + 1)]
+        return MarginalLikelihood(blocks, flip=self.flip)
+
+    def _rate(self, data: _Data, best: _Candidate) -> _Candidate:
+        """Alternate twice between the raters' temperatures and the best layer's fit."""
+        for _ in range(2):
+            rows, evidence = data.differences(best.features), best.evidence
+            prior = best.point.precisions[evidence.owner]
+            variance = belief_of(prior, rows, best.point.terms.curvature).var(rows)
+            margins = rows @ evidence.weights(best.point)
+            free = left_out_margins(margins, variance, best.point.terms) / data.heat
+            if not data.set_temperatures(temperatures(free, data.raters)):
+                break
+            evidence = self._evidence(data, best.features)
+            start = best.point.log_precisions
+            point = climb(evidence, start) if self.precision == "evidence" else evidence.at(start)
+            best = _Candidate(best.features, point, evidence)
+        return best
+
+    def _join(self, data: _Data, single: list[_Candidate]) -> _Candidate:
+        """The best 1, 2, 4 … layers together, for as long as the evidence rises."""
+        best, count = single[0], 2
+        while isinstance(self.layer, str) and count <= min(self.num_layers, len(single)):
+            chosen = single[:count]
+            parts = tuple(part for c in chosen for part in c.features.parts)
+            features = Features.learn(data.readings, parts, winsor=self.winsor)
+            skip = int(features.surprisals)
+            shared = [np.mean([c.point.log_precisions[:skip] for c in chosen], axis=0)]
+            own = [c.point.log_precisions[skip:] + np.log(count) for c in chosen]
+            evidence = self._evidence(data, features)
+            start = np.concatenate(shared + own)
+            if not isinstance(self.precision, str):
+                start = np.full(len(start), np.log(self.precision))
+            joined = _Candidate(features, evidence.at(start), evidence)
+            if joined.point.value <= best.point.value:
+                break
+            best, count = joined, 2 * count
+        return best
+
+    def _finish(
+        self, data: _Data, best: _Candidate, single: list[_Candidate], started: float
+    ) -> FittedReward:
+        evidence = best.evidence
+        point = evidence.at(best.point.log_precisions, near=best.point, tol=1e-14)
+        rows = data.differences(best.features)
+        prior = point.precisions[evidence.owner]
+        reward = FittedReward.of(
+            features=best.features,
+            readings=data.readings,
+            weights=evidence.weights(point),
+            belief=belief_of(prior, rows, point.terms.curvature),
+            temperatures=data.temperatures,
+            flip=self.flip,
+        )
+        reward.card = {
+            "head": "bayesian",
+            "spec": asdict(self),
+            "n": len(data.raters),
+            "evidence": point.value,
+            "coin_evidence": -len(data.raters) * float(np.log(2)),
+            "blocks": _blocks(best.features, point),
+            "layers_tried": [
+                {
+                    "layer": c.features.parts[0][0],
+                    "evidence": c.point.value,
+                    "blocks": _blocks(c.features, c.point),
+                }
+                for c in single
+            ],
+            "trunk_fingerprint": data.readings.trunk,
+            "fit_s": time.perf_counter() - started,
+        }
+        return reward
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    features: Features
+    point: Point
+    evidence: MarginalLikelihood
+
+
+def _blocks(features: Features, point: Point) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "precision": float(alpha), "directions": float(fixed)}
+        for name, alpha, fixed in zip(features.names, point.precisions, point.fixed, strict=True)
+    ]
+
+
+@dataclass
+class _Data:
+    """The training rows of a fit, in an order that depends on their content only."""
+
+    readings: Readings
+    chosen: np.ndarray
+    rejected: np.ndarray
+    raters: tuple[str, ...]
+    temperatures: dict[str, float]
+    heat: np.ndarray
+    """Temperature of each comparison's rater, [N]."""
+
+    @classmethod
+    def of(cls, readings: Readings, comparisons: Sequence[Comparison]) -> _Data:
+        if not len(comparisons):
+            raise DataError("a reward needs at least one comparison", got="none")
+        ordered = sorted((c.chosen.key, c.rejected.key, c.rater) for c in comparisons)
+        first, second, raters = zip(*ordered, strict=True)
+        keys = sorted({*first, *second})
+        used = readings.take(readings.rows(keys))
+        finite = np.isfinite(used.latents).all(axis=(1, 2, 3))
+        if used.surprisals is not None:
+            finite &= np.isfinite(used.surprisals).all(axis=1)
+        if not finite.all():
+            raise DataError(
+                "readings of comparisons must be finite",
+                got=f"NaN or inf in {int((~finite).sum())} of {len(finite)} rows",
+                do="check the trunk's dtype, or leave those rows out",
+            )
+        return cls(used, used.rows(first), used.rows(second), raters, {}, np.ones(len(raters)))
+
+    def differences(self, features: Features) -> np.ndarray:
+        """z(chosen) − z(rejected), times the rater's temperature, [N, F]."""
+        z = features.clipped(self.readings)
+        return np.asarray((z[self.chosen] - z[self.rejected]) * self.heat[:, None])
+
+    def set_temperatures(self, found: dict[str, float]) -> bool:
+        """Take these temperatures; False if there are none to take."""
+        self.temperatures = found
+        self.heat = np.array([found.get(rater, 1.0) for rater in self.raters])
+        return bool(found)

@@ -1,0 +1,194 @@
+"""How probable the comparisons are under each prior, and the prior that makes them most probable.
+
+    log Z(α) = log p(y | w*) − ½ Σ_b α_b |w*_b|² + ½ log |A| − ½ log |A + Dᵀ S D|  + log p(V)
+    d log Z / d log α_b ≈ ½ (γ_b − α_b |w*_b|²),     γ_b = F_b − α_b tr Σ_bb
+
+Laplace evidence after MacKay 1992 (a block b of features shares one precision α_b; γ_b is the
+number of its directions that the data have fixed). Blocks are a layer's pools and the surprisals,
+so that the data say how much each is worth.
+
+Where we differ: (1) MacKay's fixed point is only the first guess of a secant climb in log α with
+step halving, so the evidence never falls; (2) V, the prior variance of a margin, has a log-normal
+hyperprior of median 1, whose pull is a few nats: without it a handful of comparisons sends α to
+infinity and the reward claims to be sure that all answers are worth the same; (3) the gradient
+leaves out that S moves with w*, as MacKay's does; the halving makes up for it.
+
+Shapes: B blocks of differences [N, F_b]. With few comparisons everything happens on Gram matrices
+[N, N], otherwise on weights [F]; the results are the same to rounding.
+Fails where labels hold no signal: then V ends small, and the reward is close to constant.
+
+>>> import numpy as np
+>>> rows = np.random.default_rng(0).standard_normal((200, 3))
+>>> weights = np.array([2.0, 0.0, 0.0])
+>>> signs = np.sign(rows @ weights)[:, None]
+>>> best = climb(MarginalLikelihood([rows[:, :1] * signs, rows[:, 1:] * signs]))
+>>> bool(best.precisions[1] > 10 * best.precisions[0])
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, lapack
+
+from trueline.rewards.laplace import MAX_NEWTON, Terms, bradley_terry, dual_mode
+
+__all__ = ["MarginalLikelihood", "Point", "climb"]
+
+# Dual Newton steps cost N³/3 multiplications, primal ones N F²: this is where they cross.
+DUAL_ABOVE = 0.6
+MARGIN_VARIANCE = (1e-4, 1e4)
+HYPERPRIOR_SD = 2.0
+MAX_STEP = 2.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """The evidence at one choice of precisions, and the mode there."""
+
+    log_precisions: np.ndarray
+    """Natural logarithms, [B]."""
+    value: float
+    """Log evidence, hyperprior included, in nats."""
+    gradient: np.ndarray
+    """In the log precisions, [B]."""
+    fixed: np.ndarray
+    """γ_b: directions of each block that the data have fixed, [B]."""
+    mode: np.ndarray
+    """Weights [F], or dual weights [N] where the Gram form was used."""
+    terms: Terms
+
+    @property
+    def precisions(self) -> np.ndarray:
+        return np.asarray(np.exp(self.log_precisions))
+
+
+class MarginalLikelihood:
+    """Evidence of B blocks of differences [N, F_b] (already scaled by the rater's temperature)."""
+
+    def __init__(self, blocks: Sequence[np.ndarray], *, flip: float = 0.0) -> None:
+        self.blocks, self.flip = [np.asarray(b, dtype=np.float64) for b in blocks], flip
+        self.num_rows = len(self.blocks[0])
+        self.widths = np.array([b.shape[1] for b in self.blocks])
+        self.owner = np.repeat(np.arange(len(self.blocks)), self.widths)
+        self.dual = bool(self.widths.sum() > DUAL_ABOVE * self.num_rows)
+        # A block whose differences are all zero (a constant token) keeps a harmless unit scale.
+        power = np.array([np.einsum("nf,nf->", b, b) / self.num_rows for b in self.blocks])
+        self.power = np.where(power > 0, power, 1.0)
+        self.bounds = [np.log(self.power / v) for v in reversed(MARGIN_VARIANCE)]
+        if self.dual:
+            self.grams = [b @ b.T for b in self.blocks]
+        else:
+            self.rows = self.blocks[0] if len(self.blocks) == 1 else np.hstack(self.blocks)
+
+    def start(self) -> np.ndarray:
+        """Log precisions at which the prior variance of a margin is 1."""
+        return np.asarray(np.log(self.power * len(self.blocks)))
+
+    def at(
+        self, log_precisions: np.ndarray, *, near: Point | None = None, tol: float = 1e-7
+    ) -> Point:
+        """The evidence at these precisions; `near`: a point to start Newton's steps from."""
+        x = np.clip(log_precisions, *self.bounds)
+        find = self._dual if self.dual else self._primal
+        mode, terms, value, fixed, energy = find(
+            np.exp(x), None if near is None else near.mode, tol
+        )
+        variance = self.power * np.exp(-x)
+        log_v = np.log(variance.sum())
+        pull = log_v / HYPERPRIOR_SD**2 * variance / variance.sum()
+        value -= 0.5 * (log_v / HYPERPRIOR_SD) ** 2
+        return Point(x, value, 0.5 * (fixed - energy) + pull, fixed, mode, terms)
+
+    def weights(self, point: Point) -> np.ndarray:
+        """The mode as weights, [F]."""
+        if not self.dual:
+            return point.mode
+        parts = zip(self.blocks, point.precisions, strict=True)
+        return np.concatenate([block.T @ point.mode / alpha for block, alpha in parts])
+
+    def _dual(
+        self, alphas: np.ndarray, start: np.ndarray | None, tol: float
+    ) -> tuple[np.ndarray, Terms, float, np.ndarray, np.ndarray]:
+        gram = sum(g / a for g, a in zip(self.grams, alphas, strict=True))
+        mode, terms, value, chol = dual_mode(np.asarray(gram), start=start, flip=self.flip, tol=tol)
+        root = np.sqrt(terms.curvature)
+        # Only the lower triangle of the inverse is filled; sums over it count twice off-diagonal.
+        inverse = lapack.dpotri(chol, lower=1)[0]
+        inverse *= root[:, None] * root
+        inverse.flat[:: self.num_rows + 1] *= 0.5
+        fixed = np.array([2 * np.vdot(inverse, g) for g in self.grams]) / alphas
+        energy = np.array([mode @ g @ mode for g in self.grams]) / alphas
+        return mode, terms, value, fixed, energy
+
+    def _primal(
+        self, alphas: np.ndarray, start: np.ndarray | None, tol: float
+    ) -> tuple[np.ndarray, Terms, float, np.ndarray, np.ndarray]:
+        prior = alphas[self.owner]
+        mode, terms, height, chol = _primal_mode(self.rows, prior, start, self.flip, tol)
+        inverse = lapack.dtrtri(chol, lower=1)[0]
+        variance = np.einsum("ij,ij->j", inverse, inverse)
+        value = height + 0.5 * np.log(prior).sum() - np.log(np.diag(chol)).sum()
+        fixed = np.bincount(self.owner, 1.0 - prior * variance)
+        return mode, terms, float(value), fixed, np.bincount(self.owner, prior * mode**2)
+
+
+def climb(
+    evidence: MarginalLikelihood,
+    start: np.ndarray | None = None,
+    *,
+    tol: float = 0.02,
+    max_steps: int = 25,
+) -> Point:
+    """The precisions of (locally) largest evidence, to within about `tol` nats."""
+    here = evidence.at(evidence.start() if start is None else start)
+    bend = 0.5 * np.maximum(here.fixed, 0.5)
+    for _ in range(max_steps):
+        step = np.clip(here.gradient / bend, -MAX_STEP, MAX_STEP)
+        step = np.clip(here.log_precisions + step, *evidence.bounds) - here.log_precisions
+        if np.abs(here.gradient * step).sum() < tol:
+            break
+        there = evidence.at(here.log_precisions + step, near=here)
+        while there.value < here.value - 1e-3 and np.abs(step).max() > 0.02:
+            step = step / 3
+            there = evidence.at(here.log_precisions + step, near=here)
+        moved = np.abs(step) > 1e-3
+        slope = -(there.gradient - here.gradient) / np.where(moved, step, 1.0)
+        guess = 0.5 * np.maximum(there.fixed, 0.5)
+        bend = np.where(moved & (slope > 0.2 * guess) & (slope < 5 * guess), slope, guess)
+        if there.value < here.value:
+            break
+        here = there
+    return here
+
+
+def _primal_mode(
+    rows: np.ndarray, prior: np.ndarray, start: np.ndarray | None, flip: float, tol: float
+) -> tuple[np.ndarray, Terms, float, np.ndarray]:
+    """Newton with halving: mode [F], terms, log posterior there, Cholesky of the Hessian."""
+    weights = np.zeros(rows.shape[1]) if start is None else start
+    margins = rows @ weights
+    terms = bradley_terry(margins, flip)
+    height = terms.loglik.sum() - 0.5 * prior @ weights**2
+    for _ in range(MAX_NEWTON):
+        half = rows * np.sqrt(terms.curvature)[:, None]
+        precision = half.T @ half
+        precision.flat[:: len(prior) + 1] += prior
+        chol = cholesky(precision, lower=True, overwrite_a=True, check_finite=False)
+        slope = rows.T @ terms.slope - prior * weights
+        move = cho_solve((chol, True), slope, check_finite=False)
+        if slope @ move < tol:
+            break
+        size, old, lift = 1.0, height, rows @ move
+        while True:
+            new_weights = weights + size * move
+            terms = bradley_terry(margins + size * lift, flip)
+            height = terms.loglik.sum() - 0.5 * prior @ new_weights**2
+            if height >= old - 1e-9 or size < 1e-6:
+                break
+            size /= 2
+        weights, margins = new_weights, margins + size * lift
+    return weights, terms, float(height), chol

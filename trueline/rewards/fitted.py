@@ -1,0 +1,281 @@
+"""A fitted reward: what it says of responses, with its doubt, and how it learns from more.
+
+    mean = (z − z̄)·w      std² = (z − z̄)ᵀ Σ (z − z̄)      lower = mean − k std − distance s (ν − 1)₊
+    margin of a over b: (z_a − z_b)·w, with variance (z_a − z_b)ᵀ Σ (z_a − z_b)
+
+z are winsorised features, z̄ their mean over the training readings, s the spread of training
+scores, ν the novelty (`crowd`).
+
+`update` takes in fresh comparisons by Newton's method with the present posterior as the prior
+(assumed-density filtering, Opper 1998): exact where the old curvature does not move, and a matter
+of milliseconds. It changes the reward in place.
+
+A row that is not finite is unscored. A reward saved to a folder (safetensors and JSON) is only
+loaded beside the trunk it was fitted on, told by fingerprint.
+Shapes: N rows, F features, M comparisons. Units: nats of log-odds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from trueline.errors import DataError, InputError, SetupError
+from trueline.models.reading import Readings
+from trueline.records import Comparison, Prompt, Response, Scores
+from trueline.rewards.crowd import Crowd
+from trueline.rewards.features import Features
+from trueline.rewards.laplace import Belief, dual_mode
+from trueline.rewards.storage import belief_from, belief_to, read_folder, write_folder
+
+__all__ = ["FittedReward", "Reader", "Reward", "load_reward"]
+
+_SCALARS = ("spread", "temperatures", "flip", "k", "distance", "card")
+NOT_FINITE = "the trunk's reading of it is not finite"
+
+
+class Reader(Protocol):
+    """What reads responses: a `Trunk` or a `FakeTrunk`."""
+
+    def read(self, responses: Sequence[Response]) -> Readings: ...
+    def fingerprint(self) -> str: ...
+
+
+@dataclass(kw_only=True)
+class FittedReward:
+    """A Gaussian belief about a linear reward on a trunk's readings."""
+
+    features: Features
+    weights: np.ndarray
+    """Posterior mean, [F]."""
+    belief: Belief
+    reference: np.ndarray
+    """z̄, [F]."""
+    crowd: Crowd
+    spread: float
+    """Standard deviation of the training rows' mean scores."""
+    temperatures: dict[str, float] = field(default_factory=dict)
+    flip: float = 0.0
+    k: float = 0.0
+    """Standard deviations that `lower` subtracts."""
+    distance: float = 0.0
+    """Spreads that `lower` subtracts per unit of novelty above 1."""
+    card: dict[str, Any] = field(default_factory=dict)
+    """What it was fitted on and what the evidence said."""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        features: Features,
+        readings: Readings,
+        weights: np.ndarray,
+        belief: Belief,
+        temperatures: dict[str, float],
+        flip: float = 0.0,
+    ) -> FittedReward:
+        """With reference point, spread and crowd taken from the training readings."""
+        standard = features.standard(readings)
+        z = features.clip(standard)
+        num_near = _num_near(features)
+        return cls(
+            features=features,
+            weights=weights,
+            belief=belief,
+            reference=z.mean(0),
+            crowd=Crowd.of(standard[:, :num_near]),
+            spread=float((z @ weights).std()),
+            temperatures=dict(temperatures),
+            flip=flip,
+        )
+
+    @property
+    def layer(self) -> int:
+        """The layer of largest evidence."""
+        return self.features.parts[0][0]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """All layers read, best first."""
+        return tuple(dict.fromkeys(layer for layer, _ in self.features.parts))
+
+    @property
+    def pooling(self) -> str:
+        """The pools read of each layer, joined by "+"."""
+        return "+".join(dict.fromkeys(pool for _, pool in self.features.parts))
+
+    @property
+    def trunk_fingerprint(self) -> str | None:
+        """Of the trunk whose readings it was fitted on."""
+        return self.card.get("trunk_fingerprint")
+
+    def summary(self) -> dict[str, Any]:
+        """The card in one line of a run's result."""
+        blocks = {b["name"]: round(b["precision"], 2) for b in self.card.get("blocks", [])}
+        kept = {name: self.card.get(name) for name in ("evidence", "coin_evidence", "fit_s", "n")}
+        return {
+            "layer": self.layer,
+            "layers": list(self.layers),
+            "pooling": self.pooling,
+            "precision": blocks,
+            "rater_temperatures": self.temperatures,
+            **kept,
+        }
+
+    def cautious(self, k: float, distance: float = 0.0) -> FittedReward:
+        """The same reward with another lower bound."""
+        return replace(self, k=k, distance=distance)
+
+    def score(self, readings: Readings) -> Scores:
+        """Scores of all N rows, relative to the reference point."""
+        self._check_trunk(readings.trunk)
+        standard = self.features.standard(readings)
+        scored = np.isfinite(standard).all(1)
+        standard[~scored] = 0.0
+        z = self.features.clip(standard) - self.reference
+        mean, std = z @ self.weights, np.sqrt(self.belief.var(z))
+        novelty = self.crowd.novelty(standard[:, : _num_near(self.features)])
+        doubt = self.k * std + self.distance * self.spread * np.maximum(novelty - 1.0, 0.0)
+        return Scores(
+            mean=mean,
+            std=std,
+            lower=mean - doubt,
+            novelty=novelty,
+            scored=scored,
+            reasons={int(i): NOT_FINITE for i in np.flatnonzero(~scored)},
+        )
+
+    def margin(
+        self,
+        readings: Readings,
+        first_rows: Sequence[int] | np.ndarray,
+        second_rows: Sequence[int] | np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and std of reward(first) − reward(second), each [M], with their full covariance."""
+        self._check_trunk(readings.trunk)
+        z = self.features.clipped(readings)
+        gap = z[np.asarray(first_rows, dtype=np.int64)] - z[np.asarray(second_rows, dtype=np.int64)]
+        if not np.isfinite(gap).all():
+            raise DataError(
+                "both sides of a margin must be scored",
+                got=f"{int((~np.isfinite(gap).all(1)).sum())} of {len(gap)} pairs not finite",
+                do="drop them first: score(readings)[i].outcome says which",
+            )
+        return gap @ self.weights, np.sqrt(self.belief.var(gap))
+
+    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
+        """Learn from more comparisons, in place; all their responses must have been read."""
+        if not len(comparisons):
+            return
+        self._check_trunk(readings.trunk)
+        ordered = sorted((c.chosen.key, c.rejected.key, c.rater) for c in comparisons)
+        first, second, raters = zip(*ordered, strict=True)
+        z = self.features.clipped(readings)
+        heat = np.array([self.temperatures.get(rater, 1.0) for rater in raters])
+        rows = (z[readings.rows(first)] - z[readings.rows(second)]) * heat[:, None]
+        if not np.isfinite(rows).all():
+            raise DataError("readings of comparisons must be finite", got="NaN or inf")
+        reach = self.belief.times(rows)
+        dual, terms, _, _ = dual_mode(rows @ reach, offset=rows @ self.weights, flip=self.flip)
+        self.weights = self.weights + reach @ dual
+        self.belief = self.belief.observe(rows, terms.curvature)
+        self.card["n"] = self.card.get("n", 0) + len(raters)
+        self.card["updates"] = self.card.get("updates", 0) + 1
+
+    def save(self, folder: str | Path, *, model: str | None = None) -> None:
+        """Write the reward to a folder, whole or not at all; `model`: where its trunk is found."""
+        arrays = {
+            "center": self.features.center,
+            "scale": self.features.scale,
+            "weights": self.weights,
+            "reference": self.reference,
+            **belief_to("belief", self.belief),
+            **belief_to("crowd", self.crowd.shape),
+        }
+        words = {
+            "trunk": model,
+            "trunk_fingerprint": self.trunk_fingerprint,
+            "parts": self.features.parts,
+            "width": self.features.width,
+            "surprisals": self.features.surprisals,
+            "winsor": self.features.winsor,
+            "typical": self.crowd.typical,
+            **{name: getattr(self, name) for name in _SCALARS},
+        }
+        write_folder(Path(folder), arrays, words)
+
+    def on(self, trunk: Reader) -> Reward:
+        """A scorer of texts: this reward with the trunk that reads them."""
+        self._check_trunk(trunk.fingerprint())
+        return Reward(fitted=self, trunk=trunk)
+
+    def _check_trunk(self, fingerprint: str | None) -> None:
+        known = self.trunk_fingerprint
+        if known is not None and fingerprint is not None and known != fingerprint:
+            raise SetupError(
+                f"the trunk must be the one the reward was fitted on ({known[:12]})",
+                got=fingerprint[:12],
+                do="load that trunk, or fit the reward again on this one",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """A fitted reward on its trunk: the `Scorer` that optimisers and people use."""
+
+    fitted: FittedReward
+    trunk: Reader
+
+    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
+        """Scores of N responses, row i answering prompt i."""
+        if len(prompts) != len(responses):
+            raise InputError(
+                "there must be as many prompts as responses",
+                got=f"{len(prompts)} and {len(responses)}",
+            )
+        if not len(prompts):
+            none = np.zeros(0)
+            return Scores(none, none, none, none, np.zeros(0, bool))
+        asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
+        answers = [Response(prompt=p, text=text) for p, text in zip(asked, responses, strict=True)]
+        readings = self.trunk.read(answers)
+        scores = self.fitted.score(readings)
+        at = readings.rows([answer.key for answer in answers])
+        columns = {c: getattr(scores, c)[at] for c in ("mean", "std", "lower", "novelty", "scored")}
+        reasons = {i: NOT_FINITE for i in np.flatnonzero(~columns["scored"]).tolist()}
+        return Scores(**columns, reasons=reasons)
+
+
+def load_reward(folder: str | Path, trunk: Reader | None = None) -> FittedReward:
+    """What `save` wrote; `trunk`: refuse the folder if it was fitted on another."""
+    arrays, words = read_folder(Path(folder))
+    features = Features(
+        parts=tuple((int(layer), str(pool)) for layer, pool in words["parts"]),
+        width=words["width"],
+        surprisals=words["surprisals"],
+        center=arrays["center"],
+        scale=arrays["scale"],
+        winsor=words["winsor"],
+    )
+    reward = FittedReward(
+        features=features,
+        weights=arrays["weights"],
+        belief=belief_from("belief", arrays),
+        reference=arrays["reference"],
+        crowd=Crowd(belief_from("crowd", arrays), words["typical"]),
+        **{name: words[name] for name in _SCALARS},
+    )
+    if trunk is not None:
+        reward.on(trunk)
+    return reward
+
+
+def _num_near(features: Features) -> int:
+    """Columns of the surprisals and of the best layer: those that novelty is measured in."""
+    best = features.parts[0][0]
+    pools = sum(layer == best for layer, _ in features.parts)
+    return 5 * features.surprisals + pools * features.width
