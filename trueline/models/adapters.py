@@ -44,7 +44,7 @@ _NOTE = "trueline.json"
 class BasePolicy:
     """The trunk itself as a policy."""
 
-    def __init__(self, trunk: Trunk, *, max_new_tokens: int = 96) -> None:
+    def __init__(self, trunk: Trunk, *, max_new_tokens: int | None = None) -> None:
         if trunk.is_encoder:
             raise InputError(
                 "a policy needs a causal language model as trunk",
@@ -52,7 +52,8 @@ class BasePolicy:
                 do="encoders serve for rewards only",
             )
         self.trunk = trunk
-        self.max_new_tokens = max_new_tokens
+        self.max_new_tokens = max_new_tokens or min(96, trunk.codec.max_tokens // 2)
+        """Where an answer is cut; 96, or half of what a smaller trunk can hold."""
 
     @property
     def network(self) -> Any:
@@ -114,7 +115,9 @@ class BasePolicy:
 class LoraPolicy(BasePolicy):
     """The trunk with an adapter; made by `create`, `load` or `copy`."""
 
-    def __init__(self, trunk: Trunk, adapted: PeftModel, *, max_new_tokens: int = 96) -> None:
+    def __init__(
+        self, trunk: Trunk, adapted: PeftModel, *, max_new_tokens: int | None = None
+    ) -> None:
         super().__init__(trunk, max_new_tokens=max_new_tokens)
         self.adapted = adapted.eval()
 
@@ -126,7 +129,7 @@ class LoraPolicy(BasePolicy):
         rank: int = 16,
         alpha: int = 32,
         rng: np.random.Generator,
-        max_new_tokens: int = 96,
+        max_new_tokens: int | None = None,
     ) -> LoraPolicy:
         """A fresh adapter on all linear maps of attention and MLP; says what the trunk says."""
         BasePolicy(trunk)
@@ -151,7 +154,9 @@ class LoraPolicy(BasePolicy):
         return cls(trunk, adapted, max_new_tokens=max_new_tokens)
 
     @classmethod
-    def load(cls, trunk: Trunk, folder: str | Path, *, max_new_tokens: int = 96) -> LoraPolicy:
+    def load(
+        cls, trunk: Trunk, folder: str | Path, *, max_new_tokens: int | None = None
+    ) -> LoraPolicy:
         """An adapter written by `save`; one made for another trunk is refused."""
         folder = Path(folder)
         try:

@@ -94,6 +94,8 @@ class Codec:
     ) -> list[Encoded]:
         """Tokens of prompt, response and evaluation prompt; one `Encoded` a response."""
         tail = self._eval_ids(eval_prompt)
+        if not responses:
+            return []
         texts, cuts = [], []
         for response in responses:
             prefix, glue = self.render(response.prompt)

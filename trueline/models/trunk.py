@@ -65,7 +65,7 @@ class Trunk:
             max_tokens=int(min(_MAX_POSITIONS, *(x for x in limits if x))),
         )
         vocabulary = 1 if is_encoder else int(model.config.vocab_size)
-        # On a CPU a batch that outgrows its caches is slower: 16,384 took 1.6 times as long as 2,048.
+        # A batch that outgrows a CPU's caches is slower: 16,384 took 1.6 times as long as 2,048.
         wanted = batch_tokens or (2_048 if self.device.type == "cpu" else 16_384)
         self.batch_tokens = max(1, min(wanted, _MAX_LOGITS // vocabulary))
         self._cache = None if cache_dir is None else ReadingCache(Path(cache_dir))

@@ -1,0 +1,182 @@
+"""Sampling: exact against Hugging Face where it is greedy, against the softmax where it is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from trueline.errors import InputError
+from trueline.models.adapters import BasePolicy
+from trueline.models.generate import complete, sample
+from trueline.models.growth import grow
+from trueline.models.trunk import Trunk
+from trueline.records import Prompt, Response
+
+PROMPTS = [
+    Prompt.of(text)
+    for text in ("a", "a b c d e f", "7 + 5", "start 7 , + 5 1 2 3 4 5 6 7", "h g f", "7 + 5")
+]
+
+
+def said(rows: list[list[Response]]) -> list[list[str]]:
+    return [[r.text for r in row] for row in rows]
+
+
+def test_greedy_is_hugging_faces_greedy(stories: Trunk) -> None:
+    """Mixed lengths in one batch; Hugging Face gets each prompt alone."""
+    texts = ["Once upon a time", "Tom and", "One day, a girl named Lily found a needle. She"]
+    prompts = [Prompt.of(t) for t in texts]
+    rows = BasePolicy(stories).sample(
+        prompts, num_samples=2, rng=np.random.default_rng(0), greedy=True, max_new_tokens=60
+    )
+    for prompt, row in zip(prompts, rows, strict=True):
+        ids = torch.tensor(stories.codec.prompt_ids([prompt]))
+        whole = stories.model.generate(ids, do_sample=False, max_new_tokens=60)[0]
+        expected = stories.codec.tokenizer.decode(whole, skip_special_tokens=True)
+        assert [prompt.text + r.text for r in row] == [expected] * 2
+
+
+def test_what_is_said_does_not_depend_on_the_batch(chat: Trunk) -> None:
+    draws = [
+        sample(
+            chat.model,
+            chat.codec,
+            PROMPTS,
+            num_samples=5,
+            rng=np.random.default_rng(3),
+            max_new_tokens=20,
+            max_rows=rows,
+        )
+        for rows in (512, 10, 3, 1)
+    ]
+    assert all(said(draw) == said(draws[0]) for draw in draws[1:])
+    logps = [[r.logp for row in draw for r in row] for draw in draws]
+    np.testing.assert_allclose(logps[1:], [logps[0]] * 3, atol=1e-3)
+
+
+def test_same_generator_same_words_other_generator_other_words(chat: Trunk) -> None:
+    policy = BasePolicy(chat)
+    a, b, c = (
+        said(policy.sample(PROMPTS, num_samples=4, rng=np.random.default_rng(seed)))
+        for seed in (1, 1, 2)
+    )
+    assert a == b != c
+
+
+def test_global_randomness_is_neither_used_nor_moved(chat: Trunk) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    BasePolicy(chat).sample(PROMPTS, num_samples=2, rng=np.random.default_rng(1))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_logp_is_the_logp_of_the_text(chat: Trunk) -> None:
+    """Samples that ended and hold no special token read back as they were said."""
+    policy = BasePolicy(chat)
+    rows = policy.sample(PROMPTS, num_samples=40, rng=np.random.default_rng(5), max_new_tokens=40)
+    flat = [r for row in rows for r in row]
+    encoded = chat.codec.encode(flat)
+    whole = [
+        r
+        for r, e in zip(flat, encoded, strict=True)
+        if e.stop - e.start == r.num_tokens and r.num_tokens < 40 and "<" not in r.text
+    ]
+    assert len(whole) > 40
+    again = policy.logp(whole, grad=False).numpy()
+    np.testing.assert_allclose(again, [r.logp for r in whole], atol=1e-3)
+    read = chat.read(whole)
+    np.testing.assert_allclose(read.logp[read.rows([r.key for r in whole])], again, atol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_frequencies_match_the_softmax(chat: Trunk, temperature: float) -> None:
+    prompt = Prompt.of("7 + 5")
+    ids = chat.codec.prompt_ids([prompt])[0]
+    with torch.no_grad():
+        logits = chat.model(torch.tensor([ids])).logits[0, -1].double()
+    probs = torch.softmax(logits / temperature, 0).numpy()
+    num = 20_000
+    grown = grow(
+        chat.model,
+        [ids],
+        num_samples=num,
+        uniforms=np.random.default_rng(11).random((1, num, 1)),
+        max_new_tokens=1,
+        stop_ids=frozenset(),
+        temperature=temperature,
+    )[0]
+    counts = np.bincount([c.ids[0] for c in grown], minlength=len(probs))
+    common = probs * num >= 5
+    observed = np.append(counts[common], counts[~common].sum())
+    expected = np.append(probs[common], probs[~common].sum()) * num
+    keep = expected > 0
+    assert chisquare(observed[keep], expected[keep]).pvalue > 1e-3
+    for c in grown[:20]:
+        assert c.logp == pytest.approx(np.log(probs[c.ids[0]]), abs=1e-4)
+
+
+def test_ended_and_cut_are_told_apart(chat: Trunk) -> None:
+    ids = chat.codec.prompt_ids(PROMPTS)
+    uniforms = np.random.default_rng(2).random((len(ids), 30, 12))
+    grown = grow(
+        chat.model,
+        ids,
+        num_samples=30,
+        uniforms=uniforms,
+        max_new_tokens=12,
+        stop_ids=frozenset({2}),
+    )
+    flat = [c for row in grown for c in row]
+    assert {c.ended for c in flat} == {True, False}
+    for c in flat:
+        assert 2 not in c.ids
+        assert len(c.ids) == 12 if not c.ended else len(c.ids) < 12
+        assert c.end_logp < 0 if c.ended else c.end_logp == 0
+
+
+def test_completion_of_raw_tokens(chat: Trunk) -> None:
+    prefixes = [chat.codec.prompt_ids([p])[0] for p in PROMPTS]
+    together = complete(chat.model, chat.codec, prefixes, max_new_tokens=10)
+    one_by_one = [complete(chat.model, chat.codec, [ids], max_new_tokens=10)[0] for ids in prefixes]
+    assert together == one_by_one
+    first = together[0][3]
+    stopped = complete(
+        chat.model, chat.codec, prefixes[:1], max_new_tokens=10, stop_ids=frozenset({first})
+    )[0]
+    assert stopped == together[0][: together[0].index(first)]
+    sampled = complete(
+        chat.model, chat.codec, prefixes, max_new_tokens=10, rng=np.random.default_rng(0)
+    )
+    assert sampled != together
+    assert complete(chat.model, chat.codec, [], max_new_tokens=10) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_samples": 0},
+        {"max_new_tokens": 0},
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+    ],
+)
+def test_impossible_settings_are_refused(chat: Trunk, wrong: dict[str, float]) -> None:
+    settings = {"num_samples": 1, "rng": np.random.default_rng(0), **wrong}
+    with pytest.raises(InputError, match="at least 1"):
+        sample(chat.model, chat.codec, PROMPTS, **settings)  # type: ignore[arg-type]
+
+
+def test_nothing_asked_nothing_said(chat: Trunk) -> None:
+    rng = np.random.default_rng(0)
+    assert BasePolicy(chat).sample([], num_samples=3, rng=rng) == []
+
+
+def test_a_long_prompt_is_cut_from_its_left(chat: Trunk) -> None:
+    prompt = Prompt.of("a b " * 60)
+    rows = BasePolicy(chat, max_new_tokens=8).sample(
+        [prompt, PROMPTS[0]], num_samples=2, rng=np.random.default_rng(0)
+    )
+    assert [len(row) for row in rows] == [2, 2]
+    assert rows[0][0].prompt is prompt

@@ -1,0 +1,77 @@
+"""The table of readings: columns, rows, joins, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trueline.errors import DataError, InputError, InvalidExperiment
+from trueline.models.reading import Readings
+
+
+def table(keys: str, seed: int = 0, *, surprisals: bool = True) -> Readings:
+    rng = np.random.default_rng(seed)
+    return Readings(
+        keys=tuple(keys),
+        latents=rng.normal(size=(len(keys), 2, 2, 3)).astype(np.float32),
+        layers=(1, 4),
+        surprisals=rng.random((len(keys), 5)).astype(np.float32) if surprisals else None,
+    )
+
+
+def test_features_are_latents_and_surprisals() -> None:
+    r = table("abc")
+    assert r.surprisals is not None
+    for pooling, at in (("last", [0]), ("mean", [1]), ("both", [0, 1])):
+        got = r.features(4, pooling)
+        blocks = [r.latents[:, 1, p] for p in at] + [r.surprisals]
+        np.testing.assert_array_equal(got, np.concatenate(blocks, 1))
+        assert got.dtype == np.float32
+    assert table("abc", surprisals=False).features(1, "last").shape == (3, 3)
+
+
+@pytest.mark.parametrize(("layer", "pooling"), [(0, "last"), (-1, "last"), (1, "eval"), (1, "x")])
+def test_what_was_not_read_is_refused(layer: int, pooling: str) -> None:
+    with pytest.raises(InputError, match="choose from"):
+        table("ab").features(layer, pooling)
+
+
+def test_rows_are_found_by_key() -> None:
+    r = table("abcd")
+    taken = r.take(r.rows(["d", "a"]))
+    assert taken.keys == ("d", "a")
+    np.testing.assert_array_equal(taken.latents, r.latents[[3, 0]])
+    assert r.surprisals is not None
+    np.testing.assert_array_equal(taken.logp, -r.surprisals[[3, 0], 0].astype(float))
+    with pytest.raises(DataError, match="must have been read"):
+        r.rows(["a", "z"])
+
+
+def test_joining_keeps_the_first_of_each_key() -> None:
+    a, b = table("abc"), table("cbd", seed=1)
+    joined = Readings.concat([a, b])
+    assert joined.keys == ("a", "b", "c", "d")
+    np.testing.assert_array_equal(joined.latents[:3], a.latents)
+    np.testing.assert_array_equal(joined.latents[3], b.latents[2])
+    assert joined.rows(["d"]).tolist() == [3]
+
+
+def test_joining_refuses_what_does_not_match() -> None:
+    a = table("a")
+    with pytest.raises(InputError, match="same layers"):
+        Readings.concat([a, replace(table("b"), layers=(1, 2))])
+    with pytest.raises(InputError, match="same layers"):
+        Readings.concat([a, table("b", surprisals=False)])
+    with pytest.raises(InvalidExperiment, match="one trunk"):
+        Readings.concat([a, replace(table("b"), trunk="other")])
+    with pytest.raises(DataError, match="at least one"):
+        Readings.concat([])
+
+
+def test_shapes_are_checked() -> None:
+    with pytest.raises(InputError, match=r"\[N, L, P, D\]"):
+        replace(table("ab"), layers=(1,))
+    with pytest.raises(InputError, match=r"\[N, 5\]"):
+        replace(table("ab"), surprisals=np.zeros((2, 4), np.float32))
