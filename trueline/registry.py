@@ -1,8 +1,9 @@
 """Finds the ideas in a folder by their files: adding one is adding a file, and nothing else.
 
-An idea is the frozen, keyword-only dataclass named like its file: `best_of_n.py` holds `BestOfN`
-(or `DPO` in `dpo.py`: letters count, case and underscores do not). A file without such a class is a
-helper, not an idea. Other packages add theirs by entry points of the group `trueline.<folder>`.
+An idea is the frozen, keyword-only dataclass that is named like its file and has its folder's verb:
+`best_of_n.py` holds `BestOfN`, which can `improve` (letters count, case and underscores do not, so
+that `dpo.py` may hold `DPO`). A file without such a class is a helper, not an idea. Other packages
+add theirs by entry points of the group `trueline.<folder>`.
 
 >>> "bayesian" in ideas("rewards"), spec_name("best_of_n")
 (True, 'bestofn')
@@ -18,18 +19,25 @@ from types import ModuleType
 
 from trueline.errors import InputError, SetupError
 
-__all__ = ["find", "ideas", "spec_name"]
+__all__ = ["VERBS", "find", "ideas", "spec_name"]
+
+VERBS = {"audits": "run", "oversight": "judge", "policy": "improve", "rewards": "fit"}
+"""What the ideas of a folder do, each its one thing."""
 
 
 def ideas(folder: str) -> dict[str, type]:
     """Name to specification class, for trueline/<folder>/ and its entry points, sorted by name."""
+    if folder not in VERBS:
+        raise InputError(f"ideas lie in one of {', '.join(VERBS)}", got=repr(folder))
+    verb = VERBS[folder]
     package = importlib.import_module(f"trueline.{folder}")
     found = {}
     for info in pkgutil.iter_modules(package.__path__):
         if not info.ispkg and not info.name.startswith("_"):
-            idea = _idea_of(importlib.import_module(f"{package.__name__}.{info.name}"), info.name)
-            if idea is not None:
-                found[info.name] = idea
+            module = importlib.import_module(f"{package.__name__}.{info.name}")
+            idea = _named_like(info.name, module)
+            if hasattr(idea, verb):
+                found[info.name] = _checked(idea, verb)
     for point in importlib.metadata.entry_points(group=f"trueline.{folder}"):
         if point.name in found:
             raise SetupError(
@@ -37,7 +45,7 @@ def ideas(folder: str) -> dict[str, type]:
                 got=f"a second {point.name!r} from {point.value}",
                 do="rename or uninstall one of the two",
             )
-        found[point.name] = _checked(point.load(), point.name)
+        found[point.name] = _checked(point.load(), verb)
     return dict(sorted(found.items()))
 
 
@@ -54,21 +62,18 @@ def spec_name(file: str) -> str:
     return file.replace("_", "").lower()
 
 
-def _idea_of(module: ModuleType, file: str) -> type | None:
-    own = [
-        value
-        for name, value in vars(module).items()
-        if isinstance(value, type)
-        and value.__module__ == module.__name__
-        and name.lower() == spec_name(file)
-    ]
-    return _checked(own[0], file) if own else None
+def _named_like(file: str, module: ModuleType) -> type | None:
+    for name, value in vars(module).items():
+        own = isinstance(value, type) and value.__module__ == module.__name__
+        if own and name.lower() == spec_name(file):
+            return value  # type: ignore[no-any-return]
+    return None
 
 
-def _checked(idea: object, name: str) -> type:
-    if not isinstance(idea, type) or not _is_specification(idea):
+def _checked(idea: object, verb: str) -> type:
+    if not isinstance(idea, type) or not hasattr(idea, verb) or not _is_specification(idea):
         raise SetupError(
-            "an idea must be a frozen, keyword-only dataclass", got=f"{idea} for {name}"
+            f"an idea must be a frozen, keyword-only dataclass that can {verb}", got=str(idea)
         )
     return idea
 

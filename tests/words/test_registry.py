@@ -17,6 +17,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, kw_only=True)
 class {name}:
     x: int = 1
+    def act(self): ...
 """
 
 
@@ -26,6 +27,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "shelf"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
+    monkeypatch.setitem(registry.VERBS, "shelf", "act")
     monkeypatch.setattr(trueline, "__path__", [*trueline.__path__, str(tmp_path)])
     yield folder
     for name in [name for name in sys.modules if name.startswith("trueline.shelf")]:
@@ -36,6 +38,7 @@ def test_ideas_are_found_by_file_name(shelf: Path) -> None:
     (shelf / "best_of_n.py").write_text(IDEA.format(name="BestOfN"))
     (shelf / "dpo.py").write_text(IDEA.format(name="DPO"))
     (shelf / "update.py").write_text("from trueline.shelf.dpo import DPO\nx = 1\n")
+    (shelf / "crowd.py").write_text("class Crowd:\n    'A helper: it has no act.'\n")
     (shelf / "_private.py").write_text("raise RuntimeError\n")
     found = registry.ideas("shelf")
     assert {name: idea.__name__ for name, idea in found.items()} == {
@@ -55,9 +58,9 @@ def test_unknown_names_list_the_known(shelf: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "class Dpo: pass",
-        "from dataclasses import dataclass\n@dataclass(kw_only=True)\nclass Dpo:\n    x: int = 1",
-        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Dpo:\n    x: int = 1",
+        "class Dpo:\n    def act(self): ...",
+        IDEA.format(name="Dpo").replace("frozen=True, ", ""),
+        IDEA.format(name="Dpo").replace(", kw_only=True", ""),
     ],
 )
 def test_an_idea_is_a_frozen_keyword_only_dataclass(shelf: Path, text: str) -> None:
@@ -80,3 +83,10 @@ def test_entry_points_add_ideas_and_may_not_shadow(
     points[0] = importlib.metadata.EntryPoint("dpo", "trueline.shelf.dpo:DPO", "trueline.shelf")
     with pytest.raises(SetupError, match="must be unique; got a second 'dpo'"):
         registry.ideas("shelf")
+
+
+def test_the_known_folders() -> None:
+    assert {"bayesian", "conservative"} <= registry.ideas("rewards").keys()
+    assert {"best_of_n", "dpo"} <= registry.ideas("policy").keys()
+    with pytest.raises(InputError, match=r"ideas lie in one of audits, oversight.*got 'nowhere'"):
+        registry.ideas("nowhere")
