@@ -28,8 +28,11 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from trueline.models.generate import complete, sample
+from trueline.models.reading import SURPRISAL_COLUMNS
+from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
-from trueline.rng import stream, torch_seed
+from trueline.rng import stream
 from trueline.worlds.sums.card import answers_card, model_readme, reviews_card, surprisal_card
 from trueline.worlds.sums.language import VOCABULARY
 from trueline.worlds.sums.tokens import BOS, END, PAD, build_tokenizer, encode
@@ -129,11 +132,12 @@ def train(work: Path, steps: int, stop_after_s: float | None = None) -> None:
         wall_s = before_s + time.monotonic() - started
         if (step + 1) % 20 == 0:
             print(f"step {step + 1} loss {np.mean(recent[-50:]):.4f} {wall_s:.0f} s", flush=True)
-        if (step + 1) % 100 == 0 or step + 1 == steps:
+        stopping = stop_after_s is not None and wall_s > stop_after_s
+        if (step + 1) % 100 == 0 or step + 1 == steps or stopping:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save({**state, "step": step + 1, "wall_s": wall_s}, work / "state.tmp")
             os.replace(work / "state.tmp", work / "state.pt")
-        if stop_after_s is not None and wall_s > stop_after_s:
+        if stopping:
             break
 
 
@@ -165,58 +169,23 @@ class Measured:
     """The shipped model as the plain functions that the card is measured with."""
 
     def __init__(self, folder: Path, rng: np.random.Generator) -> None:
-        self.model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.trunk = Trunk.load(str(folder))
         self.rng = rng
-
-    def continued(self, prefixes: list[list[int]], *, greedy: bool) -> list[list[int]]:
-        """Continuations up to <end>; prefixes of one length share a batch, so none is padded."""
-        done: list[list[int]] = [[] for _ in prefixes]
-        lengths = np.array([len(prefix) for prefix in prefixes])
-        torch.manual_seed(torch_seed(self.rng))
-        for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length)
-            for at in range(0, len(rows), 256):
-                part = rows[at : at + 256]
-                ids = torch.tensor([prefixes[i] for i in part])
-                out = self.model.generate(
-                    ids,
-                    attention_mask=torch.ones_like(ids),
-                    **({"do_sample": False} if greedy else {"do_sample": True, "top_k": 0}),
-                    top_k=0,
-                    max_new_tokens=100,
-                )
-                for i, row in zip(part, out[:, length:].tolist(), strict=True):
-                    done[i] = row[: row.index(END)] if END in row else row
-        return done
-
-    def complete(self, prefixes: list[list[int]]) -> list[list[int]]:
-        return self.continued(prefixes, greedy=True)
 
     def sample(self, prompts: list[Prompt], num_samples: int) -> list[list[Response]]:
         """Answers at temperature 1."""
-        prefixes = []
-        for prompt in prompts:
-            ids, _ = encode([(m.role, m.content) for m in prompt.messages])
-            prefixes += [[*ids, VOCABULARY.index("<assistant>")]] * num_samples
-        texts = [
-            " ".join(VOCABULARY[i] for i in row) for row in self.continued(prefixes, greedy=False)
-        ]
-        return [
-            [Response(prompt=p, text=t) for t in texts[i * num_samples : (i + 1) * num_samples]]
-            for i, p in enumerate(prompts)
-        ]
+        return sample(
+            self.trunk.model, self.trunk.codec, prompts, num_samples=num_samples, rng=self.rng
+        )
+
+    def complete(self, prefixes: list[list[int]]) -> list[list[int]]:
+        return complete(self.trunk.model, self.trunk.codec, prefixes, max_new_tokens=90)
 
     def largest(self, responses: Sequence[Response]) -> np.ndarray:
         """The largest surprisal of each response's own tokens [N]."""
-        values = []
-        for response in responses:
-            turns = [(m.role, m.content) for m in response.prompt.messages]
-            ids, roles = encode([*turns, ("assistant", response.text)])
-            with torch.no_grad():
-                losses = token_losses(self.model, torch.tensor([ids]))[0]
-            # The first assistant token is the marker, which belongs to the prompt.
-            values.append(float(losses[roles.index("assistant") :].max()))
-        return np.array(values)
+        readings = self.trunk.read(responses)
+        column = SURPRISAL_COLUMNS.index("largest")
+        return readings.surprisals[readings.rows([r.key for r in responses]), column]
 
     def held_out(self) -> dict[str, float]:
         """Nats a token on documents of another stream, by role."""
@@ -224,7 +193,7 @@ class Measured:
         counts = dict.fromkeys(sums, 0.0)
         for ids, weight in block_of_batches(0, split=1):
             with torch.no_grad():
-                losses = token_losses(self.model, ids)
+                losses = token_losses(self.trunk.model, ids)
             for role in sums:
                 mask = weight[:, 1:] == WEIGHTS[role]
                 sums[role] += float(losses[mask].sum())
@@ -241,7 +210,7 @@ def measure(folder: Path, n: int) -> dict[str, Any]:
     training = json.loads((folder / "training.json").read_text())
     card: dict[str, Any] = {
         "sha256": hashlib.sha256(weights).hexdigest(),
-        "parameters": sum(p.numel() for p in measured.model.parameters()),
+        "parameters": sum(p.numel() for p in measured.trunk.model.parameters()),
         "training": {**training, "batch": BATCH, "peak_rate": PEAK_RATE},
         "versions": {
             "python": platform.python_version(),
