@@ -14,8 +14,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .PHONY: demo test check format bench clean
 
+# The main job, and beside it the same loop with easily impressed raters whom nobody helps.
 demo: $(VENV)/.for-run
 	$(BIN)/trueline run --out $(DEMO_OUT) $(DEMO_FLAGS)
+	$(BIN)/trueline run --rater impressed --assist none --out $(DEMO_OUT)-unassisted $(DEMO_FLAGS)
+	$(BIN)/trueline report $(DEMO_OUT) $(DEMO_OUT)-unassisted --out $(DEMO_OUT).html
 
 test: $(VENV)/.for-test
 	$(MAKE) check

@@ -74,7 +74,7 @@ class Fit:
         started = time.perf_counter()
         reward = head.fit(readings, pairs, rng=stream(self.seed, "fit"))
         fit_s = time.perf_counter() - started
-        reward.save(self.out)
+        reward.save(self.out, model=self.model)
         accuracy = validated.accuracy
         _print(console, accuracy, below, reward.layer, self.out)
         return {

@@ -53,7 +53,7 @@ def _parse(arguments: Sequence[str] | None) -> Verb:
         prog="trueline",
         description="Learn what people want as a light reward, improve against it with caution.",
         args=arguments,
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagConversionOff),
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
     )
 
 

@@ -109,9 +109,10 @@ class Round:
     def sample(
         self, policy: LoraPolicy, num_pairs: int, *, num_samples: int
     ) -> tuple[list[list[Response]], Readings]:
-        """Answers to a quarter more prompts than there are labels, and their reading."""
+        """Answers to half more prompts than there are labels, because a sharp policy answers some
+        prompts in one way only; and their reading."""
         seed, t = self.seed, self.t
-        prompts = self.task.draw(num_pairs + num_pairs // 4, "learn", stream(seed, "gather", t))
+        prompts = self.task.draw(num_pairs + num_pairs // 2, "learn", stream(seed, "gather", t))
         rng = stream(seed, "sample", t)
         answers = policy.sample(prompts, num_samples=num_samples, rng=rng)
         return answers, self.task.trunk.read([r for row in answers for r in row])
@@ -147,20 +148,20 @@ class Round:
 
     def certify(
         self, candidate: LoraPolicy, certified: LoraPolicy, session: GateSession, desk: Desk
-    ) -> GateSession:
+    ) -> None:
         """Judge fresh pairs until the gate has decided or its labels are spent. Pairs of equal
-        answers are not asked about: they say nothing of which policy is better."""
+        answers are not asked about, they say nothing of which policy is better; so answers to
+        more prompts are drawn than there are labels."""
         if candidate is certified:
-            return session
+            return
         seed, t = self.seed, self.t
-        prompts = self.task.draw(session.max_labels, "gate", stream(seed, "gate", t))
+        prompts = self.task.draw(3 * session.max_labels, "gate", stream(seed, "gate", t))
         new, old = (
             policy.sample(prompts, num_samples=1, rng=stream(seed, "gate", t, name))
             for name, policy in (("candidate", candidate), ("certified", certified))
         )
         cases = [(a[0], b[0]) for a, b in zip(new, old, strict=True) if a[0].key != b[0].key]
-        for _, verdict in desk.ask(cases, purpose="gate", round=t):
+        for _, verdict in desk.ask(cases[: session.max_labels], purpose="gate", round=t):
             session.observe(_WINS[verdict.preference])
             if session.decision is not None:
                 break
-        return session

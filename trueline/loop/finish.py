@@ -36,6 +36,7 @@ def conclude(
         "labels_used": sum(state.spent.values()),
         "labels": state.spent,
         **_gold(state, yardstick, base, oracle_samples),
+        "gold_breakdown_base": yardstick.gold(yardstick.base)["gold_breakdown"],
         "best_of_n": yardstick.best_of_n(
             base, state.reward, num_prompts=num_prompts, num_samples=num_samples
         ),

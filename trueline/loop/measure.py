@@ -49,6 +49,12 @@ class Yardstick:
         base = answer(policy, prompts, seed)
         return cls(task, prompts, base, read(task, base), seed)
 
+    @property
+    def gold_base(self) -> Dict | None:
+        """Mean gold of the base policy's answers."""
+        gold: Dict | None = self.gold(self.base)["gold"]
+        return gold
+
     def measure(self, policy: LoraPolicy, reward: FittedReward) -> Dict:
         """Gold, proxy, KL, doubt, novelty and length of one policy under one reward."""
         answers = answer(policy, self.prompts, self.seed)

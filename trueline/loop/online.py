@@ -18,6 +18,7 @@ test on labels that nothing is learned from.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,7 @@ from trueline.loop.budget import Budget
 from trueline.loop.finish import conclude
 from trueline.loop.gate import Gate
 from trueline.loop.measure import Yardstick, agreement_with_gold, calibration
-from trueline.loop.progress import Reporter, Silent
+from trueline.loop.progress import Reporter
 from trueline.loop.state import State
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
@@ -64,12 +65,10 @@ class Online:
     oracle_samples: int = 16
     seed: int = 0
 
-    def run(
-        self,
-        task: Task,
-        folder: RunFolder,
-        reporter: Reporter = Silent(),  # noqa: B008
-    ) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        self._gate(self._budget({}))
+
+    def run(self, task: Task, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
         """All rounds from where the folder stands; the result, which is also written there."""
         started = time.monotonic()
         base = LoraPolicy.create(
@@ -79,9 +78,11 @@ class Online:
             max_new_tokens=task.max_new_tokens,
         )
         state = State.start_or_resume(folder, base, task)
-        folder.rewrite_metrics(lambda row: row["round"] <= len(state.rounds))
+        folder.rewrite_metrics(lambda row: row["round"] < len(state.rounds) + bool(state.rounds))
         desk = Desk.open(folder, task, self.protocol, self.seed)
         yardstick = Yardstick.make(task, base, self.measured_prompts, self.seed)
+        if not state.rounds:
+            folder.log({"kind": "base", "round": 0, "gold_base": yardstick.gold_base})
         for t in range(len(state.rounds) + 1, self.rounds + 1):
             state, judged = self.round(Round(t, self.seed, task, reporter), state, desk, yardstick)
             folder.log({"kind": "round", **state.rounds[-1]})
@@ -100,7 +101,7 @@ class Online:
     ) -> tuple[State, Readings]:
         """One round; the new state and the readings of the answers that were judged."""
         task, t = now.task, now.t
-        budget = Budget(self.labels, self.gate_frac, self.rounds, dict(state.spent))
+        budget = self._budget(state.spent)
 
         now.begin("gather")
         num_pairs, num_samples = budget.for_learning(t), self.samples_per_prompt
@@ -125,8 +126,8 @@ class Online:
         candidate = update.policy
 
         now.begin("certify")
-        gate = Gate(alpha=self.alpha, max_labels=budget.per_gate, rounds=self.rounds)
-        session = now.certify(candidate, state.certified, gate.session(t), desk)
+        session = self._gate(budget).session(t)
+        now.certify(candidate, state.certified, session, desk)
         budget.spend("gate", session.labels)
 
         now.begin("measure")
@@ -141,3 +142,9 @@ class Online:
             "rater_gold_agreement": agreement_with_gold(task, new, seed=self.seed),
         }
         return state.after(candidate, session.decision, readings, reward, budget, record), judged
+
+    def _budget(self, spent: Mapping[str, int]) -> Budget:
+        return Budget(self.labels, self.gate_frac, self.rounds, {"learn": 0, "gate": 0, **spent})
+
+    def _gate(self, budget: Budget) -> Gate:
+        return Gate(alpha=self.alpha, max_labels=budget.per_gate, rounds=self.rounds)

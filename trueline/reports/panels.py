@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -246,11 +247,10 @@ def _over_rounds(
     *,
     caption: str,
     y_title: str,
-    level: tuple[str, float] | None = None,
     share: bool = False,
-    from_zero: bool = False,
+    **axis: Any,
 ) -> Panel:
-    """One measured thing over the rounds, all runs in one figure."""
+    """One measured thing over the rounds, all runs in one figure; `axis` as in `plots.rounds`."""
     series = [
         Series(
             name=name,
@@ -271,7 +271,7 @@ def _over_rounds(
     return Panel(
         title=title,
         caption=caption,
-        figure=plots.rounds(series, y_title=y_title, level=level, share=share, from_zero=from_zero),
+        figure=plots.rounds(series, y_title=y_title, share=share, **axis),
         table=by_round(runs, title, [(title, words)]),
     )
 

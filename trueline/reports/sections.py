@@ -29,14 +29,15 @@ class Section:
 
 def sections(runs: Sequence[Run]) -> list[Section]:
     """All sections in the order of the story; what was not measured stands last in each."""
-    return [replace(s, panels=_measured_first(s.panels)) for s in _story(runs)]
+    return [replace(s, panels=_measured_first(s.panels)) for s in (*_climb(runs), *_signs(runs))]
 
 
 def _measured_first(panels: Sequence[Panel]) -> tuple[Panel, ...]:
     return tuple(sorted(panels, key=lambda panel: panel.figure is None))
 
 
-def _story(runs: Sequence[Run]) -> list[Section]:
+def _climb(runs: Sequence[Run]) -> list[Section]:
+    """What was reached, what was certified, and whether the reward was right about the raters."""
     return [
         Section(
             key="gold",
@@ -69,6 +70,12 @@ def _story(runs: Sequence[Run]) -> list[Section]:
                 panels.calibration_error(runs),
             ),
         ),
+    ]
+
+
+def _signs(runs: Sequence[Run]) -> list[Section]:
+    """Early signs of trouble, what was paid, and what is in the answers."""
+    return [
         Section(
             key="doubt",
             title="Doubt, novelty and length",
