@@ -45,11 +45,14 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison
 from trueline.rewards.evidence import MarginalLikelihood, Point, climb
 from trueline.rewards.features import Features, Part
-from trueline.rewards.fitted import FittedReward
+from trueline.rewards.fitted import FittedReward, ordered
 from trueline.rewards.laplace import belief_of
 from trueline.rewards.raters import left_out_margins, temperatures
 
 __all__ = ["Bayesian"]
+
+# Layers this many nats below the best are neither climbed to the top nor read together with it.
+NEAR = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,34 +96,49 @@ class Bayesian:
         """The posterior given these comparisons, all of whose responses have been read."""
         started = time.perf_counter()
         data = _Data.of(readings, comparisons)
-        single = sorted(
-            (
-                self._weigh(data, self._parts(data.readings, (layer,)))
-                for layer in self._layers(data)
-            ),
-            key=lambda c: -c.point.value,
-        )
+        single = self._each_layer(data)
         if self.rater_temperature:
             single[0] = self._rate(data, single[0])
         best = self._join(data, single)
         return self._finish(data, best, single, started)
 
-    def _layers(self, data: _Data) -> tuple[int, ...]:
-        return data.readings.layers if isinstance(self.layer, str) else (self.layer,)
+    def _each_layer(self, data: _Data) -> list[_Candidate]:
+        """Every layer by itself, best first; those that cannot win are not climbed to the top."""
+        layers = data.readings.layers if isinstance(self.layer, str) else (self.layer,)
+        rough = [self._candidate(data, self._parts(data.readings, (layer,))) for layer in layers]
+        done: list[_Candidate] = []
+        top = -np.inf
+        for candidate in sorted(rough, key=lambda c: -c.point.value):
+            done.append(self._climbed(data, candidate, tol=0.3, give_up_below=top - NEAR))
+            top = max(top, done[-1].point.value)
+        done.sort(key=lambda c: -c.point.value)
+        return [self._climbed(data, done[0], tol=0.02), *done[1:]]
 
     def _parts(self, readings: Readings, layers: Sequence[int]) -> tuple[Part, ...]:
         choices = {"evidence": readings.poolings, "both": ("last", "mean")}
         pools = choices.get(self.pooling, (self.pooling,))
         return tuple((layer, pool) for layer in layers for pool in pools)
 
-    def _weigh(self, data: _Data, parts: tuple[Part, ...]) -> _Candidate:
-        """One layer with the precisions that suit it best."""
+    def _candidate(self, data: _Data, parts: tuple[Part, ...]) -> _Candidate:
+        """Some parts of the reading at a first guess of their precisions."""
         features = Features.learn(data.readings, parts, winsor=self.winsor)
         evidence = self._evidence(data, features)
+        return _Candidate(features, evidence.at(self._start(evidence), tol=0.1))
+
+    def _climbed(
+        self, data: _Data, found: _Candidate, *, tol: float, give_up_below: float = -np.inf
+    ) -> _Candidate:
+        """The same parts at the precisions that suit them best."""
+        if not isinstance(self.precision, str):
+            return found
+        evidence = self._evidence(data, found.features)
+        point = climb(evidence, found.point, tol=tol, give_up_below=give_up_below)
+        return _Candidate(found.features, point)
+
+    def _start(self, evidence: MarginalLikelihood) -> np.ndarray:
         if isinstance(self.precision, str):
-            return _Candidate(features, climb(evidence), evidence)
-        fixed = np.full(len(evidence.blocks), np.log(self.precision))
-        return _Candidate(features, evidence.at(fixed), evidence)
+            return evidence.start()
+        return np.full(len(evidence.blocks), np.log(self.precision))
 
     def _evidence(self, data: _Data, features: Features) -> MarginalLikelihood:
         rows, owners = data.differences(features), features.owners
@@ -129,35 +147,35 @@ class Bayesian:
 
     def _rate(self, data: _Data, best: _Candidate) -> _Candidate:
         """Alternate twice between the raters' temperatures and the best layer's fit."""
-        for _ in range(2):
-            rows, evidence = data.differences(best.features), best.evidence
-            prior = best.point.precisions[evidence.owner]
-            variance = belief_of(prior, rows, best.point.terms.curvature).var(rows)
-            margins = rows @ evidence.weights(best.point)
-            free = left_out_margins(margins, variance, best.point.terms) / data.heat
+        for _ in range(2 if len(set(data.raters)) > 1 else 0):
+            evidence = self._evidence(data, best.features)
+            point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-8)
+            rows, prior = data.differences(best.features), point.precisions[evidence.owner]
+            variance = belief_of(prior, rows, point.terms.curvature).var(rows)
+            margins = rows @ evidence.weights(point)
+            free = left_out_margins(margins, variance, point.terms) / data.heat
             if not data.set_temperatures(temperatures(free, data.raters)):
                 break
-            evidence = self._evidence(data, best.features)
-            start = best.point.log_precisions
-            point = climb(evidence, start) if self.precision == "evidence" else evidence.at(start)
-            best = _Candidate(best.features, point, evidence)
+            warmer = self._evidence(data, best.features).at(point.log_precisions)
+            best = self._climbed(data, _Candidate(best.features, warmer), tol=0.02)
         return best
 
     def _join(self, data: _Data, single: list[_Candidate]) -> _Candidate:
         """The best 1, 2, 4 … layers together, for as long as the evidence rises."""
-        best, count = single[0], 2
-        while isinstance(self.layer, str) and count <= min(self.num_layers, len(single)):
-            chosen = single[:count]
+        best = single[0]
+        near = [c for c in single if c.point.value > best.point.value - NEAR]
+        count = 2
+        while count <= min(self.num_layers, len(near)):
+            chosen = near[:count]
             parts = tuple(part for c in chosen for part in c.features.parts)
             features = Features.learn(data.readings, parts, winsor=self.winsor)
             skip = int(features.surprisals)
             shared = [np.mean([c.point.log_precisions[:skip] for c in chosen], axis=0)]
             own = [c.point.log_precisions[skip:] + np.log(count) for c in chosen]
             evidence = self._evidence(data, features)
-            start = np.concatenate(shared + own)
-            if not isinstance(self.precision, str):
-                start = np.full(len(start), np.log(self.precision))
-            joined = _Candidate(features, evidence.at(start), evidence)
+            fixed = not isinstance(self.precision, str)
+            start = self._start(evidence) if fixed else np.concatenate(shared + own)
+            joined = _Candidate(features, evidence.at(start))
             if joined.point.value <= best.point.value:
                 break
             best, count = joined, 2 * count
@@ -166,8 +184,8 @@ class Bayesian:
     def _finish(
         self, data: _Data, best: _Candidate, single: list[_Candidate], started: float
     ) -> FittedReward:
-        evidence = best.evidence
-        point = evidence.at(best.point.log_precisions, near=best.point, tol=1e-14)
+        evidence = self._evidence(data, best.features)
+        point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-14)
         rows = data.differences(best.features)
         prior = point.precisions[evidence.owner]
         reward = FittedReward.of(
@@ -203,7 +221,6 @@ class Bayesian:
 class _Candidate:
     features: Features
     point: Point
-    evidence: MarginalLikelihood
 
 
 def _blocks(features: Features, point: Point) -> list[dict[str, Any]]:
@@ -229,8 +246,7 @@ class _Data:
     def of(cls, readings: Readings, comparisons: Sequence[Comparison]) -> _Data:
         if not len(comparisons):
             raise DataError("a reward needs at least one comparison", got="none")
-        ordered = sorted((c.chosen.key, c.rejected.key, c.rater) for c in comparisons)
-        first, second, raters = zip(*ordered, strict=True)
+        first, second, raters = ordered(comparisons)
         keys = sorted({*first, *second})
         used = readings.take(readings.rows(keys))
         finite = np.isfinite(used.latents).all(axis=(1, 2, 3))

@@ -1,7 +1,8 @@
 """How probable the comparisons are under each prior, and the prior that makes them most probable.
 
     log Z(α) = log p(y | w*) − ½ Σ_b α_b |w*_b|² + ½ log |A| − ½ log |A + Dᵀ S D|  + log p(V)
-    d log Z / d log α_b ≈ ½ (γ_b − α_b |w*_b|²),     γ_b = F_b − α_b tr Σ_bb
+    d log Z / d log α_b = ½ (γ_b − α_b |w*_b|² + Σ_i v_i s'_i d_i·Σ A_b w*),
+    γ_b = F_b − α_b tr Σ_bb,     v_i = d_iᵀ Σ d_i,     s' = dS/d margin
 
 Laplace evidence after MacKay 1992 (a block b of features shares one precision α_b; γ_b is the
 number of its directions that the data have fixed). Blocks are a layer's pools and the surprisals,
@@ -10,8 +11,9 @@ so that the data say how much each is worth.
 Where we differ: (1) MacKay's fixed point is only the first guess of a secant climb in log α with
 step halving, so the evidence never falls; (2) V, the prior variance of a margin, has a log-normal
 hyperprior of median 1, whose pull is a few nats: without it a handful of comparisons sends α to
-infinity and the reward claims to be sure that all answers are worth the same; (3) the gradient
-leaves out that S moves with w*, as MacKay's does; the halving makes up for it.
+infinity and the reward claims to be sure that all answers are worth the same; (3) MacKay leaves
+out that the curvature s moves with w*; with strong labels that overshoots α by half, so the term
+stays in (in the weights form with the mean of v_i for each, which costs next to nothing).
 
 Shapes: B blocks of differences [N, F_b]. With few comparisons everything happens on Gram matrices
 [N, N], otherwise on weights [F]; the results are the same to rounding.
@@ -39,10 +41,11 @@ from trueline.rewards.laplace import MAX_NEWTON, Terms, bradley_terry, dual_mode
 __all__ = ["MarginalLikelihood", "Point", "climb"]
 
 # Dual Newton steps cost N³/3 multiplications, primal ones N F²: this is where they cross.
-DUAL_ABOVE = 0.6
+DUAL_ABOVE = 0.9
 MARGIN_VARIANCE = (1e-4, 1e4)
 HYPERPRIOR_SD = 2.0
 MAX_STEP = 2.0
+HOPE = 3.0
 
 
 @dataclass(frozen=True)
@@ -89,19 +92,17 @@ class MarginalLikelihood:
         return np.asarray(np.log(self.power * len(self.blocks)))
 
     def at(
-        self, log_precisions: np.ndarray, *, near: Point | None = None, tol: float = 1e-7
+        self, log_precisions: np.ndarray, *, start: np.ndarray | None = None, tol: float = 1e-4
     ) -> Point:
-        """The evidence at these precisions; `near`: a point to start Newton's steps from."""
+        """The evidence at these precisions; `start`: the mode of a point nearby."""
         x = np.clip(log_precisions, *self.bounds)
-        find = self._dual if self.dual else self._primal
-        mode, terms, value, fixed, energy = find(
-            np.exp(x), None if near is None else near.mode, tol
-        )
+        found = (self._dual if self.dual else self._primal)(np.exp(x), start, tol)
         variance = self.power * np.exp(-x)
         log_v = np.log(variance.sum())
         pull = log_v / HYPERPRIOR_SD**2 * variance / variance.sum()
-        value -= 0.5 * (log_v / HYPERPRIOR_SD) ** 2
-        return Point(x, value, 0.5 * (fixed - energy) + pull, fixed, mode, terms)
+        gradient = 0.5 * (found.fixed - found.energy + found.drift) + pull
+        value = found.value - 0.5 * (log_v / HYPERPRIOR_SD) ** 2
+        return Point(x, value, gradient, found.fixed, found.mode, found.terms)
 
     def weights(self, point: Point) -> np.ndarray:
         """The mode as weights, [F]."""
@@ -110,59 +111,90 @@ class MarginalLikelihood:
         parts = zip(self.blocks, point.precisions, strict=True)
         return np.concatenate([block.T @ point.mode / alpha for block, alpha in parts])
 
-    def _dual(
-        self, alphas: np.ndarray, start: np.ndarray | None, tol: float
-    ) -> tuple[np.ndarray, Terms, float, np.ndarray, np.ndarray]:
-        gram = sum(g / a for g, a in zip(self.grams, alphas, strict=True))
-        mode, terms, value, chol = dual_mode(np.asarray(gram), start=start, flip=self.flip, tol=tol)
+    def _dual(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Found:
+        gram = np.asarray(sum(g / a for g, a in zip(self.grams, alphas, strict=True)))
+        mode, terms, value, chol = dual_mode(gram, start=start, flip=self.flip, tol=tol)
         root = np.sqrt(terms.curvature)
         # Only the lower triangle of the inverse is filled; sums over it count twice off-diagonal.
         inverse = lapack.dpotri(chol, lower=1)[0]
+        turn = terms.turn * (1.0 - np.diag(inverse)) / np.maximum(terms.curvature, 1e-300)
         inverse *= root[:, None] * root
         inverse.flat[:: self.num_rows + 1] *= 0.5
         fixed = np.array([2 * np.vdot(inverse, g) for g in self.grams]) / alphas
-        energy = np.array([mode @ g @ mode for g in self.grams]) / alphas
-        return mode, terms, value, fixed, energy
+        shares = np.stack([g @ mode for g in self.grams]) / alphas[:, None]
+        settled = root * cho_solve((chol, True), root * (gram @ turn), check_finite=False)
+        return _Found(mode, terms, value, fixed, shares @ mode, shares @ (turn - settled))
 
-    def _primal(
-        self, alphas: np.ndarray, start: np.ndarray | None, tol: float
-    ) -> tuple[np.ndarray, Terms, float, np.ndarray, np.ndarray]:
+    def _primal(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Found:
         prior = alphas[self.owner]
         mode, terms, height, chol = _primal_mode(self.rows, prior, start, self.flip, tol)
         inverse = lapack.dtrtri(chol, lower=1)[0]
         variance = np.einsum("ij,ij->j", inverse, inverse)
-        value = height + 0.5 * np.log(prior).sum() - np.log(np.diag(chol)).sum()
+        value = float(height + 0.5 * np.log(prior).sum() - np.log(np.diag(chol)).sum())
         fixed = np.bincount(self.owner, 1.0 - prior * variance)
-        return mode, terms, float(value), fixed, np.bincount(self.owner, prior * mode**2)
+        margin_variance = fixed.sum() / max(terms.curvature.sum(), 1e-300)
+        turn = self.rows.T @ (margin_variance * terms.turn)
+        turned = cho_solve((chol, True), turn, check_finite=False)
+        energy = np.bincount(self.owner, prior * mode**2)
+        return _Found(
+            mode, terms, value, fixed, energy, np.bincount(self.owner, prior * mode * turned)
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The mode at given precisions; the last three are one number a block, [B]."""
+
+    mode: np.ndarray
+    terms: Terms
+    value: float
+    fixed: np.ndarray
+    energy: np.ndarray
+    """α_b |w*_b|²"""
+    drift: np.ndarray
+    """What the curvatures' own change with α_b adds to the gradient (twice)."""
 
 
 def climb(
     evidence: MarginalLikelihood,
-    start: np.ndarray | None = None,
+    start: Point | None = None,
     *,
     tol: float = 0.02,
+    give_up_below: float = -np.inf,
     max_steps: int = 25,
 ) -> Point:
-    """The precisions of (locally) largest evidence, to within about `tol` nats."""
-    here = evidence.at(evidence.start() if start is None else start)
-    bend = 0.5 * np.maximum(here.fixed, 0.5)
+    """The precisions of (locally) largest evidence, to within about `tol` nats.
+
+    `give_up_below`: stop early where not even a hopeful guess of the top is above this value.
+    """
+    here = evidence.at(evidence.start()) if start is None else start
+    bend = _bend(here)
     for _ in range(max_steps):
         step = np.clip(here.gradient / bend, -MAX_STEP, MAX_STEP)
         step = np.clip(here.log_precisions + step, *evidence.bounds) - here.log_precisions
         if np.abs(here.gradient * step).sum() < tol:
             break
-        there = evidence.at(here.log_precisions + step, near=here)
-        while there.value < here.value - 1e-3 and np.abs(step).max() > 0.02:
+        if here.value + HOPE * np.abs(here.gradient).sum() < give_up_below:
+            break
+        there = evidence.at(here.log_precisions + step, start=here.mode)
+        while there.value < here.value - 1e-2 and np.abs(step).max() > 0.02:
             step = step / 3
-            there = evidence.at(here.log_precisions + step, near=here)
-        moved = np.abs(step) > 1e-3
-        slope = -(there.gradient - here.gradient) / np.where(moved, step, 1.0)
-        guess = 0.5 * np.maximum(there.fixed, 0.5)
-        bend = np.where(moved & (slope > 0.2 * guess) & (slope < 5 * guess), slope, guess)
+            there = evidence.at(here.log_precisions + step, start=here.mode)
         if there.value < here.value:
             break
+        moved = np.abs(step) > 1e-3
+        slope = -(there.gradient - here.gradient) / np.where(moved, step, 1.0)
+        guess = _bend(there)
+        bend = np.where(moved & (slope > 0.2 * guess) & (slope < 5 * guess), slope, guess)
         here = there
     return here
+
+
+def _bend(point: Point) -> np.ndarray:
+    """MacKay's guess of minus the second derivative. A block on its way out has a gradient that
+    falls like 1/α, so that the gradient itself is the scale there."""
+    bend = np.maximum(0.5 * point.fixed, np.abs(point.gradient) / MAX_STEP)
+    return np.asarray(bend + 1e-12)
 
 
 def _primal_mode(

@@ -32,7 +32,7 @@ from trueline.rewards.features import Features
 from trueline.rewards.laplace import Belief, dual_mode
 from trueline.rewards.storage import belief_from, belief_to, read_folder, write_folder
 
-__all__ = ["FittedReward", "Reader", "Reward", "load_reward"]
+__all__ = ["FittedReward", "Reader", "Reward", "load_reward", "ordered"]
 
 _SCALARS = ("spread", "temperatures", "flip", "k", "distance", "card")
 NOT_FINITE = "the trunk's reading of it is not finite"
@@ -172,8 +172,7 @@ class FittedReward:
         if not len(comparisons):
             return
         self._check_trunk(readings.trunk)
-        ordered = sorted((c.chosen.key, c.rejected.key, c.rater) for c in comparisons)
-        first, second, raters = zip(*ordered, strict=True)
+        first, second, raters = ordered(comparisons)
         z = self.features.clipped(readings)
         heat = np.array([self.temperatures.get(rater, 1.0) for rater in raters])
         rows = (z[readings.rows(first)] - z[readings.rows(second)]) * heat[:, None]
@@ -272,6 +271,17 @@ def load_reward(folder: str | Path, trunk: Reader | None = None) -> FittedReward
     if trunk is not None:
         reward.on(trunk)
     return reward
+
+
+def ordered(
+    comparisons: Sequence[Comparison],
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Keys of the chosen and the rejected, and raters, in an order that depends neither on the
+    order given nor on who won, so that fits repeat, and reverse with the labels, bit for bit."""
+    rows = [(c.chosen.key, c.rejected.key, c.rater) for c in comparisons]
+    rows.sort(key=lambda row: (min(row[:2]), max(row[:2]), row[2], row[0]))
+    chosen, rejected, raters = zip(*rows, strict=True)
+    return chosen, rejected, raters
 
 
 def _num_near(features: Features) -> int:

@@ -38,20 +38,25 @@ MAX_NEWTON = 60
 
 @dataclass(frozen=True)
 class Terms:
-    """Log-likelihood, its gradient in the margin, and Fisher curvature: each float64 [N]."""
+    """Log-likelihood, its gradient in the margin, Fisher curvature and the curvature's own
+    derivative: each float64 [N]."""
 
     loglik: np.ndarray
     slope: np.ndarray
     curvature: np.ndarray
+    turn: np.ndarray
 
 
 def bradley_terry(margins: np.ndarray, flip: float = 0.0) -> Terms:
     """The Bradley–Terry terms at margins [N], a share `flip` of labels being random swaps."""
     right, wrong = expit(margins), expit(-margins)
     if flip == 0.0:
-        return Terms(log_expit(margins), wrong, right * wrong)
+        return Terms(log_expit(margins), wrong, right * wrong, right * wrong * (wrong - right))
     prob, change = flip + (1 - 2 * flip) * right, (1 - 2 * flip) * right * wrong
-    return Terms(np.log(prob), change / prob, change**2 / (prob * (1 - prob)))
+    spread = prob * (1 - prob)
+    curvature = change**2 / spread
+    turn = curvature * (2 * (wrong - right) - change * (1 - 2 * prob) / spread)
+    return Terms(np.log(prob), change / prob, curvature, turn)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,246 @@
+"""The default head against closed forms, scikit-learn and its own promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from tests.rewards.material import planted
+from trueline.errors import InputError
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.laplace import Dense, LowRank
+from trueline.rng import stream
+
+RNG = stream(0, "test")
+
+
+def test_the_mode_is_scikit_learns() -> None:
+    world = planted(200, num_layers=1, layer=0)
+    reward = Bayesian(layer=0, pooling="mean", precision=3.0).fit(
+        world.readings, world.comparisons, rng=RNG
+    )
+    z = reward.features.clipped(world.readings)
+    rows = {
+        side: world.readings.rows([getattr(c, side).key for c in world.comparisons])
+        for side in ("chosen", "rejected")
+    }
+    d = z[rows["chosen"]] - z[rows["rejected"]]
+    signs = np.where(np.arange(len(d)) % 2, 1.0, -1.0)
+    oracle = LogisticRegression(C=1 / 3.0, fit_intercept=False, tol=1e-10, max_iter=10_000)
+    oracle.fit(d * signs[:, None], signs)
+    np.testing.assert_allclose(reward.weights, oracle.coef_[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_the_evidence_finds_the_layer_and_the_pool(where: int) -> None:
+    world = planted(500, layer=where)
+    reward = Bayesian(num_layers=1).fit(world.readings, world.comparisons, rng=RNG)
+    assert reward.layer == where
+    precisions = reward.summary()["precision"]
+    assert precisions[f"layer {where} last"] > 20 * precisions[f"layer {where} mean"]
+    tried = {t["layer"]: t["evidence"] for t in reward.card["layers_tried"]}
+    assert tried[where] == max(tried.values()) > reward.card["coin_evidence"]
+
+
+def test_layers_that_say_half_each_are_read_together() -> None:
+    world = planted(800, layer=0)
+    other = planted(800, layer=2, seed=1)
+    world.readings.latents[:, 2] = other.readings.latents[:, 2]
+    gold = world.gold + other.gold
+    pairs = [
+        c
+        if gold[world.readings.rows([c.chosen.key])[0]]
+        > gold[world.readings.rows([c.rejected.key])[0]]
+        else type(c)(chosen=c.rejected, rejected=c.chosen)
+        for c in world.comparisons
+    ]
+    reward = Bayesian(num_layers=2).fit(world.readings, pairs, rng=RNG)
+    alone = Bayesian(num_layers=1).fit(world.readings, pairs, rng=RNG)
+    assert len(alone.layers) == 1
+    assert alone.card["evidence"] <= reward.card["evidence"]
+    right = [np.corrcoef(r.score(world.readings).mean, gold)[0, 1] for r in (alone, reward)]
+    assert right[1] >= right[0]
+
+
+def test_noisier_labels_get_a_stronger_prior_and_noise_alone_no_reward() -> None:
+    clean, noisy = planted(400), planted(400, flips=0.3)
+    fits = [
+        Bayesian(layer=1, pooling="mean").fit(w.readings, w.comparisons, rng=RNG)
+        for w in (clean, noisy, planted(400, flips=0.5))
+    ]
+    precision = [f.summary()["precision"]["layer 1 mean"] for f in fits]
+    assert precision[0] < precision[1] < precision[2]
+    spreads = [f.spread for f in fits]
+    assert spreads[2] < 0.25 * spreads[0]
+    # The hyperprior keeps some doubt: "all answers are worth the same" is not claimed for sure.
+    assert fits[2].score(clean.readings).std.mean() > 0.02
+
+
+@pytest.mark.parametrize("width", [4, 120])
+def test_nine_tenths_of_planted_margins_lie_in_the_90_percent_interval(width: int) -> None:
+    """Well specified: weights from the prior, features inside the winsorising bounds."""
+    inside = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        world = planted(150, num_layers=1, layer=0, width=width, seed=seed, strength=0.0)
+        # What the head sees, so that the planted reward is linear in exactly that.
+        seen = Bayesian(layer=0, pooling="mean", precision=1.0).fit(
+            world.readings, world.comparisons, rng=RNG
+        )
+        z = seen.features.clipped(world.readings)
+        precision = width / 2.0
+        weights = rng.standard_normal(width) / np.sqrt(precision)
+        gold = z @ weights
+        pairs = []
+        for i in range(100):
+            wins = rng.random() < 1 / (1 + np.exp(gold[2 * i + 1] - gold[2 * i]))
+            c = world.comparisons[i]
+            first_is_chosen = world.readings.rows([c.chosen.key])[0] == 2 * i
+            keep = first_is_chosen == wins
+            pairs.append(c if keep else type(c)(chosen=c.rejected, rejected=c.chosen))
+        # Every row takes part, so that the standardisation is the one `gold` was made with.
+        reward = Bayesian(layer=0, pooling="mean", precision=precision).fit(
+            world.readings, pairs, rng=RNG
+        )
+        z_own = reward.features.clipped(world.readings)
+        gold_own = z_own @ weights
+        first, second = np.arange(200, 300, 2), np.arange(201, 300, 2)
+        mean, std = reward.margin(world.readings, first, second)
+        truth = gold_own[first] - gold_own[second]
+        inside.append(np.abs(truth - mean) <= 1.645 * std)
+    assert 0.85 <= np.mean(inside) <= 0.95
+
+
+def test_both_forms_of_the_covariance_agree() -> None:
+    """F > N holds a factor, F <= N a Cholesky factor; across the line nothing jumps."""
+    world = planted(60, width=40)
+    reward = Bayesian(precision=50.0, layer=1).fit(world.readings, world.comparisons, rng=RNG)
+    assert isinstance(reward.belief, LowRank)
+    full = np.diag(reward.belief.prior) * 0 + np.linalg.inv(
+        np.diag(1 / reward.belief.prior) - reward.belief.factor @ reward.belief.factor.T
+    )
+    dense = Dense(np.linalg.cholesky(full))
+    rows = np.random.default_rng(0).standard_normal((7, full.shape[0]))
+    np.testing.assert_allclose(dense.var(rows), reward.belief.var(rows), rtol=1e-8)
+    np.testing.assert_allclose(dense.times(rows), reward.belief.times(rows), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(dense.diagonal(), reward.belief.diagonal(), rtol=1e-8)
+    fresh, curvature = rows[:3], np.array([0.1, 0.2, 0.25])
+    np.testing.assert_allclose(
+        dense.observe(fresh, curvature).var(rows),
+        reward.belief.observe(fresh, curvature).var(rows),
+        rtol=1e-7,
+    )
+
+
+@pytest.mark.parametrize("width", [6, 90])
+def test_an_update_comes_close_to_fitting_again(width: int) -> None:
+    world = planted(264, width=width)
+    head = Bayesian(layer=1, pooling="mean", precision=20.0)
+    begun = head.fit(world.readings, world.comparisons[:200], rng=RNG)
+    before = begun.score(world.readings)
+    begun.update(world.readings, world.comparisons[200:])
+    after = begun.score(world.readings)
+    # Same standardisation, so that only the linearisation differs.
+    again = head.fit(world.readings, world.comparisons, rng=RNG)
+    refit = again.score(world.readings)
+    assert begun.card["n"] == again.card["n"] == 264
+    # Clipping and scale are those of 200 pairs in one and of 264 in the other: hence not closer.
+    assert np.corrcoef(after.mean, refit.mean)[0, 1] > 0.99
+    assert np.corrcoef(after.mean, refit.mean)[0, 1] > np.corrcoef(before.mean, refit.mean)[0, 1]
+    np.testing.assert_allclose(after.std.mean(), refit.std.mean(), rtol=0.05)
+    assert (after.std <= before.std + 1e-12).all()
+
+
+def test_updates_in_parts_equal_one_update_where_curvature_is_flat() -> None:
+    world = planted(240, strength=0.05)
+    head = Bayesian(layer=1, pooling="mean", precision=2000.0)
+    at_once, in_parts = (
+        head.fit(world.readings, world.comparisons[:120], rng=RNG) for _ in range(2)
+    )
+    at_once.update(world.readings, world.comparisons[120:])
+    for start in range(120, 240, 40):
+        in_parts.update(world.readings, world.comparisons[start : start + 40])
+    np.testing.assert_allclose(
+        at_once.score(world.readings).mean, in_parts.score(world.readings).mean, atol=1e-4
+    )
+
+
+def test_unreliable_raters_are_turned_down() -> None:
+    world = planted(900, raters={"sure": 1.5, "vague": 0.2}, width=4)
+    head = Bayesian(layer=1, pooling="mean")
+    reward = head.fit(world.readings, world.comparisons, rng=RNG)
+    assert reward.temperatures["sure"] > 2 * reward.temperatures["vague"]
+    alike = Bayesian(layer=1, pooling="mean", rater_temperature=False).fit(
+        world.readings, world.comparisons, rng=RNG
+    )
+    assert alike.temperatures == {}
+    gains = [np.corrcoef(r.score(world.readings).mean, world.gold)[0, 1] for r in (alike, reward)]
+    assert gains[1] > gains[0]
+
+
+def test_one_rater_or_few_comparisons_have_no_temperature() -> None:
+    few = planted(30, raters={"a": 1.0, "b": 1.0})
+    assert Bayesian().fit(few.readings, few.comparisons, rng=RNG).temperatures == {}
+
+
+@given(st.floats(0.05, 20.0), st.floats(-50.0, 50.0), st.integers(0, 5))
+def test_units_of_the_latents_do_not_matter(scale: float, shift: float, seed: int) -> None:
+    world = planted(40, seed=seed, num_layers=2)
+    plain = Bayesian().fit(world.readings, world.comparisons, rng=RNG)
+    before = plain.score(world.readings).mean
+    world.readings.latents[:] = world.readings.latents * scale + shift
+    moved = Bayesian().fit(world.readings, world.comparisons, rng=RNG)
+    after = moved.score(world.readings).mean
+    assert moved.layers == plain.layers
+    np.testing.assert_allclose(after, before, atol=2e-2 * np.abs(before).max())
+
+
+def test_a_constant_latent_is_ignored_whatever_it_does_later() -> None:
+    world = planted(80)
+    world.readings.latents[:, :, :, 0] = 3.0
+    reward = Bayesian().fit(world.readings, world.comparisons, rng=RNG)
+    before = reward.score(world.readings).mean
+    world.readings.latents[:, :, :, 0] = 1e6
+    np.testing.assert_array_equal(reward.score(world.readings).mean, before)
+
+
+def test_outliers_buy_a_bounded_reward_and_are_called_novel() -> None:
+    world = planted(200)
+    reward = Bayesian(num_layers=1).fit(world.readings, world.comparisons, rng=RNG)
+    usual = reward.score(world.readings)
+    assert 0.8 < np.median(usual.novelty) < 1.1
+    bound = reward.features.winsor * np.abs(reward.weights).sum() + abs(
+        reward.reference @ reward.weights
+    )
+    world.readings.latents[0] *= 1e4
+    odd = reward.score(world.readings)
+    assert abs(odd.mean[0]) <= bound + 1e-9
+    assert odd.novelty[0] > 100 * usual.novelty[0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"layer": "best"},
+        {"precision": 0.0},
+        {"precision": "high"},
+        {"precision": float("nan")},
+        {"num_layers": 0},
+        {"winsor": 0.0},
+        {"flip": 0.5},
+    ],
+)
+def test_a_wrong_setting_is_refused_before_anything_runs(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="must"):
+        Bayesian(**wrong)
+
+
+def test_an_unknown_layer_or_pool_is_named_with_those_there_are() -> None:
+    world = planted(20)
+    with pytest.raises(InputError, match=r"got 9; choose from 0, 1, 2"):
+        Bayesian(layer=9).fit(world.readings, world.comparisons, rng=RNG)
+    with pytest.raises(InputError, match="got eval"):
+        Bayesian(pooling="eval").fit(world.readings, world.comparisons, rng=RNG)

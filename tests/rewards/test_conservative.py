@@ -1,0 +1,60 @@
+"""Caution only ever subtracts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.rewards.material import planted
+from trueline.errors import InputError
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.conservative import Conservative
+from trueline.rng import stream
+
+WORLD = planted(80)
+PLAIN = Bayesian().fit(WORLD.readings, WORLD.comparisons, rng=stream(0))
+
+
+def test_no_caution_is_the_plain_head_exactly() -> None:
+    none = Conservative(head=Bayesian(), k=0.0).fit(
+        WORLD.readings, WORLD.comparisons, rng=stream(0)
+    )
+    ours, theirs = none.score(WORLD.readings), PLAIN.score(WORLD.readings)
+    for column in ("mean", "std", "lower", "novelty"):
+        np.testing.assert_array_equal(getattr(ours, column), getattr(theirs, column))
+    np.testing.assert_array_equal(ours.lower, ours.mean)
+
+
+@given(st.floats(0.0, 20.0), st.floats(0.0, 20.0))
+def test_the_bound_is_never_above_the_mean_and_falls_with_caution(
+    k: float, distance: float
+) -> None:
+    scores = PLAIN.cautious(k, distance).score(WORLD.readings)
+    plain = PLAIN.score(WORLD.readings)
+    np.testing.assert_array_equal(scores.mean, plain.mean)
+    assert (scores.lower <= scores.mean).all()
+    more = PLAIN.cautious(k + 1.0, distance + 1.0).score(WORLD.readings)
+    assert (more.lower < scores.lower).all()
+
+
+def test_distance_subtracts_only_from_what_is_far() -> None:
+    scores = PLAIN.cautious(0.0, 1.0).score(WORLD.readings)
+    near = scores.novelty <= 1.0
+    assert near.any() and not near.all()
+    np.testing.assert_array_equal(scores.lower[near], scores.mean[near])
+    assert (scores.lower[~near] < scores.mean[~near]).all()
+
+
+@pytest.mark.parametrize("wrong", [-1e-9, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["k", "distance"])
+def test_a_bound_that_adds_is_refused(name: str, wrong: float) -> None:
+    with pytest.raises(InputError, match="at least 0"):
+        Conservative(**{name: wrong})
+
+
+def test_caution_wraps_caution_by_replacing_it() -> None:
+    twice = Conservative(head=Conservative(k=5.0), k=1.0)
+    fitted = twice.fit(WORLD.readings, WORLD.comparisons, rng=stream(0))
+    assert fitted.k == 1.0

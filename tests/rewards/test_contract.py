@@ -1,0 +1,167 @@
+"""What every reward head must do, run on whatever the folder holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.rewards.material import Planted, planted, swapped
+from trueline import registry
+from trueline.errors import DataError, InputError, SetupError
+from trueline.models.fake import FakeTrunk
+from trueline.models.reading import Readings
+from trueline.records import Comparison, Outcome, Prompt, Response
+from trueline.rewards.fitted import FittedReward, load_reward
+from trueline.rng import stream
+
+COLUMNS = ("mean", "std", "lower", "novelty", "scored")
+HEADS = registry.ideas("rewards")
+
+
+@pytest.fixture(params=sorted(HEADS))
+def head(request: pytest.FixtureRequest) -> Any:
+    """Each head of the folder, with nothing else given."""
+    return HEADS[request.param]()
+
+
+def fit(head: Any, world: Planted, comparisons: list[Comparison] | None = None) -> FittedReward:
+    given = world.comparisons if comparisons is None else comparisons
+    return head.fit(world.readings, given, rng=stream(0, "test"))
+
+
+def test_the_folder_holds_the_heads_we_know() -> None:
+    assert {"bayesian", "conservative"} <= set(HEADS)
+
+
+def test_learns_a_planted_direction(head: Any) -> None:
+    world = planted(500)
+    scores = fit(head, world, world.comparisons[:300]).score(world.readings)
+    assert np.corrcoef(scores.mean[600:], world.gold[600:])[0, 1] > 0.9
+
+
+def test_swapped_labels_reverse_the_ranking_exactly(head: Any) -> None:
+    world = planted(120)
+    there = fit(head, world).score(world.readings)
+    back = fit(head, world, swapped(world.comparisons)).score(world.readings)
+    np.testing.assert_array_equal(there.mean, -back.mean)
+    np.testing.assert_array_equal(there.std, back.std)
+
+
+def test_doubt_is_finite_and_shrinks_with_data(head: Any) -> None:
+    world = planted(800)
+    doubts = [fit(head, world, world.comparisons[:n]).score(world.readings) for n in (50, 800)]
+    assert all(np.isfinite(s.std).all() and (s.std > 0).all() for s in doubts)
+    few, many = (s.std / s.mean.std() for s in doubts)
+    assert many.mean() < 0.6 * few.mean()
+
+
+def test_saved_and_loaded_is_equal(head: Any, tmp_path: Path) -> None:
+    world = planted(100, surprisals=True)
+    reward = fit(head, world)
+    reward.save(tmp_path / "reward")
+    again = load_reward(tmp_path / "reward")
+    now, then = reward.score(world.readings), again.score(world.readings)
+    for column in COLUMNS:
+        np.testing.assert_array_equal(getattr(now, column), getattr(then, column))
+    assert again.summary() == reward.summary()
+    for reloaded, original in zip(
+        again.margin(world.readings, [0, 1], [2, 3]),
+        reward.margin(world.readings, [0, 1], [2, 3]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(reloaded, original)
+
+
+def test_row_order_is_irrelevant(head: Any) -> None:
+    world = planted(90)
+    shuffle = np.random.default_rng(1)
+    rows, order = shuffle.permutation(len(world.readings)), shuffle.permutation(90)
+    mixed = head.fit(
+        world.readings.take(rows), [world.comparisons[i] for i in order], rng=stream(0, "test")
+    )
+    plain = fit(head, world).score(world.readings)
+    np.testing.assert_array_equal(mixed.score(world.readings).mean, plain.mean)
+    np.testing.assert_allclose(mixed.score(world.readings.take(rows)).std, plain.std[rows])
+
+
+def test_rows_that_are_not_compared_change_nothing(head: Any) -> None:
+    world, other = planted(60), planted(40, seed=5)
+    both = Readings.concat([world.readings, other.readings])
+    joined = head.fit(both, world.comparisons, rng=stream(0, "test"))
+    np.testing.assert_array_equal(
+        joined.score(world.readings).mean, fit(head, world).score(world.readings).mean
+    )
+
+
+def test_readings_and_trunk_are_left_as_they_were(head: Any) -> None:
+    trunk = FakeTrunk(planted={"good": 2.0}, surprisals=True)
+    ask = Prompt.of("?")
+    pairs = [
+        Comparison(
+            chosen=Response(prompt=ask, text=f"good {i}"),
+            rejected=Response(prompt=ask, text=f"plain {i}"),
+        )
+        for i in range(30)
+    ]
+    readings = trunk.read([r for c in pairs for r in (c.chosen, c.rejected)])
+    before, latents = trunk.fingerprint(), readings.latents.copy()
+    reward = head.fit(readings, pairs, rng=stream(0, "test")).on(trunk)
+    scores = reward.score(["?", "?"], ["a good one", "a bad one"])
+    assert scores.mean[0] > scores.mean[1]
+    assert trunk.verify_frozen() == before
+    np.testing.assert_array_equal(readings.latents, latents)
+
+
+def test_what_is_not_finite_is_refused_in_fitting_and_unscored_after(head: Any) -> None:
+    world = planted(50)
+    reward = fit(head, world)
+    world.readings.latents[3, 0, 0, 0] = np.nan
+    world.readings.latents[4, 1] = np.inf
+    with pytest.raises(DataError, match="finite; got NaN or inf in 2 of 100"):
+        fit(head, world)
+    scores = reward.score(world.readings)
+    unscored = {i for i, s in enumerate(scores) if s.outcome is Outcome.UNSCORED}
+    read = reward.layers
+    assert unscored == {3, 4} & {3 if 0 in read else -1, 4 if 1 in read else -1}
+    assert scores[4].mean is None and "not finite" in scores[4].reason
+    with pytest.raises(DataError, match="margin"):
+        reward.margin(world.readings, [4], [0])
+
+
+def test_another_width_or_trunk_is_refused(head: Any, tmp_path: Path) -> None:
+    world = planted(50)
+    reward = fit(head, world)
+    with pytest.raises(InputError, match="width 8"):
+        reward.score(planted(5, width=9).readings)
+    with pytest.raises(InputError, match="surprisals"):
+        reward.score(planted(5, surprisals=True).readings)
+    stranger = FakeTrunk(width=8)
+    reward.save(tmp_path / "reward")
+    with pytest.raises(SetupError, match="fitted on"):
+        load_reward(tmp_path / "reward", stranger)
+    with pytest.raises(SetupError, match="fitted on"):
+        reward.on(stranger)
+    with pytest.raises(SetupError, match="fitted on"):
+        reward.score(dataclasses.replace(world.readings, trunk="another"))
+
+
+def test_nothing_to_learn_from_is_refused(head: Any) -> None:
+    with pytest.raises(DataError, match="at least one comparison"):
+        fit(head, planted(5), [])
+    with pytest.raises(DataError, match="must have been read"):
+        head.fit(planted(5, seed=1).readings, planted(5, seed=2).comparisons, rng=stream(0, "test"))
+
+
+def test_margins_agree_with_scores(head: Any) -> None:
+    world = planted(150, surprisals=True)
+    reward = fit(head, world)
+    scores = reward.score(world.readings)
+    mean, std = reward.margin(world.readings, [0, 1, 2], [3, 4, 2])
+    np.testing.assert_allclose(mean[:2], scores.mean[[0, 1]] - scores.mean[[3, 4]], atol=1e-12)
+    # Doubts that are shared cancel: a margin is at most as doubtful as both ends in full discord.
+    assert (std[:2] <= scores.std[[0, 1]] + scores.std[[3, 4]] + 1e-12).all()
+    assert mean[2] == 0 and std[2] == 0

@@ -1,0 +1,142 @@
+"""The linear algebra against brute force: quadrature, finite differences, inverse matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trueline.rewards.evidence import MarginalLikelihood, climb
+from trueline.rewards.laplace import belief_of, bradley_terry, dual_mode
+from trueline.rewards.raters import left_out_margins
+
+
+def differences(n: int, width: int, seed: int = 0, strength: float = 1.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, width))
+    weights = strength * rng.standard_normal(width) / np.sqrt(width)
+    wins = rng.random(n) < 1 / (1 + np.exp(-rows @ weights))
+    return np.where(wins, 1.0, -1.0)[:, None] * rows
+
+
+@given(st.floats(-30, 30), st.sampled_from([0.0, 0.05, 0.3]))
+def test_slope_and_curvature_are_derivatives(margin: float, flip: float) -> None:
+    step = 1e-5
+    terms = bradley_terry(np.array([margin - step, margin, margin + step]), flip)
+    numeric = (terms.loglik[2] - terms.loglik[0]) / (2 * step)
+    assert terms.slope[1] == pytest.approx(numeric, abs=1e-5)
+    # Fisher information: E[slope²] over both outcomes.
+    other = bradley_terry(np.array([-margin]), flip)
+    p, q = np.exp(terms.loglik[1]), np.exp(other.loglik[0])
+    assert p + q == pytest.approx(1.0)
+    assert terms.curvature[1] == pytest.approx(
+        p * terms.slope[1] ** 2 + q * other.slope[0] ** 2, abs=1e-9
+    )
+
+
+def test_huge_margins_stay_finite() -> None:
+    terms = bradley_terry(np.array([-1e4, 1e4]))
+    assert np.isfinite([terms.loglik, terms.slope, terms.curvature]).all()
+    assert terms.loglik[1] == 0 and terms.slope[0] == 1
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.2])
+def test_laplace_evidence_is_close_to_quadrature(flip: float) -> None:
+    """One weight, 40 comparisons: the integral can be done on a grid."""
+    rows, alpha = differences(40, 1, strength=1.5), 2.0
+    grid = np.linspace(-12, 12, 20_001)
+    loglik = bradley_terry(rows @ grid[None], flip).loglik.sum(0)
+    joint = loglik - 0.5 * alpha * grid**2 + 0.5 * np.log(alpha / (2 * np.pi))
+    truth = np.log(np.trapezoid(np.exp(joint - joint.max()), grid)) + joint.max()
+    found = MarginalLikelihood([rows], flip=flip)
+    point = found.at(np.array([np.log(alpha)]))
+    variance = found.power[0] / alpha
+    hyper = -0.5 * (np.log(variance) / 2.0) ** 2
+    # With flips, Fisher's curvature stands in for the Hessian: a little further off.
+    assert point.value - hyper == pytest.approx(truth, abs=0.15 if flip else 0.08)
+
+
+@pytest.mark.parametrize("widths", [(3, 5), (90, 60)])
+def test_weights_form_and_gram_form_agree(widths: tuple[int, int]) -> None:
+    rows = differences(100, sum(widths))
+    blocks = [rows[:, : widths[0]], rows[:, widths[0] :]]
+    weighed, grams = MarginalLikelihood(blocks), MarginalLikelihood(blocks)
+    weighed.dual, grams.dual = False, True
+    weighed.rows, grams.grams = rows, [b @ b.T for b in blocks]
+    x = np.log([4.0, 30.0])
+    one, two = weighed.at(x, tol=1e-14), grams.at(x, tol=1e-14)
+    assert one.value == pytest.approx(two.value, abs=1e-8)
+    np.testing.assert_allclose(one.fixed, two.fixed, atol=1e-7)
+    # The gradient's last term is a mean in one form and exact in the other.
+    if sum(widths) < 100:
+        np.testing.assert_allclose(one.gradient, two.gradient, atol=0.1)
+    np.testing.assert_allclose(weighed.weights(one), grams.weights(two), atol=1e-8)
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize(("widths", "close"), [((3, 4), 0.05), ((60, 60), 0.002)])
+def test_the_gradient_is_that_of_the_evidence(
+    strength: float, widths: tuple[int, int], close: float
+) -> None:
+    """Exact in the Gram form; in the weights form to the mean variance of a margin."""
+    rows = differences(120, sum(widths), 1, strength)
+    found = MarginalLikelihood([rows[:, : widths[0]], rows[:, widths[0] :]])
+    assert found.dual == (sum(widths) > 100)
+    for x in ([0.5, 1.5], [3.0, 5.0]):
+        here = found.at(np.array(x), tol=1e-14)
+        for b in range(2):
+            step = 1e-3 * np.eye(2)[b]
+            up, down = (found.at(np.array(x) + s, tol=1e-14).value for s in (step, -step))
+            assert here.gradient[b] == pytest.approx((up - down) / 2e-3, rel=close, abs=close)
+
+
+@given(st.integers(0, 50), st.floats(0.0, 4.0), st.sampled_from([(2, 3), (40, 5)]))
+def test_climbing_never_falls_and_ends_flat(
+    seed: int, strength: float, widths: tuple[int, int]
+) -> None:
+    rows = differences(60, sum(widths), seed, strength)
+    found = MarginalLikelihood([rows[:, : widths[0]], rows[:, widths[0] :]])
+    start = found.at(found.start())
+    top = climb(found)
+    assert top.value >= start.value - 1e-9
+    assert np.isfinite(top.precisions).all()
+    for step in (np.array([0.5, 0.0]), np.array([0.0, 0.5])):
+        for sign in (1.0, -1.0):
+            assert found.at(top.log_precisions + sign * step).value < top.value + 0.35
+
+
+def test_separable_comparisons_do_not_run_away() -> None:
+    rows = np.abs(differences(50, 4))
+    top = climb(MarginalLikelihood([rows]))
+    assert np.isfinite(top.value) and top.precisions[0] > 1e-4
+
+
+def test_belief_is_the_inverse_of_the_precision() -> None:
+    prior, curvature = np.array([1.0, 2.0, 5.0, 0.5]), np.full(9, 0.25)
+    for n in (3, 9):
+        rows = differences(n, 4)
+        belief = belief_of(prior, rows, curvature[:n])
+        covariance = np.linalg.inv(np.diag(prior) + rows.T * curvature[:n] @ rows)
+        np.testing.assert_allclose(belief.times(np.eye(4)), covariance, atol=1e-12)
+        np.testing.assert_allclose(belief.diagonal(), np.diag(covariance), atol=1e-12)
+
+
+def test_dual_mode_is_stationary_from_an_offset() -> None:
+    rows, offset = differences(30, 4), np.linspace(-1, 1, 30)
+    dual, terms, _, _ = dual_mode(rows @ rows.T / 3.0, offset=offset)
+    np.testing.assert_allclose(dual, terms.slope, atol=1e-6)
+
+
+def test_left_out_margins_come_close_to_leaving_out() -> None:
+    rows, alpha = differences(40, 5, strength=2.0), 2.0
+    found = MarginalLikelihood([rows])
+    point = found.at(np.log([alpha]), tol=1e-14)
+    belief = belief_of(np.full(5, alpha), rows, point.terms.curvature)
+    quick = left_out_margins(rows @ found.weights(point), belief.var(rows), point.terms)
+    slow = []
+    for i in range(40):
+        others = MarginalLikelihood([np.delete(rows, i, axis=0)])
+        slow.append(rows[i] @ others.weights(others.at(np.log([alpha]), tol=1e-14)))
+    np.testing.assert_allclose(quick, slow, atol=0.15)
+    assert np.corrcoef(quick, slow)[0, 1] > 0.995

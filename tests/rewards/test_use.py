@@ -1,0 +1,196 @@
+"""Around the heads: cross-validation, storage, the scorer, the self-check."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.rewards.material import planted
+from trueline.data.comparisons import Comparisons, make_folds
+from trueline.errors import InputError, InvalidExperiment, SetupError
+from trueline.models.fake import FakeTrunk
+from trueline.models.reading import Readings
+from trueline.records import Comparison, Prompt, Response
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.evaluate import cross_validate
+from trueline.rewards.fitted import load_reward
+from trueline.rewards.selfcheck import selfcheck
+from trueline.rng import stream
+
+RNG = stream(0, "test")
+
+
+def questions(num: int, word: str = "good") -> Comparisons:
+    """Pairs on different prompts, of which `word` is preferred."""
+    return Comparisons(
+        tuple(
+            Comparison(
+                chosen=Response(prompt=Prompt.of(f"q{i}"), text=f"{word} {i}"),
+                rejected=Response(prompt=Prompt.of(f"q{i}"), text=f"plain {i}"),
+            )
+            for i in range(num)
+        )
+    )
+
+
+def test_cross_validation_finds_a_signal_and_none_where_there_is_none() -> None:
+    pairs, trunk = questions(150), FakeTrunk(planted={"good": 2.0})
+    readings = trunk.read(pairs)
+    found = cross_validate(Bayesian(), readings, pairs, rng=RNG)
+    assert found.accuracy.lower is not None and found.accuracy.lower > 0.8
+    assert found.log_loss.value is not None and found.log_loss.value < 0.5
+    assert len(found.folds) == 5 and all(f["layer"] == 2 for f in found.folds)
+    assert found.correct.shape == found.mean.shape == (150,)
+    blind = cross_validate(Bayesian(), FakeTrunk().read(pairs), pairs, rng=RNG)
+    assert blind.accuracy.lower is not None and blind.accuracy.lower < 0.5
+    assert blind.log_loss.value is not None and blind.log_loss.value < 0.75
+
+
+def test_cross_validation_refuses_leaking_folds() -> None:
+    pairs = questions(20)
+    readings = FakeTrunk().read(pairs)
+    everything = np.arange(20)
+    with pytest.raises(InvalidExperiment, match="no prompt may stand"):
+        cross_validate(Bayesian(), readings, pairs, folds=[(everything, everything[:5])], rng=RNG)
+
+
+def test_cross_validation_chooses_inside_the_training_folds() -> None:
+    """Test rows made absurd change neither what is chosen nor the scores of other rows."""
+    pairs, trunk = questions(60), FakeTrunk(planted={"good": 1.0})
+    readings = trunk.read(pairs)
+    folds = make_folds(pairs.groups, 3, stream(0, "folds"))
+    before = cross_validate(Bayesian(), readings, pairs, folds=folds[:1], rng=RNG)
+    touched = readings.rows([pairs.chosen_keys[i] for i in folds[0][1]])
+    readings.latents[touched] += 100.0
+    after = cross_validate(Bayesian(), readings, pairs, folds=folds[:1], rng=RNG)
+    for name in ("layers", "precision", "evidence"):
+        assert before.folds[0][name] == after.folds[0][name]
+
+
+def test_the_scorer_answers_in_order_with_repeats() -> None:
+    pairs, trunk = questions(40), FakeTrunk(planted={"good": 2.0})
+    reward = Bayesian().fit(trunk.read(pairs), pairs, rng=RNG).on(trunk)
+    texts = ["good a", "bad b", "good a", "bad c"]
+    scores = reward.score(["x", Prompt.of("x"), "x", "y"], texts)
+    assert scores.mean[0] == scores.mean[2] > max(scores.mean[1], scores.mean[3])
+    assert len(reward.score([], [])) == 0
+    with pytest.raises(InputError, match="as many prompts as responses"):
+        reward.score(["x"], texts)
+
+
+def test_an_unread_response_is_unscored_in_its_own_place() -> None:
+    pairs, trunk = questions(40), FakeTrunk(planted={"good": 2.0})
+    fitted = Bayesian().fit(trunk.read(pairs), pairs, rng=RNG)
+
+    class Breaking(FakeTrunk):
+        def read(self, responses: Any, **kwargs: Any) -> Readings:
+            readings = super().read(responses, **kwargs)
+            for row, response in enumerate(responses[: len(readings)]):
+                if "broken" in response.text:
+                    readings.latents[row] = np.nan
+            return readings
+
+    scores = fitted.on(Breaking(planted={"good": 2.0})).score(["x"] * 3, ["a", "broken", "b"])
+    assert scores.scored.tolist() == [True, False, True]
+    assert scores[1].reason is not None and scores[1].mean is None
+    with pytest.raises(InputError, match="every row must be scored"):
+        scores.column("lower")
+
+
+@pytest.mark.parametrize("width", [6, 80])
+def test_a_reward_goes_on_learning_after_reload(width: int, tmp_path: Path) -> None:
+    world = planted(90, width=width)
+    here = Bayesian().fit(world.readings, world.comparisons[:60], rng=RNG)
+    here.save(tmp_path / "reward")
+    there = load_reward(tmp_path / "reward")
+    for reward in (here, there):
+        reward.update(world.readings, world.comparisons[60:])
+    np.testing.assert_array_equal(
+        here.score(world.readings).lower, there.score(world.readings).lower
+    )
+    assert there.card["n"] == 90
+
+
+def test_what_is_no_reward_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    world = planted(30)
+    reward = Bayesian().fit(world.readings, world.comparisons, rng=RNG)
+    with pytest.raises(SetupError, match=r"card\.json"):
+        load_reward(tmp_path / "nothing")
+    place = tmp_path / "reward"
+    reward.save(place)
+    words = json.loads((place / "card.json").read_text())
+    assert words["trunk_fingerprint"] == "planted"
+    (place / "card.json").write_text(json.dumps({**words, "format": 99}))
+    with pytest.raises(SetupError, match="format 1; got 99"):
+        load_reward(place)
+    (place / "card.json").write_text("{")
+    with pytest.raises(SetupError, match="whole"):
+        load_reward(place)
+    reward.save(place)
+    (place / "reward.safetensors").write_bytes(b"short")
+    with pytest.raises(SetupError, match="whole"):
+        load_reward(place)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(SetupError, match="something else"):
+        reward.save(mine)
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_self_check_passes_a_sound_trunk_and_reward() -> None:
+    pairs, trunk = questions(30), FakeTrunk(planted={"good": 2.0})
+    reward = Bayesian().fit(trunk.read(pairs), pairs, rng=RNG)
+    found = selfcheck(trunk, pairs.responses, reward=reward)
+    names = [check["name"] for check in found]
+    assert names == ["batch", "order", "padding", "constant", "frozen", "scores", "reload"]
+    assert all(check["passed"] for check in found)
+    json.dumps(found)
+    with pytest.raises(InputError):
+        selfcheck(trunk, [])
+
+
+class Faulty(FakeTrunk):
+    """Each of the shipped faults in turn."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+
+    def read(self, responses: Sequence[Response], **kwargs: Any) -> Readings:  # type: ignore[override]
+        readings = super().read(responses, **kwargs)
+        latents = readings.latents.copy()
+        if self.fault == "batch":
+            latents *= 1.0 + 0.01 * len(readings)
+        if self.fault == "order":
+            latents += 0.01 * np.arange(len(readings))[:, None, None, None]
+        if self.fault == "constant":
+            latents[:] = 0.50003
+        return dataclasses.replace(readings, latents=latents)
+
+    def verify_frozen(self) -> str:
+        return "changed" if self.fault == "frozen" else super().verify_frozen()
+
+
+@pytest.mark.parametrize("fault", ["batch", "order", "constant", "frozen"])
+def test_the_self_check_catches_each_fault(fault: str) -> None:
+    with pytest.raises(InvalidExperiment, match=fault):
+        selfcheck(Faulty(fault), questions(6).responses)
+
+
+def test_a_real_checkpoint_passes_the_self_check(shared: Path) -> None:
+    from trueline.models.trunk import Trunk
+
+    trunk = Trunk.load(shared / "data" / "stories260K")
+    ask = Prompt.of("Once upon a time")
+    texts = [" there was a cat.", " a dog ran far away to see the big sea.", " no", " Tom ate."]
+    found = selfcheck(trunk, [Response(prompt=ask, text=text) for text in texts])
+    assert all(check["passed"] for check in found)
+    before = trunk.codec.tokenizer.padding_side, trunk.codec.tokenizer.pad_token
+    assert before == (trunk.codec.tokenizer.padding_side, trunk.codec.tokenizer.pad_token)
