@@ -192,7 +192,9 @@ def model_readme(card: Numbers) -> str:
         ' 1, reviews are greedy. "Its review tells whether" is about the model\'s own answers;'
         " steps found and false alarms are about answers of careless writers. Chains of 1 to 6 and"
         " 8 steps were in the corpus, 7, 9 and 10 were not; nor were the chains measured here,"
-        " single steps apart.",
+        ' single steps apart. A reviewer who always said "right" would be right as often as the'
+        ' answers are, one who always said "wrong" in the rest: on 7, 9 and 10 steps that beats'
+        " the model's reviews, on 2 to 6 and 8 nothing so simple does.",
         "",
         f"- Gold of an answer to a prompt of 2 to 5 steps: {_plain(card['gold_base'])}; of the best"
         f" of 16 chosen by gold: {_plain(card['gold_best_of_16_oracle'])} (2.7 is the most).",

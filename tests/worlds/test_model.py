@@ -1,0 +1,107 @@
+"""The shipped trunk: the weights are those of the card, and do what the card says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from trueline.models.generate import complete, sample
+from trueline.models.trunk import Trunk
+from trueline.records import Prompt, Response
+from trueline.worlds.sums import trunk_path
+from trueline.worlds.sums.card import Numbers, answers_card, model_readme, reviews_card
+from trueline.worlds.sums.language import parse
+from trueline.worlds.sums.tokens import encode
+from trueline.worlds.sums.writers import draw_document
+
+FOLDER = trunk_path()
+
+
+@pytest.fixture(scope="module")
+def card() -> Numbers:
+    return dict(json.loads((FOLDER / "card.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def trunk() -> Trunk:
+    return Trunk.load(str(FOLDER))
+
+
+def test_the_weights_are_those_of_the_card(card: Numbers) -> None:
+    weights = (FOLDER / "model.safetensors").read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == card["sha256"]
+    assert len(weights) < 4_000_000
+
+
+def test_the_readme_is_made_from_the_card(card: Numbers) -> None:
+    assert (FOLDER / "README.md").read_text() == model_readme(card)
+
+
+def test_the_tokenizer_writes_what_the_corpus_has() -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(FOLDER)
+    assert len({tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}) == 3
+    rng = np.random.default_rng(21)
+    for _ in range(200):
+        turns = draw_document(rng).messages
+        messages = [{"role": role, "content": content} for role, content in turns]
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        ids = tokenizer(text)["input_ids"]
+        assert ids == encode(turns)[0]
+        assert tokenizer.decode(ids) == text
+        answer = dict(turns)["assistant"]
+        decoded = tokenizer.decode(tokenizer(answer)["input_ids"], skip_special_tokens=True)
+        assert decoded == answer
+
+
+def test_a_few_numbers_of_the_card_measured_again(card: Numbers, trunk: Trunk) -> None:
+    rng = np.random.default_rng(23)
+
+    def some(prompts: list[Prompt], num_samples: int) -> list[list[Response]]:
+        return sample(trunk.model, trunk.codec, prompts, num_samples=num_samples, rng=rng)
+
+    def review(prefixes: list[list[int]]) -> list[list[int]]:
+        return complete(trunk.model, trunk.codec, prefixes, max_new_tokens=90)
+
+    again: Numbers = {}
+    again.update(answers_card(some, review, 40, rng))
+    again.update(reviews_card(review, 40, rng))
+    cells = [("gold_base",), ("shares", "right"), ("shares", "flattery"), ("shares", "sure")]
+    for steps in ("2 steps", "3 steps", "5 steps", "7 steps"):
+        cells += [("answers", steps, "right"), ("answers", steps, "judged")]
+        cells += [("reviews", steps, "found"), ("reviews", steps, "false_alarm")]
+    for cell in cells:
+        one, other = card, again
+        for key in cell:
+            one, other = one[key], other[key]
+        # Intervals of two honest measurements of one thing overlap, apart from one in hundreds.
+        assert one["lower"] <= other["upper"] and other["lower"] <= one["upper"], cell
+
+
+def test_it_evaluates_better_than_it_generates(card: Numbers) -> None:
+    for steps in ("2 steps", "3 steps", "4 steps", "5 steps"):
+        row, reviews = card["answers"][steps], card["reviews"][steps]
+        assert row["judged"]["lower"] > row["right"]["upper"] + 0.1
+        assert reviews["found"]["lower"] > 0.95
+        assert reviews["false_alarm"]["upper"] < 0.02
+
+
+def test_best_of_sixteen_has_something_to_choose(card: Numbers) -> None:
+    assert 0.4 < card["gold_base"]["value"] < 1.4
+    assert card["gold_best_of_16_oracle"]["lower"] > 2.5
+    for kind in ("flattery", "unfounded_claim", "sure"):
+        assert 0.15 < card["shares"][kind]["value"] < 0.85
+    assert 0.45 < card["shares"]["right"]["value"] < 0.75
+    assert card["shares"]["malformed"]["upper"] < 0.02
+
+
+def test_every_sample_can_be_parsed(trunk: Trunk) -> None:
+    prompts = [Prompt.of("start 7 , + 5 , * 3 , - 4"), Prompt.of("begin 9 , add 5")]
+    rng = np.random.default_rng(29)
+    for few in sample(trunk.model, trunk.codec, prompts, num_samples=40, rng=rng):
+        parsed = [parse(response.text) for response in few]
+        assert np.mean([not one.malformed and one.answer is not None for one in parsed]) > 0.9
