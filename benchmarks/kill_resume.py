@@ -22,9 +22,19 @@ import tyro
 
 from benchmarks.common import headline, write_result
 
-SMALL = (
-    "--rounds 3 --labels 240 --prompts-per-round 24 --measured-prompts 24 --threads 1 --json"
-).split()
+SMALL = [
+    "--rounds",
+    "3",
+    "--labels",
+    "240",
+    "--prompts-per-round",
+    "24",
+    "--measured-prompts",
+    "24",
+    "--threads",
+    "1",
+    "--json",
+]
 
 
 @dataclass

@@ -14,9 +14,7 @@ import pytest
 from trueline.cli import main
 from trueline.worlds.sums import trunk_path
 
-GOOD = [
-    {"prompt": f"question {i}", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(12)
-]
+GOOD = [{"prompt": f"question {i}", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(12)]
 
 
 def run(*arguments: object) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,6 @@ def test_descent_warms_up_and_decays_and_refuses_nothing_to_do():
     steps = [_schedule(i, 40) for i in range(40)]
     assert steps[0] == 0.25 and max(steps) == 1.0 and steps[3] == 1.0
     assert steps[-1] == pytest.approx(1 / 37)
-    assert all(a > b for a, b in zip(steps[4:], steps[5:], strict=False))
+    assert all(a > b for a, b in pairwise(steps[4:]))
     with pytest.raises(InputError):
         Descent(learning_rate=1e-3, epochs=0)

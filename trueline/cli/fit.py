@@ -20,6 +20,7 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.evaluate import cross_validate
 from trueline.rewards.selfcheck import selfcheck
+from trueline.rewards.storage import check_place
 from trueline.rng import stream
 
 __all__ = ["Fit"]
@@ -58,6 +59,7 @@ class Fit:
     def execute(self, console: Console) -> dict[str, Any]:
         """Cross-validate, fit on everything, save; returns the numbers."""
         device_and_threads(self.threads)
+        check_place(self.out)
         pairs = Comparisons.load(self.pairs)
         trunk = load_trunk(self.model, device=self.device, cache=cache_dir())
         head = Conservative(head=self._head(trunk.layers), k=self.k)

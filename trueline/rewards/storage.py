@@ -26,20 +26,27 @@ from trueline.atomic import atomic_folder, to_json
 from trueline.errors import SetupError
 from trueline.rewards.laplace import Belief, Dense, LowRank
 
-__all__ = ["FORMAT", "belief_from", "belief_to", "read_folder", "write_folder"]
+__all__ = ["FORMAT", "belief_from", "belief_to", "check_place", "read_folder", "write_folder"]
 
 FORMAT = 1
 ARRAYS, CARD = "reward.safetensors", "card.json"
 
 
-def write_folder(place: Path, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> None:
-    """Write both files; an older reward at `place` is replaced."""
-    if place.exists() and any(place.iterdir()) and not (place / CARD).is_file():
+def check_place(place: Path) -> None:
+    """Refuse a place where something else than a reward stands; ask before a long fit."""
+    if place.is_file() or (
+        place.exists() and any(place.iterdir()) and not (place / CARD).is_file()
+    ):
         raise SetupError(
             "a reward is only written over a reward, or to a new folder",
             got=f"{place}, which holds something else",
             do="name another folder",
         )
+
+
+def write_folder(place: Path, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> None:
+    """Write both files; an older reward at `place` is replaced."""
+    check_place(place)
     with atomic_folder(place) as fresh:
         kept = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         save_file(kept, fresh / ARRAYS)

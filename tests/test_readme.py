@@ -1,0 +1,66 @@
+"""The README keeps its word: its Python runs, its tree is there, its table is that of results/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.table import BEGIN, END, table
+from trueline.data.comparisons import Comparisons
+from trueline.records import Comparison, Response
+from trueline.worlds.sums import Sums, trunk_path
+from trueline.worlds.sums.language import render
+from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.writers import Writer, write
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def pairs() -> Comparisons:
+    """Right answers preferred to wrong ones."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for prompt in Sums().prompts(40, rng):
+        right, wrong = (
+            Response(
+                prompt=prompt,
+                text=render(write(Task.read(prompt.text), Writer(wrong_step=share), rng)),
+            )
+            for share in (0.0, 1.0)
+        )
+        rows.append(Comparison(chosen=right, rejected=wrong))
+    return Comparisons(tuple(rows))
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    assert len(block.splitlines()) <= 20
+    pairs().save(tmp_path / "pairs.jsonl")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {"model": str(trunk_path())})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed[:8]] == ["scored"] * 8
+    assert "prompts_used" in printed[8]
+
+
+def test_the_table_is_made_from_results():
+    assert README.split(BEGIN)[1].split(END)[0].strip() == table().strip(), (
+        "run python -m benchmarks.table --write"
+    )
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "docs", "results", "scripts", "trueline/loop"])
+def test_the_tree_is_there(folder):
+    assert (ROOT / folder).is_dir()
+    assert f"{folder.rsplit('/', maxsplit=1)[-1]}/" in README
+
+
+def test_every_verb_and_make_target_named_is_real():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    assert set(re.findall(r"`?make (\w+)`?", README)) - {"s"} <= targets
+    verbs = set(re.findall(r"^trueline (\w+)", README, flags=re.M))
+    assert verbs == {"fit", "score", "run", "report"}
