@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import T5Config
 
 from tests.models.conftest import make_chat_model
 from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
@@ -237,6 +238,22 @@ def test_broken_folders_are_refused_in_one_line(
     with pytest.raises(SetupError) as refusal:
         Trunk.load(folder)
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-model", "a/b/c", "~/nowhere"])
+def test_unknown_names_are_refused_in_one_line(name: str) -> None:
+    with pytest.raises(SetupError) as refusal:
+        Trunk.load(name)
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
+
+
+def test_encoder_decoders_are_refused(tmp_path: Path) -> None:
+    T5Config(d_model=8, num_layers=1, architectures=["T5ForConditionalGeneration"]).save_pretrained(
+        tmp_path
+    )
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(SetupError, match="encoder-decoder"):
+        Trunk.load(tmp_path)
 
 
 def test_dialogues_without_a_template_are_spoken(stories: Trunk) -> None:

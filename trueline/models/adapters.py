@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
@@ -84,8 +85,8 @@ class BasePolicy:
 
     def token_logps(
         self, responses: Sequence[Response], *, grad: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probability of each response token, float32 [N, T], and which slots are filled.
+    ) -> tuple[Float[Tensor, "N T"], Bool[Tensor, "N T"]]:
+        """Log-probability of each response token, float32, and which slots are filled.
 
         Tokens as in a reading: with an end token where there is a chat template.
         """
@@ -107,8 +108,8 @@ class BasePolicy:
             back = torch.as_tensor(np.argsort(order), device=self.trunk.device)
             return torch.cat(parts)[back], torch.cat(masks)[back]
 
-    def logp(self, responses: Sequence[Response], *, grad: bool = True) -> Tensor:
-        """Log-probability of each response, float32 [N], in the order given."""
+    def logp(self, responses: Sequence[Response], *, grad: bool = True) -> Float[Tensor, " N"]:
+        """Log-probability of each response, float32, in the order given."""
         return self.token_logps(responses, grad=grad)[0].sum(1)
 
 

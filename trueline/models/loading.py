@@ -33,14 +33,15 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.jso
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
     """(model, tokenizer, is_encoder); the model in eval mode and without gradients."""
+    name = str(Path(name).expanduser()) if name.startswith("~") else name
     _check_folder(name)
     number_type = None if dtype == "auto" else getattr(torch, dtype, None)
     if dtype != "auto" and not isinstance(number_type, torch.dtype):
         raise SetupError("dtype must be auto, float32, bfloat16 or float16", got=dtype)
     with _explained(name), _quiet():
         config = AutoConfig.from_pretrained(name)
-        tokenizer = AutoTokenizer.from_pretrained(name)
         is_encoder = not _is_causal(name, config)
+        tokenizer = AutoTokenizer.from_pretrained(name)
         loader: Any = AutoModel if is_encoder else AutoModelForCausalLM
         model, info = loader.from_pretrained(
             name,
@@ -62,9 +63,9 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
 
 
 def _check_folder(name: str) -> None:
-    folder = Path(name).expanduser()
+    folder = Path(name)
     if not folder.is_dir():
-        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
             raise SetupError(
                 "the model must be a Hugging Face folder or hub name",
                 got=f"{name}, which is no folder",

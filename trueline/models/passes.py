@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trueline.errors import SetupError
@@ -32,14 +33,14 @@ __all__ = ["Batch", "Collector", "blocks_of", "encoder_pass", "logits_at", "resp
 class Batch:
     """Right-padded rows. `where` [R] are flat positions, row by row, that predict `targets` [R]."""
 
-    ids: Tensor
-    lengths: Tensor
-    response_mask: Tensor
-    """bool [B, S]: which of the S response slots are filled."""
-    where: Tensor
-    targets: Tensor
-    weights: Tensor
-    """float32 [B, P, T]: how the pools weigh the tokens."""
+    ids: Int[Tensor, "B T"]
+    lengths: Int[Tensor, " B"]
+    response_mask: Bool[Tensor, "B S"]
+    """Which of the S response slots are filled."""
+    where: Int[Tensor, " R"]
+    targets: Int[Tensor, " R"]
+    weights: Float[Tensor, "B P T"]
+    """How the pools weigh the tokens."""
 
     @classmethod
     def of(
@@ -127,14 +128,14 @@ class Collector:
             for handle in handles:
                 handle.remove()
 
-    def take(self) -> Tensor:
-        """float32 [B, L, P, D] of the pass just made."""
+    def take(self) -> Float[Tensor, "B L P D"]:
+        """The pools of the pass just made, float32."""
         pooled, self._pooled = self._pooled, {}
         return torch.stack([pooled[layer] for layer in self._layers], 1).float().cpu()
 
 
 @contextlib.contextmanager
-def logits_at(model: Any, where: Tensor) -> Iterator[None]:
+def logits_at(model: Any, where: Int[Tensor, " R"]) -> Iterator[None]:
     """Within this context the model's logits are [1, R, V]: only at the flat positions `where`.
 
     The head's input is cut, not its output, so that scaling and soft caps after it still apply.
@@ -151,13 +152,13 @@ def logits_at(model: Any, where: Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def response_logps(model: Any, batch: Batch) -> Tensor:
-    """Log-probability of each response token, float32 [B, S], 0 where there is none; one pass."""
+def response_logps(model: Any, batch: Batch) -> Float[Tensor, "B S"]:
+    """Log-probability of each response token, float32, 0 where there is none; one pass."""
     with logits_at(model, batch.where):
         logits = model(input_ids=batch.ids, use_cache=False).logits[0].float()
-    chosen = logits.gather(-1, batch.targets[:, None])[:, 0]
+    logps = -torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
     out = torch.zeros(batch.response_mask.shape, device=logits.device)
-    return out.masked_scatter(batch.response_mask, chosen - logits.logsumexp(-1))
+    return out.masked_scatter(batch.response_mask, logps)
 
 
 def encoder_pass(model: Any, batch: Batch) -> None:
