@@ -1,4 +1,4 @@
-"""Three trunks: a tiny random chat model made here, a real causal model, a real encoder."""
+"""Four trunks: a tiny random chat model, the shipped one, a real causal model, an encoder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
+from trueline.worlds.sums import trunk_path
 
 SPECIALS = ["<pad>", "<bos>", "<end>", "<unk>", "<user>", "<assistant>"]
 WORDS = SPECIALS + [str(i) for i in range(20)] + list("abcdefgh+-*=;,")
@@ -94,9 +95,14 @@ def minilm(minilm_folder: Path) -> Trunk:
     return Trunk.load(minilm_folder)
 
 
-@pytest.fixture(params=["chat", "stories", "minilm"])
+@pytest.fixture
+def sums() -> Trunk:
+    return Trunk.load(trunk_path())
+
+
+@pytest.fixture(params=["chat", "sums", "stories", "minilm"])
 def trunk(request: pytest.FixtureRequest) -> Trunk:
-    """Each of the three in turn."""
+    """Each of the four in turn."""
     loaded: Trunk = request.getfixturevalue(request.param)
     return loaded
 

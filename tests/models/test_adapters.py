@@ -28,7 +28,7 @@ def train(policy: LoraPolicy, responses: list[Response], steps: int = 3) -> None
         optimiser.step()
 
 
-@pytest.fixture(params=["chat", "stories"])
+@pytest.fixture(params=["chat", "sums", "stories"])
 def speaker(request: pytest.FixtureRequest) -> Trunk:
     trunk: Trunk = request.getfixturevalue(request.param)
     return trunk

@@ -13,6 +13,7 @@ from trueline.models.generate import complete, sample
 from trueline.models.growth import grow
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
+from trueline.worlds.sums import Sums
 
 PROMPTS = [
     Prompt.of(text)
@@ -180,3 +181,13 @@ def test_a_long_prompt_is_cut_from_its_left(chat: Trunk) -> None:
     )
     assert [len(row) for row in rows] == [2, 2]
     assert rows[0][0].prompt is prompt
+
+
+def test_the_shipped_model_reads_back_what_it_says(sums: Trunk) -> None:
+    prompts = Sums().prompts(20, np.random.default_rng(0))
+    rows = BasePolicy(sums).sample(prompts, num_samples=4, rng=np.random.default_rng(1))
+    flat = [r for row in rows for r in row if (r.num_tokens or 0) < 96]
+    assert len(flat) > 70
+    readings = sums.read(flat)
+    logp = readings.logp[readings.rows([r.key for r in flat])]
+    np.testing.assert_allclose(logp, [r.logp for r in flat], atol=1e-3)

@@ -38,7 +38,7 @@ def test_latents_are_hugging_faces_hidden_states(trunk: Trunk, responses: list[R
             np.testing.assert_allclose(got[1], mean.numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["chat", "stories"])
+@pytest.mark.parametrize("name", ["chat", "sums", "stories"])
 def test_reference_logp_is_the_loss(
     name: str, request: pytest.FixtureRequest, responses: list[Response]
 ) -> None:
