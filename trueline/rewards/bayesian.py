@@ -8,9 +8,10 @@ reward as in 2402.13210. Everything that is usually tuned by hand is chosen by t
 comparisons themselves: the layer, how much each of its pools and the surprisals are worth (one
 precision a block, from "unregularised" to "switched off"), and the strength of the prior.
 
-Where we differ: (1) readings are standardised and winsorised (`features`); (2) the best layers are
-read together (1, 2, 4 … up to `num_layers`) for as long as that raises the evidence, each with the
-precisions found for it alone, scaled so that the prior of a margin stays what it was; (3) raters
+Where we differ: (1) readings are standardised and winsorised (`features`); (2) layers that
+come within 10 nats of the best (at most `num_layers`) are read together if that raises the
+evidence, each with the precisions found for it alone, scaled so that the prior of a margin stays
+what it was; (3) raters
 have temperatures (`raters`); (4) the reference point z̄ is the mean training reading, so scores
 are relative and a constant shift of the reward, which comparisons never see, carries no doubt.
 
@@ -103,42 +104,51 @@ class Bayesian:
         return self._finish(data, best, single, started)
 
     def _each_layer(self, data: _Data) -> list[_Candidate]:
-        """Every layer by itself, best first; those that cannot win are not climbed to the top."""
+        """Every layer by itself, best first, from the middle of the trunk outwards.
+
+        Each starts at the precisions of the best so far, which suit its neighbours well, and is
+        not climbed to its top once it cannot win.
+        """
         layers = data.readings.layers if isinstance(self.layer, str) else (self.layer,)
-        rough = [self._candidate(data, self._parts(data.readings, (layer,))) for layer in layers]
+        middle = (len(layers) - 1) / 2
         done: list[_Candidate] = []
-        top = -np.inf
-        for candidate in sorted(rough, key=lambda c: -c.point.value):
-            done.append(self._climbed(data, candidate, tol=0.3, give_up_below=top - NEAR))
-            top = max(top, done[-1].point.value)
+        for i in sorted(range(len(layers)), key=lambda i: abs(i - middle)):
+            best = max(done, key=lambda c: c.point.value, default=None)
+            parts = self._parts(data.readings, (layers[i],))
+            found = self._candidate(data, parts, best.point.log_precisions if best else None)
+            top = best.point.value - NEAR if best else -np.inf
+            done.append(self._climbed(found, tol=0.3, give_up_below=top))
+            if best is not None and done[-1].point.value > best.point.value:
+                best.drop()
+            elif best is not None:
+                done[-1].drop()
         done.sort(key=lambda c: -c.point.value)
-        return [self._climbed(data, done[0], tol=0.02), *done[1:]]
+        return [self._climbed(done[0], tol=0.02), *done[1:]]
 
     def _parts(self, readings: Readings, layers: Sequence[int]) -> tuple[Part, ...]:
         choices = {"evidence": readings.poolings, "both": ("last", "mean")}
         pools = choices.get(self.pooling, (self.pooling,))
         return tuple((layer, pool) for layer in layers for pool in pools)
 
-    def _candidate(self, data: _Data, parts: tuple[Part, ...]) -> _Candidate:
-        """Some parts of the reading at a first guess of their precisions."""
+    def _candidate(
+        self, data: _Data, parts: tuple[Part, ...], start: np.ndarray | None = None
+    ) -> _Candidate:
+        """Some parts of the reading at the given, or at a first guess of their precisions."""
         features = Features.learn(data.readings, parts, winsor=self.winsor)
         evidence = self._evidence(data, features)
-        return _Candidate(features, evidence.at(self._start(evidence), tol=0.1))
+        if not isinstance(self.precision, str):
+            start = np.full(len(evidence.blocks), np.log(self.precision))
+        point = evidence.at(evidence.start() if start is None else start, tol=1e-2)
+        return _Candidate(features, point, evidence)
 
     def _climbed(
-        self, data: _Data, found: _Candidate, *, tol: float, give_up_below: float = -np.inf
+        self, found: _Candidate, *, tol: float, give_up_below: float = -np.inf
     ) -> _Candidate:
         """The same parts at the precisions that suit them best."""
-        if not isinstance(self.precision, str):
+        if not isinstance(self.precision, str) or found.evidence is None:
             return found
-        evidence = self._evidence(data, found.features)
-        point = climb(evidence, found.point, tol=tol, give_up_below=give_up_below)
-        return _Candidate(found.features, point)
-
-    def _start(self, evidence: MarginalLikelihood) -> np.ndarray:
-        if isinstance(self.precision, str):
-            return evidence.start()
-        return np.full(len(evidence.blocks), np.log(self.precision))
+        point = climb(found.evidence, found.point, tol=tol, give_up_below=give_up_below)
+        return _Candidate(found.features, point, found.evidence)
 
     def _evidence(self, data: _Data, features: Features) -> MarginalLikelihood:
         rows, owners = data.differences(features), features.owners
@@ -148,7 +158,7 @@ class Bayesian:
     def _rate(self, data: _Data, best: _Candidate) -> _Candidate:
         """Alternate twice between the raters' temperatures and the best layer's fit."""
         for _ in range(2 if len(set(data.raters)) > 1 else 0):
-            evidence = self._evidence(data, best.features)
+            evidence = best.evidence or self._evidence(data, best.features)
             point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-8)
             rows, prior = data.differences(best.features), point.precisions[evidence.owner]
             variance = belief_of(prior, rows, point.terms.curvature).var(rows)
@@ -156,35 +166,28 @@ class Bayesian:
             free = left_out_margins(margins, variance, point.terms) / data.heat
             if not data.set_temperatures(temperatures(free, data.raters)):
                 break
-            warmer = self._evidence(data, best.features).at(point.log_precisions)
-            best = self._climbed(data, _Candidate(best.features, warmer), tol=0.02)
+            warmer = self._evidence(data, best.features)
+            best = _Candidate(best.features, warmer.at(point.log_precisions), warmer)
+            best = self._climbed(best, tol=0.02)
         return best
 
     def _join(self, data: _Data, single: list[_Candidate]) -> _Candidate:
-        """The best 1, 2, 4 … layers together, for as long as the evidence rises."""
+        """The layers near the best one read together with it, if that raises the evidence."""
         best = single[0]
-        near = [c for c in single if c.point.value > best.point.value - NEAR]
-        count = 2
-        while count <= min(self.num_layers, len(near)):
-            chosen = near[:count]
-            parts = tuple(part for c in chosen for part in c.features.parts)
-            features = Features.learn(data.readings, parts, winsor=self.winsor)
-            skip = int(features.surprisals)
-            shared = [np.mean([c.point.log_precisions[:skip] for c in chosen], axis=0)]
-            own = [c.point.log_precisions[skip:] + np.log(count) for c in chosen]
-            evidence = self._evidence(data, features)
-            fixed = not isinstance(self.precision, str)
-            start = self._start(evidence) if fixed else np.concatenate(shared + own)
-            joined = _Candidate(features, evidence.at(start))
-            if joined.point.value <= best.point.value:
-                break
-            best, count = joined, 2 * count
-        return best
+        near = [c for c in single if c.point.value > best.point.value - NEAR][: self.num_layers]
+        if len(near) == 1:
+            return best
+        parts = tuple(part for c in near for part in c.features.parts)
+        skip = int(best.features.surprisals)
+        shared = [np.mean([c.point.log_precisions[:skip] for c in near], axis=0)]
+        own = [c.point.log_precisions[skip:] + np.log(len(near)) for c in near]
+        joined = self._candidate(data, parts, np.concatenate(shared + own))
+        return joined if joined.point.value > best.point.value else best
 
     def _finish(
         self, data: _Data, best: _Candidate, single: list[_Candidate], started: float
     ) -> FittedReward:
-        evidence = self._evidence(data, best.features)
+        evidence = best.evidence or self._evidence(data, best.features)
         point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-14)
         rows = data.differences(best.features)
         prior = point.precisions[evidence.owner]
@@ -217,10 +220,17 @@ class Bayesian:
         return reward
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Candidate:
+    """Some parts of the reading with their precisions."""
+
     features: Features
     point: Point
+    evidence: MarginalLikelihood | None
+
+    def drop(self) -> None:
+        """Let go of the arrays, which for many layers would fill the memory."""
+        self.evidence = None
 
 
 def _blocks(features: Features, point: Point) -> list[dict[str, Any]]:
