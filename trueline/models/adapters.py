@@ -69,9 +69,8 @@ class BasePolicy:
         rng: np.random.Generator,
         temperature: float = 1.0,
         max_new_tokens: int | None = None,
-        greedy: bool = False,
     ) -> list[list[Response]]:
-        """K responses to each of B prompts; see `generate.sample`."""
+        """K responses to each of B prompts, the likeliest at temperature 0; see `generate`."""
         return sample(
             self.network,
             self.trunk.codec,
@@ -80,7 +79,6 @@ class BasePolicy:
             rng=rng,
             temperature=temperature,
             max_new_tokens=max_new_tokens or self.max_new_tokens,
-            greedy=greedy,
         )
 
     def token_logps(

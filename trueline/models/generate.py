@@ -34,33 +34,27 @@ def sample(
     rng: np.random.Generator,
     temperature: float = 1.0,
     max_new_tokens: int = 96,
-    greedy: bool = False,
-    max_rows: int = 512,
 ) -> list[list[Response]]:
-    """K responses to each of B prompts, with `logp` and `num_tokens`.
+    """K responses to each of B prompts, with `logp` and `num_tokens`; temperature 0 is greedy.
 
-    `logp` holds the end token's share where a reading has one (chat templates); a response cut at
-    `max_new_tokens` has none, while a reading of its text always ends it.
+    `logp` is of the tokens said, with the end token where a reading has one (chat templates). A
+    reading of the text differs from it where the response was cut at `max_new_tokens` (a reading
+    always ends it), or where the model said a special token midway (the text leaves it out).
     """
-    if num_samples < 1 or max_new_tokens < 1 or not temperature > 0:
+    if num_samples < 1 or max_new_tokens < 1 or not temperature >= 0:
         raise InputError(
-            "num_samples and max_new_tokens must be at least 1 and temperature above 0",
+            "num_samples and max_new_tokens must be at least 1 and temperature at least 0",
             got=f"{num_samples}, {max_new_tokens} and {temperature}",
-            do="say greedy=True for temperature 0",
         )
     if not prompts:
         return []
     prefixes = codec.prompt_ids(prompts, room=max_new_tokens)
-    uniforms = None if greedy else rng.random((len(prompts), num_samples, max_new_tokens))
     grown = grow(
         model,
         prefixes,
-        num_samples=num_samples,
-        uniforms=uniforms,
+        uniforms=rng.random((len(prompts), num_samples, max_new_tokens)),
         temperature=temperature,
-        max_new_tokens=max_new_tokens,
         stop_ids=_stop_ids(model, codec),
-        max_rows=max_rows,
     )
     flat = [c for row in grown for c in row]
     asked = [p for p in prompts for _ in range(num_samples)]
@@ -99,13 +93,12 @@ def complete(
             f"max_new_tokens must be below the trunk's {codec.max_tokens} positions",
             got=str(max_new_tokens),
         )
-    uniforms = None if rng is None else rng.random((len(token_prefixes), 1, max_new_tokens))
+    shape = (len(token_prefixes), 1, max_new_tokens)
     grown = grow(
         model,
         [(ids or [codec.first_id])[-room:] for ids in token_prefixes],
-        num_samples=1,
-        uniforms=uniforms,
-        max_new_tokens=max_new_tokens,
+        uniforms=np.zeros(shape) if rng is None else rng.random(shape),
+        temperature=0.0 if rng is None else 1.0,
         stop_ids=_stop_ids(model, codec) | stop_ids,
     )
     return [row[0].ids for row in grown]

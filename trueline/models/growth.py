@@ -49,16 +49,18 @@ def grow(
     model: Any,
     prefixes: Sequence[list[int]],
     *,
-    num_samples: int,
-    uniforms: np.ndarray | None,
-    max_new_tokens: int,
+    uniforms: np.ndarray,
     stop_ids: AbstractSet[int],
     temperature: float = 1.0,
     max_rows: int = 512,
 ) -> list[list[Continuation]]:
-    """K continuations of each of B prefixes; `uniforms` [B, K, max_new_tokens], None = greedy."""
+    """K continuations of each of B prefixes, at most M tokens long; `uniforms` is [B, K, M].
+
+    At temperature 0 the likeliest token is taken and `logp` is that of temperature 1.
+    """
+    _, num_samples, room = uniforms.shape
     longest = max(len(ids) for ids in prefixes)
-    rows = min(max_rows, _affordable_rows(model, longest + max_new_tokens))
+    rows = min(max_rows, _affordable_rows(model, longest + room))
     per_pass = min(num_samples, rows)
     order = sorted(range(len(prefixes)), key=lambda b: (len(prefixes[b]), b))
     out: list[list[Continuation]] = [[] for _ in prefixes]
@@ -67,10 +69,7 @@ def grow(
         size = max(1, rows // width)
         for i in range(0, len(order), size):
             chosen = order[i : i + size]
-            field = _Field(model, [prefixes[b] for b in chosen], width, max_new_tokens)
-            if uniforms is not None:
-                drawn = uniforms[chosen, k : k + width].reshape(-1, max_new_tokens)
-                field.uniforms = torch.from_numpy(drawn).to(field.device)
+            field = _Field(model, [prefixes[b] for b in chosen], uniforms[chosen, k : k + width])
             field.run(temperature, stop_ids)
             for j, row in enumerate(field.harvest()):
                 out[chosen[j // width]].append(row)
@@ -80,15 +79,15 @@ def grow(
 class _Field:
     """The state of one batch while it grows: R rows, of which `rows` says whose they are."""
 
-    def __init__(self, model: Any, prefixes: list[list[int]], width: int, room: int) -> None:
+    def __init__(self, model: Any, prefixes: list[list[int]], uniforms: np.ndarray) -> None:
         self.model = model
         self.device = torch.device(model.device)
         self.prefixes = prefixes
-        self.width = width
-        self.room = room
-        self.uniforms: Tensor | None = None
-        total = len(prefixes) * width
-        self.ids = torch.zeros(total, room, dtype=torch.long, device=self.device)
+        _, self.width, self.room = uniforms.shape
+        drawn = np.ascontiguousarray(uniforms.reshape(-1, self.room))
+        self.uniforms = torch.from_numpy(drawn).to(self.device)
+        total = len(drawn)
+        self.ids = torch.zeros(total, self.room, dtype=torch.long, device=self.device)
         self.lengths = torch.zeros(total, dtype=torch.long, device=self.device)
         self.ended = torch.zeros(total, dtype=torch.bool, device=self.device)
         self.logps = torch.zeros(total, dtype=torch.float64, device=self.device)
@@ -99,8 +98,8 @@ class _Field:
         stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=self.device)
         logits = self._prefill()
         for step in range(self.room):
-            logps = torch.log_softmax(logits.float() / temperature, -1)
-            tokens = self._pick(logps, step)
+            logps = torch.log_softmax(logits.float() / (temperature or 1.0), -1)
+            tokens = self._pick(logps, step) if temperature else logps.argmax(-1)
             chosen = logps.gather(1, tokens[:, None])[:, 0].double()
             stopped = torch.isin(tokens, stops)
             self._record(tokens, chosen, stopped, step)
@@ -136,8 +135,6 @@ class _Field:
         return torch.as_tensor(logits[each])
 
     def _pick(self, logps: Tensor, step: int) -> Tensor:
-        if self.uniforms is None:
-            return logps.argmax(-1)
         cumulative = logps.double().exp_().cumsum(-1)
         u = self.uniforms[self.rows, step][:, None] * cumulative[:, -1:]
         picked = torch.searchsorted(cumulative, u, right=True)[:, 0]
