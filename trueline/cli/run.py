@@ -53,7 +53,7 @@ class Run:
     """How the policy is improved."""
     learning_rate: float | None = None
     """Of the optimiser; its own default if not given."""
-    rounds: int = 5
+    rounds: int = 4
     """Rounds of the loop."""
     labels: int = 2000
     """Comparisons in all: for learning and for the gates."""
@@ -61,9 +61,9 @@ class Run:
     """Chance, over the whole run, of certifying a policy that the raters like less."""
     k: float = 1.0
     """How many standard deviations of doubt are subtracted from the reward."""
-    prompts_per_round: int = 256
+    prompts_per_round: int = 192
     """Prompts a round on which the policy is improved."""
-    measured_prompts: int = 300
+    measured_prompts: int = 200
     """Prompts set apart for measuring."""
     max_new_tokens: int = 80
     """Longest response."""

@@ -109,10 +109,10 @@ class Round:
     def sample(
         self, policy: LoraPolicy, num_pairs: int, *, num_samples: int
     ) -> tuple[list[list[Response]], Readings]:
-        """Answers to half more prompts than there are labels, because a sharp policy answers some
-        prompts in one way only; and their reading."""
+        """Answers to a quarter more prompts than there are labels, because a sharp policy answers
+        some prompts in one way only; and their reading."""
         seed, t = self.seed, self.t
-        prompts = self.task.draw(num_pairs + num_pairs // 2, "learn", stream(seed, "gather", t))
+        prompts = self.task.draw(num_pairs + num_pairs // 4, "learn", stream(seed, "gather", t))
         rng = stream(seed, "sample", t)
         answers = policy.sample(prompts, num_samples=num_samples, rng=rng)
         return answers, self.task.trunk.read([r for row in answers for r in row])

@@ -9,7 +9,6 @@ import numpy as np
 from trueline import stats
 from trueline.loop.measure import Yardstick, answer, gain_share
 from trueline.loop.state import State
-from trueline.models.adapters import LoraPolicy
 from trueline.rng import stream
 
 __all__ = ["conclude"]
@@ -18,7 +17,6 @@ __all__ = ["conclude"]
 def conclude(
     state: State,
     yardstick: Yardstick,
-    base: LoraPolicy,
     *,
     curve: tuple[int, int],
     oracle_samples: int,
@@ -35,18 +33,16 @@ def conclude(
         "certified_round": state.certified_round,
         "labels_used": sum(state.spent.values()),
         "labels": state.spent,
-        **_gold(state, yardstick, base, oracle_samples),
+        **_gold(state, yardstick, oracle_samples),
         "gold_breakdown_base": yardstick.gold(yardstick.base)["gold_breakdown"],
         "best_of_n": yardstick.best_of_n(
-            base, state.reward, num_prompts=num_prompts, num_samples=num_samples
+            state.reward, num_prompts=num_prompts, num_samples=num_samples
         ),
         "samples": yardstick.side_by_side(state.certified, state.reward),
     }
 
 
-def _gold(
-    state: State, yardstick: Yardstick, base: LoraPolicy, oracle_samples: int
-) -> dict[str, Any]:
+def _gold(state: State, yardstick: Yardstick, oracle_samples: int) -> dict[str, Any]:
     task, seed = yardstick.task, yardstick.seed
     names = ("gold_base", "gold_final", "gold_oracle", "gain_share")
     if task.gold is None:
@@ -55,7 +51,7 @@ def _gold(
     before = np.array([gold_of(r) for r in yardstick.base])
     final = answer(state.certified, yardstick.prompts, seed)
     after = np.array([gold_of(r) for r in final])
-    oracle = yardstick.oracle(base, num_samples=oracle_samples)
+    oracle = yardstick.oracle(num_samples=oracle_samples)
     assert oracle is not None
     rng = stream(seed, "measure", "gold")
     means = [stats.mean(values, rng=rng).as_dict() for values in (before, after, oracle)]

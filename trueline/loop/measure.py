@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from trueline import stats
 from trueline.loop.task import Task
-from trueline.models.adapters import LoraPolicy
+from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Estimate, Prompt, Response, Scores
 from trueline.rewards.fitted import FittedReward
@@ -38,16 +38,19 @@ class Yardstick:
     """The prompts set apart for measuring and the base policy's answers to them."""
 
     task: Task
+    policy: BasePolicy
+    """The trunk itself."""
     prompts: list[Prompt]
     base: list[Response]
     base_readings: Readings
     seed: int
 
     @classmethod
-    def make(cls, task: Task, policy: Policy, num_prompts: int, seed: int) -> Yardstick:
+    def make(cls, task: Task, num_prompts: int, seed: int) -> Yardstick:
+        policy = BasePolicy(task.trunk, max_new_tokens=task.max_new_tokens)
         prompts = task.draw(num_prompts, "measure", stream(seed, "measure", "prompts"))
         base = answer(policy, prompts, seed)
-        return cls(task, prompts, base, read(task, base), seed)
+        return cls(task, policy, prompts, base, read(task, base), seed)
 
     @property
     def gold_base(self) -> Dict | None:
@@ -62,7 +65,8 @@ class Yardstick:
         now, before = reward.score(readings), reward.score(self.base_readings)
         both = now.scored & before.scored
         rng = stream(self.seed, "measure", "bootstrap")
-        logp = np.array([r.logp for r in answers], dtype=np.float64)
+        # Scored again and not as sampled: a reading ends an answer that was cut, sampling did not.
+        logp = policy.logp(answers, grad=False).double().cpu().numpy()
         return {
             **self.gold(answers),
             "proxy": _mean((now.mean - before.mean)[both], rng),
@@ -84,24 +88,22 @@ class Yardstick:
             parts = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         return {"gold": gold, "gold_breakdown": parts}
 
-    def oracle(self, policy: Policy, *, num_samples: int) -> np.ndarray | None:
+    def oracle(self, *, num_samples: int) -> np.ndarray | None:
         """Gold of the truly best of n base samples, per prompt [B]."""
         if self.task.gold is None:
             return None
         rng = stream(self.seed, "measure", "oracle")
-        rows = policy.sample(self.prompts, num_samples=num_samples, rng=rng)
+        rows = self.policy.sample(self.prompts, num_samples=num_samples, rng=rng)
         return np.array([max(self.task.gold(r) for r in row) for row in rows])
 
-    def best_of_n(
-        self, policy: Policy, reward: FittedReward, *, num_prompts: int, num_samples: int
-    ) -> Dict | None:
+    def best_of_n(self, reward: FittedReward, *, num_prompts: int, num_samples: int) -> Dict | None:
         """Gold of best-of-n by the reward's mean, by its lower bound, and by gold itself."""
         gold_of = self.task.gold
         if gold_of is None:
             return None
         prompts = self.prompts[:num_prompts]
         rng = stream(self.seed, "measure", "best-of-n")
-        rows = policy.sample(prompts, num_samples=num_samples, rng=rng)
+        rows = self.policy.sample(prompts, num_samples=num_samples, rng=rng)
         scores = reward.score(read(self.task, [r for row in rows for r in row]))
         shape = (len(prompts), num_samples)
         gold = np.array([[gold_of(r) for r in row] for row in rows])

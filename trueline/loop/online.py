@@ -47,20 +47,20 @@ __all__ = ["Online"]
 class Online:
     """The loop's configuration; `run` is the loop."""
 
-    rounds: int = 5
+    rounds: int = 4
     labels: int = 2000
     """The whole budget: what the reward learns from and what the gates certify with."""
     gate_frac: float = 0.2
     alpha: float = 0.1
     """Chance, over the whole run, that any policy is certified that the raters like less."""
-    prompts_per_round: int = 256
+    prompts_per_round: int = 192
     samples_per_prompt: int = 4
-    measured_prompts: int = 300
+    measured_prompts: int = 200
     rank: int = 16
     head: Conservative = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
     optimiser: BestOfN | DPO = field(default_factory=BestOfN)
     protocol: OversightProtocol = field(default_factory=Critique)
-    curve: tuple[int, int] = (64, 64)
+    curve: tuple[int, int] = (40, 64)
     """Prompts and samples of the best-of-n curve at the end."""
     oracle_samples: int = 16
     seed: int = 0
@@ -80,7 +80,7 @@ class Online:
         state = State.start_or_resume(folder, base, task)
         folder.rewrite_metrics(lambda row: row["round"] < len(state.rounds) + bool(state.rounds))
         desk = Desk.open(folder, task, self.protocol, self.seed)
-        yardstick = Yardstick.make(task, base, self.measured_prompts, self.seed)
+        yardstick = Yardstick.make(task, self.measured_prompts, self.seed)
         if not state.rounds:
             folder.log({"kind": "base", "round": 0, "gold_base": yardstick.gold_base})
         for t in range(len(state.rounds) + 1, self.rounds + 1):
@@ -89,9 +89,7 @@ class Online:
             state.save(folder, judged)
         reporter.act(self.rounds, "conclude")
         task.trunk.verify_frozen()
-        result = conclude(
-            state, yardstick, base, curve=self.curve, oracle_samples=self.oracle_samples
-        )
+        result = conclude(state, yardstick, curve=self.curve, oracle_samples=self.oracle_samples)
         result |= {"wall_s": round(time.monotonic() - started, 1), "run": str(folder.folder)}
         folder.finish(result)
         return result

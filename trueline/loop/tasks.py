@@ -9,7 +9,6 @@ on the other half a reward of its own is fitted that answers for them from then 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,9 +21,9 @@ from trueline.models.generate import complete
 from trueline.models.trunk import Trunk
 from trueline.raters.rule import Rule
 from trueline.raters.standin import StandIn
+from trueline.records import Prompt
 from trueline.rewards.bayesian import Bayesian
 from trueline.rng import stream
-from trueline.roles import Rater
 from trueline.worlds.sums import Raters, Sums, SumsCritic
 
 __all__ = ["Asked", "make_task"]
@@ -64,35 +63,67 @@ def make_task(trunk: Trunk, asked: Asked) -> Task:
             do="leave --assist out",
         )
     kind, _, name = asked.rater.partition(":")
-    makers: dict[str, Callable[[Trunk, Asked, str], tuple[Rater, Comparisons, str]]] = {
-        "rule": _rule,
-        "file": _file,
-    }
-    if kind not in makers or not name:
+    if kind not in ("rule", "file") or not name:
         raise InputError(
             f"the rater must be rule:NAME, file:PAIRS or one of {', '.join(_WORLD_RATERS)}",
             got=asked.rater,
         )
-    rater, comparisons, certificate = makers[kind](trunk, asked, name)
     prompts = load_prompts(asked.prompts, max_words=asked.prompt_words)
     hashes = {"prompts": _sha256(asked.prompts)}
-    if kind == "file":
-        hashes["pairs"] = _sha256(Path(name))
-    return Task(
-        trunk=trunk,
-        prompts=prompts,
-        rater=lambda _: rater,
-        comparisons=comparisons,
-        max_new_tokens=asked.max_new_tokens,
-        about={
-            "model": asked.model or "the embedded model",
+    own = _Own(trunk, asked, prompts, hashes)
+    return own.by_rule(name) if kind == "rule" else own.by_file(name)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A task on a model and prompts of one's own."""
+
+    trunk: Trunk
+    asked: Asked
+    prompts: list[Prompt]
+    hashes: dict[str, str]
+
+    def by_rule(self, name: str) -> Task:
+        """The rule is all that this rater wants, so its value is the gold of the report."""
+        rule = Rule(name=name)
+        return Task(
+            trunk=self.trunk,
+            prompts=self.prompts,
+            rater=lambda _: rule,
+            gold=lambda response: rule.value(response.text),
+            max_new_tokens=self.asked.max_new_tokens,
+            about=self._about(f"better by the rule '{name}'"),
+            data_hashes=self.hashes,
+        )
+
+    def by_file(self, path: str) -> Task:
+        """One half teaches the reward, the other makes the stand-in; gold is not known."""
+        pairs = Comparisons.load(path)
+        ours, theirs = pairs.split(0.5, stream(self.asked.seed, "stand-in", "split"))
+        rng = stream(self.asked.seed, "stand-in", "fit")
+        fitted = Bayesian().fit(self.trunk.read(theirs.responses), theirs, rng=rng)
+        standin = StandIn(scorer=fitted.on(self.trunk))
+        return Task(
+            trunk=self.trunk,
+            prompts=self.prompts,
+            rater=lambda _: standin,
+            comparisons=ours,
+            max_new_tokens=self.asked.max_new_tokens,
+            about=self._about(
+                f"better by a reward fitted on {len(theirs)} comparisons of the file kept aside; "
+                "not by people"
+            ),
+            data_hashes={**self.hashes, "pairs": _sha256(Path(path))},
+        )
+
+    def _about(self, certificate: str) -> dict[str, str]:
+        return {
+            "model": str(self.asked.model),
             "world": "your prompts",
-            "rater": asked.rater,
+            "rater": self.asked.rater,
             "assist": "none",
             "certificate": certificate,
-        },
-        data_hashes=hashes,
-    )
+        }
 
 
 def _sums(trunk: Trunk, asked: Asked) -> Task:
@@ -124,23 +155,6 @@ def _sums(trunk: Trunk, asked: Asked) -> Task:
             "certificate": "better by the simulated raters' own judgement",
         },
         data_hashes={} if asked.prompts is None else {"prompts": _sha256(asked.prompts)},
-    )
-
-
-def _rule(trunk: Trunk, asked: Asked, name: str) -> tuple[Rater, Comparisons, str]:
-    return Rule(name=name), Comparisons(()), f"better by the rule '{name}'"
-
-
-def _file(trunk: Trunk, asked: Asked, path: str) -> tuple[Rater, Comparisons, str]:
-    pairs = Comparisons.load(path)
-    ours, theirs = pairs.split(0.5, stream(asked.seed, "stand-in", "split"))
-    rng = stream(asked.seed, "stand-in", "fit")
-    reward = Bayesian().fit(trunk.read(theirs.responses), theirs, rng=rng)
-    return (
-        StandIn(scorer=reward.on(trunk)),
-        ours,
-        f"better by a reward fitted on {len(theirs)} comparisons of the file kept aside; "
-        "not by people",
     )
 
 
