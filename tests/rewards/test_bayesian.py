@@ -68,7 +68,7 @@ def test_layers_that_say_half_each_are_read_together() -> None:
 def test_noisier_labels_get_a_stronger_prior_and_noise_alone_no_reward() -> None:
     clean, noisy = planted(400), planted(400, flips=0.3)
     fits = [
-        Bayesian(layer=1, pooling="mean").fit(w.readings, w.comparisons, rng=RNG)
+        Bayesian(layer=1, pooling="mean", flip=0.0).fit(w.readings, w.comparisons, rng=RNG)
         for w in (clean, noisy, planted(400, flips=0.5))
     ]
     precision = [f.summary()["precision"]["layer 1 mean"] for f in fits]
@@ -77,6 +77,33 @@ def test_noisier_labels_get_a_stronger_prior_and_noise_alone_no_reward() -> None
     assert spreads[2] < 0.25 * spreads[0]
     # The hyperprior keeps some doubt: "all answers are worth the same" is not claimed for sure.
     assert fits[2].score(clean.readings).std.mean() > 0.02
+
+
+def test_random_swaps_are_told_from_close_calls() -> None:
+    """Raters of the Bradley–Terry model swap by the margin; flipped labels do not."""
+    clean, flipped = planted(1500, strength=3.0), planted(1500, strength=3.0, flips=0.2)
+    fits = [Bayesian().fit(w.readings, w.comparisons, rng=RNG) for w in (clean, flipped)]
+    assert fits[0].flip <= 0.05 and 0.1 <= fits[1].flip <= 0.3
+    deaf = Bayesian(flip=0.0).fit(flipped.readings, flipped.comparisons, rng=RNG)
+    assert fits[1].card["evidence"] > deaf.card["evidence"] + 1.0
+    found = [np.corrcoef(r.score(clean.readings).mean, clean.gold)[0, 1] for r in (deaf, fits[1])]
+    assert found[1] > found[0]
+
+
+@pytest.mark.parametrize("flips", [0.0, 0.25])
+def test_what_is_foretold_comes_true(flips: float) -> None:
+    """Held-out comparisons are won as often as `win_probability` says."""
+    world = planted(3000, flips=flips, strength=3.0)
+    reward = Bayesian().fit(world.readings, world.comparisons[:1000], rng=RNG)
+    fresh = world.comparisons[1000:]
+    # "First" by row number, not by who won.
+    rows = np.sort([world.readings.rows([c.chosen.key, c.rejected.key]) for c in fresh], axis=1)
+    won = np.array([world.readings.rows([c.chosen.key])[0] for c in fresh]) == rows[:, 0]
+    foretold = reward.win_probability(*reward.margin(world.readings, rows[:, 0], rows[:, 1]))
+    for low in np.arange(0.0, 1.0, 0.2):
+        inside = (foretold >= low) & (foretold < low + 0.2)
+        if inside.sum() > 50:
+            assert abs(won[inside].mean() - foretold[inside].mean()) < 0.07
 
 
 @pytest.mark.parametrize("width", [4, 120])

@@ -1,6 +1,6 @@
 """Bradley–Terry on the trunk's readings, with its doubt: the default reward head.
 
-    p(chosen ≻ rejected | w) = σ(τ_rater (z(chosen) − z(rejected))·w),    w ~ N(0, A⁻¹)
+    p(chosen ≻ rejected | w) = ε + (1 − 2ε) σ(τ_rater (z(chosen) − z(rejected))·w),  w ~ N(0, A⁻¹)
     posterior ≈ N(w*, (A + Dᵀ S D)⁻¹)    reward(y) = (z(y) − z̄)·w,  mean and std in closed form
 
 Bradley and Terry 1952; Laplace posterior and evidence after MacKay 1992; a last-layer Laplace
@@ -11,9 +11,11 @@ precision a block, from "unregularised" to "switched off"), and the strength of 
 Where we differ: (1) readings are standardised and winsorised (`features`); (2) layers that
 come within 10 nats of the best (at most `num_layers`) are read together if that raises the
 evidence, each with the precisions found for it alone, scaled so that the prior of a margin stays
-what it was; (3) raters
-have temperatures (`raters`); (4) the reference point z̄ is the mean training reading, so scores
-are relative and a constant shift of the reward, which comparisons never see, carries no doubt.
+what it was; (3) a share ε of labels may be random swaps, chosen by the evidence on a grid, because
+real labels have outliers that no margin explains, and one such label otherwise flattens them all;
+(4) raters have temperatures (`raters`); (5) the reference point z̄ is the mean training reading, so
+scores are relative and a constant shift of the reward, which comparisons never see, carries no
+doubt.
 
 Units: nats of log-odds. Deterministic: `rng` is part of the role and not drawn from; the order of
 rows and comparisons is irrelevant to the last bit.
@@ -35,7 +37,7 @@ coin tosses (`card["coin_evidence"]`), the prior shrinks and every answer scores
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,6 +56,7 @@ __all__ = ["Bayesian"]
 
 # Layers this many nats below the best are neither climbed to the top nor read together with it.
 NEAR = 10.0
+FLIPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +75,8 @@ class Bayesian:
     """Standard deviations at which standardised features are clipped."""
     rater_temperature: bool = True
     """Whether raters of at least 20 comparisons each get a reliability of their own."""
-    flip: float = 0.0
-    """Share of labels taken to be random swaps, in [0, 0.5)."""
+    flip: float | str = "evidence"
+    """Share of labels taken to be random swaps, in [0, 0.5), or "evidence"."""
 
     def __post_init__(self) -> None:
         precision_ok = self.precision == "evidence" or (
@@ -85,7 +88,8 @@ class Bayesian:
             'precision must be a positive number or "evidence"': precision_ok,
             "num_layers must be at least 1": self.num_layers >= 1,
             "winsor must be positive": self.winsor > 0,
-            "flip must lie in [0, 0.5)": 0 <= self.flip < 0.5,
+            'flip must lie in [0, 0.5), or be "evidence"': self.flip == "evidence"
+            or (not isinstance(self.flip, str) and 0 <= self.flip < 0.5),
         }
         for must, holds in checks.items():
             if not holds:
@@ -97,6 +101,7 @@ class Bayesian:
         """The posterior given these comparisons, all of whose responses have been read."""
         started = time.perf_counter()
         data = _Data.of(readings, comparisons)
+        data.flip = 0.0 if isinstance(self.flip, str) else self.flip
         single = self._each_layer(data)
         if self.rater_temperature:
             single[0] = self._rate(data, single[0])
@@ -117,7 +122,9 @@ class Bayesian:
             parts = self._parts(data.readings, (layers[i],))
             found = self._candidate(data, parts, best.point.log_precisions if best else None)
             top = best.point.value - NEAR if best else -np.inf
-            done.append(self._climbed(found, tol=0.3, give_up_below=top))
+            done.append(self._climbed(found, tol=0.3, give_up_below=top, max_steps=8))
+            if best is None and self.flip == "evidence":
+                done = [self._flipped(data, done[0])]
             if best is not None and done[-1].point.value > best.point.value:
                 best.drop()
             elif best is not None:
@@ -125,35 +132,71 @@ class Bayesian:
         done.sort(key=lambda c: -c.point.value)
         return [self._climbed(done[0], tol=0.02), *done[1:]]
 
+    def _flipped(self, data: _Data, found: _Candidate) -> _Candidate:
+        """The share of random swaps that suits these parts best; the path goes from small to
+        large, because each mode is the best place to look for the next."""
+        best = last = found
+        for flip in FLIPS:
+            if last.evidence is None or last.point.value < best.point.value - 0.5:
+                break
+            evidence = last.evidence.with_flip(flip)
+            near = evidence.at(last.point.log_precisions, start=last.point.mode)
+            last = self._climbed(_Candidate(found.features, near, evidence), tol=0.3, max_steps=2)
+            best = max(best, last, key=lambda c: c.point.value)
+        if best.point.value < found.point.value + 1.0:
+            best = found
+        if best.evidence is not None:
+            data.flip = best.evidence.flip
+        return best
+
     def _parts(self, readings: Readings, layers: Sequence[int]) -> tuple[Part, ...]:
         choices = {"evidence": readings.poolings, "both": ("last", "mean")}
         pools = choices.get(self.pooling, (self.pooling,))
         return tuple((layer, pool) for layer in layers for pool in pools)
 
     def _candidate(
-        self, data: _Data, parts: tuple[Part, ...], start: np.ndarray | None = None
+        self,
+        data: _Data,
+        parts: tuple[Part, ...],
+        start: np.ndarray | None = None,
+        mode: Callable[[MarginalLikelihood], np.ndarray] | None = None,
     ) -> _Candidate:
         """Some parts of the reading at the given, or at a first guess of their precisions."""
         features = Features.learn(data.readings, parts, winsor=self.winsor)
         evidence = self._evidence(data, features)
         if not isinstance(self.precision, str):
             start = np.full(len(evidence.blocks), np.log(self.precision))
-        point = evidence.at(evidence.start() if start is None else start, tol=1e-2)
-        return _Candidate(features, point, evidence)
+        start = evidence.start() if start is None else start
+        near = None if mode is None else mode(evidence)
+        if near is None and evidence.flip > 0:
+            # With swaps the posterior has several modes; the one of ε = 0 leads to a good one.
+            near = evidence.with_flip(0.0).at(start, tol=0.1).mode
+        return _Candidate(features, evidence.at(start, start=near, tol=1e-2), evidence)
 
     def _climbed(
-        self, found: _Candidate, *, tol: float, give_up_below: float = -np.inf
+        self,
+        found: _Candidate,
+        *,
+        tol: float,
+        give_up_below: float = -np.inf,
+        max_steps: int = 25,
     ) -> _Candidate:
         """The same parts at the precisions that suit them best."""
         if not isinstance(self.precision, str) or found.evidence is None:
             return found
-        point = climb(found.evidence, found.point, tol=tol, give_up_below=give_up_below)
+        point = climb(
+            found.evidence,
+            found.point,
+            tol=tol,
+            give_up_below=give_up_below,
+            max_steps=max_steps,
+        )
         return _Candidate(found.features, point, found.evidence)
 
     def _evidence(self, data: _Data, features: Features) -> MarginalLikelihood:
         rows, owners = data.differences(features), features.owners
         blocks = [rows[:, owners == b] for b in range(owners[-1] + 1)]
-        return MarginalLikelihood(blocks, flip=self.flip)
+        return MarginalLikelihood(blocks, flip=data.flip)
 
     def _rate(self, data: _Data, best: _Candidate) -> _Candidate:
         """Alternate twice between the raters' temperatures and the best layer's fit."""
@@ -181,14 +224,22 @@ class Bayesian:
         skip = int(best.features.surprisals)
         shared = [np.mean([c.point.log_precisions[:skip] for c in near], axis=0)]
         own = [c.point.log_precisions[skip:] + np.log(len(near)) for c in near]
-        joined = self._candidate(data, parts, np.concatenate(shared + own))
+
+        def mean_mode(evidence: MarginalLikelihood) -> np.ndarray:
+            """Where the mean of the layers' own rewards lies."""
+            if evidence.dual:
+                return np.asarray(np.mean([c.point.terms.slope for c in near], axis=0))
+            first = np.mean([c.point.mode[: 5 * skip] for c in near], axis=0)
+            return np.concatenate([first, *(c.point.mode[5 * skip :] / len(near) for c in near)])
+
+        joined = self._candidate(data, parts, np.concatenate(shared + own), mean_mode)
         return joined if joined.point.value > best.point.value else best
 
     def _finish(
         self, data: _Data, best: _Candidate, single: list[_Candidate], started: float
     ) -> FittedReward:
         evidence = best.evidence or self._evidence(data, best.features)
-        point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-14)
+        point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-10)
         rows = data.differences(best.features)
         prior = point.precisions[evidence.owner]
         reward = FittedReward.of(
@@ -197,12 +248,13 @@ class Bayesian:
             weights=evidence.weights(point),
             belief=belief_of(prior, rows, point.terms.curvature),
             temperatures=data.temperatures,
-            flip=self.flip,
+            flip=evidence.flip,
         )
         reward.card = {
             "head": "bayesian",
             "spec": asdict(self),
             "n": len(data.raters),
+            "flip": evidence.flip,
             "evidence": point.value,
             "coin_evidence": -len(data.raters) * float(np.log(2)),
             "blocks": _blocks(best.features, point),
@@ -251,6 +303,7 @@ class _Data:
     temperatures: dict[str, float]
     heat: np.ndarray
     """Temperature of each comparison's rater, [N]."""
+    flip: float = 0.0
 
     @classmethod
     def of(cls, readings: Readings, comparisons: Sequence[Comparison]) -> _Data:

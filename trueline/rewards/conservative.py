@@ -11,9 +11,8 @@ Mahalanobis penalty was worth as much as a tuned bound.
 Where we differ: k and distance must not be negative, so the bound can never flatter.
 Fails where the reward is wrong inside the data: neither doubt nor novelty sees that.
 
->>> Conservative(k=2.0).head
-Bayesian(layer='evidence', pooling='evidence', precision='evidence', num_layers=4, winsor=3.0, \
-rater_temperature=True, flip=0.0)
+>>> Conservative(head=Bayesian(layer=3), k=2.0).k
+2.0
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Everything the head chooses (layer, precisions, raters' temperatures) is chosen 
 folds; the test folds are only scored. Folds go by group, so that two branches of one dialogue
 never stand on both sides (Stone 1974 on what is to be cross-validated; our REFERENCES on leaks).
 
-    p_i = σ(m_i / sqrt(1 + π v_i / 8))     moderated probability of a margin (MacKay 1992)
+    log loss = −mean log p_i,    p_i = reward.win_probability(mean_i, std_i)
 
 Shapes: N comparisons. `correct` is 1, 0, or 0.5 for an equal margin. Intervals are clustered by
 group. Fails where groups are near-copies of one another: then the folds still leak.
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, log_expit
 
 from trueline import stats
 from trueline.data.comparisons import Comparisons, make_folds
@@ -26,7 +25,7 @@ from trueline.models.reading import Readings
 from trueline.records import Estimate
 from trueline.rewards.conservative import Head
 
-__all__ = ["Validation", "cross_validate", "moderated"]
+__all__ = ["Validation", "cross_validate"]
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -37,7 +36,7 @@ class Validation:
 
     accuracy: Estimate
     log_loss: Estimate
-    """Nats per comparison of the moderated probability; a coin has 0.693."""
+    """Nats per comparison of the probability foretold; a coin has 0.693."""
     correct: np.ndarray
     """[N], in the order of the comparisons; NaN for rows that no fold tested."""
     mean: np.ndarray
@@ -59,7 +58,7 @@ def cross_validate(
     """Fit on each fold's training rows and rank its test rows."""
     groups = np.asarray(comparisons.groups)
     parts = make_folds(comparisons.groups, folds, rng) if isinstance(folds, int) else folds
-    mean, std = np.full((2, len(comparisons)), np.nan)
+    mean, std, loss = np.full((3, len(comparisons)), np.nan)
     chosen, rejected = (
         readings.rows(keys) for keys in (comparisons.chosen_keys, comparisons.rejected_keys)
     )
@@ -74,28 +73,19 @@ def cross_validate(
             )
         fitted = head.fit(readings, comparisons.take(train), rng=rng)
         mean[test], std[test] = fitted.margin(readings, chosen[test], rejected[test])
+        loss[test] = -np.log(fitted.win_probability(mean[test], std[test]))
         right = _correct(mean[test])
         notes.append({**fitted.summary(), "accuracy": float(right.mean()), "tested": len(test)})
     tested = np.isfinite(mean)
     correct = np.where(tested, _correct(mean), np.nan)
-    loss = -log_expit(mean[tested] / np.sqrt(1.0 + np.pi * std[tested] ** 2 / 8.0))
     return Validation(
         accuracy=stats.accuracy(correct[tested], clusters=groups[tested], rng=rng),
-        log_loss=stats.mean(loss, clusters=groups[tested], rng=rng),
+        log_loss=stats.mean(loss[tested], clusters=groups[tested], rng=rng),
         correct=correct,
         mean=mean,
         std=std,
         folds=tuple(notes),
     )
-
-
-def moderated(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Probability that the first is preferred, its doubt averaged over.
-
-    >>> moderated(np.array([0.0, 2.0, 2.0]), np.array([1.0, 0.0, 3.0])).round(2)
-    array([0.5 , 0.88, 0.72])
-    """
-    return np.asarray(expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0)))
 
 
 def _correct(margins: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.special import expit
 
 from trueline.errors import DataError, InputError, SetupError
 from trueline.models.reading import Readings
@@ -123,6 +124,7 @@ class FittedReward:
             "pooling": self.pooling,
             "precision": blocks,
             "rater_temperatures": self.temperatures,
+            "flip": self.flip,
             **kept,
         }
 
@@ -166,6 +168,15 @@ class FittedReward:
                 do="drop them first: score(readings)[i].outcome says which",
             )
         return gap @ self.weights, np.sqrt(self.belief.var(gap))
+
+    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Probability that a rater prefers the first of a pair of this margin: its doubt averaged
+        over (MacKay 1992) and random swaps counted in.
+
+            ε + (1 − 2ε) σ(mean / sqrt(1 + π std² / 8))
+        """
+        steady = expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0))
+        return np.asarray(self.flip + (1.0 - 2.0 * self.flip) * steady)
 
     def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
         """Learn from more comparisons, in place; all their responses must have been read."""
