@@ -2,6 +2,7 @@
 
 bayesian      Bradley–Terry with its doubt: the default head
 conservative  a lower bound around any head
-Beside them: `fitted` (what a fit returns), `evaluate` (cross-validation), `selfcheck`, and the
-mathematics: `laplace`, `evidence`, `features`, `raters`, `crowd`, `storage`.
+Beside them: `fitted` and `scorer` (what a fit returns, on readings and on texts), `evaluate`
+(cross-validation), `selfcheck`, and what a fit is made of: `training`, `features`, `search`,
+`evidence`, `laplace`, `raters`, `crowd`, `storage`.
 """

@@ -9,11 +9,13 @@ number of its directions that the data have fixed). Blocks are a layer's pools a
 so that the data say how much each is worth.
 
 Where we differ: (1) MacKay's fixed point is only the first guess of a secant climb in log α with
-step halving, so the evidence never falls; (2) V, the prior variance of a margin, has a log-normal
-hyperprior of median 1, whose pull is a few nats: without it a handful of comparisons sends α to
-infinity and the reward claims to be sure that all answers are worth the same; (3) MacKay leaves
-out that the curvature s moves with w*; with strong labels that overshoots α by half, so the term
-stays in (in the weights form with the mean of v_i for each, which costs next to nothing).
+step halving, so the evidence never falls; (2) V, the prior variance of a margin, has the
+hyperprior log p(V) = −½ (log V / 2)² − V / 10. Its pull is a few nats. Without the first term a
+handful of comparisons sends α to infinity, and the reward claims to be sure that all answers are
+worth the same; without the second, labels that never contradict one another (or ε > 0, see
+`laplace`) make the reward a step function, for which Laplace's method says nothing; (3) MacKay
+leaves out that the curvature s moves with w*; with strong labels that puts α a sixth too high, so
+the term stays in (in the weights form with the mean of v_i for each, which costs next to nothing).
 
 Shapes: B blocks of differences [N, F_b]. With few comparisons everything happens on Gram matrices
 [N, N], otherwise on weights [F]; the results are the same to rounding.

@@ -20,30 +20,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
-from trueline.errors import DataError, InputError, SetupError
+from trueline.errors import DataError, SetupError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Prompt, Response, Scores
+from trueline.records import Comparison, Scores
 from trueline.rewards.crowd import Crowd
 from trueline.rewards.features import Features
 from trueline.rewards.laplace import Belief, dual_mode
+from trueline.rewards.scorer import NOT_FINITE, Reader, Reward
 from trueline.rewards.storage import belief_from, belief_to, read_folder, write_folder
 
-__all__ = ["FittedReward", "Reader", "Reward", "load_reward", "ordered"]
+__all__ = ["FittedReward", "load_reward", "ordered"]
 
 _SCALARS = ("spread", "temperatures", "flip", "k", "distance", "card")
-NOT_FINITE = "the trunk's reading of it is not finite"
-
-
-class Reader(Protocol):
-    """What reads responses: a `Trunk` or a `FakeTrunk`."""
-
-    def read(self, responses: Sequence[Response]) -> Readings: ...
-    def fingerprint(self) -> str: ...
 
 
 @dataclass(kw_only=True)
@@ -231,33 +224,6 @@ class FittedReward:
                 got=fingerprint[:12],
                 do="load that trunk, or fit the reward again on this one",
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reward:
-    """A fitted reward on its trunk: the `Scorer` that optimisers and people use."""
-
-    fitted: FittedReward
-    trunk: Reader
-
-    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
-        """Scores of N responses, row i answering prompt i."""
-        if len(prompts) != len(responses):
-            raise InputError(
-                "there must be as many prompts as responses",
-                got=f"{len(prompts)} and {len(responses)}",
-            )
-        if not len(prompts):
-            none = np.zeros(0)
-            return Scores(none, none, none, none, np.zeros(0, bool))
-        asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
-        answers = [Response(prompt=p, text=text) for p, text in zip(asked, responses, strict=True)]
-        readings = self.trunk.read(answers)
-        scores = self.fitted.score(readings)
-        at = readings.rows([answer.key for answer in answers])
-        columns = {c: getattr(scores, c)[at] for c in ("mean", "std", "lower", "novelty", "scored")}
-        reasons = {i: NOT_FINITE for i in np.flatnonzero(~columns["scored"]).tolist()}
-        return Scores(**columns, reasons=reasons)
 
 
 def load_reward(folder: str | Path, trunk: Reader | None = None) -> FittedReward:

@@ -1,0 +1,71 @@
+"""A fitted reward on its trunk: what optimisers and people score texts with.
+
+Row i of the result is response i to prompt i, repeats included, whatever order the trunk reads them
+in. A response whose reading is not finite is unscored, with the reason, in its own place.
+
+>>> from trueline.models.fake import FakeTrunk
+>>> from trueline.records import Comparison
+>>> from trueline.rewards.bayesian import Bayesian
+>>> trunk, ask = FakeTrunk(planted={"good": 3.0}), Prompt.of("?")
+>>> a, b = Response(prompt=ask, text="good"), Response(prompt=ask, text="bad")
+>>> pairs = [Comparison(chosen=a, rejected=b)]
+>>> fitted = Bayesian().fit(trunk.read([a, b]), pairs, rng=np.random.default_rng(0))
+>>> fitted.on(trunk).score(["?", "?"], ["good", "good"]).scored
+array([ True,  True])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from trueline.errors import InputError
+from trueline.models.reading import Readings
+from trueline.records import Prompt, Response, Scores
+
+__all__ = ["NOT_FINITE", "Reader", "Reward", "ScoresReadings"]
+
+NOT_FINITE = "the trunk's reading of it is not finite"
+
+
+class Reader(Protocol):
+    """What reads responses: a `Trunk` or a `FakeTrunk`."""
+
+    def read(self, responses: Sequence[Response]) -> Readings: ...
+    def fingerprint(self) -> str: ...
+
+
+class ScoresReadings(Protocol):
+    """What scores readings: a `FittedReward`."""
+
+    def score(self, readings: Readings) -> Scores: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """A fitted reward on its trunk: the `Scorer` that optimisers and people use."""
+
+    fitted: ScoresReadings
+    trunk: Reader
+
+    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
+        """Scores of N responses, row i answering prompt i."""
+        if len(prompts) != len(responses):
+            raise InputError(
+                "there must be as many prompts as responses",
+                got=f"{len(prompts)} and {len(responses)}",
+            )
+        if not len(prompts):
+            none = np.zeros(0)
+            return Scores(none, none, none, none, np.zeros(0, bool))
+        asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
+        answers = [Response(prompt=p, text=text) for p, text in zip(asked, responses, strict=True)]
+        readings = self.trunk.read(answers)
+        scores = self.fitted.score(readings)
+        at = readings.rows([answer.key for answer in answers])
+        columns = {c: getattr(scores, c)[at] for c in ("mean", "std", "lower", "novelty", "scored")}
+        reasons = {i: NOT_FINITE for i in np.flatnonzero(~columns["scored"]).tolist()}
+        return Scores(**columns, reasons=reasons)
