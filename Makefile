@@ -14,10 +14,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .PHONY: demo test check format bench clean
 
-# The main job, and beside it the same loop with easily impressed raters whom nobody helps.
+# The main job, and at the same time on the other core the same loop with easily impressed raters
+# whom nobody helps; then one report of both.
 demo: $(VENV)/.for-run
-	$(BIN)/trueline run --out $(DEMO_OUT) $(DEMO_FLAGS)
-	$(BIN)/trueline run --rater impressed --assist none --out $(DEMO_OUT)-unassisted $(DEMO_FLAGS)
+	@mkdir -p $(dir $(DEMO_OUT))
+	@$(BIN)/trueline run --rater impressed --assist none --out $(DEMO_OUT)-unassisted $(DEMO_FLAGS) \
+	  > $(DEMO_OUT)-unassisted.log 2>&1 & beside=$$!; \
+	$(BIN)/trueline run --out $(DEMO_OUT) $(DEMO_FLAGS) || { kill $$beside; exit 1; }; \
+	echo "waiting for the run beside it, with unassisted raters ..."; \
+	wait $$beside || { cat $(DEMO_OUT)-unassisted.log; exit 1; }; \
 	$(BIN)/trueline report $(DEMO_OUT) $(DEMO_OUT)-unassisted --out $(DEMO_OUT).html
 
 test: $(VENV)/.for-test

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 
 from benchmarks.common import headline, write_result
 from trueline import stats
+from trueline.cli.common import set_threads
 from trueline.data.comparisons import Comparisons
 from trueline.models.adapters import BasePolicy
 from trueline.models.trunk import Trunk
@@ -39,7 +39,7 @@ class Arguments:
     prompts: int = 100
     samples: int = 256
     k: float = 1.0
-    threads: int = 2
+    threads: int = 1
     out: Path = Path("results/flipped_labels.json")
 
 
@@ -110,7 +110,7 @@ def summary(ns: list[int], curves: dict[str, np.ndarray], seed: int) -> dict[str
 
 
 def main(arguments: Arguments) -> None:
-    torch.set_num_threads(arguments.threads)
+    set_threads(arguments.threads)
     trunk = Trunk.load(trunk_path())
     runs = []
     for seed in arguments.seeds:

@@ -10,19 +10,25 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from threadpoolctl import threadpool_limits
 
 from trueline.errors import InputError, SetupError
 from trueline.models.trunk import Trunk
 from trueline.worlds.sums import trunk_path
 
-__all__ = ["cache_dir", "device_and_threads", "load_trunk", "reading_bar"]
+__all__ = ["cache_dir", "load_trunk", "reading_bar", "set_threads"]
 
 
-def device_and_threads(threads: int | None) -> None:
-    """Torch's threads, set on purpose: as asked, or one for each core this process may use."""
-    if threads is not None and threads < 1:
+def set_threads(threads: int) -> None:
+    """So many threads for torch, one for the linear algebra of NumPy and SciPy.
+
+    Two pools that wait by spinning starve each other: with one other process on two cores, two
+    threads were measured 20 to 40 times slower than one (docs/log.md).
+    """
+    if threads < 1:
         raise InputError("--threads must be at least 1", got=str(threads))
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def load_trunk(model: str | None, *, device: str, cache: Path | None = None) -> Trunk:

@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from trueline.cli.common import cache_dir, device_and_threads, load_trunk, reading_bar
+from trueline.cli.common import cache_dir, load_trunk, reading_bar, set_threads
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.data.floors import floors
 from trueline.errors import DataError
@@ -51,14 +51,14 @@ class Fit:
     """Decides the folds and the intervals."""
     device: str = "cpu"
     """Where the trunk runs."""
-    threads: int | None = None
-    """Torch threads; the machine's cores if not given."""
+    threads: int = 1
+    """Torch threads; more than one pays only on cores that nobody else uses."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Cross-validate, fit on everything, save; returns the numbers."""
-        device_and_threads(self.threads)
+        set_threads(self.threads)
         check_place(self.out)
         pairs = Comparisons.load(self.pairs)
         trunk = load_trunk(self.model, device=self.device, cache=cache_dir())

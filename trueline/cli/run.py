@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
-from trueline.cli.common import device_and_threads, load_trunk
+from trueline.cli.common import load_trunk, set_threads
 from trueline.errors import SetupError
 from trueline.loop.online import Online
 from trueline.loop.progress import Bar
@@ -73,14 +73,14 @@ class Run:
     """Run folder; runs/<time> if not given."""
     device: str = "cpu"
     """Where the model runs: cpu, cuda, …"""
-    threads: int | None = None
-    """Torch threads; the machine's physical cores if not given."""
+    threads: int = 1
+    """Torch threads; more than one pays only on cores that nobody else uses."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Run or resume; returns the result object."""
-        device_and_threads(self.threads)
+        set_threads(self.threads)
         asked = Asked(
             model=self.model,
             prompts=self.prompts,

@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 
 from trueline import stats
-from trueline.cli.common import cache_dir, device_and_threads, load_trunk, reading_bar
+from trueline.cli.common import cache_dir, load_trunk, reading_bar, set_threads
 from trueline.data.comparisons import group_of
 from trueline.data.files import write_jsonl
 from trueline.data.formats import Row, load_rows
@@ -43,14 +43,14 @@ class ScoreFile:
     """The trunk, if it has moved since the fit."""
     device: str = "cpu"
     """Where the trunk runs."""
-    threads: int | None = None
-    """Torch threads; the machine's cores if not given."""
+    threads: int = 1
+    """Torch threads; more than one pays only on cores that nobody else uses."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Score every row; returns how many, where, and the accuracy if there are preferences."""
-        device_and_threads(self.threads)
+        set_threads(self.threads)
         rows = load_rows(self.file)
         trunk = load_trunk(
             self.model or _trunk_of(self.reward), device=self.device, cache=cache_dir()
