@@ -6,3 +6,5 @@ Beside them: `fitted` and `scorer` (what a fit returns, on readings and on texts
 (cross-validation), `selfcheck`, and what a fit is made of: `training`, `features`, `search`,
 `evidence`, `laplace`, `raters`, `crowd`, `storage`.
 """
+
+__all__: list[str] = []

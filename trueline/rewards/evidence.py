@@ -37,9 +37,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, lapack
+from scipy.linalg import cho_solve, lapack
 
-from trueline.rewards.laplace import MAX_NEWTON, Terms, bradley_terry, dual_mode
+from trueline.rewards.laplace import Terms, dual_mode, primal_mode
 
 __all__ = ["MarginalLikelihood", "Point", "climb"]
 
@@ -139,7 +139,9 @@ class MarginalLikelihood:
 
     def _primal(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Found:
         prior = alphas[self.owner]
-        mode, terms, height, chol = _primal_mode(self.rows, prior, start, self.flip, tol)
+        mode, terms, height, chol = primal_mode(
+            self.rows, prior, start=start, flip=self.flip, tol=tol
+        )
         inverse = lapack.dtrtri(chol, lower=1)[0]
         variance = np.einsum("ij,ij->j", inverse, inverse)
         value = float(height + 0.5 * np.log(prior).sum() - np.log(np.diag(chol)).sum())
@@ -212,32 +214,3 @@ def _bend(point: Point) -> np.ndarray:
     falls like 1/α, so that the gradient itself is the scale there."""
     bend = np.maximum(0.5 * point.fixed, np.abs(point.gradient) / MAX_STEP)
     return np.asarray(bend + 1e-12)
-
-
-def _primal_mode(
-    rows: np.ndarray, prior: np.ndarray, start: np.ndarray | None, flip: float, tol: float
-) -> tuple[np.ndarray, Terms, float, np.ndarray]:
-    """Newton with halving: mode [F], terms, log posterior there, Cholesky of the Hessian."""
-    weights = np.zeros(rows.shape[1]) if start is None else start
-    margins = rows @ weights
-    terms = bradley_terry(margins, flip)
-    height = terms.loglik.sum() - 0.5 * prior @ weights**2
-    for _ in range(MAX_NEWTON):
-        half = rows * np.sqrt(terms.curvature)[:, None]
-        precision = half.T @ half
-        precision.flat[:: len(prior) + 1] += prior
-        chol = cholesky(precision, lower=True, overwrite_a=True, check_finite=False)
-        slope = rows.T @ terms.slope - prior * weights
-        move = cho_solve((chol, True), slope, check_finite=False)
-        if slope @ move < tol:
-            break
-        size, old, lift = 1.0, height, rows @ move
-        while True:
-            new_weights = weights + size * move
-            terms = bradley_terry(margins + size * lift, flip)
-            height = terms.loglik.sum() - 0.5 * prior @ new_weights**2
-            if height >= old - 1e-9 or size < 1e-6:
-                break
-            size /= 2
-        weights, margins = new_weights, margins + size * lift
-    return weights, terms, float(height), chol
