@@ -12,8 +12,8 @@ ranked no better than those of the layers alone, scaled (63.8 against 63.7 % for
 
 Fails where two layers matter only together: each is judged by itself before they meet.
 
-Speed on one busy core: 2,000 comparisons, 5 layers of 2 pools of width 160, in 0.7 seconds (3 pools:
-1.7); 1,200 comparisons, 7 layers of 2 pools of width 384, in 3.3. Random swaps were looked for and
+Speed on one busy core: 2,000 comparisons, 5 layers of 2 pools of width 160, in 0.7 seconds (3
+pools: 1.7); 1,200 comparisons, 7 layers of 2 pools of width 384, in 3.3. Swaps were looked for and
 found, which doubles the time.
 
 Worth of the swaps on worked sums (1,500 comparisons, gold labels with 0, 5 and 25 % flipped, 3
