@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 DEMO_FLAGS ?=
+BESIDE_FLAGS ?= --rounds 2 --labels 1000
 PYTEST_FLAGS ?= -q
 BENCHMARKS ?=
 
@@ -15,10 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 .PHONY: demo test check format bench clean
 
 # The main job, and at the same time on the other core the same loop with easily impressed raters
-# whom nobody helps; then one report of both.
+# whom nobody helps, at half the budget, which is enough to see it; then one report of both.
 demo: $(VENV)/.for-run
 	@mkdir -p $(dir $(DEMO_OUT))
-	@$(BIN)/trueline run --rater impressed --assist none --out $(DEMO_OUT)-unassisted $(DEMO_FLAGS) \
+	@$(BIN)/trueline run --rater impressed --assist none --out $(DEMO_OUT)-unassisted $(DEMO_FLAGS) $(BESIDE_FLAGS) \
 	  > $(DEMO_OUT)-unassisted.log 2>&1 & beside=$$!; \
 	$(BIN)/trueline run --out $(DEMO_OUT) $(DEMO_FLAGS) || { kill $$beside; exit 1; }; \
 	echo "waiting for the run beside it, with unassisted raters ..."; \

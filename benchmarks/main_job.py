@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,12 @@ def run(arm: str, seed: int, folder: Path) -> dict[str, Any]:
 
 def main(arguments: Arguments) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        runs = [run(arm, seed, Path(folder)) for seed in arguments.seeds for arm in ARMS]
+        runs = []
+        for seed in arguments.seeds:
+            # Side by side, as in the demo: two processes of one thread each.
+            with ThreadPoolExecutor(len(ARMS)) as pool:
+                runs += pool.map(run, ARMS, repeat(seed), repeat(Path(folder)))
+            print(json.dumps(runs[-2:]), flush=True)
     lines = []
     for arm in ARMS:
         own = [r for r in runs if r["arm"] == arm]
@@ -87,16 +94,21 @@ def main(arguments: Arguments) -> None:
                 met=met,
             )
         )
-    both_s = max(sum(r["wall_s"] for r in runs if r["seed"] == seed) for seed in arguments.seeds)
-    peak = max(r["peak_mb"] for r in runs)
+    slowest = max(r["wall_s"] for r in runs)
+    peak = max(sum(r["peak_mb"] for r in runs if r["seed"] == seed) for seed in arguments.seeds)
     lines += [
         headline(
-            "main job, both runs of the demo, slowest seed",
-            f"{both_s:.0f} s",
+            "main job, slowest of all runs, two at a time",
+            f"{slowest:.0f} s",
             bar="≤ 300 s on two cores",
-            met=both_s <= 300,
+            met=slowest <= 300,
         ),
-        headline("main job, peak memory of a run", f"{peak} MB", bar="≤ 2048 MB", met=peak <= 2048),
+        headline(
+            "main job, peak memory of two runs side by side, summed",
+            f"{peak} MB",
+            bar="≤ 2048 MB",
+            met=peak <= 2048,
+        ),
     ]
     write_result(arguments.out, {"runs": runs}, seeds=arguments.seeds, headlines=lines)
 

@@ -27,7 +27,7 @@ from trueline.models.passes import logits_at
 
 __all__ = ["Continuation", "grow"]
 
-_CACHE_BYTES = 2**28
+_CACHE_BYTES = 2**26
 _GROWTH = 32
 
 
@@ -222,7 +222,7 @@ def _roomy_cache(config: Any) -> Any:
 
 
 def _affordable_rows(model: Any, num_tokens: int) -> int:
-    """How many rows' keys and values fit into a quarter of a gigabyte."""
+    """How many rows' keys and values fit into 64 MB."""
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or (
