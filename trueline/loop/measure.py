@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from trueline import stats
 from trueline.loop.task import Task
@@ -168,7 +167,7 @@ def calibration(
 ) -> Dict:
     """What the reward foretold of comparisons it has not learned from, against what came.
 
-    Foretold is the moderated probability sigmoid(mu / sqrt(1 + pi s^2 / 8)) (MacKay 1992) that
+    Foretold is the moderated probability (MacKay 1992; the share of random labels counted in) that
     the first answer wins, "first" being settled by content hash and not by who won.
     """
     if reward is None or not comparisons:
@@ -182,7 +181,7 @@ def calibration(
     rows = [readings.rows([pair[side].key for pair in pairs]) for side in (0, 1)]  # type: ignore[union-attr]
     mean, std = reward.margin(readings, *rows)
     won = np.array([pair[2] for pair in pairs])
-    foretold = expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0))
+    foretold = reward.win_probability(mean, std)
     rng = stream(seed, "measure", "calibration")
     right = np.where(mean == 0, 0.5, (mean > 0) == (won == 1))
     edges = np.quantile(foretold, np.linspace(0, 1, 6)[1:-1])

@@ -48,10 +48,9 @@ class Batch:
         rows: Sequence[Encoded],
         *,
         device: torch.device,
-        first_token: bool = False,
         eval_pool: bool = False,
     ) -> Batch:
-        """`first_token`: pool "last" means an encoder's first token. Pads are id 0, never seen."""
+        """Pads are id 0, never seen."""
         longest = max(len(r.ids) for r in rows)
         ids = torch.tensor([r.ids + [0] * (longest - len(r.ids)) for r in rows])
         lengths = torch.tensor([len(r.ids) for r in rows])
@@ -59,7 +58,7 @@ class Batch:
         stop = torch.tensor([r.stop for r in rows])[:, None]
         at = torch.arange(longest)[None]
         span = (at >= start) & (at < stop)
-        final = torch.zeros_like(stop) if first_token else (stop - 1).clamp(min=0)
+        final = (stop - 1).clamp(min=0)
         last = at == final
         # The mean over no token is defined as the "last" pool: an empty response still has one.
         counts = span.sum(1, keepdim=True)

@@ -4,7 +4,7 @@
     surprisals[n]     = (sum, mean, largest, second largest, length) of -log p(token) [N, 5]
 
 The sum of the surprisals is minus the reference log-probability, so the KL term of an optimiser
-costs nothing besides. Pools: "last" (the response's last token, or an encoder's first), "mean"
+costs nothing besides. Pools: "last" (the response's last token), "mean"
 (over the response's tokens) and "eval" (the token after an evaluation prompt, if one was given).
 
 Shapes: N rows, L layers read, P pools, D width. Units: nats. Rows are unique responses, looked up

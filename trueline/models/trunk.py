@@ -8,8 +8,9 @@ never change them; `verify_frozen` proves that by a hash.
 
 Layers are numbered as in Hugging Face's `hidden_states`: 0 = embeddings, i = output of block i, the
 last one after the final norm. Pools: "last" is the response's last token (its end token where the
-chat template has one; the prompt's last token for an empty response; the first token of an
-encoder), "mean" the mean over the response's tokens, context in the input.
+chat template has one; the prompt's last token for an empty response; for an encoder too,
+whose first token ranked hh-harmless pairs worse), "mean" the mean over the response's tokens,
+context in the input.
 
 Results are those of batch size 1 within float32 rounding (1e-4), whatever stands beside a row.
 Fails for models without one list of blocks, encoder-decoders, and slow tokenizers (`SetupError`).
@@ -37,6 +38,8 @@ from trueline.records import Prompt, Response
 
 __all__ = ["Trunk"]
 
+_POOLING = 2
+"""Version of what the pools mean: a cache filled under another is not read."""
 _MAX_POSITIONS = 1_000_000
 _MAX_LOGITS = 2**28
 
@@ -171,7 +174,7 @@ class Trunk:
         )
 
     def _pass(self, rows: list[Encoded], eval_pool: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        batch = Batch.of(rows, device=self.device, first_token=self.is_encoder, eval_pool=eval_pool)
+        batch = Batch.of(rows, device=self.device, eval_pool=eval_pool)
         collector = Collector(self.model, self.layers)
         columns = None
         with self._lock, torch.inference_mode(), collector.collecting(batch.weights):
@@ -197,7 +200,7 @@ class Trunk:
         return everything[~found]
 
     def _row_keys(self, rows: list[Encoded]) -> list[str]:
-        head = json.dumps([self.fingerprint(), self.layers, str(self.model.dtype)])
+        head = json.dumps([_POOLING, self.fingerprint(), self.layers, str(self.model.dtype)])
         return [
             hashlib.sha256(f"{head}{r.ids}{r.start}:{r.stop}".encode()).hexdigest() for r in rows
         ]

@@ -1,7 +1,7 @@
 """Distilled best-of-n: learn to say at once what the best of n tries would have been.
 
     y*(x) = argmax_k lower(x, y_k),   y_k ~ pi(.|x)
-    loss  = mean_x mean_t [ - log pi(y*_t) + beta * (r_t - 1 - log r_t) ],   r_t = pi_ref / pi (y*_t)
+    loss  = mean_x mean_t [ - log pi(y*_t) + beta * (r_t - 1 - log r_t) ],   r_t = (pi_ref/pi)(y*_t)
 
 The second term is the never-negative estimate of a token's KL from the reference (Schulman's k3, as
 in Shao et al. 2024, arXiv 2402.03300).
