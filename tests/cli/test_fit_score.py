@@ -1,0 +1,163 @@
+"""`fit`, `score` and `run` on files of one's own, end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trueline.cli import main
+from trueline.worlds.sums import Sums, trunk_path
+from trueline.worlds.sums.language import render
+from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.writers import Writer, write
+
+MODEL = str(trunk_path())
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    """The one JSON object of a command that must end well."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main([*(str(a) for a in arguments), "--json"])
+    captured = capsys.readouterr()
+    assert ended.value.code == 0, captured.err
+    (line,) = captured.out.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def rows(num: int, seed: int = 0) -> list[dict[str, str]]:
+    """Right answers preferred to wrong ones, flat or flattering alike."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for prompt in Sums().prompts(num, rng):
+        task = Task.read(prompt.text)
+        good, bad = (render(write(task, Writer(wrong_step=w), rng)) for w in (0.0, 0.9))
+        made.append({"prompt": prompt.text, "chosen": good, "rejected": bad})
+    return made
+
+
+def save(path: Path, records: list[dict[str, Any]]) -> Path:
+    if path.suffix == ".csv":
+        pd.DataFrame(records).to_csv(path, index=False)
+    elif path.suffix == ".parquet":
+        pd.DataFrame(records).to_parquet(path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(records))
+    else:
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRUELINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory, own_cache: Any) -> Path:
+    folder = tmp_path_factory.mktemp("fit")
+    pairs = save(folder / "pairs.jsonl", rows(120))
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", str(pairs), "--model", MODEL, "--out", str(folder / "reward")])
+    assert ended.value.code == 0
+    return folder / "reward"
+
+
+def test_fit_reports_accuracy_beside_its_floors(tmp_path, capsys):
+    pairs = save(tmp_path / "pairs.jsonl", rows(100))
+    found = call(capsys, "fit", pairs, "--model", MODEL, "--out", tmp_path / "reward")
+    assert {"accuracy", "floors", "layer", "encode_s", "fit_s", "reward"} <= found.keys()
+    assert found["accuracy"]["n"] == 100
+    assert found["accuracy"]["lower"] > 0.75 > found["floors"]["bag_of_words"]["value"]
+    for floor in ("longer", "bag_of_words"):
+        estimate = found["floors"][floor]
+        assert estimate["lower"] <= estimate["value"] <= estimate["upper"]
+    assert found["layer"] in range(5)
+    assert (Path(found["reward"]) / "card.json").is_file()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
+def test_score_describes_both_answers_and_their_margin(ending, fitted, tmp_path, capsys):
+    file = save(tmp_path / f"fresh.{ending}", rows(30, seed=7))
+    out = tmp_path / "scores.jsonl"
+    found = call(capsys, "score", fitted, file, "--out", out)
+    assert found["rows"] == 30 and found["out"] == str(out)
+    assert found["accuracy"]["value"] > 0.75
+    for line in out.read_text().splitlines():
+        row = json.loads(line)
+        for side in ("chosen", "rejected"):
+            assert row[side]["outcome"] == "scored"
+            assert row[side]["lower"] < row[side]["mean"] and row[side]["std"] > 0
+            assert row[side]["novelty"] > 0
+        gap = row["chosen"]["mean"] - row["rejected"]["mean"]
+        assert row["margin"]["mean"] == pytest.approx(gap, abs=1e-9)
+        assert row["margin"]["std"] > 0
+
+
+def test_rows_without_preference_are_scored_in_order_and_have_no_accuracy(fitted, tmp_path, capsys):
+    pairs = rows(6, seed=3)
+    single = [{"prompt": p["prompt"], "response": p["chosen"]} for p in pairs]
+    out = tmp_path / "scores.jsonl"
+    found = call(capsys, "score", fitted, save(tmp_path / "single.jsonl", single), "--out", out)
+    assert found["accuracy"] is None and found["rows"] == 6
+    alone = [json.loads(line)["mean"] for line in out.read_text().splitlines()]
+    call(capsys, "score", fitted, save(tmp_path / "pairs.jsonl", pairs), "--out", out)
+    paired = [json.loads(line)["chosen"]["mean"] for line in out.read_text().splitlines()]
+    assert alone == pytest.approx(paired, abs=1e-6)
+
+
+def test_a_reward_is_refused_beside_another_trunk(fitted, tmp_path, capsys, shared):
+    file = save(tmp_path / "pairs.jsonl", rows(5))
+    other = shared / "data" / "stories260K"
+    out = tmp_path / "scores.jsonl"
+    with pytest.raises(SystemExit) as ended:
+        main(["score", str(fitted), str(file), "--out", str(out), "--model", str(other)])
+    assert ended.value.code == 2
+    assert "fitted on" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_run_by_a_file_of_pairs_says_whose_judgement_it_certifies(tmp_path, capsys):
+    pairs = save(tmp_path / "pairs.jsonl", rows(80))
+    prompts = save(tmp_path / "prompts.jsonl", [{"prompt": r["prompt"]} for r in rows(120, 5)])
+    small = [
+        "--rounds",
+        "1",
+        "--labels",
+        "40",
+        "--prompts-per-round",
+        "12",
+        "--measured-prompts",
+        "12",
+    ]
+    found = call(
+        capsys,
+        *("run", "--model", MODEL, "--prompts", prompts, "--rater", f"file:{pairs}"),
+        *("--out", tmp_path / "run", *small),
+    )
+    assert found["gold_final"] is None, "nobody knows gold here"
+    assert "not by people" in found["certificate"]
+    assert found["labels_used"] <= 40
+    assert found["rounds"][0]["reward"]["n"] > found["labels"]["learn"], "the file taught it too"
+
+
+def test_a_real_checkpoint_runs_by_a_rule_the_reward_never_sees(tmp_path, capsys, shared):
+    data = shared / "data"
+    found = call(
+        capsys,
+        *("run", "--model", data / "stories260K", "--rater", "rule:joy"),
+        *("--prompts", data / "tinystories_val" / "stories.jsonl.gz", "--prompt-words", 12),
+        *("--rounds", 1, "--labels", 100, "--prompts-per-round", 24, "--measured-prompts", 24),
+        *("--max-new-tokens", 24, "--out", tmp_path / "run"),
+    )
+    (only,) = found["rounds"]
+    assert only["gold"]["value"] >= 0, "the rule's own value"
+    assert found["certificate"] == "better by the rule 'joy'"
