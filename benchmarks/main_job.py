@@ -27,13 +27,19 @@ import tyro
 from benchmarks.common import ROOT, headline, write_result
 from trueline import stats
 
-ARMS = {"assisted": [], "unassisted": ["--rater", "impressed", "--assist", "none"]}
+ARMS = {
+    "assisted": [],
+    "unassisted": ["--rater", "impressed", "--assist", "none"],
+    "dpo": ["--optimiser", "dpo"],
+}
 KEPT = ("gold_base", "gold_final", "gold_oracle", "gain_share", "certified_round", "labels_used")
 
 
 @dataclass
 class Arguments:
     seeds: tuple[int, ...] = (0, 1, 2)
+    arms: tuple[str, ...] = ("assisted", "unassisted")
+    """Also dpo: assisted raters, the policy improved by DPO instead of distilled best-of-n."""
     out: Path = Path("results/main_job.json")
 
 
@@ -75,11 +81,11 @@ def main(arguments: Arguments) -> None:
         runs = []
         for seed in arguments.seeds:
             # Side by side, as in the demo: two processes of one thread each.
-            with ThreadPoolExecutor(len(ARMS)) as pool:
-                runs += pool.map(run, ARMS, repeat(seed), repeat(Path(folder)))
-            print(json.dumps(runs[-2:]), flush=True)
+            with ThreadPoolExecutor(2) as pool:
+                runs += pool.map(run, arguments.arms, repeat(seed), repeat(Path(folder)))
+            print(json.dumps(runs[-len(arguments.arms) :]), flush=True)
     lines = []
-    for arm in ARMS:
+    for arm in arguments.arms:
         own = [r for r in runs if r["arm"] == arm]
         share = np.array([r["gain_share"]["value"] for r in own])
         bar, met = (
@@ -87,7 +93,7 @@ def main(arguments: Arguments) -> None:
         )
         lines.append(
             headline(
-                f"main job, {arm} raters: share of the way to oracle best-of-16 "
+                f"main job, {arm} arm: share of the way to oracle best-of-16 "
                 f"(each seed: {', '.join(f'{s:.2f}' for s in share)})",
                 stats.mean(share).as_dict(),
                 bar=bar,

@@ -51,8 +51,8 @@ class DPO:
     """Weight of the implicit KL to the reference; larger stays nearer."""
     anchor: float = 1.0
     """Weight of the chosen answer's own likelihood per token."""
-    learning_rate: float = 5e-4
-    epochs: int = 1
+    learning_rate: float = 1e-3
+    epochs: int = 2
     batch_size: int = 16
     micro_batch_size: int | None = None
 
