@@ -40,6 +40,8 @@ class Arguments:
     seeds: tuple[int, ...] = (0, 1, 2)
     arms: tuple[str, ...] = ("assisted", "unassisted")
     """Also dpo: assisted raters, the policy improved by DPO instead of distilled best-of-n."""
+    again: bool = False
+    """Make the headlines again from the runs already in `out`, without running anything."""
     out: Path = Path("results/main_job.json")
 
 
@@ -76,14 +78,21 @@ def run(arm: str, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def main(arguments: Arguments) -> None:
+def measure(arguments: Arguments) -> list[dict[str, Any]]:
+    """All runs, two at a time: as in the demo, two processes of one thread each."""
+    if arguments.again:
+        return list(json.loads(arguments.out.read_text())["runs"])
     with tempfile.TemporaryDirectory() as folder:
-        runs = []
+        runs: list[dict[str, Any]] = []
         for seed in arguments.seeds:
-            # Side by side, as in the demo: two processes of one thread each.
             with ThreadPoolExecutor(2) as pool:
                 runs += pool.map(run, arguments.arms, repeat(seed), repeat(Path(folder)))
             print(json.dumps(runs[-len(arguments.arms) :]), flush=True)
+    return runs
+
+
+def main(arguments: Arguments) -> None:
+    runs = measure(arguments)
     lines = []
     for arm in arguments.arms:
         own = [r for r in runs if r["arm"] == arm]
