@@ -41,10 +41,10 @@ def write_result(
     changed = subprocess.run(
         ["git", "status", "--porcelain", "--", "trueline"], cwd=ROOT, capture_output=True, text=True
     )
+    # Headlines made again are of runs measured by the command without that option.
+    shown = [argument for argument in sys.argv[1:] if argument != "--again"]
     record = {
-        "command": " ".join(
-            ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
-        ),
+        "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *shown]),
         "commit": commit.stdout.strip() + ("+changes" if changed.stdout.strip() else ""),
         "seeds": list(seeds),
         "headlines": list(headlines),
