@@ -16,7 +16,7 @@ from trueline.errors import SetupError
 from trueline.records import Estimate
 from trueline.reports import parse
 from trueline.reports.folder import read_run
-from trueline.reports.remarks import remarks
+from trueline.reports.remarks import liked_faults, remarks
 from trueline.reports.samples import differences
 from trueline.reports.typeset import duration, e_value, estimate, num, percent
 from trueline.reports.words import Change, Tone, change, labels, run_alpha, verdict
@@ -212,3 +212,24 @@ def test_certified_falls_are_pointed_out(make_run: Make, rng: np.random.Generato
     rounds[2]["gold"] = {"value": 1.0, "lower": 0.9, "upper": 1.1, "n": 300}
     run = read_run(edit_result(folder, rounds=rounds))
     assert any("Round 3 passed the gate although gold fell there" in r for r in remarks(run))
+
+
+def test_faults_that_were_certified_are_said_to_be_beyond_the_gate(make_run: Make) -> None:
+    folder = make_run("wrong")
+    result = json.loads((folder / "result.json").read_text())
+    last = result["rounds"][-1]
+    last["gate"]["decision"] = "accept"
+    last["gold_breakdown"] = {"right": 0.95, "flattery": 0.99, "unfounded_claim": 0.4}
+    base = {"right": 0.6, "flattery": 0.3, "unfounded_claim": 0.35}
+    changed = edit_result(
+        folder,
+        rounds=result["rounds"],
+        certified_round=last["round"],
+        gold_breakdown_base=base,
+    )
+    said = liked_faults(read_run(changed))
+    assert said is not None
+    assert "flattery from 30 % to 99 % of the answers" in plain(said)
+    assert "unfounded" not in said, "a fault that hardly grew is not named"
+    nothing = edit_result(folder, certified_round=0)
+    assert liked_faults(read_run(nothing)) is None, "nothing was certified"

@@ -25,7 +25,7 @@ from trueline.errors import SetupError
 from trueline.reports import tables, words
 from trueline.reports.folder import Run, read_run
 from trueline.reports.palette import THEMES
-from trueline.reports.remarks import remarks
+from trueline.reports.remarks import liked_faults, remarks
 from trueline.reports.samples import show
 from trueline.reports.sections import Section, sections
 from trueline.reports.typeset import count, duration, interval, num, percent, plain
@@ -64,7 +64,7 @@ def page(runs: Sequence[Run]) -> str:
             verdict=words.verdict(main),
             beside=[(n, words.verdict(r)) for r, n in zip(runs[1:], names[1:], strict=True)],
             name=names[0],
-            remarks=remarks(main),
+            remarks=[*remarks(main), *_beside(runs[1:], names[1:])],
             key_figures=_key_figures(main),
             side_by_side=tables.side_by_side(runs) if len(runs) > 1 else None,
             sections=story,
@@ -78,6 +78,12 @@ def page(runs: Sequence[Run]) -> str:
             policy=_policy(scripts),
         )
     )
+
+
+def _beside(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """What the gate cannot see, for the runs shown beside the main one."""
+    said = [(name, liked_faults(run)) for run, name in zip(runs, names, strict=True)]
+    return [f"Beside it ({name}): {text}" for name, text in said if text is not None]
 
 
 def _title(run: Run) -> str:

@@ -6,7 +6,9 @@ from trueline.reports.folder import Round, Run
 from trueline.reports.typeset import estimate, num, percent
 from trueline.reports.words import Change, change
 
-__all__ = ["remarks"]
+__all__ = ["liked_faults", "remarks"]
+
+_FAULTS = ("flattery", "unfounded_claim", "sure_wrong", "malformed")
 
 
 def remarks(run: Run) -> list[str]:
@@ -15,6 +17,7 @@ def remarks(run: Run) -> list[str]:
         return []
     first, last = run.rounds[0], run.rounds[-1]
     found = [
+        liked_faults(run),
         _on_agreement(last),
         _on_divergence(run, first, last),
         *_on_certified_falls(run),
@@ -25,6 +28,26 @@ def remarks(run: Run) -> list[str]:
         _on_length(first, last),
     ]
     return [text for text in found if text is not None][:6]
+
+
+def liked_faults(run: Run) -> str | None:
+    """Faults that grew by a fifth of the answers or more under a certificate: what the gate cannot
+    see, because it asks the very raters who like them. Certified answers against the base's."""
+    held = next((r for r in run.rounds if r.index == run.certified_round), None)
+    if held is None:
+        return None
+    grown = [
+        f"{name.replace('_', ' ')} from {percent(was.value)} to {percent(now.value)}"
+        for name in _FAULTS
+        if (was := run.breakdown_base.get(name)) and (now := held.breakdown.get(name))
+        if was.value is not None and now.value is not None and now.value - was.value >= 0.2
+    ]
+    if not grown:
+        return None
+    return (
+        f"Faults grew and were certified: {', '.join(grown)} of the answers. The raters like them, "
+        "and the gate asks these raters: it cannot see this."
+    )
 
 
 def _on_agreement(last: Round) -> str | None:
