@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trueline.models.generate import complete, sample
+from trueline.models.generate import complete, roll
 from trueline.models.reading import SURPRISAL_COLUMNS
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
@@ -174,9 +174,10 @@ class Measured:
 
     def sample(self, prompts: list[Prompt], num_samples: int) -> list[list[Response]]:
         """Answers at temperature 1."""
-        return sample(
+        rolled = roll(
             self.trunk.model, self.trunk.codec, prompts, num_samples=num_samples, rng=self.rng
         )
+        return rolled.responses
 
     def complete(self, prefixes: list[list[int]]) -> list[list[int]]:
         return complete(self.trunk.model, self.trunk.codec, prefixes, max_new_tokens=90)

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 
 from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy
-from trueline.models.generate import complete, sample
+from trueline.models.generate import complete, roll
 from trueline.models.growth import grow
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
@@ -116,11 +116,12 @@ def test_ended_and_cut_are_told_apart(chat: Trunk) -> None:
     uniforms = np.random.default_rng(2).random((len(ids), 30, 12))
     grown = grow(chat.model, ids, uniforms=uniforms, stop_ids=frozenset({2}))
     flat = [c for row in grown for c in row]
-    assert {c.ended for c in flat} == {True, False}
+    assert {c.end_id for c in flat} == {2, None}
     for c in flat:
         assert 2 not in c.ids
-        assert len(c.ids) == 12 if not c.ended else len(c.ids) < 12
-        assert c.end_logp < 0 if c.ended else c.end_logp == 0
+        assert len(c.ids) == 12 if c.end_id is None else len(c.ids) < 12
+        assert c.end_logp < 0 if c.end_id is not None else c.end_logp == 0
+        assert len(c.token_logps) == len(c.ids) + (c.end_id is not None)
 
 
 def test_completion_of_raw_tokens(chat: Trunk) -> None:
@@ -152,7 +153,7 @@ def test_completion_of_raw_tokens(chat: Trunk) -> None:
 def test_impossible_settings_are_refused(chat: Trunk, wrong: dict[str, float]) -> None:
     settings = {"num_samples": 1, "rng": np.random.default_rng(0), **wrong}
     with pytest.raises(InputError, match="at least 1"):
-        sample(chat.model, chat.codec, PROMPTS, **settings)  # type: ignore[arg-type]
+        roll(chat.model, chat.codec, PROMPTS, **settings)  # type: ignore[arg-type]
 
 
 def test_nothing_asked_nothing_said(chat: Trunk) -> None:

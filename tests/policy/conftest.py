@@ -67,7 +67,7 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Trunk:
 
 @pytest.fixture
 def policy(trunk: Trunk) -> LoraPolicy:
-    return LoraPolicy.create(trunk, rank=8, rng=np.random.default_rng(0), max_new_tokens=6)
+    return LoraPolicy.create(trunk, rank=8, rng=np.random.default_rng(0), max_new_tokens=24)
 
 
 @pytest.fixture

@@ -12,12 +12,16 @@ import torch
 
 from tests.policy.conftest import Blind, Constant, CountsUp
 from trueline.errors import InputError
-from trueline.policy import DPO, BestOfN, Descent, Samples, dpo_loss
+from trueline.policy import DPO, GRPO, BestOfN, Descent, Samples, dpo_loss
+from trueline.policy.losses import rloo
 from trueline.stats import permutation_test
 
+FAST_DESCENT = Descent(learning_rate=1e-2, epochs=4, batch_size=8)
 FAST = [
-    BestOfN(num_samples=6, learning_rate=1e-2, epochs=4, batch_size=8),
-    DPO(num_samples=6, learning_rate=1e-2, epochs=4, batch_size=8),
+    BestOfN(num_samples=6, descent=FAST_DESCENT),
+    DPO(num_samples=6, descent=FAST_DESCENT),
+    GRPO(num_samples=6, descent=FAST_DESCENT),
+    GRPO(num_samples=6, advantages=rloo, descent=FAST_DESCENT),
 ]
 every = pytest.mark.parametrize("optimiser", FAST, ids=lambda o: type(o).__name__)
 
@@ -68,8 +72,8 @@ def test_a_constant_reward_changes_nothing(optimiser, policy, prompts):
 
 @every
 def test_a_stronger_kl_weight_ends_nearer(optimiser, policy, prompts):
-    weak, strong = (0.0, 5.0) if isinstance(optimiser, BestOfN) else (0.05, 5.0)
-    extra = {} if isinstance(optimiser, BestOfN) else {"anchor": 0.0}
+    weak, strong = (0.05, 5.0) if isinstance(optimiser, DPO) else (0.0, 5.0)
+    extra = {"anchor": 0.0} if isinstance(optimiser, DPO) else {}
     near, far = (
         distance(
             replace(optimiser, beta=beta, **extra)
@@ -85,7 +89,7 @@ def test_a_stronger_kl_weight_ends_nearer(optimiser, policy, prompts):
 @every
 def test_four_accumulated_batches_of_two_are_one_of_eight(optimiser, policy, prompts):
     whole, parts = (
-        replace(optimiser, epochs=1, micro_batch_size=size)
+        replace(optimiser, descent=replace(FAST_DESCENT, epochs=1, micro_batch_size=size))
         .improve(policy, prompts, CountsUp(), rng=np.random.default_rng(1))
         .policy
         for size in (None, 2)
@@ -122,7 +126,7 @@ def test_the_dpo_loss_is_the_closed_form_and_pushes_the_right_way():
 
 
 def test_descent_warms_up_and_decays_and_refuses_nothing_to_do():
-    from trueline.policy.update import _schedule
+    from trueline.policy.descent import _schedule
 
     steps = [_schedule(i, 40) for i in range(40)]
     assert steps[0] == 0.25 and max(steps) == 1.0 and steps[3] == 1.0

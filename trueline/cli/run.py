@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,7 @@ from trueline.oversight.direct import Direct
 from trueline.oversight.recursive import Recursive
 from trueline.policy.best_of_n import BestOfN
 from trueline.policy.dpo import DPO
+from trueline.policy.grpo import GRPO
 from trueline.reports import summary, write_report
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
@@ -67,7 +68,7 @@ class Run:
     """What helps the raters; critique in the embedded world, none elsewhere, if not given."""
     helper: str | None = None
     """Who helps people, model:PATH or endpoint:URL#MODEL to judge: one of the latter two."""
-    optimiser: Literal["best_of_n", "dpo"] = "best_of_n"
+    optimiser: Literal["best_of_n", "dpo", "grpo"] = "best_of_n"
     """How the policy is improved."""
     learning_rate: float | None = None
     """Of the optimiser; its own default if not given."""
@@ -164,8 +165,12 @@ class Run:
         }
 
     def _spec(self, assist: str) -> Online:
-        chosen = {"best_of_n": BestOfN, "dpo": DPO}[self.optimiser]
-        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        known: dict[str, BestOfN | DPO | GRPO]
+        known = {"best_of_n": BestOfN(), "dpo": DPO(), "grpo": GRPO()}
+        optimiser = known[self.optimiser]
+        if self.learning_rate is not None:
+            descent = replace(optimiser.descent, learning_rate=self.learning_rate)
+            optimiser = replace(optimiser, descent=descent)
         return Online(
             rounds=self.rounds,
             labels=_LABELS if self.labels is None else self.labels,
@@ -175,7 +180,7 @@ class Run:
             prompts_per_round=self.prompts_per_round,
             measured_prompts=self.measured_prompts,
             head=Conservative(head=Bayesian(), k=self.k),
-            optimiser=chosen(**rate),
+            optimiser=optimiser,
             protocol=_PROTOCOLS[assist],
             seed=self.seed,
         )

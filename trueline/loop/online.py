@@ -33,7 +33,7 @@ from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.oversight.critique import Critique
-from trueline.policy import DPO, BestOfN
+from trueline.policy import DPO, GRPO, BestOfN
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rng import stream
@@ -62,7 +62,7 @@ class Online:
     measured_prompts: int = 200
     rank: int = 16
     head: Conservative = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
-    optimiser: BestOfN | DPO = field(default_factory=BestOfN)
+    optimiser: BestOfN | DPO | GRPO = field(default_factory=BestOfN)
     protocol: Oversight = field(default_factory=Critique)
     curve: tuple[int, int] = (40, 64)
     """Prompts and samples of the best-of-n curve at the end."""

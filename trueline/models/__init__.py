@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from trueline.models.endpoint import Endpoint
     from trueline.models.fake import FakeTrunk, ScriptedPolicy
     from trueline.models.fake_endpoint import FakeEndpoint
-    from trueline.models.generate import complete, sample
+    from trueline.models.generate import complete, roll
     from trueline.models.reading import Readings
+    from trueline.models.rollouts import Rollouts
     from trueline.models.scripted import ScriptedHelper, ScriptedRater, ScriptedSpeaker
     from trueline.models.speaker import LocalSpeaker
     from trueline.models.trunk import Trunk
@@ -28,13 +29,14 @@ __all__ = [
     "LocalSpeaker",
     "LoraPolicy",
     "Readings",
+    "Rollouts",
     "ScriptedHelper",
     "ScriptedPolicy",
     "ScriptedRater",
     "ScriptedSpeaker",
     "Trunk",
     "complete",
-    "sample",
+    "roll",
 ]
 
 _HOMES = {
@@ -42,8 +44,9 @@ _HOMES = {
     "endpoint": ("Endpoint",),
     "fake": ("FakeTrunk", "ScriptedPolicy"),
     "fake_endpoint": ("FakeEndpoint",),
-    "generate": ("complete", "sample"),
+    "generate": ("complete", "roll"),
     "reading": ("Readings",),
+    "rollouts": ("Rollouts",),
     "scripted": ("ScriptedHelper", "ScriptedRater", "ScriptedSpeaker"),
     "speaker": ("LocalSpeaker",),
     "trunk": ("Trunk",),

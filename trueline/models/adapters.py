@@ -21,7 +21,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,16 +30,32 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
 from trueline.errors import InputError, SetupError
-from trueline.models.generate import sample
+from trueline.models.generate import roll
 from trueline.models.passes import Batch, response_logps
-from trueline.models.tokens import batches
+from trueline.models.rollouts import Rollouts
+from trueline.models.tokens import Codec, Encoded, batches
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.rng import torch_seed
 
-__all__ = ["BasePolicy", "LoraPolicy"]
+__all__ = ["BasePolicy", "LoraPolicy", "Sampler"]
 
 _NOTE = "trueline.json"
+
+
+class Sampler(Protocol):
+    """Whatever says what a policy would say: the model itself, or an engine that serves it."""
+
+    def roll(
+        self,
+        policy: BasePolicy,
+        prompts: Sequence[Prompt],
+        *,
+        num_samples: int,
+        rng: np.random.Generator,
+        temperature: float,
+        max_new_tokens: int,
+    ) -> Rollouts: ...
 
 
 class BasePolicy:
@@ -55,6 +71,8 @@ class BasePolicy:
         self.trunk = trunk
         self.max_new_tokens = max_new_tokens or min(96, trunk.codec.max_tokens // 2)
         """Where an answer is cut; 96, or half of what a smaller trunk can hold."""
+        self.sampler: Sampler | None = None
+        """What samples in its stead; None: the model itself."""
 
     @property
     def network(self) -> Any:
@@ -71,24 +89,53 @@ class BasePolicy:
         max_new_tokens: int | None = None,
     ) -> list[list[Response]]:
         """K responses to each of B prompts, the likeliest at temperature 0; see `generate`."""
-        return sample(
+        rolled = self.roll(
+            prompts,
+            num_samples=num_samples,
+            rng=rng,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+        )
+        return rolled.responses
+
+    def roll(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        num_samples: int,
+        rng: np.random.Generator,
+        temperature: float = 1.0,
+        max_new_tokens: int | None = None,
+    ) -> Rollouts:
+        """The same with tokens and their log-probabilities."""
+        room = max_new_tokens or self.max_new_tokens
+        if self.sampler is not None:
+            return self.sampler.roll(
+                self,
+                prompts,
+                num_samples=num_samples,
+                rng=rng,
+                temperature=temperature,
+                max_new_tokens=room,
+            )
+        return roll(
             self.network,
             self.trunk.codec,
             prompts,
             num_samples=num_samples,
             rng=rng,
             temperature=temperature,
-            max_new_tokens=max_new_tokens or self.max_new_tokens,
+            max_new_tokens=room,
         )
 
     def token_logps(
-        self, responses: Sequence[Response], *, grad: bool = True
+        self, responses: Sequence[Response] | Sequence[Encoded], *, grad: bool = True
     ) -> tuple[Float[Tensor, "N T"], Bool[Tensor, "N T"]]:
         """Log-probability of each response token, float32, and which slots are filled.
 
-        Tokens as in a reading: with an end token where there is a chat template.
+        Tokens as in a reading, with an end token where there is a chat template; or as given.
         """
-        rows = self.trunk.codec.encode(responses)
+        rows = _encoded(self.trunk.codec, responses)
         slots = max((row.stop - row.start for row in rows), default=0)
         parts, masks, order = [], [], []
         groups = batches([len(r.ids) for r in rows], max_tokens=self.trunk.batch_tokens)
@@ -106,7 +153,9 @@ class BasePolicy:
             back = torch.as_tensor(np.argsort(order), device=self.trunk.device)
             return torch.cat(parts)[back], torch.cat(masks)[back]
 
-    def logp(self, responses: Sequence[Response], *, grad: bool = True) -> Float[Tensor, " N"]:
+    def logp(
+        self, responses: Sequence[Response] | Sequence[Encoded], *, grad: bool = True
+    ) -> Float[Tensor, " N"]:
         """Log-probability of each response, float32, in the order given."""
         return self.token_logps(responses, grad=grad)[0].sum(1)
 
@@ -190,7 +239,9 @@ class LoraPolicy(BasePolicy):
     def copy(self) -> LoraPolicy:
         """The same adapter in tensors of its own, on the same trunk."""
         adapted = _twin(self.adapted, shared=self.trunk.model)
-        return LoraPolicy(self.trunk, adapted, max_new_tokens=self.max_new_tokens)
+        twin = LoraPolicy(self.trunk, adapted, max_new_tokens=self.max_new_tokens)
+        twin.sampler = self.sampler
+        return twin
 
     def trainable(self) -> list[torch.nn.Parameter]:
         """The adapter's parameters, the only ones with gradients."""
@@ -206,6 +257,11 @@ class LoraPolicy(BasePolicy):
     def network(self) -> Any:
         # The adapted causal model itself: peft's wrapper would only add calls.
         return self.adapted.get_base_model()
+
+
+def _encoded(codec: Codec, given: Sequence[Response] | Sequence[Encoded]) -> list[Encoded]:
+    rows = [row for row in given if isinstance(row, Encoded)]
+    return rows or codec.encode([row for row in given if isinstance(row, Response)])
 
 
 @contextlib.contextmanager

@@ -19,13 +19,14 @@ import numpy as np
 
 from trueline.errors import InputError
 from trueline.models.growth import grow
+from trueline.models.rollouts import Rollouts
 from trueline.models.tokens import Codec
-from trueline.records import Prompt, Response
+from trueline.records import Prompt
 
-__all__ = ["complete", "sample"]
+__all__ = ["complete", "roll"]
 
 
-def sample(
+def roll(
     model: Any,
     codec: Codec,
     prompts: Sequence[Prompt],
@@ -34,12 +35,14 @@ def sample(
     rng: np.random.Generator,
     temperature: float = 1.0,
     max_new_tokens: int = 96,
-) -> list[list[Response]]:
-    """K responses to each of B prompts, with `logp` and `num_tokens`; temperature 0 is greedy.
+) -> Rollouts:
+    """K responses to each of B prompts with their tokens and log-probabilities; temperature 0 is
+    greedy.
 
-    `logp` is of the tokens said, with the end token where a reading has one (chat templates). A
-    reading of the text differs from it where the response was cut at `max_new_tokens` (a reading
-    always ends it), or where the model said a special token midway (the text leaves it out).
+    A response's `logp` is of the tokens said, with the end token where a reading has one (chat
+    templates). A reading of the text differs from it where the response was cut at `max_new_tokens`
+    (a reading always ends it), or where the model said a special token midway (the text leaves it
+    out).
     """
     if num_samples < 1 or max_new_tokens < 1 or not temperature >= 0:
         raise InputError(
@@ -47,7 +50,7 @@ def sample(
             got=f"{num_samples}, {max_new_tokens} and {temperature}",
         )
     if not prompts:
-        return []
+        return Rollouts.of(codec, [], [], [])
     prefixes = codec.prompt_ids(prompts, room=max_new_tokens)
     grown = grow(
         model,
@@ -56,20 +59,7 @@ def sample(
         temperature=temperature,
         stop_ids=_stop_ids(model, codec),
     )
-    flat = [c for row in grown for c in row]
-    asked = [p for p in prompts for _ in range(num_samples)]
-    before = [ids for ids in prefixes for _ in range(num_samples)]
-    texts = codec.texts(asked, before, [c.ids for c in flat])
-    responses = [
-        Response(
-            prompt=prompt,
-            text=text,
-            logp=c.logp + (c.end_logp if codec.appends_end else 0.0),
-            num_tokens=len(c.ids) + int(c.ended and codec.appends_end),
-        )
-        for prompt, text, c in zip(asked, texts, flat, strict=True)
-    ]
-    return [responses[i : i + num_samples] for i in range(0, len(responses), num_samples)]
+    return Rollouts.of(codec, prompts, prefixes, grown)
 
 
 def complete(

@@ -36,12 +36,20 @@ class Continuation:
     """Tokens a model put after a prefix, without the stop token, and their log-probability."""
 
     ids: list[int]
-    ended: bool
-    """Whether it said a stop token itself."""
-    logp: float
-    """Sum over `ids`, in nats, at the sampling temperature."""
-    end_logp: float
-    """Of the stop token; 0 where the continuation was cut."""
+    token_logps: np.ndarray
+    """float64, of `ids` and of the stop token if it said one; nats, at the sampling temperature."""
+    end_id: int | None
+    """The stop token it said; None where the continuation was cut."""
+
+    @property
+    def logp(self) -> float:
+        """Sum over `ids`."""
+        return float(self.token_logps[: len(self.ids)].sum())
+
+    @property
+    def end_logp(self) -> float:
+        """Of the stop token; 0 where the continuation was cut."""
+        return float(self.token_logps[len(self.ids) :].sum())
 
 
 @torch.inference_mode()
@@ -90,8 +98,7 @@ class _Field:
         self.ids = torch.zeros(total, self.room, dtype=torch.long, device=self.device)
         self.lengths = torch.zeros(total, dtype=torch.long, device=self.device)
         self.ended = torch.zeros(total, dtype=torch.bool, device=self.device)
-        self.logps = torch.zeros(total, dtype=torch.float64, device=self.device)
-        self.end_logps = torch.zeros(total, dtype=torch.float64, device=self.device)
+        self.logps = torch.zeros(total, self.room, dtype=torch.float64, device=self.device)
         self.rows = torch.arange(total, device=self.device)
 
     def run(self, temperature: float, stop_ids: AbstractSet[int]) -> None:
@@ -143,12 +150,9 @@ class _Field:
     def _record(self, tokens: Tensor, logps: Tensor, stopped: Tensor, step: int) -> None:
         growing = ~self.ended[self.rows]
         self.ids[self.rows, step] = tokens
-        said = growing & ~stopped
-        self.lengths[self.rows] += said
-        self.logps[self.rows] += logps * said
-        ending = growing & stopped
-        self.end_logps[self.rows] += logps * ending
-        self.ended[self.rows] |= ending
+        self.logps[self.rows, step] = logps
+        self.lengths[self.rows] += growing & ~stopped
+        self.ended[self.rows] |= growing & stopped
 
     def _keep(self, at: Tensor) -> None:
         self.rows, self.positions = self.rows[at], self.positions[at]
@@ -171,11 +175,12 @@ class _Field:
         return torch.as_tensor(logits)
 
     def harvest(self) -> list[Continuation]:
-        lengths, ids = self.lengths.tolist(), self.ids.tolist()
+        """Each row's tokens; what ended rows were fed until they were dropped is left out."""
+        ids, logps = self.ids.tolist(), self.logps.cpu().numpy()
         return [
-            Continuation(ids[i][: lengths[i]], ended, logp, end_logp)
-            for i, (ended, logp, end_logp) in enumerate(
-                zip(self.ended.tolist(), self.logps.tolist(), self.end_logps.tolist(), strict=True)
+            Continuation(ids[i][:n], logps[i, : n + ended], ids[i][n] if ended else None)
+            for i, (n, ended) in enumerate(
+                zip(self.lengths.tolist(), self.ended.tolist(), strict=True)
             )
         ]
 

@@ -147,6 +147,8 @@ class Codec:
         return out
 
     def _decode(self, rows: Sequence[list[int]]) -> list[str]:
+        if not rows:
+            return []
         decoded = self.tokenizer.batch_decode(
             list(rows), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )

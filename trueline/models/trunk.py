@@ -34,6 +34,7 @@ from trueline.models.loading import load_model
 from trueline.models.passes import Batch, Collector, blocks_of, encoder_pass, response_logps
 from trueline.models.reading import HasResponses, Readings
 from trueline.models.tokens import Codec, Encoded, batches
+from trueline.models.workers import Workers
 from trueline.records import Prompt, Response
 
 __all__ = ["Trunk"]
@@ -72,6 +73,8 @@ class Trunk:
         wanted = batch_tokens or (2_048 if self.device.type == "cpu" else 16_384)
         self.batch_tokens = max(1, min(wanted, _MAX_LOGITS // vocabulary))
         self._cache = None if cache_dir is None else ReadingCache(Path(cache_dir))
+        self.workers = Workers()
+        """The processes that read and train together; alone without a launcher."""
         self._fingerprint: str | None = None
         # Pooling hooks live on the shared modules while a pass runs.
         self._lock = threading.Lock()

@@ -1,8 +1,11 @@
 """Policy optimisers: one file, one idea, one verb `improve(policy, prompts, scorer, *, rng)`."""
 
 from trueline.policy.best_of_n import BestOfN
-from trueline.policy.dpo import DPO, dpo_loss
+from trueline.policy.descent import Descent
+from trueline.policy.dpo import DPO
+from trueline.policy.grpo import GRPO
+from trueline.policy.losses import dpo_loss
 from trueline.policy.samples import Samples
-from trueline.policy.update import Descent, Update
+from trueline.policy.update import Update
 
-__all__ = ["DPO", "BestOfN", "Descent", "Samples", "Update", "dpo_loss"]
+__all__ = ["DPO", "GRPO", "BestOfN", "Descent", "Samples", "Update", "dpo_loss"]

@@ -19,14 +19,16 @@ Fails where no sample is good: it sharpens what the policy already does now and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from trueline.models.adapters import LoraPolicy
+from trueline.policy.descent import Descent
+from trueline.policy.losses import kl_k3
 from trueline.policy.samples import Samples
-from trueline.policy.update import Descent, Update
+from trueline.policy.update import Update
 from trueline.records import Prompt, Response
 from trueline.roles import Scorer
 
@@ -42,10 +44,7 @@ class BestOfN:
     beta: float = 0.0
     """Weight of the KL to the reference on the tokens learned from; the pass it needs is made only
     if it is above 0."""
-    learning_rate: float = 2e-3
-    epochs: int = 3
-    batch_size: int = 32
-    micro_batch_size: int | None = None
+    descent: Descent = field(default_factory=lambda: Descent(learning_rate=2e-3, epochs=3))
 
     def improve(
         self,
@@ -70,17 +69,10 @@ class BestOfN:
             cost = -logps
             if reference is not None:
                 at = torch.as_tensor(indices, device=logps.device)
-                gap = reference[at, : logps.shape[1]] - logps
-                cost = cost + self.beta * (torch.expm1(gap) - gap)
+                cost = cost + self.beta * kl_k3(logps, reference[at, : logps.shape[1]])
             return (cost * mask).sum(1) / mask.sum(1).clamp(min=1)
 
-        descent = Descent(
-            learning_rate=self.learning_rate,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            micro_batch_size=self.micro_batch_size,
-        )
-        losses = descent.run(new, loss, len(chosen), rng=rng)
+        losses = self.descent.run(new, loss, len(chosen), rng=rng)
         stats |= {"loss_first": losses[0], "loss_last": losses[-1]}
         return Update(policy=new, stats=stats)
 

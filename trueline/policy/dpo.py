@@ -20,26 +20,20 @@ gradient first. Watch `accuracy` near 1 with falling `chosen_logp`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from trueline.models.adapters import LoraPolicy
+from trueline.policy.descent import Descent
+from trueline.policy.losses import dpo_loss
 from trueline.policy.samples import Samples
-from trueline.policy.update import Descent, Update
+from trueline.policy.update import Update
 from trueline.records import Prompt, Response
 from trueline.roles import Scorer
 
-__all__ = ["DPO", "dpo_loss"]
-
-
-def dpo_loss(
-    chosen_logratio: torch.Tensor, rejected_logratio: torch.Tensor, *, beta: float
-) -> torch.Tensor:
-    """-log sigmoid(beta * (chosen - rejected)), per pair [N]; log-ratios in nats."""
-    return -F.logsigmoid(beta * (chosen_logratio - rejected_logratio))
+__all__ = ["DPO"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +45,9 @@ class DPO:
     """Weight of the implicit KL to the reference; larger stays nearer."""
     anchor: float = 1.0
     """Weight of the chosen answer's own likelihood per token."""
-    learning_rate: float = 1e-3
-    epochs: int = 2
-    batch_size: int = 16
-    micro_batch_size: int | None = None
+    descent: Descent = field(
+        default_factory=lambda: Descent(learning_rate=1e-3, epochs=2, batch_size=16)
+    )
 
     def improve(
         self,
@@ -87,13 +80,7 @@ class DPO:
             pull = -chosen / lengths[at].to(chosen.device)
             return dpo_loss(*ratios, beta=self.beta) + self.anchor * pull
 
-        descent = Descent(
-            learning_rate=self.learning_rate,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            micro_batch_size=self.micro_batch_size,
-        )
-        losses = descent.run(new, loss, len(rows), rng=rng)
+        losses = self.descent.run(new, loss, len(rows), rng=rng)
         with torch.no_grad():
             margin = (new.logp(best).cpu() - reference[0]) - (new.logp(worst).cpu() - reference[1])
         stats |= {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trueline.models.adapters import LoraPolicy
+from trueline.models.rollouts import Rollouts
 from trueline.records import Prompt, Response
 from trueline.roles import Scorer
 
@@ -22,8 +23,9 @@ __all__ = ["Samples"]
 class Samples:
     """Responses and their lower bounds, row b answering prompt b."""
 
-    responses: list[list[Response]]
+    rollouts: Rollouts
     lower: np.ndarray
+    """float64 [B, K], NaN = unscored."""
 
     @classmethod
     def draw(
@@ -35,12 +37,19 @@ class Samples:
         num_samples: int,
         rng: np.random.Generator,
     ) -> Samples:
-        """Sample at temperature 1 and score everything in one pass."""
-        responses = policy.sample(prompts, num_samples=num_samples, rng=rng)
-        flat = [r for row in responses for r in row]
+        """Sample at temperature 1 and score everything in one pass. Where answers have an end, one
+        that was cut before it is no answer, and unscored."""
+        rollouts = policy.roll(prompts, num_samples=num_samples, rng=rng)
+        flat = rollouts.flat
         scores = scorer.score([r.prompt for r in flat], [r.text for r in flat])
-        lower = np.where(scores.scored, scores.lower, np.nan).astype(np.float64)
-        return cls(responses, lower.reshape(len(prompts), num_samples))
+        whole = rollouts.ended | (not policy.trunk.codec.appends_end)
+        lower = np.where(scores.scored & whole, scores.lower, np.nan).astype(np.float64)
+        return cls(rollouts, lower.reshape(len(prompts), num_samples))
+
+    @property
+    def responses(self) -> list[list[Response]]:
+        """B lists of K."""
+        return self.rollouts.responses
 
     @property
     def unscored_frac(self) -> float:
