@@ -9,7 +9,7 @@ DEMO_FLAGS ?=
 BESIDE_FLAGS ?= --rounds 2 --labels 1000
 PYTEST_FLAGS ?= -q
 # Those of a few minutes each; the long ones are named in results/README.md.
-BENCHMARKS ?= gate_power flipped_labels scoring_cost rules fit_at_scale serving hh_harmless
+BENCHMARKS ?= trl_grpo sampling gate_power flipped_labels scoring_cost rules fit_at_scale serving hh_harmless
 
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
@@ -40,7 +40,7 @@ format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.for-test
+bench: $(VENV)/.for-bench
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 	$(BIN)/python -m benchmarks.table --write
 
@@ -59,6 +59,11 @@ $(VENV)/.with-torch: constraints.txt | $(BIN)/python
 
 $(VENV)/.for-run: pyproject.toml constraints.txt $(VENV)/.with-torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+# The side-by-side comparison needs TRL; the other benchmarks need what the tests need.
+$(VENV)/.for-bench: $(VENV)/.for-test
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,bench]'
 	@touch $@
 
 $(VENV)/.for-test: pyproject.toml constraints.txt $(VENV)/.with-torch

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from trueline.models.fake import FakeTrunk
     from trueline.models.trunk import Trunk
     from trueline.policy.best_of_n import BestOfN
+    from trueline.policy.descent import Descent
     from trueline.policy.dpo import DPO
+    from trueline.policy.grpo import GRPO
     from trueline.records import Comparison, Estimate, Prompt, Response, Score
     from trueline.rewards.aggregation import Aggregation
     from trueline.rewards.bayesian import Bayesian
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DPO",
+    "GRPO",
     "Aggregation",
     "Arithmetic",
     "Bayesian",
@@ -55,6 +58,7 @@ __all__ = [
     "Comparisons",
     "Concept",
     "Conservative",
+    "Descent",
     "Ensemble",
     "Estimate",
     "Exact",
@@ -91,10 +95,12 @@ _HOMES = {
     "Concept": "rewards.concept",
     "Conservative": "rewards.conservative",
     "DPO": "policy.dpo",
+    "Descent": "policy.descent",
     "Ensemble": "rewards.ensemble",
     "Estimate": "records",
     "Exact": "rewards.rules",
     "FakeTrunk": "models.fake",
+    "GRPO": "policy.grpo",
     "JsonSchema": "rewards.rules",
     "Lexicographic": "rewards.compose",
     "Logic": "rewards.rules_proof",
