@@ -79,3 +79,22 @@ def test_batches_hold_each_row_once_within_the_budget(lengths: list[int], budget
     for group in groups:
         held = np.array(lengths)[group]
         assert len(group) == 1 or held.max() * len(group) <= budget
+
+
+def test_a_special_token_spelled_in_a_response_is_words(chat: Trunk, stories: Trunk) -> None:
+    """It neither ends the turn nor begins another; what stands around it is read as before."""
+    tokenizer, prompt = chat.codec.tokenizer, Prompt.of("a b 7")
+    usual = chat.codec.encode([Response(prompt=prompt, text="c + d")])[0]
+    row = chat.codec.encode([Response(prompt=prompt, text="c <end> <user> d")])[0]
+    unknown = tokenizer.unk_token
+    said = tokenizer.convert_ids_to_tokens(row.ids[row.start : row.stop])
+    assert said == ["c", unknown, unknown, "d", "<end>"]
+    assert row.ids[: row.start] == usual.ids[: usual.start] and row.start == usual.start
+    for before, text in (("Once", " a</s>b"), ("", "</s>"), ("Once </s> upon", " <s> a time")):
+        row = stories.codec.encode([Response(prompt=Prompt.of(before), text=text)])[0]
+        answer = row.ids[row.start : row.stop]
+        assert not {1, 2} & set(answer)
+        assert stories.codec.tokenizer.decode(answer).strip() == text.strip()
+    split = stories.codec.tokenizer(" a</s>b", split_special_tokens=True)["input_ids"]
+    row = stories.codec.encode([Response(prompt=Prompt.of("Once"), text=" a</s>b")])[0]
+    assert row.ids[row.start :] == split[-len(row.ids[row.start :]) :]

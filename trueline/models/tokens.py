@@ -8,6 +8,10 @@ would have to say it. Without one, a single user turn is its own text, several t
 text and most never saw one there. The boundary is found from character offsets in the joint text,
 never by counting a prefix that was tokenised alone. A token astride it belongs to the response.
 
+A response that spells a special token's name ("<end>") says those characters, not the token: it is
+tokenised as plain text there, and what the vocabulary still maps to a special token is unknown.
+Tokens that a policy sampled are kept as they are (`Rollouts`), not tokenised again.
+
 What is too long loses tokens from the prompt's left, so that the response is kept; a response that
 is too long by itself is cut from its right and marked `truncated`.
 
@@ -16,6 +20,7 @@ Fails with tokenizers that give no offsets (slow ones): `SetupError`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +33,7 @@ from trueline.records import Prompt, Response
 
 __all__ = ["Codec", "Encoded", "batches"]
 
+_COLUMNS = ("input_ids", "offset_mapping", "special_tokens_mask")
 _SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
 
 
@@ -60,6 +66,11 @@ class Codec:
         ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         self.first_id = next((i for i in ids if i is not None), 0)
         """What stands before a response whose prompt is empty."""
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        named = {i: t.content for i, t in added.items() if t.special and t.content}
+        self._special_ids = frozenset(named) - {tokenizer.unk_token_id}
+        # A pattern that never matches where nothing is special.
+        self._special_names = re.compile("|".join(map(re.escape, named.values())) or "(?!)")
         self._rendered: dict[str, tuple[str, str]] = {}
 
     def render(self, prompt: Prompt) -> tuple[str, str]:
@@ -104,12 +115,29 @@ class Codec:
             texts.append(prefix + response.text)
             cuts.append(len(prefix))
         table = self._tokenize(texts)
-        rows = zip(table["input_ids"], table["offset_mapping"], cuts, strict=True)
-        specials = table["special_tokens_mask"]
-        return [
-            self._place(ids, offsets, special, cut, tail)
-            for (ids, offsets, cut), special in zip(rows, specials, strict=True)
+        rows = [list(row) for row in zip(*(table[name] for name in _COLUMNS), strict=True)]
+        for i, response in enumerate(responses):
+            if self._special_names.search(response.text):
+                rows[i] = self._literal(rows[i], texts[i], cuts[i])
+        return [self._place(*row, cut, tail) for row, cut in zip(rows, cuts, strict=True)]
+
+    def _literal(self, row: list[Any], text: str, cut: int) -> list[Any]:
+        """The row with its response's tokens taken from the text read without special tokens."""
+        # A rendered prompt ends in special tokens, which must not run into the answer's characters.
+        base, said = (1, "\n" + text[cut:]) if self.chat else (cut, text)
+        plain = self._tokenize([said], plain=True)
+        unknown, shift = self.tokenizer.unk_token_id, cut - base
+        spoken = [
+            (unknown if i in self._special_ids else i, (a + shift, b + shift), 0)
+            for i, (a, b) in zip(plain["input_ids"][0], plain["offset_mapping"][0], strict=True)
+            if b > base and not (i in self._special_ids and unknown is None)
         ]
+        whole = list(zip(*row, strict=True))
+        before = [token for token in whole if token[1][1] <= cut and token[1] != (0, 0)]
+        head = next((i for i, token in enumerate(whole) if token[1] != (0, 0)), len(whole))
+        foot = next((i for i, token in enumerate(whole[::-1]) if token[1] != (0, 0)), 0)
+        joined = [*whole[:head], *before, *spoken, *whole[len(whole) - foot :]]
+        return [list(column) for column in zip(*joined, strict=True)]
 
     def prompt_ids(self, prompts: Sequence[Prompt], *, room: int = 0) -> list[list[int]]:
         """Tokens a policy continues from, cut from the left to leave `room` for its answer."""
@@ -154,10 +182,11 @@ class Codec:
         )
         return [str(text) for text in decoded]
 
-    def _tokenize(self, texts: list[str]) -> Any:
+    def _tokenize(self, texts: list[str], *, plain: bool = False) -> Any:
         return self.tokenizer(
             texts,
             add_special_tokens=not self.chat,
+            split_special_tokens=plain,
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
             return_attention_mask=False,
