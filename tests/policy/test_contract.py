@@ -12,16 +12,18 @@ import torch
 
 from tests.policy.conftest import Blind, Constant, CountsUp
 from trueline.errors import InputError
-from trueline.policy import DPO, GRPO, BestOfN, Descent, Samples, dpo_loss
+from trueline.policy import DPO, GRPO, BestOfN, Descent, Limits, Samples, dpo_loss
 from trueline.policy.losses import rloo
 from trueline.stats import permutation_test
 
+FREE = Limits(kl_budget=None, entropy_floor=None, novelty_limit=None)
 FAST_DESCENT = Descent(learning_rate=1e-2, epochs=4, batch_size=8)
+GENTLE = Descent(learning_rate=2e-3, epochs=3, batch_size=8)
 FAST = [
-    BestOfN(num_samples=6, descent=FAST_DESCENT),
-    DPO(num_samples=6, descent=FAST_DESCENT),
-    GRPO(num_samples=6, descent=FAST_DESCENT),
-    GRPO(num_samples=6, advantages=rloo, descent=FAST_DESCENT),
+    BestOfN(num_samples=6, limits=FREE, descent=FAST_DESCENT),
+    DPO(num_samples=6, limits=FREE, descent=FAST_DESCENT),
+    GRPO(num_samples=6, limits=FREE, descent=GENTLE),
+    GRPO(num_samples=6, limits=FREE, advantages=rloo, descent=GENTLE),
 ]
 every = pytest.mark.parametrize("optimiser", FAST, ids=lambda o: type(o).__name__)
 
@@ -89,7 +91,7 @@ def test_a_stronger_kl_weight_ends_nearer(optimiser, policy, prompts):
 @every
 def test_four_accumulated_batches_of_two_are_one_of_eight(optimiser, policy, prompts):
     whole, parts = (
-        replace(optimiser, descent=replace(FAST_DESCENT, epochs=1, micro_batch_size=size))
+        replace(optimiser, descent=replace(optimiser.descent, epochs=1, micro_batch_size=size))
         .improve(policy, prompts, CountsUp(), rng=np.random.default_rng(1))
         .policy
         for size in (None, 2)
@@ -111,8 +113,8 @@ def test_an_unscored_sample_is_never_chosen(policy, prompts):
     samples = Samples.draw(policy, prompts, Blind(), num_samples=8, rng=np.random.default_rng(3))
     assert 0 < samples.unscored_frac < 1
     for b in samples.informative():
-        assert "down" not in samples.best(b).text.split()
-        assert "down" not in samples.worst(b).text.split()
+        for row in (samples.best(b), samples.worst(b)):
+            assert "down" not in samples.rollouts.flat[row].text.split()
 
 
 def test_the_dpo_loss_is_the_closed_form_and_pushes_the_right_way():

@@ -26,10 +26,12 @@ import torch
 
 from trueline.models.adapters import LoraPolicy
 from trueline.policy.descent import Descent
-from trueline.policy.losses import kl_k3
+from trueline.policy.limits import Limits
+from trueline.policy.losses import kl_k3, sum_tokens
+from trueline.policy.reference import trunk_token_logps
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
-from trueline.records import Prompt, Response
+from trueline.records import Prompt
 from trueline.roles import Scorer
 
 __all__ = ["BestOfN"]
@@ -42,8 +44,11 @@ class BestOfN:
     num_samples: int = 8
     """n: tries per prompt."""
     beta: float = 0.0
-    """Weight of the KL to the reference on the tokens learned from; the pass it needs is made only
-    if it is above 0."""
+    """Weight of the KL to the trunk on the tokens learned from; the pass it needs is made only if
+    it is above 0."""
+    length_penalty: float = 0.0
+    """Taken off the lower bound for every token of an answer."""
+    limits: Limits = field(default_factory=Limits)
     descent: Descent = field(default_factory=lambda: Descent(learning_rate=2e-3, epochs=3))
 
     def improve(
@@ -55,14 +60,23 @@ class BestOfN:
         rng: np.random.Generator,
     ) -> Update:
         """One round: a new policy, distilled from the best of n samples of the old one."""
-        samples = Samples.draw(policy, prompts, scorer, num_samples=self.num_samples, rng=rng)
-        chosen = [samples.best(b) for b in samples.informative()]
-        stats = {"prompts_used": float(len(chosen)), "unscored_frac": samples.unscored_frac}
-        if not chosen:
-            return Update(policy=policy, stats=stats)
+        watch = self.limits.watch(policy, prompts, scorer, rng=rng)
+        samples = Samples.draw(
+            policy,
+            prompts,
+            scorer,
+            num_samples=self.num_samples,
+            length_penalty=self.length_penalty,
+            rng=rng,
+        )
+        told = samples.informative()
+        stats = {"prompts_used": float(len(told)), "unscored_frac": samples.unscored_frac}
+        if stopped := watch.stop(samples):
+            return Update(policy=policy, stats=stats, stopped=stopped)
 
         new = policy.copy()
-        reference = self._reference(new, chosen)
+        chosen = [samples.rollouts.rows[samples.best(b)] for b in told]
+        reference = trunk_token_logps(new, chosen) if self.beta else None
 
         def loss(indices: np.ndarray) -> torch.Tensor:
             logps, mask = new.token_logps([chosen[i] for i in indices])
@@ -70,15 +84,8 @@ class BestOfN:
             if reference is not None:
                 at = torch.as_tensor(indices, device=logps.device)
                 cost = cost + self.beta * kl_k3(logps, reference[at, : logps.shape[1]])
-            return (cost * mask).sum(1) / mask.sum(1).clamp(min=1)
+            return sum_tokens(cost, mask, mask.sum(1).clamp(min=1))
 
         losses = self.descent.run(new, loss, len(chosen), rng=rng)
         stats |= {"loss_first": losses[0], "loss_last": losses[-1]}
-        return Update(policy=new, stats=stats)
-
-    def _reference(self, policy: LoraPolicy, chosen: Sequence[Response]) -> torch.Tensor | None:
-        """Token log-probabilities of the reference, [N, T]; None where they are not needed."""
-        if self.beta == 0.0:
-            return None
-        with torch.no_grad(), policy.off():
-            return policy.token_logps(chosen)[0]
+        return watch.settle(policy, new, stats)

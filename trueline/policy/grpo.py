@@ -2,15 +2,17 @@
 
     R_k  = lower(x, y_k) - beta * [log pi(y_k) - log ref(y_k)],   y_k ~ pi(.|x)
     A    = group_relative(R)  or  rloo(R)
-    loss = sum_k sum_t clipped_surrogate(y_kt) / mean length
+    loss = sum_k sum_t lag_kt * clipped_surrogate(y_kt) / mean length
 
 Shao et al. 2024 (arXiv 2402.03300); RLOO: Ahmadian et al. 2024 (arXiv 2402.14740); sums over tokens
-as in DAPO (Yu et al. 2025, arXiv 2503.14476).
+as in DAPO (Yu et al. 2025, arXiv 2503.14476). lag is 1, unless a sampler other than the model
+itself said the tokens (see `losses`).
 
 Where we differ: (1) the reward is its lower bound; (2) the KL to the reference is charged in the
 reward, a number a sample, whose gradient is that of the KL itself, and not as a loss on tokens
 (k3), whose gradient is not; it costs no pass, the trunk's reading for the reward has it already;
-(3) unscored samples leave the group, they do not count as its mean.
+(3) unscored samples leave the group, they do not count as its mean; (4) fresh samples are held to
+the limits before every step.
 
 Fails where every sample of a prompt scores alike: nothing is learned there.
 """
@@ -25,7 +27,19 @@ import torch
 
 from trueline.models.adapters import LoraPolicy
 from trueline.policy.descent import Descent, Walk
-from trueline.policy.losses import Advantages, clipped_surrogate, group_relative
+from trueline.policy.limits import LIMITS, Limits
+from trueline.policy.losses import (
+    Advantages,
+    Divisor,
+    Lag,
+    batch_length,
+    clipped_surrogate,
+    group_relative,
+    kl_k3,
+    sum_tokens,
+    token_lag,
+)
+from trueline.policy.reference import Charge, Reference, in_reward, trunk
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
 from trueline.records import Prompt
@@ -42,12 +56,27 @@ class GRPO:
     beta: float = 0.05
     """Weight of the KL to the reference, in units of the reward per nat."""
     advantages: Advantages = group_relative
+    """`group_relative` or `rloo`."""
+    reference: Reference = trunk
+    """`trunk` or `last_iterate`."""
+    charge: Charge = in_reward
+    """`in_reward`, or `in_loss`, which always charges for the way from the trunk."""
+    divisor: Divisor = batch_length
+    """`batch_length` (DAPO), `own_length` (GRPO) or `room_length` (Dr. GRPO)."""
     epsilon: float = 0.2
     """How far a token's probability ratio may move before it is clipped."""
+    passes: int = 1
+    """Steps on each batch of samples; from the second on, clipping is what holds them."""
+    lag: Lag = token_lag
+    """`token_lag` or `sequence_lag`: how samples that another sampler said are weighted."""
+    lag_cap: float = 2.0
+    length_penalty: float = 0.0
+    """Taken off the lower bound for every token of an answer."""
+    limits: Limits = field(default_factory=Limits)
     descent: Descent = field(
         default_factory=lambda: Descent(learning_rate=2e-3, epochs=1, batch_size=16)
     )
-    """Its batch size is in prompts."""
+    """Its batch size is in prompts, its epochs are passes over the prompts."""
 
     def improve(
         self,
@@ -57,61 +86,73 @@ class GRPO:
         *,
         rng: np.random.Generator,
     ) -> Update:
-        """One round: as many on-policy steps as there are batches of prompts."""
+        """One round: fresh samples for every batch of prompts, until a limit is reached."""
+        watch = self.limits.watch(policy, prompts, scorer, rng=rng)
         size, epochs = self.descent.batch_size, self.descent.epochs
         order = np.concatenate([rng.permutation(len(prompts)) for _ in range(epochs)])
         batches = [order[i : i + size] for i in range(0, len(order), size)]
         new = policy.copy()
-        walk = self.descent.start(new, len(batches))
-        rows = [
-            self._step(new, [prompts[i] for i in batch], scorer, walk, rng) for batch in batches
-        ]
-        moved = [row for row in rows if row["rows_used"]]
+        walk = self.descent.start(new, len(batches) * self.passes)
+        moved, stopped, unscored = [], None, []
+        for batch in batches:
+            samples = Samples.draw(
+                new,
+                [prompts[i] for i in batch],
+                scorer,
+                num_samples=self.num_samples,
+                length_penalty=self.length_penalty,
+                rng=rng,
+            )
+            unscored.append(samples.unscored_frac)
+            stopped = watch.stop(samples)
+            if stopped is None:
+                moved.append(self._step(policy, new, samples, walk))
+            elif stopped in LIMITS:
+                break
+        stats = {
+            "prompts_used": sum(row["prompts_used"] for row in moved),
+            "unscored_frac": float(np.mean(unscored)),
+        }
         if not moved:
-            return Update(policy=policy, stats={"prompts_used": 0.0, **rows[-1]})
-        used = sum(row["prompts_used"] for row in rows)
-        return Update(policy=new, stats={**moved[-1], "prompts_used": used})
+            return Update(policy=policy, stats=stats, stopped=stopped)
+        stats = {**moved[-1], **stats, "steps": float(len(moved))}
+        return watch.settle(policy, new, stats, stopped if stopped in LIMITS else None)
 
     def _step(
-        self,
-        policy: LoraPolicy,
-        prompts: list[Prompt],
-        scorer: Scorer,
-        walk: Walk,
-        rng: np.random.Generator,
+        self, start: LoraPolicy, policy: LoraPolicy, samples: Samples, walk: Walk
     ) -> dict[str, float]:
-        samples = Samples.draw(policy, prompts, scorer, num_samples=self.num_samples, rng=rng)
-        rolled = samples.rollouts
-        log_ratio = self._reference_gap(policy, samples)
-        advantages = self.advantages(samples.lower - self.beta * log_ratio)
-        telling = samples.informative()
-        teaches = np.zeros_like(advantages, dtype=bool)
-        teaches[telling] = np.isfinite(advantages[telling])
-        advantages, used = advantages.reshape(-1), np.flatnonzero(teaches)
-        stats = {
-            "prompts_used": float(len(telling)),
-            "rows_used": float(len(used)),
-            "unscored_frac": samples.unscored_frac,
-        }
-        if not len(used):
-            return stats
-        length = float(np.mean([len(rolled.logps[i]) for i in used]))
+        """Learn from one batch of samples."""
+        rolled, told = samples.rollouts, samples.informative()
+        reference = self.reference(start, samples)
+        rewards, trunk_logps = self.charge(policy, samples, reference, self.beta)
+        grouped = np.full(rewards.shape, np.nan)
+        grouped[told] = self.advantages(rewards[told])
+        advantages = grouped.reshape(-1)
+        used = np.flatnonzero(np.isfinite(advantages))
+        lengths = np.array([len(logps) for logps in samples.logps])
+        divisor = np.ones(len(lengths))
+        divisor[used] = self.divisor(lengths[used], policy.max_new_tokens)
 
         def loss(indices: np.ndarray) -> torch.Tensor:
             logps, mask = policy.token_logps([rolled.rows[i] for i in indices])
-            old = torch.zeros_like(logps)
-            for row, i in enumerate(indices):
-                old[row, : len(rolled.logps[i])] = torch.from_numpy(rolled.logps[i])
-            at = torch.as_tensor(advantages[indices], dtype=logps.dtype, device=logps.device)
-            cost = clipped_surrogate(logps, old, at, epsilon=self.epsilon)
-            return (cost * mask).sum(1) / length
+            old = _padded([samples.logps[i] for i in indices], logps)
+            weight = logps.new_tensor(advantages[indices])
+            cost = clipped_surrogate(logps, old, weight, epsilon=self.epsilon)
+            if samples.logps is not rolled.logps:
+                said = _padded([rolled.logps[i] for i in indices], logps)
+                cost = cost * self.lag(old, said, self.lag_cap)
+            if trunk_logps is not None:
+                at = torch.as_tensor(indices, device=logps.device)
+                cost = cost + self.beta * kl_k3(logps, trunk_logps[at, : logps.shape[1]])
+            return sum_tokens(cost, mask, logps.new_tensor(divisor[indices]))
 
-        return {**stats, "kl": float(np.mean(log_ratio)), "loss": walk.step(used, loss)}
+        losses = [walk.step(used, loss) for _ in range(self.passes)]
+        return {**samples.stats(), "prompts_used": float(len(told)), "loss": losses[-1]}
 
-    def _reference_gap(self, policy: LoraPolicy, samples: Samples) -> np.ndarray:
-        """log pi(y) - log ref(y) of each sample, [B, K], in nats."""
-        rolled = samples.rollouts
-        with torch.no_grad(), policy.off():
-            reference = policy.logp(rolled.rows).double().cpu().numpy()
-        said = np.array([logps.sum() for logps in rolled.logps])
-        return np.asarray((said - reference).reshape(samples.lower.shape))
+
+def _padded(rows: Sequence[np.ndarray], like: torch.Tensor) -> torch.Tensor:
+    """Rows of different lengths as [N, T], 0 where there is no token."""
+    out = torch.zeros_like(like)
+    for slots, row in zip(out, rows, strict=True):
+        slots[: len(row)] = torch.from_numpy(row)
+    return out

@@ -1,31 +1,59 @@
-"""K samples of each of B prompts with the lower bound of their reward: what optimisers start from.
+"""K samples of each of B prompts with reward and reference: what optimisers start from.
 
-`lower` is [B, K] float64; an unscored sample is NaN *inside this file only*, so that every choice
-below skips it: `informative` says which prompts teach anything at all.
+    lower   = lower(x, y_k) - length_penalty |y_k|          |y| in tokens
+    kl      = mean_k [log pi(y_k) - log ref(y_k)],          entropy = - mean over tokens of log pi
+
+The reference term costs no pass: the reward's own reading of a sample already holds its
+log-probability under the trunk. A row is read by the trunk alone only where the text tokenised
+again gives other tokens than were sampled, where it was cut before its end, or where the scorer
+hands out no readings of this trunk. The length penalty is the "max_min_p" option of Dong et al.
+2024 (arXiv 2405.07863), there per character.
+
+Where a sampler other than the model itself said the tokens, its log-probabilities may be of older
+weights or other kernels, so `logps` are computed anew.
+
+Shapes: B prompts, K samples of each, N = B K rows, float64. NaN stands for "unscored" *inside
+`policy/` only*, so that every choice below skips it. Units: nats, and those of the reward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from trueline.models.adapters import LoraPolicy
+from trueline.models.reading import Readings
 from trueline.models.rollouts import Rollouts
-from trueline.records import Prompt, Response
+from trueline.models.tokens import Encoded
+from trueline.records import Prompt, Response, Scores
 from trueline.roles import Scorer
 
-__all__ = ["Samples"]
+__all__ = ["ReadingScorer", "Samples"]
+
+
+@runtime_checkable
+class ReadingScorer(Scorer, Protocol):
+    """A scorer that hands out the readings its scores rest on, such as `rewards.scorer.Reward`."""
+
+    def read(self, responses: Sequence[Response]) -> tuple[Scores, Readings]: ...
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Responses and their lower bounds, row b answering prompt b."""
+    """Responses, what the reward says of them, and how likely policy and trunk find them."""
 
     rollouts: Rollouts
     lower: np.ndarray
-    """float64 [B, K], NaN = unscored."""
+    """[B, K] lower bounds less the length penalty, NaN = unscored."""
+    novelty: np.ndarray
+    """[B, K] distance from the reward's data, NaN = unscored."""
+    logps: list[np.ndarray]
+    """N rows of [T]: each token under the policy as it was when it was asked."""
+    reference: np.ndarray
+    """[B, K] log-probability of the tokens said under the trunk."""
 
     @classmethod
     def draw(
@@ -35,16 +63,33 @@ class Samples:
         scorer: Scorer,
         *,
         num_samples: int,
+        length_penalty: float = 0.0,
         rng: np.random.Generator,
     ) -> Samples:
-        """Sample at temperature 1 and score everything in one pass. Where answers have an end, one
+        """Sample at temperature 1 and read everything in one pass. Where answers have an end, one
         that was cut before it is no answer, and unscored."""
         rollouts = policy.roll(prompts, num_samples=num_samples, rng=rng)
-        flat = rollouts.flat
-        scores = scorer.score([r.prompt for r in flat], [r.text for r in flat])
+        flat, readings = rollouts.flat, None
+        if isinstance(scorer, ReadingScorer):
+            scores, readings = scorer.read(flat)
+        else:
+            scores = scorer.score([r.prompt for r in flat], [r.text for r in flat])
+        lengths = np.array([len(logps) for logps in rollouts.logps])
         whole = rollouts.ended | (not policy.trunk.codec.appends_end)
-        lower = np.where(scores.scored & whole, scores.lower, np.nan).astype(np.float64)
-        return cls(rollouts, lower.reshape(len(prompts), num_samples))
+        columns = (
+            np.where(scores.scored & whole, scores.lower - length_penalty * lengths, np.nan),
+            np.where(scores.scored, scores.novelty, np.nan),
+            _reference(policy, rollouts, readings),
+        )
+        logps = rollouts.logps
+        if policy.sampler is not None:
+            logps = _token_logps(policy, rollouts.rows)
+        # Every process goes on with the same numbers, whatever its own last bits were.
+        columns, logps = policy.trunk.workers.once(lambda: (columns, logps))
+        lower, novelty, reference = (
+            np.asarray(c, dtype=np.float64).reshape(len(prompts), num_samples) for c in columns
+        )
+        return cls(rollouts, lower, novelty, logps, reference)
 
     @property
     def responses(self) -> list[list[Response]]:
@@ -52,8 +97,25 @@ class Samples:
         return self.rollouts.responses
 
     @property
+    def logp(self) -> np.ndarray:
+        """log pi(y) of each sample, [B, K]."""
+        said = np.array([logps.sum() for logps in self.logps])
+        return said.reshape(self.reference.shape)
+
+    @property
+    def log_ratio(self) -> np.ndarray:
+        """log pi(y) - log ref(y) of each sample, [B, K], ref the trunk."""
+        return np.asarray(self.logp - self.reference)
+
+    @property
     def unscored_frac(self) -> float:
         return float(np.isnan(self.lower).mean())
+
+    def stats(self) -> dict[str, float]:
+        """KL in nats a response, entropy in nats a token, mean novelty of what was scored."""
+        found = {"kl": self.log_ratio, "entropy": -np.concatenate(self.logps)}
+        found["novelty"] = self.novelty[np.isfinite(self.novelty)]
+        return {name: float(values.mean()) for name, values in found.items() if values.size}
 
     def informative(self) -> list[int]:
         """Prompts with at least two scored samples that do not all score alike."""
@@ -63,10 +125,40 @@ class Samples:
             if np.isfinite(value).sum() >= 2 and np.nanmax(value) > np.nanmin(value)
         ]
 
-    def best(self, b: int) -> Response:
-        """Prompt b's sample with the highest lower bound."""
-        return self.responses[b][int(np.nanargmax(self.lower[b]))]
+    def silence(self) -> str:
+        """Why samples of which none is informative teach nothing."""
+        return "alike" if np.isfinite(self.lower).any() else "unscored"
 
-    def worst(self, b: int) -> Response:
-        """Prompt b's scored sample with the lowest lower bound."""
-        return self.responses[b][int(np.nanargmin(self.lower[b]))]
+    def best(self, b: int) -> int:
+        """Row of prompt b's sample with the highest lower bound."""
+        return int(b * self.lower.shape[1] + np.nanargmax(self.lower[b]))
+
+    def worst(self, b: int) -> int:
+        """Row of prompt b's scored sample with the lowest lower bound."""
+        return int(b * self.lower.shape[1] + np.nanargmin(self.lower[b]))
+
+
+def _reference(policy: LoraPolicy, rollouts: Rollouts, readings: Readings | None) -> np.ndarray:
+    """Log-probability of each row under the trunk, [N]: out of the readings where they are of the
+    very tokens said, by a pass with the adapter off for the rest."""
+    out = np.empty(len(rollouts.rows))
+    read = np.zeros(len(out), bool)
+    known = readings is not None and readings.surprisals is not None
+    if known and readings.trunk == policy.trunk.fingerprint():  # type: ignore[union-attr]
+        again = policy.trunk.codec.encode(rollouts.flat)
+        pairs = zip(again, rollouts.rows, strict=True)
+        read = np.array([(a.ids, a.start, a.stop) == (b.ids, b.start, b.stop) for a, b in pairs])
+        keys = [r.key for r, free in zip(rollouts.flat, read, strict=True) if free]
+        out[read] = readings.logp[readings.rows(keys)]  # type: ignore[union-attr]
+    rest = np.flatnonzero(~read)
+    if len(rest):
+        with policy.off():
+            passed = policy.logp([rollouts.rows[i] for i in rest], grad=False)
+        out[rest] = passed.double().cpu().numpy()
+    return out
+
+
+def _token_logps(policy: LoraPolicy, rows: list[Encoded]) -> list[np.ndarray]:
+    logps, _ = policy.token_logps(rows, grad=False)
+    both = zip(rows, logps.double().cpu().numpy(), strict=True)
+    return [values[: row.stop - row.start] for row, values in both]

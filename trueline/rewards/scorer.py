@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trueline.errors import InputError
+from trueline.models.reading import Readings
 from trueline.records import Prompt, Response, Scores
 from trueline.rewards.roles import Fitted, Reader
 
@@ -49,10 +50,15 @@ class Reward:
             return Scores(none, none, none, none, np.zeros(0, bool))
         asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
         answers = [Response(prompt=p, text=text) for p, text in zip(asked, responses, strict=True)]
-        readings = self.trunk.read(answers)
+        return self.read(answers)[0]
+
+    def read(self, responses: Sequence[Response]) -> tuple[Scores, Readings]:
+        """Scores of N responses in their order, and the readings they rest on, one a text: the
+        trunk's own log-probabilities among them."""
+        readings = self.trunk.read(responses)
         scores = self.fitted.score(readings)
-        at = readings.rows([answer.key for answer in answers])
+        at = readings.rows([answer.key for answer in responses])
         columns = {name: getattr(scores, name)[at] for name in scores.columns}
         why = scores.reasons
         reasons = {i: why[j] for i, j in enumerate(at.tolist()) if j in why}
-        return Scores(**columns, reasons=reasons)
+        return Scores(**columns, reasons=reasons), readings
