@@ -1,0 +1,209 @@
+"""Our losses and advantages against TRL's own code, on the same tensors.
+
+TRL's methods are called unbound, on a stand-in that has what they read and a model pass that gives
+back the tensors of the test: what is compared is the arithmetic, in values and in gradients.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trueline.policy.losses import (
+    batch_length,
+    clipped_surrogate,
+    dpo_loss,
+    group_relative,
+    kl_k3,
+    own_length,
+    rloo,
+    room_length,
+    sum_tokens,
+    token_lag,
+)
+
+trl = pytest.importorskip("trl", reason="TRL is an extra of the benchmarks")
+datasets = pytest.importorskip("datasets", reason="comes with trl")
+N, T, PROMPT, ROOM = 6, 7, 3, 11
+LENGTHS = np.array([7, 3, 5, 1, 7, 4])
+
+
+def test_this_is_the_version_whose_arithmetic_was_read():
+    assert trl.__version__.startswith("1.16")
+
+
+@pytest.fixture
+def tensors() -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(3)
+    mask = torch.arange(T)[None] < torch.from_numpy(LENGTHS)[:, None]
+    logps = -torch.rand(N, T, generator=draw) * 3
+
+    def near(spread: float) -> torch.Tensor:
+        return torch.where(mask, logps + spread * torch.randn(N, T, generator=draw), 0.0)
+
+    return {
+        "logps": torch.where(mask, logps, 0.0),
+        "old": near(0.3),
+        "reference": near(0.5),
+        "sampler": near(0.4),
+        "mask": mask,
+        "advantages": torch.randn(N, generator=draw),
+    }
+
+
+class Accelerator(SimpleNamespace):
+    """One process."""
+
+    num_processes, device = 1, torch.device("cpu")
+    gather = gather_for_metrics = staticmethod(lambda x: x)
+    reduce = staticmethod(lambda x, reduction: x)
+
+
+def stand_in(**said: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        accelerator=Accelerator(),
+        model=SimpleNamespace(training=True),
+        _metrics={"train": defaultdict(list)},
+        aux_loss_enabled=False,
+        **said,
+    )
+
+
+def their_grpo(given: dict[str, torch.Tensor], kind: str, beta: float, lagged: bool) -> Any:
+    """The loss of `GRPOTrainer` and its gradient by the log-probabilities."""
+    logps = given["logps"].clone().requires_grad_()
+    trainer = stand_in(
+        _get_per_token_logps_and_entropies=lambda *_, **__: (logps, torch.zeros(N, T), None),
+        args=SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1),
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+        importance_sampling_level="token",
+        beta=beta,
+        loss_type=kind,
+        epsilon_low=0.2,
+        epsilon_high=0.2,
+        use_vllm=lagged,
+        vllm_importance_sampling_correction=True,
+        max_completion_length=ROOM,
+        current_gradient_accumulation_steps=1,
+        _entropy_bonus_enabled=False,
+    )
+    ids = torch.zeros(N, T, dtype=torch.long)
+    inputs = {
+        "prompt_ids": ids[:, :PROMPT],
+        "prompt_mask": torch.ones(N, PROMPT, dtype=torch.long),
+        "completion_ids": ids,
+        "completion_mask": given["mask"].long(),
+        "advantages": given["advantages"],
+        "old_per_token_logps": given["old"],
+        "ref_per_token_logps": given["reference"],
+        "num_items_in_batch": given["mask"].sum(),
+        "importance_sampling_ratio": (given["old"] - given["sampler"]).exp().clamp(max=2.0),
+    }
+    loss = trl.GRPOTrainer._compute_loss(trainer, None, inputs)
+    loss.backward()
+    return loss.detach(), logps.grad
+
+
+@pytest.mark.parametrize("lagged", [False, True], ids=["own samples", "a lagging sampler"])
+@pytest.mark.parametrize("beta", [0.0, 0.07])
+@pytest.mark.parametrize(
+    ("kind", "divisor"),
+    [("grpo", own_length), ("dapo", batch_length), ("dr_grpo", room_length)],
+    ids=["grpo", "dapo", "dr_grpo"],
+)
+def test_grpo_is_theirs(tensors, kind, divisor, beta, lagged):
+    loss, gradient = their_grpo(tensors, kind, beta, lagged)
+    logps = tensors["logps"].clone().requires_grad_()
+    cost = clipped_surrogate(logps, tensors["old"], tensors["advantages"], epsilon=0.2)
+    if lagged:
+        cost = cost * token_lag(tensors["old"], tensors["sampler"], 2.0)
+    cost = cost + beta * kl_k3(logps, tensors["reference"])
+    ours = sum_tokens(cost, tensors["mask"], torch.from_numpy(divisor(LENGTHS, ROOM)).float())
+    ours.mean().backward()
+    assert torch.allclose(ours.mean(), loss, atol=1e-6)
+    assert torch.allclose(logps.grad, gradient, atol=1e-6)
+    assert float(gradient.abs().max()) > 0.01
+
+
+def test_the_dpo_loss_is_theirs(tensors):
+    logps = tensors["logps"].clone().requires_grad_()
+    nothing = torch.zeros(N, T + PROMPT - 1)
+
+    def model(**_: Any) -> SimpleNamespace:
+        said = torch.nn.functional.pad(logps, (PROMPT - 1, 0))
+        return SimpleNamespace(
+            log_probs=said, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool()
+        )
+
+    trainer = stand_in(
+        beta=0.1,
+        ld_alpha=None,
+        precompute_ref_logps=True,
+        f_divergence_type="reverse_kl",
+        loss_types=["sigmoid"],
+        loss_weights=[1.0],
+        use_weighting=False,
+        _total_train_tokens=0,
+        _tp_size=1,
+    )
+    answers = torch.nn.functional.pad(tensors["mask"].long(), (PROMPT, 0))
+    reference = tensors["reference"].sum(1)
+    inputs = {
+        "input_ids": torch.zeros_like(answers),
+        "attention_mask": answers,
+        "completion_mask": answers,
+        "ref_chosen_logps": reference[: N // 2],
+        "ref_rejected_logps": reference[N // 2 :],
+    }
+    theirs = trl.DPOTrainer._compute_loss(trainer, model, inputs, return_outputs=False)
+    theirs.backward()
+    own = tensors["logps"].clone().requires_grad_()
+    chosen, rejected = (own.sum(1) - reference).chunk(2)
+    ours = dpo_loss(chosen, rejected, beta=0.1).mean()
+    ours.backward()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert torch.allclose(own.grad, logps.grad, atol=1e-7)
+    assert float(logps.grad.abs().max()) > 0.001
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"), [("GRPO", group_relative), ("RLOO", rloo)], ids=["GRPO", "RLOO"]
+)
+def test_advantages_are_those_of_their_trainer(name, ours, trunk, tmp_path, monkeypatch):
+    """One step of a real trainer, whose reward function cannot score every sample."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rewards = np.random.default_rng(4).standard_normal((2, 4))
+    rewards[0, 2] = np.nan
+    args = getattr(trl, f"{name}Config")(
+        output_dir=str(tmp_path),
+        max_steps=1,
+        num_generations=4,
+        per_device_train_batch_size=8,
+        max_completion_length=4,
+        beta=0.0,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        bf16=False,
+        save_strategy="no",
+    )
+    trainer = getattr(trl, f"{name}Trainer")(
+        model=copy.deepcopy(trunk.model),
+        processing_class=trunk.codec.tokenizer,
+        reward_funcs=lambda completions, **_: [
+            None if np.isnan(reward) else float(reward) for reward in rewards.reshape(-1)
+        ],
+        args=args,
+        train_dataset=datasets.Dataset.from_dict({"prompt": ["go left", "go up"]}),
+    )
+    trainer.train()
+    theirs = np.array(list(trainer._logs["advantages"])).reshape(2, 4)
+    assert np.allclose(np.nan_to_num(ours(rewards)), theirs, atol=1e-5)
+    assert np.isnan(ours(rewards)[0, 2]) and theirs[0, 2] == 0
