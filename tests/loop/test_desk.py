@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from trueline.loop.desk import Desk
+from trueline.models.workers import Workers
 
 
 def test_seconds_that_were_not_all_counted_are_left_out():
@@ -14,7 +15,9 @@ def test_seconds_that_were_not_all_counted_are_left_out():
         "gate": [("critique", 4.0), ("direct", 6.0)],
         "control": [],
     }
-    store = SimpleNamespace(seconds=lambda purpose, *, round: kept[purpose])
-    told = Desk(store=store, task=None, protocol=None, seed=0).account(1, None)  # type: ignore[arg-type]
+    task = SimpleNamespace(trunk=SimpleNamespace(workers=Workers()))
+    desk = Desk(folder=None, task=task, protocol=None, seed=0)  # type: ignore[arg-type]
+    vars(desk)["store"] = SimpleNamespace(seconds=lambda purpose, *, round: kept[purpose])
+    told = desk.account(1, None)
     assert told["labels"] == {"learn": 2, "gate": 2}
     assert told["judge_s"] == {"gate": 10.0}

@@ -40,7 +40,9 @@ class Verb(Protocol):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `trueline`."""
     verb = _parse(arguments)
-    console = Console(stderr=verb.json, soft_wrap=True)
+    # Under a launcher every process does the same, and one of them says so.
+    speaks = os.environ.get("RANK", "0") == "0"
+    console = Console(stderr=verb.json, soft_wrap=True, quiet=not speaks)
     sys.exit(_execute(verb, console))
 
 
@@ -64,7 +66,8 @@ def _parse(arguments: Sequence[str] | None) -> Verb:
 
 
 def _execute(verb: Verb, console: Console) -> int:
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    quiet = console.quiet
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=quiet)
     try:
         result = verb.execute(console)
     except (InputError, InvalidExperiment) as error:
@@ -85,6 +88,6 @@ def _execute(verb: Verb, console: Console) -> int:
             f"got: {os.strerror(error.errno)}{where}; free some and run the same command again"
         )
         return 1
-    if verb.json:
+    if verb.json and not quiet:
         print(json.dumps(result, ensure_ascii=False, allow_nan=False))
     return 0

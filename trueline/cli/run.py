@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +17,13 @@ from trueline.cli.players import Table, make_helper, make_judge
 from trueline.errors import InputError
 from trueline.loop.budget import Budget
 from trueline.loop.online import Online
-from trueline.loop.progress import Bar
+from trueline.loop.progress import Bar, Silent
+from trueline.loop.source import continue_from
 from trueline.loop.state import for_helpers
+from trueline.loop.task import Task
 from trueline.loop.tasks import LEVELS, Asked, Assist, make_task
+from trueline.models.endpoint import Endpoint
+from trueline.models.trunk import Trunk
 from trueline.oversight.critique import Critique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
@@ -52,7 +58,8 @@ class Run:
 
         trueline run --model PATH --prompts stories.jsonl --rater rule:joy --out runs/joy
 
-    The same command with the same --out goes on where a stopped run stands.
+    The same command with the same --out goes on where a stopped run stands. Several processes
+    share the work under `accelerate launch -m trueline run ...`.
     """
 
     model: str | None = None
@@ -72,8 +79,21 @@ class Run:
     """How the policy is improved."""
     learning_rate: float | None = None
     """Of the optimiser; its own default if not given."""
+    kl_budget: float | None = None
+    """Mean KL from the base model, nats an answer, beyond which no update goes; the optimiser's own
+    if not given, inf: none."""
+    length_penalty: float = 0.0
+    """Taken off the reward for each token of an answer."""
+    engine: str | None = None
+    """URL#MODEL: a server (vLLM, SGLang) that samples while the policy is improved."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Run folder to go on from: its certified policy and all comparisons learned from there, with
+    other raters, help, reward, optimiser and a budget of its own."""
     rounds: int = 4
     """Rounds of the loop."""
+    patience: int | None = None
+    """End after so many rounds in a row without a certificate, labels unspent; never, if not
+    given."""
     labels: int | None = None
     """Comparisons in all: for learning and for the gates; 2000 if not given."""
     judge_seconds: float | None = None
@@ -112,6 +132,28 @@ class Run:
             raise InputError(
                 "--controls must be a share, from 0 to below 1", got=str(self.controls)
             )
+        trunk = load_trunk(self.model, device=self.device)
+        task = self._task(trunk)
+        workers, spec = trunk.workers, self._spec(task.about["assist"])
+        whole = Budget.of(spec.labels, spec.judge_s, gate_frac=spec.gate_frac, rounds=spec.rounds)
+        for_helpers(task, whole)
+        with self._folder(trunk, dict(task.data_hashes)) as folder:
+            result = workers.once(lambda: folder.result)
+            if result is None:
+                selfcheck(trunk, task.specimens())
+                errors = Console(stderr=True)
+                bar = Bar(self.rounds, console=errors) if workers.is_main else None
+                with bar or contextlib.nullcontext():
+                    result = spec.run(task, folder, bar or Silent())
+            report = workers.once(
+                lambda: write_report([folder.folder], folder.folder / "report.html")
+            )
+            console.print(summary(folder.folder))
+            console.print(f"report: {report}")
+        return result
+
+    def _task(self, trunk: Trunk) -> Task:
+        """What is asked for, with an engine and what another run has learned."""
         asked = Asked(
             model=self.model,
             prompts=self.prompts,
@@ -120,26 +162,21 @@ class Run:
             assist=self.assist,
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
-            **self._readers(),
+            **self._readers(trunk),
         )
-        trunk = load_trunk(self.model, device=self.device)
         task = make_task(trunk, asked)
-        spec = self._spec(task.about["assist"])
-        whole = Budget.of(spec.labels, spec.judge_s, gate_frac=spec.gate_frac, rounds=spec.rounds)
-        for_helpers(task, whole)
-        with self._folder(spec, trunk.fingerprint(), dict(task.data_hashes)) as folder:
-            result = folder.result
-            if result is None:
-                selfcheck(trunk, task.specimens())
-                errors = Console(stderr=True)
-                with Bar(self.rounds, console=errors) as bar:
-                    result = spec.run(task, folder, bar)
-            report = write_report([folder.folder], folder.folder / "report.html")
-            console.print(summary(folder.folder))
-            console.print(f"report: {report}")
-        return result
+        if self.engine is not None:
+            # Other runs need none of what it loads.
+            from trueline.models.engine import Engine
 
-    def _readers(self) -> dict[str, Any]:
+            url, _, model = self.engine.rpartition("#")
+            if not url or not model:
+                raise InputError("an engine must be named URL#MODEL", got=repr(self.engine))
+            served = Endpoint(url=url, model=model, timeout_s=600.0, concurrency=32)
+            task = replace(task, sampler=Engine(endpoint=served))
+        return task if self.from_ is None else continue_from(self.from_, task)
+
+    def _readers(self, trunk: Trunk) -> dict[str, Any]:
         """A judge that reads, and its helper."""
         kind, assist = self.rater.partition(":")[0], self.assist or "none"
         if kind not in ("people", "model", "endpoint"):
@@ -159,10 +196,15 @@ class Run:
             )
         table = Table(device=self.device, queue=Path(f"{self.out or 'run'}.queue"))
         protocol = "direct" if assist == "none" else assist
-        return {
-            "judge": make_judge(self.rater, table=table),
-            "helper": make_helper(self.helper or "none", protocol, table=table),
-        }
+        # They sit with the main process; the others never ask the one they have.
+        seated: dict[str, Any] = {"judge": object()}
+
+        def seat() -> None:
+            seated["judge"] = make_judge(self.rater, table=table)
+            seated["helper"] = make_helper(self.helper or "none", protocol, table=table)
+
+        trunk.workers.once(seat)
+        return seated
 
     def _spec(self, assist: str) -> Online:
         known: dict[str, BestOfN | DPO | GRPO]
@@ -171,8 +213,13 @@ class Run:
         if self.learning_rate is not None:
             descent = replace(optimiser.descent, learning_rate=self.learning_rate)
             optimiser = replace(optimiser, descent=descent)
+        optimiser = replace(optimiser, length_penalty=self.length_penalty)
+        if self.kl_budget is not None:
+            limits = replace(optimiser.limits, kl_budget=self.kl_budget)
+            optimiser = replace(optimiser, limits=limits)
         return Online(
             rounds=self.rounds,
+            patience=self.patience,
             labels=_LABELS if self.labels is None else self.labels,
             judge_s=self.judge_seconds,
             control_frac=_CONTROLS if self.controls is None else self.controls,
@@ -185,15 +232,25 @@ class Run:
             seed=self.seed,
         )
 
-    def _folder(self, spec: Online, fingerprint: str, hashes: dict[str, str]) -> RunFolder:
-        """The run folder: a new one, or the same run's to go on with."""
+    def _folder(self, trunk: Trunk, hashes: dict[str, str]) -> RunFolder:
+        """The run folder, a new one or the same run's to go on with: held by the main process,
+        seen by the others."""
         place = self.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-        asked = {k: v for k, v in asdict(self).items() if k not in ("out", "json", "threads")}
+        asked = {
+            k.rstrip("_"): v for k, v in asdict(self).items() if k not in ("out", "json", "threads")
+        }
         if self.labels is None and self.judge_seconds is None:
             asked["labels"] = _LABELS
         config = {
             "verb": "run",
-            **{k: str(v) if isinstance(v, Path) else v for k, v in asked.items()},
-            "trunk": fingerprint,
+            **{k: str(v) if isinstance(v, Path) or v == inf else v for k, v in asked.items()},
+            "trunk": trunk.fingerprint(),
         }
-        return RunFolder.resume(place, config, data_hashes=hashes)
+        held: list[RunFolder] = []
+
+        def hold() -> Path:
+            held.append(RunFolder.resume(place, config, data_hashes=hashes))
+            return place
+
+        shown = trunk.workers.once(hold)
+        return held[0] if held else RunFolder.view(shown)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,11 +18,14 @@ from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.oversight.perturbation import passed
+from trueline.policy import DPO, GRPO, BestOfN, Update
 from trueline.records import Case, Critique, Preference, Response
 from trueline.rewards.roles import Fitted
 from trueline.rng import stream
 
 __all__ = ["Round", "margins"]
+
+T = TypeVar("T")
 
 _WINS = {Preference.FIRST: 1.0, Preference.SECOND: 0.0, Preference.UNDECIDED: 0.5}
 
@@ -51,6 +55,11 @@ def _in_turn(i: int, _: Sequence[Critique]) -> bool:
     return i % 2 == 1
 
 
+def _longer(case: Case) -> float | None:
+    first, second = (r.num_tokens for r in case.responses)
+    return None if first is None or second is None else float(first - second)
+
+
 @dataclass(frozen=True)
 class Round:
     """One round's number and the streams of randomness that belong to it."""
@@ -75,7 +84,15 @@ class Round:
         rng = stream(seed, "sample", t)
         answers = state.working.sample(prompts, num_samples=num_samples, rng=rng)
         readings = self.task.trunk.read([r for row in answers for r in row])
-        return self.telling_pairs(answers, readings, state.reward, num_pairs), readings
+        cases = self.task.trunk.workers.once(
+            lambda: self.telling_pairs(answers, readings, state.reward, num_pairs)
+        )
+        return cases, readings
+
+    def _in_main(self, budget: Budget, act: Callable[[], T]) -> T:
+        """What people said to the main process, and what that took of the budget, for all."""
+        found, budget.spent = self.task.trunk.workers.once(lambda: (act(), budget.spent))
+        return found
 
     def telling_pairs(
         self,
@@ -118,9 +135,13 @@ class Round:
             return None
         if self.t > 1:
             return state.allocator
-        t, share = self.t, frac * budget.for_learning(self.t) * budget.rounds
+        share = frac * budget.for_learning(self.t) * budget.rounds
+        return self._in_main(budget, lambda: self._controls(share, budget, desk))
+
+    def _controls(self, share: float, budget: Budget, desk: Desk) -> Allocator:
+        assert self.task.controls is not None
+        t, learned = self.t, Allocator()
         prompts = self.task.draw(budget.labels_for(share), "learn", stream(self.seed, "control", t))
-        learned = Allocator()
         planted = self.task.controls(prompts, stream(self.seed, "plant", t))
         cases = [one.case for one in planted]
         notes = desk.notes(cases, "control", t)
@@ -143,10 +164,26 @@ class Round:
         allocator: Allocator | None,
     ) -> None:
         """Have cases of these margins judged until the round's share of the budget is spent."""
-        choice = _choice(allocator, gaps)
-        asked = desk.ask(cases, purpose="learn", round=self.t, choice=choice)
-        for _ in budget.within(budget.for_learning(self.t), "learn", asked):
-            pass
+
+        def judged() -> int:
+            choice = _choice(allocator, gaps)
+            asked = desk.ask(cases, purpose="learn", round=self.t, choice=choice)
+            return sum(1 for _ in budget.within(budget.for_learning(self.t), "learn", asked))
+
+        self._in_main(budget, judged)
+
+    def improve(
+        self, state: State, optimiser: BestOfN | DPO | GRPO, reward: Fitted, *, num_prompts: int
+    ) -> Update:
+        """The working policy improved against the lower bound. Only here may an engine sample in
+        its stead: what is certified and measured is what the model itself says."""
+        t, task, working = self.t, self.task, state.working
+        prompts = task.draw(num_prompts, "learn", stream(self.seed, "improve", t))
+        rng = stream(self.seed, "optimise", t)
+        working.sampler = task.sampler
+        update = optimiser.improve(working, prompts, reward.on(task.trunk), rng=rng)
+        working.sampler = update.policy.sampler = None
+        return update
 
     def certify(
         self,
@@ -156,12 +193,12 @@ class Round:
         desk: Desk,
         budget: Budget,
         allocator: Allocator | None,
-    ) -> None:
+    ) -> GateSession:
         """Judge fresh pairs until the gate has decided or its share is spent. Pairs of equal
         answers are not asked about, they say nothing of which policy is better; so answers to
         more prompts are drawn than there are labels."""
         if candidate is certified:
-            return
+            return session
         seed, t = self.seed, self.t
         prompts = self.task.draw(3 * session.max_labels, "gate", stream(seed, "gate", t))
         new, old = (
@@ -175,8 +212,13 @@ class Round:
         ][: session.max_labels]
         # The gate asks which policy wins, whatever the reward expects of the pair.
         choice = _choice(allocator, margins(None, None, cases))
-        asked = desk.ask(cases, purpose="gate", round=t, choice=choice)
-        for _, verdict in budget.within(budget.per_gate, "gate", asked):
-            session.observe(_WINS[verdict.preference])
-            if session.decision is not None:
-                break
+
+        def judged() -> GateSession:
+            asked = desk.ask(cases, purpose="gate", round=t, choice=choice)
+            for case, verdict in budget.within(budget.per_gate, "gate", asked):
+                session.observe(_WINS[verdict.preference], longer=_longer(case))
+                if session.decision is not None:
+                    break
+            return session
+
+        return self._in_main(budget, judged)

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias, get_args
 
 import numpy as np
@@ -84,14 +85,15 @@ class Notes:
 class Desk:
     """The store, the protocol and the people."""
 
-    store: LabelStore
+    folder: RunFolder
     task: Task
     protocol: Oversight
     seed: int
 
-    @classmethod
-    def open(cls, folder: RunFolder, task: Task, protocol: Oversight, seed: int) -> Desk:
-        return cls(LabelStore(folder.folder / "labels.sqlite"), task, protocol, seed)
+    @cached_property
+    def store(self) -> LabelStore:
+        """Opened when first asked for, by the main process alone."""
+        return LabelStore(self.folder.folder / "labels.sqlite")
 
     @property
     def assists(self) -> bool:
@@ -110,7 +112,8 @@ class Desk:
         choice: Choice = every_item,
         notes: Notes | None = None,
     ) -> Iterator[tuple[Case, Verdict]]:
-        """Judge the cases one by one, in order; stop iterating and no more are asked."""
+        """Judge the cases one by one, in order; stop iterating and no more are asked. Of several
+        processes the main one asks."""
         notes = notes or self.notes(cases, purpose, round)
         streams = stream(self.seed, "ask", purpose, round).spawn(len(cases))
         rater = self.task.rater(round)
@@ -128,14 +131,18 @@ class Desk:
     def learned(self, round: int) -> tuple[Comparisons, Comparisons]:
         """All comparisons to learn from after that round, and those that the round itself gave;
         the undecided teach no direction."""
-        asked = self.store.comparisons(purpose="learn", last_round=round)
+        asked = self.task.trunk.workers.once(
+            lambda: self.store.comparisons(purpose="learn", last_round=round).rows
+        )
         new = tuple(c for c in asked if c.round == round)
         return Comparisons((*self.task.comparisons, *asked)), Comparisons(new)
 
     def account(self, round: int, allocator: Allocator | None) -> dict[str, Any]:
         """Of a round, by purpose: labels, judge seconds where all are counted, and by which
         protocol the labels came about; and what controls taught (None: help was not weighed)."""
-        rows = {p: self.store.seconds(p, round=round) for p in get_args(Purpose)}
+        rows = self.task.trunk.workers.once(
+            lambda: {p: self.store.seconds(p, round=round) for p in get_args(Purpose)}
+        )
         rows = {p: found for p, found in rows.items() if found or p != "control"}
         known = {p: [s for _, s in found if s is not None] for p, found in rows.items()}
         seconds = {p: math.fsum(s) for p, s in known.items() if len(s) == len(rows[p])}

@@ -59,7 +59,7 @@ def _gold(state: State, yardstick: Yardstick, oracle_samples: int) -> dict[str, 
         return dict.fromkeys(names)
     gold_of = task.gold
     before = np.array([gold_of(r) for r in yardstick.base])
-    final = answer(state.certified, yardstick.prompts, seed)
+    final = answer(state.certified, yardstick.prompts, seed).flat
     after = np.array([gold_of(r) for r in final])
     oracle = yardstick.oracle(num_samples=oracle_samples)
     assert oracle is not None

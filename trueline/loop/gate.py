@@ -39,9 +39,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from trueline.errors import DataError, InputError, InvalidExperiment
 from trueline.records import Estimate
 from trueline.stats import BettingTest, confidence_sequence
+from trueline.stats.length_control import length_controlled
 
 __all__ = ["Decision", "Gate", "GateSession"]
 
@@ -110,6 +113,7 @@ class GateSession:
         self._better = BettingTest(0.5, fractions=BET)
         self._worse = BettingTest(0.5, fractions=BET)
         self._wins: list[float] = []
+        self._longer: list[float | None] = []
 
     @property
     def labels(self) -> int:
@@ -121,8 +125,9 @@ class GateSession:
         """The e-value that decides: 1 / alpha of this round."""
         return 1 / self.alpha
 
-    def observe(self, win: float) -> None:
-        """1 if the new policy's answer was preferred, 0 if the certified one's, 0.5 if neither."""
+    def observe(self, win: float, *, longer: float | None = None) -> None:
+        """1 if the new policy's answer was preferred, 0 if the certified one's, 0.5 if neither;
+        `longer`: by how many tokens it was the longer one, if known."""
         if win not in (0, 0.5, 1):
             raise DataError("a win must be 0, 0.5 or 1", got=str(win))
         if self.decision is not None:
@@ -130,6 +135,7 @@ class GateSession:
                 "a decided gate takes no more labels", got=f"one more after {self.decision.value}"
             )
         self._wins.append(float(win))
+        self._longer.append(longer)
         self._better.update(win)
         self._worse.update(1 - win)
         needed = -math.log(self.alpha)
@@ -140,13 +146,18 @@ class GateSession:
         elif self.labels >= self.max_labels:
             self.decision = Decision.HOLD
 
-    def record(self) -> dict[str, Any]:
+    def record(self, *, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """What was found, as it stands in results; a session left open is a HOLD.
 
         `e_value` speaks for "better", `e_value_worse` for "worse". The win rate has a 95 % interval
         that is valid whenever one stops, made of the same bets: after ACCEPT its lower end is at
-        least 1/2 wherever the round's alpha is at most 0.025.
+        least 1/2 wherever the round's alpha is at most 0.025. With `rng`, which resamples pairs for
+        the interval, also what it would be were both answers equally long; that decides nothing.
         """
+        known = [gap for gap in self._longer if gap is not None]
+        even = Estimate(None, None, None, 0)
+        if rng is not None and known and len(known) == self.labels:
+            even = length_controlled(self._wins, known, rng=rng)
         return {
             "decision": (self.decision or Decision.HOLD).value,
             "e_value": math.exp(self._better.log_e),
@@ -155,6 +166,7 @@ class GateSession:
             "alpha": self.alpha,
             "labels": self.labels,
             "win_rate": self._win_rate().as_dict(),
+            "win_rate_at_equal_length": even.as_dict(),
         }
 
     def _win_rate(self) -> Estimate:

@@ -18,10 +18,10 @@ from trueline import stats
 from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.reading import Readings
+from trueline.models.rollouts import Rollouts
 from trueline.records import Comparison, Estimate, Prompt, Response, Scores
 from trueline.rewards.roles import Fitted
 from trueline.rng import stream
-from trueline.roles import Policy
 
 __all__ = ["Yardstick", "agreement_with_gold", "calibration", "gain_share"]
 
@@ -48,7 +48,7 @@ class Yardstick:
     def make(cls, task: Task, num_prompts: int, seed: int) -> Yardstick:
         policy = BasePolicy(task.trunk, max_new_tokens=task.max_new_tokens)
         prompts = task.draw(num_prompts, "measure", stream(seed, "measure", "prompts"))
-        base = answer(policy, prompts, seed)
+        base = answer(policy, prompts, seed).flat
         return cls(task, policy, prompts, base, read(task, base), seed)
 
     @property
@@ -59,7 +59,8 @@ class Yardstick:
 
     def measure(self, policy: LoraPolicy, reward: Fitted) -> Dict:
         """Gold, proxy, KL, doubt, novelty and length of one policy under one reward."""
-        answers = answer(policy, self.prompts, self.seed)
+        rolled = answer(policy, self.prompts, self.seed)
+        answers, ends = rolled.flat, self.task.trunk.codec.appends_end
         readings = read(self.task, answers)
         now, before = reward.score(readings), reward.score(self.base_readings)
         both = now.scored & before.scored
@@ -75,6 +76,8 @@ class Yardstick:
             "novelty": _mean(now.novelty[now.scored], rng),
             "length": _mean([float(r.num_tokens or 0) for r in answers], rng),
             "unscored": int((~now.scored).sum()),
+            # Where answers have no end, all go on until they are cut.
+            "cut": int((~rolled.ended).sum()) if ends else None,
         }
 
     def gold(self, answers: Sequence[Response]) -> Dict:
@@ -122,7 +125,7 @@ class Yardstick:
         self, policy: LoraPolicy, reward: Fitted, *, num_samples: int = 12
     ) -> list[Dict]:
         """The same prompts answered before and after, with what reward and gold say of each."""
-        after = answer(policy, self.prompts, self.seed)[:num_samples]
+        after = answer(policy, self.prompts, self.seed).flat[:num_samples]
         before = self.base[:num_samples]
         columns = [
             self._described(answers, reward.score(read(self.task, answers)))
@@ -146,10 +149,9 @@ class Yardstick:
         ]
 
 
-def answer(policy: Policy, prompts: Sequence[Prompt], seed: int) -> list[Response]:
+def answer(policy: BasePolicy, prompts: Sequence[Prompt], seed: int) -> Rollouts:
     """One answer a prompt; the same stream for every policy, so that differences are paired."""
-    rows = policy.sample(prompts, num_samples=1, rng=stream(seed, "measure", "answers"))
-    return [row[0] for row in rows]
+    return policy.roll(prompts, num_samples=1, rng=stream(seed, "measure", "answers"))
 
 
 def read(task: Task, answers: Sequence[Response]) -> Readings:

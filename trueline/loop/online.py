@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from trueline.errors import InputError
 from trueline.loop.acts import Round, margins
 from trueline.loop.budget import Budget
 from trueline.loop.desk import Desk
@@ -30,7 +32,6 @@ from trueline.loop.measure import Yardstick, agreement_with_gold, calibration
 from trueline.loop.progress import Reporter
 from trueline.loop.state import State
 from trueline.loop.task import Task
-from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.oversight.critique import Critique
 from trueline.policy import DPO, GRPO, BestOfN
@@ -60,6 +61,8 @@ class Online:
     prompts_per_round: int = 192
     samples_per_prompt: int = 4
     measured_prompts: int = 200
+    patience: int | None = None
+    """End after so many rounds in a row without a certificate; None: never, holds are common."""
     rank: int = 16
     head: Conservative = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
     optimiser: BestOfN | DPO | GRPO = field(default_factory=BestOfN)
@@ -71,31 +74,30 @@ class Online:
 
     def __post_init__(self) -> None:
         self._gate(self._budget())
+        if self.patience is not None and self.patience < 1:
+            raise InputError("patience must be at least 1, or None", got=str(self.patience))
 
     def run(self, task: Task, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
         """All rounds from where the folder stands; the result, which is also written there."""
         started = time.monotonic()
-        base = LoraPolicy.create(
-            task.trunk,
-            rank=self.rank,
-            rng=stream(self.seed, "adapter"),
-            max_new_tokens=task.max_new_tokens,
-        )
-        state = State.start_or_resume(folder, base, task, self._budget())
-        folder.rewrite_metrics(lambda row: row["round"] < len(state.rounds) + bool(state.rounds))
-        desk = Desk.open(folder, task, self.protocol, self.seed)
+        rng = stream(self.seed, "adapter")
+        state = State.start_or_resume(folder, task, self._budget(), rank=self.rank, rng=rng)
+        once, done = task.trunk.workers.once, len(state.rounds)
+        once(lambda: folder.rewrite_metrics(lambda row: row["round"] < done + bool(done)))
+        desk = Desk(folder, task, self.protocol, self.seed)
         yardstick = Yardstick.make(task, self.measured_prompts, self.seed)
-        if not state.rounds:
-            folder.log({"kind": "base", "round": 0, "gold_base": yardstick.gold_base})
-        for t in range(len(state.rounds) + 1, self.rounds + 1):
-            state, judged = self.round(Round(t, self.seed, task, reporter), state, desk, yardstick)
-            folder.log({"kind": "round", **state.rounds[-1]})
-            state.save(folder, judged)
+        if not done:
+            once(lambda: folder.log({"kind": "base", "round": 0, "gold_base": yardstick.gold_base}))
+        while len(state.rounds) < self.rounds and not state.stalled(self.patience):
+            now = Round(len(state.rounds) + 1, self.seed, task, reporter)
+            state, judged = self.round(now, state, desk, yardstick)
+            once(partial(state.save, folder, judged, task.comparisons))
         reporter.act(self.rounds, "conclude")
         task.trunk.verify_frozen()
         result = conclude(state, yardstick, curve=self.curve, oracle_samples=self.oracle_samples)
+        result |= {"unspent": self._budget(state).left}
         result |= {"wall_s": round(time.monotonic() - started, 1), "run": str(folder.folder)}
-        folder.finish(result)
+        once(lambda: folder.finish(result))
         return result
 
     def round(
@@ -120,27 +122,25 @@ class Online:
         reward = self.head.fit(readings, learned, rng=stream(self.seed, "fit", t))
 
         now.begin("improve")
-        prompts = task.draw(self.prompts_per_round, "learn", stream(self.seed, "improve", t))
-        rng = stream(self.seed, "optimise", t)
-        update = self.optimiser.improve(state.working, prompts, reward.on(task.trunk), rng=rng)
-        candidate = update.policy
+        update = now.improve(state, self.optimiser, reward, num_prompts=self.prompts_per_round)
 
         now.begin("certify")
-        session = self._gate(budget).session(t)
-        now.certify(candidate, state.certified, session, desk, budget, allocator)
+        gate = self._gate(budget).session(t)
+        gate = now.certify(update.policy, state.certified, gate, desk, budget, allocator)
 
         now.begin("measure")
         record = {
             "round": t,
-            **yardstick.measure(candidate, reward),
-            "gate": session.record(),
+            **yardstick.measure(update.policy, reward),
+            "gate": gate.record(rng=stream(self.seed, "gate", t, "length")),
             **desk.account(t, allocator),
             "reward": reward.summary(),
             "optimiser": dict(update.stats),
+            "stopped": update.stopped,
             **foretold,
             "rater_gold_agreement": agreement_with_gold(task, new, seed=self.seed),
         }
-        return state.after(candidate, session.decision, readings, reward, budget, record), judged
+        return state.after(update.policy, gate.decision, readings, reward, budget, record), judged
 
     def _budget(self, state: State | None = None) -> Budget:
         whole = Budget.of(self.labels, self.judge_s, gate_frac=self.gate_frac, rounds=self.rounds)

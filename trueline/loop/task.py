@@ -15,6 +15,8 @@ import numpy as np
 from trueline.data.comparisons import Comparisons
 from trueline.data.spoilers import Planted
 from trueline.errors import DataError
+from trueline.models.adapters import LoraPolicy, Sampler
+from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.rng import stream
@@ -55,6 +57,12 @@ class Task:
     breakdown: Callable[[Response], Mapping[str, bool]] | None = None
     comparisons: Comparisons = field(default_factory=lambda: Comparisons(()))
     """What is known before the first round; learned from, and no part of the label budget."""
+    readings: Readings | None = None
+    """Of answers in those comparisons, as far as another run has read them."""
+    policy: LoraPolicy | None = None
+    """What the run begins from, and what its first certificate is against; None: the trunk."""
+    sampler: Sampler | None = None
+    """An engine that samples while the policy is improved; None: the model itself."""
     max_new_tokens: int = 80
     about: Mapping[str, str] = field(default_factory=dict)
     """Words for the report: what was rated, by whom, what a certificate means here."""

@@ -119,7 +119,10 @@ class Codec:
         for i, response in enumerate(responses):
             if self._special_names.search(response.text):
                 rows[i] = self._literal(rows[i], texts[i], cuts[i])
-        return [self._place(*row, cut, tail) for row, cut in zip(rows, cuts, strict=True)]
+        return [
+            self._place(ids, offsets, special, cut, tail)
+            for (ids, offsets, special), cut in zip(rows, cuts, strict=True)
+        ]
 
     def _literal(self, row: list[Any], text: str, cut: int) -> list[Any]:
         """The row with its response's tokens taken from the text read without special tokens."""
