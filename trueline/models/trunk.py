@@ -12,6 +12,9 @@ chat template has one; the prompt's last token for an empty response; for an enc
 whose first token ranked hh-harmless pairs worse), "mean" the mean over the response's tokens,
 context in the input.
 
+With several processes (see `workers`) each reads its share and every one holds all readings, the
+same bits; every process must ask alike.
+
 Results are those of batch size 1 within float32 rounding (1e-4), whatever stands beside a row.
 Fails for models without one list of blocks, encoder-decoders, and slow tokenizers (`SetupError`).
 """
@@ -28,11 +31,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from trueline.errors import DataError, InputError, InvalidExperiment
+from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
 from trueline.models.cache import ReadingCache
 from trueline.models.loading import load_model
 from trueline.models.passes import Batch, Collector, blocks_of, encoder_pass, response_logps
 from trueline.models.reading import HasResponses, Readings
+from trueline.models.sharding import shard, shards_of
 from trueline.models.tokens import Codec, Encoded, batches
 from trueline.models.workers import Workers
 from trueline.records import Prompt, Response
@@ -75,6 +79,8 @@ class Trunk:
         self._cache = None if cache_dir is None else ReadingCache(Path(cache_dir))
         self.workers = Workers()
         """The processes that read and train together; alone without a launcher."""
+        self.sharded = bool(shards_of(model))
+        """Whether the weights are parted among them: then all must make the same passes."""
         self._fingerprint: str | None = None
         # Pooling hooks live on the shared modules while a pass runs.
         self._lock = threading.Lock()
@@ -90,9 +96,18 @@ class Trunk:
         cache_dir: str | Path | None = None,
         batch_tokens: int | None = None,
     ) -> Trunk:
-        """A local Hugging Face folder, or a hub name; `cache_dir` None = readings are not kept."""
-        model, tokenizer, is_encoder = load_model(str(name_or_path), device=device, dtype=dtype)
-        return cls(
+        """A local Hugging Face folder, or a hub name; `cache_dir` None = readings are not kept.
+
+        `device` "auto" is the one that accelerate gives to this process. `dtype` "bfloat16" halves
+        the weights; adapters, softmax and log-probabilities stay float32.
+        """
+        workers = Workers()
+        place = str(workers.device) if device == "auto" else device
+        at_first = "cpu" if workers.sharded else place
+        model, tokenizer, is_encoder = load_model(str(name_or_path), device=at_first, dtype=dtype)
+        if workers.sharded:
+            shard(model, torch.device(place))
+        trunk = cls(
             model,
             tokenizer,
             is_encoder=is_encoder,
@@ -100,6 +115,13 @@ class Trunk:
             cache_dir=cache_dir,
             batch_tokens=batch_tokens,
         )
+        if len(set(workers.each(trunk.fingerprint))) > 1:
+            raise SetupError(
+                "every process must load the same model",
+                got=f"others than {trunk.fingerprint()[:12]}",
+                do="give all machines the same files",
+            )
+        return trunk
 
     @property
     def device(self) -> torch.device:
@@ -150,12 +172,33 @@ class Trunk:
             raise DataError("there must be at least one response to read", got="none")
         rows = self.codec.encode(unique, eval_prompt=eval_prompt)
         num_pools = 2 if eval_prompt is None else 3
+
+        def mine(at: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+            latents, columns = self._read([rows[i] for i in at] or rows[:1], num_pools, progress)
+            return latents[: len(at)], None if columns is None else columns[: len(at)]
+
+        latents, surprisals = self.workers.spread([len(row.ids) for row in rows], mine)
+        return Readings(
+            keys=tuple(r.key for r in unique),
+            latents=latents,
+            layers=self.layers,
+            poolings=("last", "mean", "eval")[:num_pools],
+            surprisals=surprisals,
+            truncated=np.array([row.truncated for row in rows]),
+            trunk=self.fingerprint(),
+        )
+
+    def _read(
+        self, rows: list[Encoded], num_pools: int, progress: Callable[[int, int], None] | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Latents [N, L, P, D] and surprisal columns [N, 5] of this process's rows."""
         latents = np.empty((len(rows), len(self.layers), num_pools, self.width), np.float32)
         surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
         wanted = self._from_cache(rows, latents, surprisals)
         lengths = [len(rows[i].ids) for i in wanted]
         done, total = 0, sum(lengths)
-        for group in batches(lengths, max_tokens=self.batch_tokens):
+        groups = batches(lengths, max_tokens=self.batch_tokens)
+        for group in groups:
             at = wanted[group]
             part = [rows[i] for i in at]
             latents[at], columns = self._pass(part, num_pools == 3)
@@ -166,15 +209,11 @@ class Trunk:
             done += sum(len(row.ids) for row in part)
             if progress is not None:
                 progress(done, total)
-        return Readings(
-            keys=tuple(r.key for r in unique),
-            latents=latents,
-            layers=self.layers,
-            poolings=("last", "mean", "eval")[:num_pools],
-            surprisals=surprisals,
-            truncated=np.array([row.truncated for row in rows]),
-            trunk=self.fingerprint(),
-        )
+        if self.sharded:
+            # Weights are gathered in each pass: all make as many as the one with the most.
+            for _ in range(self.workers.most(len(groups)) - len(groups)):
+                self._pass(rows[:1], num_pools == 3)
+        return latents, surprisals
 
     def _pass(self, rows: list[Encoded], eval_pool: bool) -> tuple[np.ndarray, np.ndarray | None]:
         batch = Batch.of(rows, device=self.device, eval_pool=eval_pool)
@@ -226,7 +265,8 @@ class Trunk:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            held: Any = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+            flat = held.detach().cpu().contiguous().reshape(-1)
             digest.update(flat.view(torch.uint8).numpy())
         volatile = ("_name_or_path", "transformers_version", "dtype", "_attn_implementation")
         config = self.model.config.to_dict()

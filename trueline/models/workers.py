@@ -1,23 +1,31 @@
 """The processes that share one job: how work is parted among them, and what only one may do.
 
     accelerate launch -m trueline run ...       every process runs the same program;
-    rows = workers.share(n)                     each does its part of what can be parted,
-    everything = workers.gather(mine)           all hold the whole afterwards,
+    columns = workers.spread(sizes, work)       each does its share, all hold the whole afterwards,
+    workers.add(gradients)                      sums over all,
     answer = workers.once(ask)                  and one alone asks people and writes files
 
-Without a launcher there is one process, and nothing is imported for it. Processes talk over
-`torch.distributed` as `accelerate` sets it up (nccl on GPUs, gloo on CPUs).
+`accelerate` says how many there are, on which device each sits and how they talk (nccl between
+GPUs, gloo between CPUs). Only small things and results travel here, through the hosts' memory, by a
+gloo group of our own. Without a launcher there is one process, and nothing is imported for it.
 
-Fails, by waiting for ever, where processes part ways: what decides how many steps are made must be
-gathered, or done once, never computed from numbers that may differ between machines.
+An error in one process is raised in all, so that none waits for another that gave up; a process
+that dies takes the others with it (the launcher ends them). What `once` does may take as long as
+people take; all else fails after an hour of waiting.
+
+Fails, by that hour, where processes part ways: what decides how many steps are made must come from
+`spread` or `once`, never from numbers that may differ between machines in their last bits.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any, TypeVar
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -25,88 +33,152 @@ import torch
 __all__ = ["Workers"]
 
 T = TypeVar("T")
+Columns = tuple[Any, ...]
+"""Arrays of one length; None for a column that there is not."""
+
+_HOUR = timedelta(hours=1)
+_MONTH = timedelta(days=30)
 
 
 class Workers:
     """All processes of the launcher that started this one; alone if there was none."""
 
-    @cached_property
-    def _state(self) -> Any:
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return None
-        from accelerate import PartialState
-
-        return PartialState()
+    _apart: ClassVar[bool] = False
 
     @property
     def num(self) -> int:
-        """How many there are."""
-        return 1 if self._state is None else int(self._state.num_processes)
+        """How many part the work here: 1 without a launcher, and within `apart`."""
+        return 1 if self._apart or _groups() is None else torch.distributed.get_world_size()
 
     @property
     def rank(self) -> int:
-        """Which one this is, from 0."""
-        return 0 if self._state is None else int(self._state.process_index)
+        """Which of `num` this one is, from 0."""
+        return 0 if self.num == 1 else torch.distributed.get_rank()
 
     @property
     def is_main(self) -> bool:
         """Whether this is the one that asks people and writes files."""
-        return self.rank == 0
+        return _groups() is None or torch.distributed.get_rank() == 0
+
+    @property
+    def sharded(self) -> bool:
+        """Whether a trunk loaded here parts its weights: `accelerate launch --use_fsdp`."""
+        return self.num > 1 and _said("ACCELERATE_USE_FSDP")
+
+    @property
+    def device(self) -> torch.device:
+        """The device that `accelerate` gives to this process."""
+        return torch.device(_placed().device)
 
     def share(self, num_items: int) -> np.ndarray:
-        """Which of `num_items` this process does: every `num`-th, so that sorted work is even."""
+        """Which of `num_items` this process does: every `num`-th."""
         return np.arange(self.rank, num_items, self.num)
 
-    def gather(self, mine: Sequence[T]) -> list[T]:
-        """All items in their order, from what each process made of its `share`."""
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Within this context nothing is parted: this process works for itself."""
+        before, Workers._apart = self._apart, True
+        try:
+            yield
+        finally:
+            Workers._apart = before
+
+    def each(self, act: Callable[[], T]) -> list[T]:
+        """What `act` gave in each process, by rank; an error in one is raised in all."""
         if self.num == 1:
-            return list(mine)
-        parts = self._all(list(mine))
-        whole: list[T] = [parts[0][0]] * sum(len(part) for part in parts) if parts[0] else []
-        for rank, part in enumerate(parts):
-            whole[rank :: self.num] = part
-        return whole
+            return [act()]
+        mine = self._tried(act)
+        if mine[1] is not None and self.sharded:
+            # The others may stand in the middle of a pass: only this process's end frees them.
+            raise mine[1]
+        told: list[Any] = [None] * self.num
+        torch.distributed.all_gather_object(told, mine, group=_groups()[0])
+        for _, error in (mine, *told):
+            if error is not None:
+                raise error
+        return [result for result, _ in told]
+
+    def spread(self, sizes: Sequence[int], work: Callable[[np.ndarray], Columns]) -> Columns:
+        """All rows, from what each process made of its own: `work(rows)` -> columns [len(rows)].
+
+        `sizes` says how much work a row is; every process gets long and short ones.
+        """
+        if self.num == 1:
+            return work(np.arange(len(sizes)))
+        order = np.argsort(-np.asarray(sizes), kind="stable")
+        shares = [order[rank :: self.num] for rank in range(self.num)]
+        mine, back = shares[self.rank], np.argsort(np.concatenate(shares))
+        parts = self.each(lambda: work(mine))
+        columns: Iterator[Any] = zip(*parts, strict=True)
+        return tuple(None if c[0] is None else np.concatenate(c)[back] for c in columns)
 
     def once(self, act: Callable[[], T]) -> T:
         """Do it in the main process only; every process gets the result, or the error."""
         if self.num == 1:
             return act()
-        if not self.is_main:
-            result, error = self._told(None)
-            if error is not None:
-                raise error
-            return result  # type: ignore[no-any-return]
-        try:
-            result = act()
-        except Exception as error:
-            self._told((None, error))
-            raise
-        self._told((result, None))
-        return result
+        box: list[Any] = [self._tried(act) if self.is_main else None]
+        torch.distributed.broadcast_object_list(box, src=0, group=_groups()[1])
+        result, error = box[0]
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
 
     def add(self, tensors: Sequence[torch.Tensor]) -> None:
         """Sum each tensor over all processes, in place, in one message."""
         if self.num == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        torch.distributed.all_reduce(flat)
+        group = _groups()[0] if flat.device.type == "cpu" else None
+        torch.distributed.all_reduce(flat, group=group)
         sizes = [tensor.numel() for tensor in tensors]
         for tensor, part in zip(tensors, torch.split(flat, sizes), strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def most(self, number: int) -> int:
+        """The largest of the processes' numbers; they ask even within `apart`."""
+        box = torch.tensor(number)
+        torch.distributed.all_reduce(box, torch.distributed.ReduceOp.MAX, group=_groups()[0])
+        return int(box)
+
     def wait(self) -> None:
         """Until all are here."""
-        if self._state is not None:
-            self._state.wait_for_everyone()
+        if self.num > 1:
+            torch.distributed.barrier(group=_groups()[1])
 
-    @staticmethod
-    def _told(message: Any) -> Any:
-        """The main process's message."""
-        box = [message]
-        torch.distributed.broadcast_object_list(box, src=0)
-        return box[0]
+    def _tried(self, act: Callable[[], T]) -> tuple[T | None, Exception | None]:
+        try:
+            with self.apart():
+                return act(), None
+        except Exception as error:
+            return None, _sendable(error)
 
-    def _all(self, mine: Any) -> list[Any]:
-        parts: list[Any] = [None] * self.num
-        torch.distributed.all_gather_object(parts, mine)
-        return parts
+
+@cache
+def _groups() -> Any:
+    """Two gloo groups, for what takes an hour at most and for people; None if alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "LOCAL_RANK" not in os.environ:
+        return None
+    _placed()
+    new = torch.distributed.new_group
+    return new(backend="gloo", timeout=_HOUR), new(backend="gloo", timeout=_MONTH)
+
+
+def _placed() -> Any:
+    """accelerate's view of this process; on CPUs it must be told that there is nothing better."""
+    from accelerate import PartialState
+
+    cpu = _said("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=cpu)
+
+
+def _said(variable: str) -> bool:
+    """Whether the launcher set it."""
+    return os.environ.get(variable, "false").lower() == "true"
+
+
+def _sendable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

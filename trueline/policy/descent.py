@@ -5,10 +5,16 @@
 with linear warm-up over the first tenth of the steps and linear decay to zero after it. The loss
 is given per item, so that a batch of 8 and four accumulated batches of 2 are the same step, and so
 are two processes with half of the items each: their gradients are added before the step.
+
+That sum, over one flat tensor, is what DistributedDataParallel does bucket by bucket during the
+backward pass (its mean over processes is right for equal shares only). Here only an adapter's
+gradients travel, a few megabytes, there is nothing to hide behind the backward pass, and the same
+line serves where the trunk's weights are parted (`models.sharding`).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +39,9 @@ class Descent:
     batch_size: int = 32
     micro_batch_size: int | None = None
     """Items per forward pass; None = the whole batch. Changes memory, never the result."""
+    checkpointing: bool = False
+    """Keep one activation a block and compute the rest again for its gradient (Chen et al. 2016,
+    arXiv 1604.06174). Changes memory and time, never the result."""
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.micro_batch_size or 1) < 1:
@@ -57,6 +66,7 @@ class Walk:
 
     def __init__(self, descent: Descent, policy: LoraPolicy, num_steps: int) -> None:
         self._descent = descent
+        self._policy = policy
         self._parameters = policy.trainable()
         self._workers = policy.trunk.workers
         self._optimiser = torch.optim.AdamW(
@@ -73,17 +83,34 @@ class Walk:
         for parameter in self._parameters:
             parameter.grad = torch.zeros_like(parameter)
         mine = batch[self._workers.share(len(batch))]
-        size = self._descent.micro_batch_size or max(1, len(mine))
-        total = torch.zeros(1, device=self._parameters[0].device)
-        for i in range(0, len(mine), size):
-            part = loss(mine[i : i + size]).sum() / len(batch)
-            part.backward()  # type: ignore[no-untyped-call]
-            total += part.detach()
-        self._workers.add([*(p.grad for p in self._parameters if p.grad is not None), total])
+        largest = -(-len(batch) // self._workers.num)
+        total = sum(self._workers.each(lambda: self._descend(batch, mine, largest, loss)))
+        self._workers.add([p.grad for p in self._parameters if p.grad is not None])
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimiser.step()
         self._done += 1
-        return float(total)
+        return total
+
+    def _descend(self, batch: np.ndarray, mine: np.ndarray, largest: int, loss: Loss) -> float:
+        """This process's gradients; its part of the mean loss."""
+        size = self._descent.micro_batch_size or largest
+        total = 0.0
+        for i in range(0, largest, size):
+            part = mine[i : i + size]
+            if not len(part) and not self._policy.trunk.sharded:
+                break
+            # Whoever has less to do goes through as many passes: weights are gathered in each.
+            with self._recomputing():
+                losses = loss(part if len(part) else batch[:1])
+            cost = losses.sum() * (len(part) > 0) / len(batch)
+            cost.backward()  # type: ignore[no-untyped-call]
+            total += float(cost.detach())
+        return total
+
+    def _recomputing(self) -> contextlib.AbstractContextManager[None]:
+        if self._descent.checkpointing:
+            return self._policy.recomputing()
+        return contextlib.nullcontext()
 
 
 def _schedule(step: int, num_steps: int) -> float:
