@@ -23,7 +23,7 @@ from trueline.models.rollouts import Rollouts
 from trueline.models.tokens import Codec
 from trueline.records import Prompt
 
-__all__ = ["complete", "roll"]
+__all__ = ["complete", "roll", "roll_drawn", "stop_ids"]
 
 
 def roll(
@@ -49,15 +49,28 @@ def roll(
             "num_samples and max_new_tokens must be at least 1 and temperature at least 0",
             got=f"{num_samples}, {max_new_tokens} and {temperature}",
         )
+    uniforms = rng.random((len(prompts), num_samples, max_new_tokens))
+    return roll_drawn(model, codec, prompts, uniforms=uniforms, temperature=temperature)
+
+
+def roll_drawn(
+    model: Any,
+    codec: Codec,
+    prompts: Sequence[Prompt],
+    *,
+    uniforms: np.ndarray,
+    temperature: float = 1.0,
+) -> Rollouts:
+    """The same with the randomness drawn already: uniforms [B, K, M], M the longest answer."""
     if not prompts:
         return Rollouts.of(codec, [], [], [])
-    prefixes = codec.prompt_ids(prompts, room=max_new_tokens)
+    prefixes = codec.prompt_ids(prompts, room=uniforms.shape[2])
     grown = grow(
         model,
         prefixes,
-        uniforms=rng.random((len(prompts), num_samples, max_new_tokens)),
+        uniforms=uniforms,
         temperature=temperature,
-        stop_ids=_stop_ids(model, codec),
+        stop_ids=stop_ids(model, codec),
     )
     return Rollouts.of(codec, prompts, prefixes, grown)
 
@@ -89,12 +102,17 @@ def complete(
         [(ids or [codec.first_id])[-room:] for ids in token_prefixes],
         uniforms=np.zeros(shape) if rng is None else rng.random(shape),
         temperature=0.0 if rng is None else 1.0,
-        stop_ids=_stop_ids(model, codec) | stop_ids,
+        stop_ids=_own_ends(model, codec) | stop_ids,
     )
     return [row[0].ids for row in grown]
 
 
-def _stop_ids(model: Any, codec: Codec) -> frozenset[int]:
+def stop_ids(model: Any, codec: Codec) -> frozenset[int]:
+    """What ends an answer: the model's own end tokens and the tokenizer's."""
     said = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     listed = said if isinstance(said, list) else [said]
     return frozenset(int(i) for i in (*listed, codec.end_id) if i is not None)
+
+
+# `complete` has a parameter of that name.
+_own_ends = stop_ids

@@ -4,10 +4,11 @@
 
 Every sample brings its own row of uniforms, so that what a row says depends neither on the batch it
 is in nor on how many batches there are (up to rounding of the logits). Prefixes are sorted by
-length and padded on the right; their keys and values are computed once and repeated for K samples;
-the padded slots are masked afterwards. Rows that have ended are dropped once they are a quarter.
+length; their keys and values are computed once for K samples, and kept once where that pays. Rows
+that have ended are dropped once they are a quarter, in eights. The logits come from a `Decoder`
+for the families it knows, from the model's own forward pass for the others.
 
-Shapes: B prefixes, K samples of each, R rows alive, V vocabulary. Units: nats.
+Shapes: B prefixes, K samples of each, R rows alive, M tokens at most, V vocabulary. Units: nats.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
-from trueline.models.passes import logits_at
+from trueline.models.decoder import decoder_for
+from trueline.models.decoding import Decoding, Own, Shared
+from trueline.models.forwards import Forwards
 
 __all__ = ["Continuation", "grow"]
 
 _CACHE_BYTES = 2**26
-_GROWTH = 32
+_EIGHT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,170 +69,121 @@ def grow(
     """
     _, num_samples, room = uniforms.shape
     longest = max(len(ids) for ids in prefixes)
-    rows = min(max_rows, _affordable_rows(model, longest + room))
-    per_pass = min(num_samples, rows)
+    decoder = decoder_for(model)
+    shares = decoder is not None and _shares(num_samples, longest)
+    per_pass, size = _batch(model, num_samples, longest, room, shares, max_rows)
     order = sorted(range(len(prefixes)), key=lambda b: (len(prefixes[b]), b))
     out: list[list[Continuation]] = [[] for _ in prefixes]
     for k in range(0, num_samples, per_pass):
         width = min(per_pass, num_samples - k)
-        size = max(1, rows // width)
         for i in range(0, len(order), size):
             chosen = order[i : i + size]
-            field = _Field(model, [prefixes[b] for b in chosen], uniforms[chosen, k : k + width])
-            field.run(temperature, stop_ids)
+            steps: _Steps = Forwards(model)
+            if decoder is not None:
+                steps = Decoding(decoder, Shared if shares and width > 1 else Own)
+            field = _Field(
+                steps,
+                uniforms[np.array(chosen), k : k + width],
+                stop_ids,
+                torch.device(model.device),
+            )
+            field.run([prefixes[b] for b in chosen], temperature)
             for j, row in enumerate(field.harvest()):
                 out[chosen[j // width]].append(row)
     return out
 
 
+class _Steps(Protocol):
+    """What computes the logits, and remembers what it must for the next token."""
+
+    def start(self, prefixes: list[list[int]], width: int, room: int) -> Tensor: ...
+    def step(self, tokens: Tensor) -> Tensor: ...
+    def keep(self, at: Tensor) -> None: ...
+
+
 class _Field:
-    """The state of one batch while it grows: R rows, of which `rows` says whose they are."""
+    """What one batch has said: columns are rows of the batch, the first of them still growing."""
 
-    def __init__(self, model: Any, prefixes: list[list[int]], uniforms: np.ndarray) -> None:
-        self.model = model
-        self.device = torch.device(model.device)
-        self.prefixes = prefixes
+    def __init__(
+        self, steps: _Steps, uniforms: np.ndarray, stop_ids: AbstractSet[int], device: torch.device
+    ) -> None:
+        self.steps = steps
         _, self.width, self.room = uniforms.shape
-        drawn = np.ascontiguousarray(uniforms.reshape(-1, self.room))
-        self.uniforms = torch.from_numpy(drawn).to(self.device)
-        total = len(drawn)
-        self.ids = torch.zeros(total, self.room, dtype=torch.long, device=self.device)
-        self.lengths = torch.zeros(total, dtype=torch.long, device=self.device)
-        self.ended = torch.zeros(total, dtype=torch.bool, device=self.device)
-        self.logps = torch.zeros(total, self.room, dtype=torch.float64, device=self.device)
-        self.rows = torch.arange(total, device=self.device)
+        columns = np.ascontiguousarray(uniforms.reshape(-1, self.room).T)
+        self.uniforms = torch.from_numpy(columns).to(device)
+        self.stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=device)
+        self.ids = torch.zeros(columns.shape, dtype=torch.long, device=device)
+        self.logps = torch.zeros(columns.shape, dtype=torch.float64, device=device)
+        self.whose = torch.arange(columns.shape[1], device=device)
+        self.growing = torch.ones(columns.shape[1], dtype=torch.bool, device=device)
 
-    def run(self, temperature: float, stop_ids: AbstractSet[int]) -> None:
-        stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=self.device)
-        logits = self._prefill()
+    def run(self, prefixes: list[list[int]], temperature: float) -> None:
+        logits = self.steps.start(prefixes, self.width, self.room)
         for step in range(self.room):
-            logps = torch.log_softmax(logits.float() / (temperature or 1.0), -1)
+            scaled = logits.float() if temperature in (0, 1) else logits.float() / temperature
+            logps = torch.log_softmax(scaled, -1)
+            rows = len(logps)
             tokens = self._pick(logps, step) if temperature else logps.argmax(-1)
-            chosen = logps.gather(1, tokens[:, None])[:, 0].double()
-            stopped = torch.isin(tokens, stops)
-            self._record(tokens, chosen, stopped, step)
-            growing = ~self.ended[self.rows]
-            num_growing = int(growing.sum())
-            if num_growing == 0 or step + 1 == self.room:
+            self.ids[step, :rows] = tokens
+            self.logps[step, :rows] = logps.gather(1, tokens[:, None])[:, 0]
+            if step + 1 == self.room:
                 return
-            if num_growing <= 0.75 * len(self.rows):
-                tokens = tokens[growing]
-                self._keep(growing.nonzero()[:, 0])
-            logits = self._step(tokens)
-
-    def _prefill(self) -> Tensor:
-        """Keys and values of the prompts, repeated for each sample; logits [R, V] after them."""
-        longest = max(len(ids) for ids in self.prefixes)
-        padded = [ids + [0] * (longest - len(ids)) for ids in self.prefixes]
-        lengths = torch.tensor([len(ids) for ids in self.prefixes], device=self.device)
-        self.cache = _roomy_cache(self.model.config)
-        last = torch.arange(len(padded), device=self.device) * longest + lengths - 1
-        with logits_at(self.model, last):
-            logits = self.model(
-                input_ids=torch.tensor(padded, device=self.device),
-                past_key_values=self.cache,
-                use_cache=True,
-            ).logits[0]
-        each = torch.arange(len(padded), device=self.device).repeat_interleave(self.width)
-        if self.width > 1:
-            self.cache.reorder_cache(each)
-        self.positions = lengths[each]
-        self.mask: Tensor | None = None
-        if int(lengths.min()) < longest:
-            self.mask = torch.arange(longest, device=self.device) < self.positions[:, None]
-        return torch.as_tensor(logits[each])
+            if len(self.stops):
+                self.growing &= (tokens[:, None] != self.stops).all(1)
+                num_growing = int(self.growing.sum())
+                if num_growing == 0:
+                    return
+                kept = min(rows, -(-num_growing // _EIGHT) * _EIGHT)
+                if kept <= 0.75 * rows:
+                    tokens = self._drop(tokens, kept)
+            logits = self.steps.step(tokens)
 
     def _pick(self, logps: Tensor, step: int) -> Tensor:
-        cumulative = logps.double().exp_().cumsum(-1)
-        u = self.uniforms[self.rows, step][:, None] * cumulative[:, -1:]
+        cumulative = logps.exp().cumsum(-1, dtype=torch.float64)
+        u = self.uniforms[step, : len(logps), None] * cumulative[:, -1:]
         picked = torch.searchsorted(cumulative, u, right=True)[:, 0]
         return picked.clamp_(max=logps.shape[-1] - 1)
 
-    def _record(self, tokens: Tensor, logps: Tensor, stopped: Tensor, step: int) -> None:
-        growing = ~self.ended[self.rows]
-        self.ids[self.rows, step] = tokens
-        self.logps[self.rows, step] = logps
-        self.lengths[self.rows] += growing & ~stopped
-        self.ended[self.rows] |= growing & stopped
-
-    def _keep(self, at: Tensor) -> None:
-        self.rows, self.positions = self.rows[at], self.positions[at]
-        self.cache.reorder_cache(at)
-        if self.mask is not None:
-            self.mask = self.mask[at]
-
-    def _step(self, tokens: Tensor) -> Tensor:
-        """Feed one token a row; logits [R, V] after it."""
-        if self.mask is not None:
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], 1)
-        logits = self.model(
-            input_ids=tokens[:, None],
-            attention_mask=self.mask,
-            position_ids=self.positions[:, None],
-            past_key_values=self.cache,
-            use_cache=True,
-        ).logits[:, -1]
-        self.positions = self.positions + 1
-        return torch.as_tensor(logits)
+    def _drop(self, tokens: Tensor, num: int) -> Tensor:
+        """Put the `num` rows that go on, the growing ones first, into the first columns."""
+        order = torch.argsort(~self.growing, stable=True)
+        at, self.growing = order[:num], self.growing[order[:num]]
+        self.steps.keep(at)
+        for table in (self.ids, self.logps, self.uniforms):
+            table[:, : len(order)] = table[:, order]
+        self.whose[: len(order)] = self.whose[order]
+        return tokens[at]
 
     def harvest(self) -> list[Continuation]:
-        """Each row's tokens; what ended rows were fed until they were dropped is left out."""
-        ids, logps = self.ids.tolist(), self.logps.cpu().numpy()
+        """Each row's tokens up to its first stop; what ended rows were fed after it is left out."""
+        back = self.whose.argsort()
+        stopped = torch.isin(self.ids[:, back], self.stops).cpu().numpy()
+        ids, logps = self.ids[:, back].T.tolist(), self.logps[:, back].T.cpu().numpy()
+        ended = np.atleast_1d(stopped.any(0)).tolist()
+        lengths = np.where(ended, stopped.argmax(0), self.room).tolist()
         return [
-            Continuation(ids[i][:n], logps[i, : n + ended], ids[i][n] if ended else None)
-            for i, (n, ended) in enumerate(
-                zip(self.lengths.tolist(), self.ended.tolist(), strict=True)
-            )
+            Continuation(ids[i][:n], logps[i, : n + end], ids[i][n] if end else None)
+            for i, (n, end) in enumerate(zip(lengths, ended, strict=True))
         ]
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values with room to spare: a token more does not copy all before it."""
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self._used = 0
-            self._buffers = [key_states[:, :, :0], value_states[:, :, :0]]
-        end = self._used + key_states.shape[2]
-        if end > self._buffers[0].shape[2]:
-            self._buffers = [self._widened(b, end + _GROWTH) for b in self._buffers]
-        self._buffers[0][:, :, self._used : end] = key_states
-        self._buffers[1][:, :, self._used : end] = value_states
-        self._used = end
-        self.keys, self.values = (b[:, :, :end] for b in self._buffers)
-        return self.keys, self.values
-
-    def _widened(self, buffer: Tensor, size: int) -> Tensor:
-        wide = buffer.new_zeros(*buffer.shape[:2], size, buffer.shape[3])
-        wide[:, :, : self._used] = buffer[:, :, : self._used]
-        return wide
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        used = [buffer[:, :, : self._used] for buffer in self._buffers]
-        self._buffers = [
-            self._widened(part.index_select(0, beam_idx), self._used + _GROWTH) for part in used
-        ]
-        self.keys, self.values = (b[:, :, : self._used] for b in self._buffers)
+def _shares(num_samples: int, longest: int) -> bool:
+    return num_samples > 1 and longest >= 64
 
 
-def _roomy_cache(config: Any) -> Any:
-    cache = DynamicCache(config=config)
-    cache.layers = [
-        _RoomyLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
-        for layer in cache.layers
-    ]
-    return cache
-
-
-def _affordable_rows(model: Any, num_tokens: int) -> int:
-    """How many rows' keys and values fit into 64 MB."""
+def _batch(
+    model: Any, num_samples: int, longest: int, room: int, shares: bool, max_rows: int
+) -> tuple[int, int]:
+    """How many samples of how many prompts go side by side: what fits into 64 MB, or the size of
+    the weights if that is more."""
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or (
         config.hidden_size // config.num_attention_heads
     )
     per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
-    return max(1, int(_CACHE_BYTES // (per_token * num_tokens)))
+    tokens = max(_CACHE_BYTES, sum(p.nbytes for p in model.parameters())) // per_token
+    prompt, own = (longest, room) if shares else (0, longest + room)
+    rows = min(max_rows, max(1, (tokens - prompt) // own))
+    width = min(num_samples, rows)
+    return width, max(1, min(tokens // (prompt + width * own), max_rows // width))
