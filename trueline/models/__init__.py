@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trueline.models.adapters import BasePolicy, LoraPolicy
     from trueline.models.endpoint import Endpoint
+    from trueline.models.engine import Engine
     from trueline.models.fake import FakeTrunk, ScriptedPolicy
     from trueline.models.fake_endpoint import FakeEndpoint
+    from trueline.models.fake_engine import FakeEngine
     from trueline.models.generate import complete, roll
     from trueline.models.reading import Readings
     from trueline.models.rollouts import Rollouts
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BasePolicy",
     "Endpoint",
+    "Engine",
     "FakeEndpoint",
+    "FakeEngine",
     "FakeTrunk",
     "LocalSpeaker",
     "LoraPolicy",
@@ -42,8 +46,10 @@ __all__ = [
 _HOMES = {
     "adapters": ("BasePolicy", "LoraPolicy"),
     "endpoint": ("Endpoint",),
+    "engine": ("Engine",),
     "fake": ("FakeTrunk", "ScriptedPolicy"),
     "fake_endpoint": ("FakeEndpoint",),
+    "fake_engine": ("FakeEngine",),
     "generate": ("complete", "roll"),
     "reading": ("Readings",),
     "rollouts": ("Rollouts",),

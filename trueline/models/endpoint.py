@@ -30,7 +30,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeGuard
 
@@ -39,7 +39,7 @@ import numpy as np
 from trueline.errors import InputError, SetupError
 from trueline.records import Message, Reply
 
-__all__ = ["Endpoint", "Spent"]
+__all__ = ["Endpoint", "Spent", "Try", "failed"]
 
 _MOST_BYTES = 4 * 2**20
 _MOST_TOKENS = 10**6
@@ -63,7 +63,7 @@ class Spent:
     """In the currency of the endpoint's `price`; None where that is not known."""
 
 
-class _Try(NamedTuple):
+class Try(NamedTuple):
     """What came of one request."""
 
     reply: Reply
@@ -72,6 +72,16 @@ class _Try(NamedTuple):
     wait_s: float = 0.0
     wrong: bool = False
     """Whether it looks like a wrong set-up."""
+    found: Any = None
+    """What was read of an answer that is not a text."""
+
+
+class _Call(NamedTuple):
+    """Where requests go, how their answers are read (None: not at all), how long those may be."""
+
+    path: str
+    read: Callable[..., Try] | None
+    most_bytes: int
 
 
 @dataclass
@@ -138,11 +148,25 @@ class Endpoint:
     ) -> list[Reply]:
         """One reply a dialogue, in order; one that failed has a `problem`, and is not raised."""
         seeds = rng.integers(2**31, size=len(dialogues)).tolist()
-        jitters = rng.uniform(0.5, 1.5, size=(len(dialogues), self.retries + 1)).tolist()
         bodies = [self._body(turns, seed) for turns, seed in zip(dialogues, seeds, strict=True)]
+        tries = self.post("chat/completions", bodies, self._read, rng=rng)
+        return [tried.reply for tried in tries]
+
+    def post(
+        self,
+        path: str,
+        bodies: Sequence[bytes],
+        read: Callable[..., Try] | None,
+        *,
+        rng: np.random.Generator,
+        most_bytes: int = _MOST_BYTES,
+    ) -> list[Try]:
+        """What came of each request, in order, by `read(answer, sent=body)`; None: any answer."""
+        jitters = rng.uniform(0.5, 1.5, size=(len(bodies), self.retries + 1)).tolist()
         with _LOCK:
             loop = _loop(os.getpid())
-        future = asyncio.run_coroutine_threadsafe(self._say_all(bodies, jitters), loop)
+        all_of_it = self._say_all(_Call(path, read, most_bytes), bodies, jitters)
+        future = asyncio.run_coroutine_threadsafe(all_of_it, loop)
         try:
             return future.result()
         except BaseException:
@@ -173,7 +197,9 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {key}"
         return headers
 
-    async def _say_all(self, bodies: list[bytes], jitters: list[list[float]]) -> list[Reply]:
+    async def _say_all(
+        self, call: _Call, bodies: Sequence[bytes], jitters: list[list[float]]
+    ) -> list[Try]:
         import httpx
 
         state = self._state
@@ -183,15 +209,15 @@ class Endpoint:
             state.client = httpx.AsyncClient(timeout=None, limits=limits)
             state.room, state.pid = asyncio.Semaphore(self.concurrency), os.getpid()
         pairs = zip(bodies, jitters, strict=True)
-        tasks = [asyncio.ensure_future(self._say(body, jitter)) for body, jitter in pairs]
+        tasks = [asyncio.ensure_future(self._say(call, body, jitter)) for body, jitter in pairs]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _say(self, body: bytes, jitter: list[float]) -> Reply:
-        """One dialogue, with its retries."""
+    async def _say(self, call: _Call, body: bytes, jitter: list[float]) -> Try:
+        """One request, with its retries."""
         state, num_tokens = self._state, 0
         async with state.room:
             for k, factor in enumerate(jitter):
@@ -199,9 +225,11 @@ class Endpoint:
                 start = max(now, state.next_at)
                 state.next_at = start + 60.0 / self.per_minute
                 await asyncio.sleep(start - now)
-                tried = await self._try(body)
+                tried = await self._try(call, body)
                 num_tokens += tried.reply.num_tokens
-                self._book(requests=1, failures=int(not tried.reply.text))
+                useless = tried.found is None and not tried.reply.text
+                self._book(requests=1, failures=int(useless))
+                state.answered |= tried.found is not None
                 if not tried.again or tried.wait_s > self.timeout_s or k == self.retries:
                     break
                 backoff_s = min(self.backoff_s * 2**k * factor, self.timeout_s)
@@ -212,40 +240,42 @@ class Endpoint:
                 got=tried.reply.problem,
                 do="check the url (it usually ends in /v1), the model's name and the key",
             )
-        return replace(tried.reply, num_tokens=num_tokens)
+        return tried._replace(reply=replace(tried.reply, num_tokens=num_tokens))
 
-    async def _try(self, body: bytes) -> _Try:
+    async def _try(self, call: _Call, body: bytes) -> Try:
         """One request, with its answer read or its failure named."""
         import httpx
 
-        url, data = f"{self.url.rstrip('/')}/chat/completions", bytearray()
+        url, data = f"{self.url.rstrip('/')}/{call.path}", bytearray()
         headers = self._headers()
         request = self._state.client.stream("POST", url, content=body, headers=headers)
         try:
             async with asyncio.timeout(self.timeout_s), request as answer:
                 async for chunk in answer.aiter_raw():
                     data += chunk
-                    if len(data) > _MOST_BYTES:
-                        return _failed(f"more than {_MOST_BYTES} bytes")
+                    if len(data) > call.most_bytes:
+                        return failed(f"more than {call.most_bytes} bytes")
         except TimeoutError:
-            return _failed(f"no answer within {self.timeout_s:g} s")
+            return failed(f"no answer within {self.timeout_s:g} s")
         except (httpx.ConnectError, httpx.InvalidURL):
-            return _failed("no connection")._replace(wrong=True)
+            return failed("no connection")._replace(wrong=True)
         except (httpx.HTTPError, OSError) as error:
-            return _failed(f"the connection broke ({type(error).__name__})")
+            return failed(f"the connection broke ({type(error).__name__})")
         status = int(answer.status_code)
         if status != 200:
             said = _message(bytes(data), hide=headers.get("Authorization", "")[7:])
-            return _failed(f"HTTP {status}{said}")._replace(
+            return failed(f"HTTP {status}{said}")._replace(
                 again=status in _AGAIN or status >= 500,
                 wait_s=_retry_after(answer.headers.get("Retry-After", "")),
                 wrong=status in (401, 404) or 300 <= status < 400,
             )
+        if call.read is None:
+            return Try(Reply(""), again=False, found=True)
         if "json" not in answer.headers.get("Content-Type", ""):
-            return _failed("an answer that is not JSON")
-        return self._read(bytes(data), sent=body)
+            return failed("an answer that is not JSON")
+        return call.read(bytes(data), sent=body)
 
-    def _read(self, data: bytes, *, sent: bytes) -> _Try:
+    def _read(self, data: bytes, *, sent: bytes) -> Try:
         """The text of a well-formed answer, booked."""
         try:
             table = json.loads(data)
@@ -254,7 +284,7 @@ class Endpoint:
             usage = table["usage"] if isinstance(table.get("usage"), dict) else {}
             counts = [usage.get(f"{part}_tokens") for part in ("prompt", "completion")]
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            return _failed("an answer of no known form")
+            return failed("an answer of no known form")
         self._state.answered = True
         words, finish = (part if isinstance(part, str) else "" for part in (text, finish))
         asked, said = (n if _is_count(n) else None for n in counts)
@@ -265,7 +295,7 @@ class Endpoint:
         )
         problem = _UNFINISHED.get(finish) or (None if words.strip() else "no text")
         reply = Reply(_speakable(words), num_tokens=written, problem=problem)
-        return _Try(reply, again=problem == "no text")
+        return Try(reply, again=problem == "no text")
 
     def _book(self, **more: int) -> None:
         spent = self._state.spent
@@ -284,8 +314,9 @@ def _is_count(number: object) -> TypeGuard[int]:
     return type(number) is int and 0 <= number <= _MOST_TOKENS
 
 
-def _failed(problem: str) -> _Try:
-    return _Try(Reply("", problem=problem))
+def failed(problem: str) -> Try:
+    """A request that may be tried again."""
+    return Try(Reply("", problem=problem))
 
 
 def _speakable(text: str) -> str:
@@ -297,8 +328,10 @@ def _message(data: bytes, *, hide: str) -> str:
     """What the server says went wrong, on one short line without the key."""
     try:
         table = json.loads(data)
-        said = table["error"]["message"] if "error" in table else table["detail"]
-    except (ValueError, RecursionError, LookupError, TypeError):
+        error = table.get("error")
+        named = (table.get(key) for key in ("detail", "message", "error_message"))
+        said = error["message"] if error else next(filter(None, named), None)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return ""
     if not isinstance(said, str):
         return ""

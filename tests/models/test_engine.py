@@ -1,0 +1,294 @@
+"""An engine samples what the policy would, or says why it cannot."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tests.policy import conftest as bandit
+from trueline.errors import InputError, InvalidExperiment, SetupError
+from trueline.models.adapters import BasePolicy, LoraPolicy
+from trueline.models.endpoint import Endpoint
+from trueline.models.engine import Engine
+from trueline.models.fake_engine import ENGINE_FAULTS, FakeEngine
+from trueline.models.tokens import Encoded
+from trueline.policy import GRPO, Descent
+from trueline.policy.losses import clipped_surrogate, sequence_lag
+from trueline.records import Prompt
+
+trunk, policy, prompts = bandit.trunk, bandit.policy, bandit.prompts
+FORMS = ["url", "host"]
+LOAD = "/v1/load_lora_adapter"
+
+
+def engine(server: FakeEngine, form: str = "url", *, settings: dict | None = None, **own) -> Engine:
+    quick = {"timeout_s": 20.0, "backoff_s": 0.01, "retries": 2, **(settings or {})}
+    return Engine(endpoint=Endpoint(url=getattr(server, form), model="base", **quick), **own)
+
+
+def roll(sampler: Engine, policy: BasePolicy, prompts: list[Prompt], **how):
+    usual = {"num_samples": 3, "max_new_tokens": 12, "rng": np.random.default_rng(5)}
+    return sampler.roll(policy, prompts, **{**usual, **how})
+
+
+def moved(policy: LoraPolicy, seed: int, *, by: float = 0.3) -> LoraPolicy:
+    """A copy whose adapter says something else."""
+    new, source = policy.copy(), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in new.trainable():
+            parameter += by * torch.randn(parameter.shape, generator=source)
+    return new
+
+
+def own_logps(policy: BasePolicy, rolled) -> list[np.ndarray]:
+    logps, mask = policy.token_logps(rolled.rows, grad=False)
+    return [row[kept].double().numpy() for row, kept in zip(logps, mask, strict=True)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equal_weights_have_equal_log_probabilities(trunk, policy, prompts, form):
+    prompts = prompts[:8]
+    with FakeEngine(trunk) as server:
+        sampler = engine(server, form)
+        for said_by in (BasePolicy(trunk), policy, moved(policy, 1)):
+            rolled = roll(sampler, said_by, prompts)
+            assert len(rolled.flat) == 3 * len(prompts)
+            for said, own in zip(rolled.logps, own_logps(said_by, rolled), strict=True):
+                np.testing.assert_allclose(said, own, atol=1e-4)
+            prefixes = trunk.codec.prompt_ids(prompts, room=12)
+            for i, row in enumerate(rolled.rows):
+                assert row.ids[: row.start] == prefixes[i // 3]
+                assert (row.ids[-1] == trunk.codec.end_id) == rolled.ended[i]
+                assert len(row.ids) - row.start == len(rolled.logps[i]) <= 12
+        assert 0 < rolled.ended.mean() < 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_order_of_arrival_and_the_number_at_once_change_nothing(trunk, policy, prompts, form):
+    rolls = []
+    for concurrency in (1, 16):
+        with FakeEngine(trunk) as server:
+            sampler = engine(server, form, settings={"concurrency": concurrency})
+            rolls.append(roll(sampler, policy, prompts[:8]))
+    assert rolls[0].rows == rolls[1].rows
+    assert len({tuple(row.ids) for row in rolls[0].rows[:3]}) == 3
+
+
+def test_an_engine_says_what_the_model_says_as_often(trunk, policy, prompts):
+    """The share of each first token agrees with its probability within four standard errors."""
+    with FakeEngine(trunk) as server:
+        rolled = roll(engine(server), policy, prompts[:1], num_samples=2000, max_new_tokens=1)
+    with torch.no_grad():
+        ids = torch.tensor([trunk.codec.prompt_ids(prompts[:1])[0]])
+        expected = policy.network(input_ids=ids).logits[0, -1].softmax(-1).numpy()
+    counts = np.bincount([row.ids[row.start] for row in rolled.rows], minlength=len(expected))
+    error = np.sqrt(expected * (1 - expected) / 2000)
+    assert (np.abs(counts / 2000 - expected) <= 4 * error + 1e-9).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_request_names_the_weights_it_samples_from(trunk, policy, prompts, form, tmp_path):
+    with FakeEngine(trunk) as server:
+        sampler = engine(server, form, folder=tmp_path)
+        first, second = moved(policy, 1), moved(policy, 2)
+        for current in (first, first.copy(), second):
+            roll(sampler, current, prompts[:2])
+        kept = [name for name in server.policies if name != "base"]
+        assert [path.name for path in tmp_path.iterdir()] == kept and len(kept) == 1
+    paths = [path.rsplit("/", 1)[1] for path, _ in server.log]
+    ask = "completions" if form == "url" else "generate"
+    load, unload = "load_lora_adapter", "unload_lora_adapter"
+    assert paths == [load, *[ask] * 4, load, unload, *[ask] * 2]
+    names = [name for _, name in server.log]
+    assert len({*names[:5], names[6]}) == 1 and {*names[-2:], names[5]} == set(kept)
+
+
+def test_a_lag_renews_weights_no_sooner_than_it_must_and_says_so(trunk, policy, prompts):
+    steps = [moved(policy, seed) for seed in range(7)]
+    with FakeEngine(trunk) as server:
+        sampler = engine(server, lag=2)
+        rolls = [roll(sampler, step, prompts[:4]) for step in steps]
+    for i, rolled in enumerate(rolls):
+        held = steps[i - i % 3]
+        for said, own in zip(rolled.logps, own_logps(held, rolled), strict=True):
+            np.testing.assert_allclose(said, own, atol=1e-4)
+
+
+def test_an_adapter_that_is_there_already_is_the_right_one(trunk, policy, prompts):
+    with FakeEngine(trunk) as server:
+        first, again = (roll(engine(server), policy, prompts[:2]) for _ in range(2))
+    assert first.rows == again.rows and [path for path, _ in server.log].count(LOAD) == 2
+
+
+def test_greedy_samples_are_asked_for_once_and_are_all_alike(trunk, policy, prompts):
+    with FakeEngine(trunk) as server:
+        rolled = roll(engine(server), policy, prompts[:6], temperature=0.0)
+    alone = policy.roll(
+        prompts[:6], num_samples=3, rng=np.random.default_rng(0), temperature=0.0, max_new_tokens=12
+    )
+    assert rolled.rows == alone.rows and [len(row) for row in rolled.responses] == [3] * 6
+
+
+REFUSED = {
+    "few choices": (SetupError, "2 samples of 3, for prompt 0 of 2"),
+    "aborted": (SetupError, "no known form"),
+    "cut json": (SetupError, "no known form"),
+    "html": (SetupError, "not JSON"),
+    "stall": (SetupError, "no answer within"),
+    "dropped": (SetupError, "connection broke"),
+    "429": (SetupError, "HTTP 429"),
+    "500": (SetupError, "HTTP 500"),
+    "no ids": (SetupError, "tokens it sampled"),
+    "raw logprobs": (InvalidExperiment, "processed_logprobs"),
+    "stale weights": (InvalidExperiment, "the policy's"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fault", REFUSED)
+def test_every_fault_is_an_error_that_names_it(trunk, policy, prompts, fault, form):
+    error, words = REFUSED[fault]
+    settings = {"timeout_s": 0.2} if fault == "stall" else {}
+    with FakeEngine(trunk, faults=[fault], share=1.0) as server:
+        sampler = engine(server, form, settings=settings)
+        # The load must succeed before samples can go wrong, whatever the time limit.
+        sampler._hold(moved(policy, 1), np.random.default_rng(0))
+        with pytest.raises(error, match=words) as caught:
+            roll(sampler, moved(policy, 1), prompts[:2], temperature=0.8)
+    assert "\n" not in str(caught.value)
+    assert set(ENGINE_FAULTS) == {*REFUSED, "no end"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_fails_at_times_is_asked_again_and_nothing_is_lost(trunk, policy, prompts, form):
+    passing = ["429", "500", "dropped", "cut json", "few choices", "aborted", "html"]
+    with FakeEngine(trunk) as sound, FakeEngine(trunk, faults=passing, share=0.5) as server:
+        whole = roll(engine(sound, form), policy, prompts[:8])
+        tried = roll(engine(server, form, settings={"retries": 20}), policy, prompts[:8])
+        assert len(server.log) > len(sound.log)
+    assert whole.rows == tried.rows
+
+
+def test_tokens_are_found_where_an_engine_puts_them(trunk, policy, prompts):
+    few = prompts[:6]
+    with FakeEngine(trunk, token_ids=False) as plain, FakeEngine(trunk) as server:
+        expected = roll(engine(server), policy, few)
+        assert expected.ended.any() and roll(engine(plain), policy, few).rows == expected.rows
+    with FakeEngine(trunk, faults=["no end"], share=1.0) as server:
+        assert roll(engine(server), policy, few).rows == expected.rows
+        with pytest.raises(SetupError, match="stop token of the trunk"):
+            roll(engine(server, "host"), policy, few)
+
+
+def test_an_engine_that_stops_elsewhere_is_refused(trunk, policy, prompts, monkeypatch):
+    monkeypatch.setattr("trueline.models.fake_engine._finish", lambda row, fault: "stop")
+    with FakeEngine(trunk) as server, pytest.raises(SetupError, match="stop token of the trunk"):
+        roll(engine(server), policy, prompts, max_new_tokens=2)
+
+
+def test_a_wrong_set_up_is_refused_in_one_line(trunk, policy, prompts):
+    with FakeEngine(trunk) as server:
+        wrong = Endpoint(url=server.url, model="other")
+        with pytest.raises(SetupError, match="HTTP 404"):
+            roll(Engine(endpoint=wrong), BasePolicy(trunk), prompts[:1])
+        off = Endpoint(url=server.url + "/v1", model="base")
+        with pytest.raises(SetupError, match="VLLM_ALLOW_RUNTIME_LORA_UPDATING"):
+            roll(Engine(endpoint=off), policy, prompts[:1])
+        gone = engine(server)
+        roll(gone, policy, prompts[:1])
+        server.policies.popitem()
+        with pytest.raises(SetupError, match="does not exist"):
+            roll(gone, policy, prompts[:1])
+    with pytest.raises(InputError, match="lag"):
+        Engine(endpoint=off, lag=-1)
+    assert roll(Engine(endpoint=off), policy, []).rows == []
+
+
+def test_an_interrupt_ends_the_wait(trunk, policy, prompts):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with FakeEngine(trunk, faults=["stall"], share=1.0) as server:
+            sampler, start = engine(server), time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            with pytest.raises(KeyboardInterrupt):
+                roll(sampler, BasePolicy(trunk), prompts)
+            assert time.monotonic() - start < 5
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+def test_an_optimiser_improves_by_an_engine(trunk, policy, prompts, lag):
+    with FakeEngine(trunk) as server:
+        policy.sampler = engine(server, lag=lag)
+        descent = Descent(learning_rate=5e-3, epochs=2, batch_size=8)
+        optimiser = GRPO(num_samples=6, beta=0.0, descent=descent)
+        new = optimiser.improve(
+            policy, prompts, bandit.CountsUp(), rng=np.random.default_rng(0)
+        ).policy
+    before, after = (
+        np.mean([r.text.split().count("up") for row in one for r in row])
+        for one in (said(policy, prompts), said(new, prompts))
+    )
+    assert after > before + 0.5, (before, after)
+
+
+def said(policy: LoraPolicy, prompts: list[Prompt]):
+    plain = policy.copy()
+    plain.sampler = None
+    return plain.sample(prompts, num_samples=6, rng=np.random.default_rng(9))
+
+
+def gradient(policy, loss):
+    grads = torch.autograd.grad(loss, policy.trainable())
+    return torch.cat([grad.reshape(-1) for grad in grads]).double().numpy()
+
+
+def estimate(policy, rows, logps, worth, weigh):
+    """The policy gradient as an optimiser takes it from samples that another sampler said."""
+    own, mask = policy.token_logps(rows)
+    said = torch.zeros_like(own)
+    for slots, row in zip(said, logps, strict=True):
+        slots[: len(row)] = torch.from_numpy(row)
+    cost = clipped_surrogate(own, own.detach(), own.new_tensor(worth(rows)), epsilon=0.2)
+    if weigh is not None:
+        cost = cost * weigh(own.detach(), said, 1e9)
+    return gradient(policy, (cost * mask).sum(1).mean())
+
+
+def test_lagging_weights_are_corrected_without_bias(trunk, policy, prompts):
+    """Answers of at most two tokens can be listed, and so the gradient be known. The mean over
+    4,000 samples of older weights, weighted by sequence, is within four standard errors of it,
+    along its own direction; unweighted, it is not."""
+    old, new, ask = moved(policy, 1), moved(policy, 2), prompts[:1]
+    prefix, end = trunk.codec.prompt_ids(ask)[0], trunk.codec.end_id
+    words, up = range(len(bandit.WORDS)), bandit.WORDS.index("up")
+    answers = [[end], *([a, b] for a in words for b in words if a != end)]
+    rows = [Encoded(prefix + a, len(prefix), len(prefix) + len(a)) for a in answers]
+
+    def worth(rows):
+        return np.array([row.ids[row.start :].count(up) for row in rows], dtype=float)
+
+    logps, mask = new.token_logps(rows)
+    chance = (logps * mask).sum(1).exp()
+    assert float(chance.detach().sum()) == pytest.approx(1.0, abs=1e-4)
+    truth = gradient(new, -(chance * chance.new_tensor(worth(rows))).sum())
+    with FakeEngine(trunk) as server:
+        sampler = engine(server, lag=1)
+        roll(sampler, old, ask)
+        rolled = roll(sampler, new, ask, num_samples=4000, max_new_tokens=2)
+    for weigh, fair in ((sequence_lag, True), (None, False)):
+        along = [
+            estimate(new, rolled.rows[i::40], rolled.logps[i::40], worth, weigh) @ truth
+            for i in range(40)
+        ]
+        error = np.std(along, ddof=1) / np.sqrt(40)
+        gap = abs(np.mean(along) - truth @ truth)
+        assert (gap <= 4 * error) == fair, (weigh, gap, error, truth @ truth)
