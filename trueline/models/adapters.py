@@ -5,10 +5,14 @@
 LoRA: Hu et al. 2021 (arXiv 2106.09685), by `peft`.
 
 Where we differ: (1) the adapter sits in a second module tree whose base parameters *are* the
-trunk's tensors (same storage, one set of weights in memory), so that the trunk's own modules never
-hold an adapter and reading them cannot be affected; (2) every policy has its own tree, so that
+trunk's tensors (same storage, one set of weights in memory; where weights are parted among
+processes, the very modules that gather them), so that the trunk's own modules never hold an adapter
+and reading them cannot be affected; (2) every policy has its own tree, so that
 candidate, certified and working policy live side by side without switching; (3) A is drawn from
 the generator given, never from torch's global one.
+
+With several processes (see `workers`) prompts and responses are parted among them and every one
+holds all results: all must ask alike for samples and for log-probabilities without gradients.
 
 Units: nats. Shapes: N responses, T response tokens. Fails on encoders, which say nothing.
 """
@@ -20,6 +24,7 @@ import copy
 import json
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,11 +33,13 @@ import torch
 from jaxtyping import Bool, Float
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from trueline.errors import InputError, SetupError
-from trueline.models.generate import roll
-from trueline.models.passes import Batch, response_logps
+from trueline.models.generate import roll, roll_drawn
+from trueline.models.passes import Batch, blocks_of, response_logps
 from trueline.models.rollouts import Rollouts
+from trueline.models.sharding import shards_of, whole
 from trueline.models.tokens import Codec, Encoded, batches
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
@@ -118,15 +125,29 @@ class BasePolicy:
                 temperature=temperature,
                 max_new_tokens=room,
             )
-        return roll(
-            self.network,
-            self.trunk.codec,
-            prompts,
-            num_samples=num_samples,
-            rng=rng,
-            temperature=temperature,
-            max_new_tokens=room,
-        )
+        network, codec, workers = self.network, self.trunk.codec, self.trunk.workers
+        if workers.num == 1:
+            return roll(
+                network,
+                codec,
+                prompts,
+                num_samples=num_samples,
+                rng=rng,
+                temperature=temperature,
+                max_new_tokens=room,
+            )
+        uniforms = rng.random((len(prompts), num_samples, room))
+
+        def mine(at: np.ndarray) -> tuple[np.ndarray]:
+            asked = [prompts[i] for i in at]
+            rolled = roll_drawn(
+                network, codec, asked, uniforms=uniforms[at], temperature=temperature
+            )
+            return (_by_prompt(rolled, num_samples),)
+
+        with whole(network):
+            (parts,) = workers.spread([1] * len(prompts), mine)
+        return _joined(parts)
 
     def token_logps(
         self, responses: Sequence[Response] | Sequence[Encoded], *, grad: bool = True
@@ -136,22 +157,49 @@ class BasePolicy:
         Tokens as in a reading, with an end token where there is a chat template; or as given.
         """
         rows = _encoded(self.trunk.codec, responses)
-        slots = max((row.stop - row.start for row in rows), default=0)
-        parts, masks, order = [], [], []
-        groups = batches([len(r.ids) for r in rows], max_tokens=self.trunk.batch_tokens)
-        with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
-            for group in groups:
-                batch = Batch.of([rows[i] for i in group], device=self.trunk.device)
-                logps = response_logps(self.network, batch)
-                pad = (0, slots - logps.shape[1])
-                parts.append(torch.nn.functional.pad(logps, pad))
-                masks.append(torch.nn.functional.pad(batch.response_mask, pad))
-                order.extend(group.tolist())
-            if not parts:
-                empty = torch.zeros(0, 0, device=self.trunk.device)
-                return empty, empty.bool()
-            back = torch.as_tensor(np.argsort(order), device=self.trunk.device)
-            return torch.cat(parts)[back], torch.cat(masks)[back]
+        lengths = torch.tensor([row.stop - row.start for row in rows], dtype=torch.long)
+        slots = int(lengths.max()) if rows else 0
+        mask = (torch.arange(slots)[None] < lengths[:, None]).to(self.trunk.device)
+        if not rows:
+            return mask.float(), mask
+        if grad and torch.is_grad_enabled():
+            return self._logps(rows, slots), mask
+
+        def mine(at: np.ndarray) -> tuple[np.ndarray]:
+            logps = self._logps([rows[i] for i in at] or rows[:1], slots)
+            return (logps[: len(at)].cpu().numpy(),)
+
+        with torch.no_grad():
+            (logps,) = self.trunk.workers.spread([len(row.ids) for row in rows], mine)
+        return torch.as_tensor(logps, device=self.trunk.device), mask
+
+    def _logps(self, rows: Sequence[Encoded], slots: int) -> Tensor:
+        groups = batches([len(row.ids) for row in rows], max_tokens=self.trunk.batch_tokens)
+        passes = len(groups)
+        if self.trunk.sharded:
+            passes = self.trunk.workers.most(passes)
+        parts = []
+        for turn in range(passes):
+            group = groups[turn] if turn < len(groups) else groups[-1]
+            batch = Batch.of([rows[i] for i in group], device=self.trunk.device)
+            logps = response_logps(self.network, batch)
+            padded = torch.nn.functional.pad(logps, (0, slots - logps.shape[1]))
+            # A pass made for the others' sake leaves no row, but its graph is gone through.
+            parts.append(padded if turn < len(groups) else padded[:0])
+        back = torch.as_tensor(np.argsort(np.concatenate(groups)), device=self.trunk.device)
+        return torch.cat(parts)[back]
+
+    @contextlib.contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """Passes made in this context keep each block's input only (gradient checkpointing)."""
+        blocks = blocks_of(self.network)
+        for block in blocks:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        try:
+            yield
+        finally:
+            for block in blocks:
+                del block.forward
 
     def logp(
         self, responses: Sequence[Response] | Sequence[Encoded], *, grad: bool = True
@@ -272,8 +320,26 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
+def _by_prompt(rolled: Rollouts, width: int) -> np.ndarray:
+    """What was said to each prompt, objects [B]."""
+    parts = np.empty(len(rolled.responses), dtype=object)
+    for b, said in enumerate(rolled.responses):
+        rows = slice(b * width, (b + 1) * width)
+        parts[b] = said, rolled.rows[rows], rolled.logps[rows], rolled.ended[rows]
+    return parts
+
+
+def _joined(parts: np.ndarray) -> Rollouts:
+    return Rollouts(
+        responses=[said for said, _, _, _ in parts],
+        rows=[row for _, rows, _, _ in parts for row in rows],
+        logps=[one for _, _, logps, _ in parts for one in logps],
+        ended=np.concatenate([ended for _, _, _, ended in parts]),
+    )
+
+
 def _twin(model: Any, *, shared: Any = None) -> Any:
     """A copy of the module tree in which `shared`'s (or its own) tensors are the very same."""
     source = model if shared is None else shared
-    tensors = [*source.parameters(), *source.buffers()]
-    return copy.deepcopy(model, {id(t): t for t in tensors})
+    kept = [*source.parameters(), *source.buffers(), *shards_of(source)]
+    return copy.deepcopy(model, {id(item): item for item in kept})

@@ -6,7 +6,11 @@
 The token ids hold prompt, response, template and evaluation prompt, so that nothing else need be
 named. A file is written beside its place and renamed into it, its name is its content, and nothing
 is ever changed: processes cannot get in each other's way. The index lives in memory and is brought
-up to date from the folder's listing before every look-up.
+up to date from the folder's listing before every look-up. Whoever is about to read a batch asks by
+its name whether somebody has written it since, so that processes that read the same texts at the
+same time share the work.
+
+Shards are never joined: 100,000 rows in 2,000 of them are found in a second (docs/scale.md).
 
 A file that cannot be read, or whose checksum is wrong, is left out with a warning and its rows are
 read again.
@@ -64,10 +68,19 @@ class ReadingCache:
             shard = self._load(file)
             if shard is None:
                 continue
-            latents, surprisals = shard
-            for i, row in wanted:
-                found[i] = (latents[row], None if surprisals is None else surprisals[row])
+            # Copied, so that few rows do not keep whole shards in memory.
+            rows = [row for _, row in wanted]
+            latents, surprisals = shard[0][rows], None if shard[1] is None else shard[1][rows]
+            for at, (i, _) in enumerate(wanted):
+                found[i] = (latents[at], None if surprisals is None else surprisals[at])
         return found
+
+    def batch(self, keys: Sequence[str]) -> Row | None:
+        """Exactly this batch, if somebody wrote it since the last look-up."""
+        name = _name(keys)
+        if name in self._known or not (self.folder / name).exists():
+            return None
+        return self._load(name)
 
     def put(self, keys: Sequence[str], latents: np.ndarray, surprisals: np.ndarray | None) -> None:
         """Write one batch [n, L, P, D], [n, 5]; a full disk raises `OSError` and leaves nothing."""
@@ -75,7 +88,7 @@ class ReadingCache:
         if surprisals is not None:
             tensors["surprisals"] = np.ascontiguousarray(surprisals, np.float32)
         meta = {"keys": json.dumps(list(keys)), "sha256": _checksum(tensors)}
-        name = hashlib.sha256("".join(keys).encode()).hexdigest()[:40] + ".safetensors"
+        name = _name(keys)
         handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -123,6 +136,10 @@ class ReadingCache:
         )
         self._known.add(name)
         self._where = {k: v for k, v in self._where.items() if v[0] != name}
+
+
+def _name(keys: Sequence[str]) -> str:
+    return hashlib.sha256("".join(keys).encode()).hexdigest()[:40] + ".safetensors"
 
 
 def _checksum(tensors: dict[str, np.ndarray]) -> str:

@@ -24,6 +24,8 @@ from typing import Any
 
 import torch
 
+from trueline.models.workers import Workers
+
 __all__ = ["shard", "shards_of", "whole"]
 
 
@@ -57,6 +59,8 @@ def shards_of(model: Any) -> list[Any]:
 def whole(model: Any) -> Iterator[None]:
     """Within this context every process holds all weights, and may make what passes it likes."""
     shards = shards_of(model)
+    if shards:
+        Workers().most(0)
     for module in shards:
         module.unshard()
         module.set_reshard_after_forward(False)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -196,22 +197,27 @@ class Trunk:
         surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
         wanted = self._from_cache(rows, latents, surprisals)
         lengths = [len(rows[i].ids) for i in wanted]
-        done, total = 0, sum(lengths)
+        done, total, passes = 0, sum(lengths), 0
         groups = batches(lengths, max_tokens=self.batch_tokens)
+        if self._cache is not None:
+            # Each process in an order of its own: those that read the same texts meet seldom.
+            np.random.default_rng(os.getpid()).shuffle(groups)
         for group in groups:
             at = wanted[group]
             part = [rows[i] for i in at]
-            latents[at], columns = self._pass(part, num_pools == 3)
+            kept = None if self._cache is None else self._cache.batch(self._row_keys(part))
+            latents[at], columns = self._pass(part, num_pools == 3) if kept is None else kept
+            passes += kept is None
             if surprisals is not None:
                 surprisals[at] = columns
-            if self._cache is not None:
+            if self._cache is not None and kept is None:
                 self._cache.put(self._row_keys(part), latents[at], columns)
             done += sum(len(row.ids) for row in part)
             if progress is not None:
                 progress(done, total)
         if self.sharded:
             # Weights are gathered in each pass: all make as many as the one with the most.
-            for _ in range(self.workers.most(len(groups)) - len(groups)):
+            for _ in range(self.workers.most(passes) - passes):
                 self._pass(rows[:1], num_pools == 3)
         return latents, surprisals
 

@@ -30,6 +30,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 
+from trueline.errors import SetupError
+
 __all__ = ["Workers"]
 
 T = TypeVar("T")
@@ -44,6 +46,8 @@ class Workers:
     """All processes of the launcher that started this one; alone if there was none."""
 
     _apart: ClassVar[bool] = False
+    _alone: ClassVar[bool] = False
+    """The main process is doing what it does once."""
 
     @property
     def num(self) -> int:
@@ -116,7 +120,11 @@ class Workers:
         """Do it in the main process only; every process gets the result, or the error."""
         if self.num == 1:
             return act()
-        box: list[Any] = [self._tried(act) if self.is_main else None]
+        Workers._alone = True
+        try:
+            box: list[Any] = [self._tried(act) if self.is_main else None]
+        finally:
+            Workers._alone = False
         torch.distributed.broadcast_object_list(box, src=0, group=_groups()[1])
         result, error = box[0]
         if error is not None:
@@ -136,6 +144,12 @@ class Workers:
 
     def most(self, number: int) -> int:
         """The largest of the processes' numbers; they ask even within `apart`."""
+        if self._alone:
+            raise SetupError(
+                "a trunk whose weights are parted must be run by all processes alike",
+                got="one that only the main process runs",
+                do="launch without --use_fsdp, or give raters and helpers a model of their own",
+            )
         box = torch.tensor(number)
         torch.distributed.all_reduce(box, torch.distributed.ReduceOp.MAX, group=_groups()[0])
         return int(box)
