@@ -1,4 +1,4 @@
-"""`trueline export`: a saved reward as a folder that transformers and TRL read."""
+"""`trueline export`: a saved reward or a run's policy as a folder that others' tools read."""
 
 from __future__ import annotations
 
@@ -9,26 +9,34 @@ from typing import Annotated, Any, cast
 import tyro
 from rich.console import Console
 
-from trueline.cli.common import set_threads
+from trueline.cli.common import load_trunk, set_threads
 from trueline.cli.score import load_scored
+from trueline.errors import InputError
 from trueline.rewards.fitted import FittedReward
+from trueline.runs import RunFolder
 
 __all__ = ["Export"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a saved reward, its trunk included, for AutoModelForSequenceClassification.
+    """Write a saved reward, its trunk included, for AutoModelForSequenceClassification; or the
+    policy that a run certified, as an adapter for peft or merged for AutoModelForCausalLM.
 
-    trueline export rewards/helpful exported/helpful
+        trueline export rewards/helpful exported/helpful
+        trueline export --policy --merged runs/joy exported/joy
     """
 
-    reward: tyro.conf.Positional[Path]
-    """Reward folder, as `trueline fit` wrote it."""
+    source: tyro.conf.Positional[Path]
+    """Reward folder, as `trueline fit` wrote it; with --policy a run's folder."""
     out: tyro.conf.Positional[Path]
     """Where it is written: a new or empty folder."""
     model: str | None = None
-    """The trunk, if it has moved since the fit."""
+    """The trunk, if it has moved since the fit or the run."""
+    policy: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """The last certified policy of a run."""
+    merged: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Of a policy: a whole model, the adapter added to its weights."""
     native: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Refuse a reward that needs a class of its own (trust_remote_code) instead of writing one."""
     threads: int = 1
@@ -38,11 +46,26 @@ class Export:
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Write the folder; returns where it is and which form it took."""
+        if (self.merged and not self.policy) or (self.native and self.policy):
+            raise InputError("--merged is for a --policy, --native for a reward", got="the other")
+        return self._policy(console) if self.policy else self._reward(console)
+
+    def _policy(self, console: Console) -> dict[str, Any]:
+        from trueline.plugs.policy_exporter import export_policy
+
+        set_threads(self.threads)
+        model = self.model or RunFolder.view(self.source).config.get("model")
+        trunk = load_trunk(model, device="cpu")
+        found = export_policy(self.source, trunk, self.out, merged=self.merged)
+        console.print(f"exported to {self.out} ({found['form']}, of round {found['round']})")
+        return {"out": str(self.out), **found}
+
+    def _reward(self, console: Console) -> dict[str, Any]:
         # Other verbs need none of what it loads.
         from trueline.plugs.exporter import export
 
         set_threads(self.threads)
-        trunk, reward = load_scored(self.reward, self.model, device="cpu")
+        trunk, reward = load_scored(self.source, self.model, device="cpu")
         # What is of another kind is refused by `export`, with what to do.
         form = export(cast(FittedReward, reward), trunk, self.out, native=self.native)
         how = "" if form == "native" else "; load it with trust_remote_code=True"

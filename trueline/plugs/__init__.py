@@ -3,6 +3,7 @@
     reward_funcs=trl(reward, use="lower")       TRL's GRPOTrainer and RLOOTrainer
     scorer=inspect(reward)                      an Inspect task's scorer
     export(reward, trunk, folder)               AutoModelForSequenceClassification
+    export_policy(run, trunk, folder)           PeftModel, or AutoModelForCausalLM
 
 Any `Scorer` will do: a fitted reward on its trunk, a rule, a composition of both. What is unscored
 stays so in their hands too: None in TRL, `Score.unscored` in Inspect, never a number.
@@ -16,11 +17,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trueline.plugs.exporter import export
     from trueline.plugs.inspect_scorer import inspect
+    from trueline.plugs.policy_exporter import export_policy
     from trueline.plugs.trl_reward import trl
 
-__all__ = ["export", "inspect", "trl"]
+__all__ = ["export", "export_policy", "inspect", "trl"]
 
-_HOMES = {"export": "exporter", "inspect": "inspect_scorer", "trl": "trl_reward"}
+_HOMES = {
+    "export": "exporter",
+    "export_policy": "policy_exporter",
+    "inspect": "inspect_scorer",
+    "trl": "trl_reward",
+}
 
 
 def __getattr__(name: str) -> Any:

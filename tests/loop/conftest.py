@@ -1,0 +1,68 @@
+"""A task of the embedded world, and a run on it that is over in a second or two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trueline.loop.online import Online
+from trueline.loop.progress import Silent
+from trueline.loop.task import Task
+from trueline.loop.tasks import Asked, make_task
+from trueline.models.trunk import Trunk
+from trueline.oversight.direct import Direct
+from trueline.policy import BestOfN, Descent, Limits
+from trueline.runs import RunFolder
+from trueline.worlds.sums import trunk_path
+
+FREE = Limits(kl_budget=None, entropy_floor=None, novelty_limit=None)
+QUICK = Online(
+    rounds=2,
+    labels=48,
+    gate_frac=0.5,
+    alpha=0.99,  # a few wins certify: round 1 does, round 2 does not
+    prompts_per_round=6,
+    samples_per_prompt=2,
+    measured_prompts=4,
+    rank=2,
+    optimiser=BestOfN(num_samples=4, limits=FREE, descent=Descent(learning_rate=5e-3, epochs=6)),
+    protocol=Direct(),
+    curve=(2, 1),
+    oracle_samples=1,
+    seed=2,
+)
+Start = Callable[..., dict[str, Any]]
+
+
+def asked(rater: str = "simulated", seed: int = 0) -> Asked:
+    return Asked(
+        model=None,
+        prompts=None,
+        prompt_words=None,
+        rater=rater,
+        assist="none",
+        max_new_tokens=60,
+        seed=seed,
+    )
+
+
+@pytest.fixture(scope="session")
+def sums_task() -> Task:
+    return make_task(Trunk.load(str(trunk_path())), asked())
+
+
+def run(spec: Online, task: Task, place: Path) -> dict[str, Any]:
+    """A run, begun or gone on with; its result as it is read back."""
+    with RunFolder.resume(place, {"rounds": spec.rounds}, data_hashes=task.data_hashes) as folder:
+        return json.loads(json.dumps(spec.run(task, folder, Silent())))  # type: ignore[no-any-return]
+
+
+def comparable(result: dict[str, Any]) -> dict[str, Any]:
+    """The result without times and paths."""
+    kept = {k: v for k, v in result.items() if k not in ("wall_s", "run", "rounds")}
+    rows = [{**r, "reward": {**r["reward"], "fit_s": 0}} for r in result["rounds"]]
+    return {**kept, "rounds": rows}
