@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from trueline.models.fake import FakeTrunk
     from trueline.models.trunk import Trunk
     from trueline.policy.best_of_n import BestOfN
+    from trueline.policy.best_of_n_policy import BestOfNPolicy
     from trueline.policy.descent import Descent
     from trueline.policy.dpo import DPO
     from trueline.policy.grpo import GRPO
+    from trueline.policy.limits import Limits
     from trueline.records import Comparison, Estimate, Prompt, Response, Score
     from trueline.rewards.aggregation import Aggregation
     from trueline.rewards.bayesian import Bayesian
@@ -53,6 +55,7 @@ __all__ = [
     "Arithmetic",
     "Bayesian",
     "BestOfN",
+    "BestOfNPolicy",
     "Calibrated",
     "Comparison",
     "Comparisons",
@@ -65,6 +68,7 @@ __all__ = [
     "FakeTrunk",
     "JsonSchema",
     "Lexicographic",
+    "Limits",
     "Logic",
     "LoraPolicy",
     "Minimum",
@@ -89,6 +93,7 @@ _HOMES = {
     "Arithmetic": "rewards.rules_proof",
     "Bayesian": "rewards.bayesian",
     "BestOfN": "policy.best_of_n",
+    "BestOfNPolicy": "policy.best_of_n_policy",
     "Calibrated": "rewards.calibrated",
     "Comparison": "records",
     "Comparisons": "data.comparisons",
@@ -103,6 +108,7 @@ _HOMES = {
     "GRPO": "policy.grpo",
     "JsonSchema": "rewards.rules",
     "Lexicographic": "rewards.compose",
+    "Limits": "policy.limits",
     "Logic": "rewards.rules_proof",
     "LoraPolicy": "models.adapters",
     "Minimum": "rewards.compose",
