@@ -29,6 +29,7 @@ import tyro
 from benchmarks.common import ROOT, headline, write_result
 from benchmarks.gold_at_kl_arms import ARMS, Material, Plan, Setting, run, task_of
 from benchmarks.gold_at_kl_curves import Curve, ahead, ends_ahead, kept, mean_curve
+from benchmarks.gold_at_kl_plot import plot
 from trueline.cli.common import load_trunk, set_threads
 
 RATES = (1.5e-3, 3e-3)
@@ -45,6 +46,8 @@ class Arguments:
     cells: Path = ROOT / "results" / "gold_at_kl.cells.jsonl"
     again: bool = False
     """Only write the result, from the cells there are."""
+    plot: Path | None = None
+    """Draw the curves into this SVG file."""
     threads: int = 1
     out: Path = ROOT / "results" / "gold_at_kl.json"
 
@@ -172,6 +175,8 @@ def main(arguments: Arguments) -> None:
         "curves": {arm: mean_curve(list(rows.values())) for arm, rows in found.items() if rows},
         "runs": {arm: [summary(s, c) for s, c in rows.items()] for arm, rows in runs.items()},
     }
+    if arguments.plot is not None:
+        plot(found, arguments.plot)
     write_result(arguments.out, numbers, seeds=arguments.seeds, headlines=headlines(numbers))
 
 

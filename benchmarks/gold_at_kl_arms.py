@@ -206,7 +206,7 @@ def _ours(given: Material, setting: Setting, seen: Seen) -> Facts:
     return {
         "labels": result["labels_used"],
         "gates": [row["gate"]["decision"] for row in rows],
-        "stopped": [row.get("stopped") for row in rows],
+        "stopped": [row["stopped"] for row in rows],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -81,4 +82,7 @@ def test_cells_are_resumed_chosen_and_told(tmp_path: Path, monkeypatch: pytest.M
     }
     lines = {line["what"]: line["met"] for line in headlines(numbers)}
     assert [met for what, met in lines.items() if ", ours" in what] == [False, False, True]
+    gold_at_kl.plot(found, tmp_path / "curves.svg")
+    picture = ElementTree.parse(tmp_path / "curves.svg")
+    assert len(picture.findall(".//{*}polyline")) == 2 * len(ARMS)
     assert mean_curve([OURS, OURS])["gold"] == [1.0, 2.2, 2.2]
