@@ -11,8 +11,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trueline.models.adapters import LoraPolicy
+from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
-from trueline.records import Prompt, Scores
+from trueline.records import Prompt, Response, Scores
 
 WORDS = ["<pad>", "<bos>", "<end>", "<unk>", "<user>", "<assistant>", "up", "down", "left", "go"]
 TEMPLATE = (
@@ -67,12 +68,12 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Trunk:
 
 @pytest.fixture
 def policy(trunk: Trunk) -> LoraPolicy:
-    return LoraPolicy.create(trunk, rank=8, rng=np.random.default_rng(0), max_new_tokens=24)
+    return LoraPolicy.create(trunk, rank=8, rng=np.random.default_rng(0), max_new_tokens=16)
 
 
 @pytest.fixture
 def prompts() -> list[Prompt]:
-    return [Prompt.of(f"go {'left ' * i}".strip()) for i in range(24)]
+    return [Prompt.of(f"go {'left ' * i}".strip()) for i in range(12)]
 
 
 class CountsUp:
@@ -90,12 +91,45 @@ class Constant:
 
 
 class Blind:
-    """Cannot score an answer that says "down"; else counts "up"."""
+    """Cannot score an answer that says "down", whatever number stands there; else counts "up"."""
+
+    def __init__(self, nothing: float = 0.0) -> None:
+        self.nothing = nothing
 
     def score(self, prompts: object, responses: list[str]) -> Scores:
         counted = CountsUp().score(prompts, responses)
         known = np.array(["down" not in text.split() for text in responses])
-        return Scores(counted.mean, counted.std, counted.lower, counted.novelty, known)
+        lower, novelty = (
+            np.where(known, column, self.nothing) for column in (counted.lower, counted.novelty)
+        )
+        return Scores(lower, counted.std, lower, novelty, known)
+
+
+class Mute:
+    """Cannot score anything."""
+
+    def score(self, prompts: object, responses: list[str]) -> Scores:
+        nan = np.full(len(responses), np.nan)
+        return Scores(nan, nan, nan, nan, np.zeros(len(nan), bool))
+
+
+class Lost:
+    """Counts "up", which takes it away from its data."""
+
+    def score(self, prompts: object, responses: list[str]) -> Scores:
+        counted = CountsUp().score(prompts, responses)
+        novelty = 1.0 + counted.lower
+        return Scores(counted.mean, counted.std, counted.lower, novelty, counted.scored)
+
+
+class Reads(CountsUp):
+    """Counts "up", and hands out what its trunk read."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        self.trunk = trunk
+
+    def read(self, responses: list[Response]) -> tuple[Scores, Readings]:
+        return self.score([], [r.text for r in responses]), self.trunk.read(responses)
 
 
 def as_scores(values: list[float]) -> Scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -10,121 +11,193 @@ import numpy as np
 import pytest
 import torch
 
-from tests.policy.conftest import Blind, Constant, CountsUp
+from tests.policy.conftest import Blind, Constant, CountsUp, Lost, Mute
 from trueline.errors import InputError
-from trueline.policy import DPO, GRPO, BestOfN, Descent, Limits, Samples, dpo_loss
+from trueline.policy import DPO, GRPO, BestOfN, Descent, Limits, Samples
 from trueline.policy.losses import rloo
+from trueline.policy.reference import in_loss, last_iterate
 from trueline.stats import permutation_test
 
+COUNTS = CountsUp()
 FREE = Limits(kl_budget=None, entropy_floor=None, novelty_limit=None)
-FAST_DESCENT = Descent(learning_rate=1e-2, epochs=4, batch_size=8)
-GENTLE = Descent(learning_rate=2e-3, epochs=3, batch_size=8)
-FAST = [
-    BestOfN(num_samples=6, limits=FREE, descent=FAST_DESCENT),
-    DPO(num_samples=6, limits=FREE, descent=FAST_DESCENT),
-    GRPO(num_samples=6, limits=FREE, descent=GENTLE),
-    GRPO(num_samples=6, limits=FREE, advantages=rloo, descent=GENTLE),
-]
-every = pytest.mark.parametrize("optimiser", FAST, ids=lambda o: type(o).__name__)
+FAST_DESCENT = Descent(learning_rate=1e-2, epochs=6, batch_size=8)
+FAST = {
+    "best_of_n": BestOfN(num_samples=6, limits=FREE, descent=FAST_DESCENT),
+    "dpo": DPO(num_samples=6, limits=FREE, descent=FAST_DESCENT),
+    "grpo": GRPO(
+        num_samples=6, limits=FREE, descent=replace(FAST_DESCENT, learning_rate=5e-3, epochs=2)
+    ),
+}
+VARIANTS = {
+    **FAST,
+    "dpo, smoothed and iterated": replace(FAST["dpo"], label_smoothing=0.1, reference=last_iterate),
+    "grpo, RLOO": replace(FAST["grpo"], advantages=rloo),
+    "grpo, KL in the loss": replace(FAST["grpo"], charge=in_loss),
+    "grpo, iterated, two passes": replace(FAST["grpo"], reference=last_iterate, passes=2),
+}
+every = pytest.mark.parametrize("optimiser", FAST.values(), ids=FAST)
+every_variant = pytest.mark.parametrize("optimiser", VARIANTS.values(), ids=VARIANTS)
 
 
-def rewards(policy: Any, prompts: Any, seed: int = 9) -> np.ndarray:
-    rows = policy.sample(prompts, num_samples=8, rng=np.random.default_rng(seed))
-    return np.array([r.text.split().count("up") for row in rows for r in row], dtype=float)
+def improve(optimiser: Any, policy: Any, prompts: Any, scorer: Any, **changes: Any) -> Any:
+    rng = np.random.default_rng(1)
+    return replace(optimiser, **changes).improve(policy, prompts, scorer, rng=rng)
 
 
-def distance(policy: Any, prompts: Any) -> float:
-    """KL(policy || trunk) in nats, by sampling."""
-    rows = policy.sample(prompts, num_samples=32, rng=np.random.default_rng(5))
-    flat = [r for row in rows for r in row]
-    with torch.no_grad():
-        now = policy.logp(flat)
-        with policy.off():
-            before = policy.logp(flat)
-    return float((now - before).mean())
+def answers(
+    policy: Any, prompts: Any, num_samples: int = 8, seed: int = 9, scorer: Any = COUNTS
+) -> Samples:
+    rng = np.random.default_rng(seed)
+    return Samples.draw(policy, prompts, scorer, num_samples=num_samples, rng=rng)
+
+
+def distance(policy: Any, prompts: Any) -> tuple[float, float]:
+    """KL(policy || trunk) in nats on samples of its own, and its standard error."""
+    gaps = answers(policy, prompts, num_samples=32, seed=5).log_ratio
+    return float(gaps.mean()), float(gaps.std() / math.sqrt(gaps.size))
 
 
 def weights(policy: Any) -> list[torch.Tensor]:
     return [p.detach().clone() for p in policy.trainable()]
 
 
-@every
+def same(one: Any, two: Any, atol: float = 0.0) -> bool:
+    pairs = zip(weights(one), weights(two), strict=True)
+    return all(torch.allclose(a, b, rtol=0, atol=atol) for a, b in pairs)
+
+
+@every_variant
 def test_it_improves_and_leaves_the_old_policy_alone(optimiser, policy, prompts):
-    before, old = rewards(policy, prompts), weights(policy)
-    update = optimiser.improve(policy, prompts, CountsUp(), rng=np.random.default_rng(1))
-    after = rewards(update.policy, prompts)
-    assert after.mean() > before.mean()
-    assert permutation_test(after, before, rng=np.random.default_rng(2)) < 0.01
-    assert all(torch.equal(a, b) for a, b in zip(old, weights(policy), strict=True))
-
-
-@every
-def test_the_trunk_is_unchanged(optimiser, policy, prompts):
+    before, old = answers(policy, prompts).lower.ravel(), weights(policy)
     policy.trunk.fingerprint()
-    optimiser.improve(policy, prompts, CountsUp(), rng=np.random.default_rng(1))
+    update = improve(optimiser, policy, prompts, CountsUp())
+    after = answers(update.policy, prompts).lower.ravel()
+    a, b = after[np.isfinite(after)], before[np.isfinite(before)]
+    assert a.mean() > b.mean() and update.stopped is None
+    assert permutation_test(a, b, rng=np.random.default_rng(2)) < 0.01
+    assert all(torch.equal(a, b) for a, b in zip(old, weights(policy), strict=True))
+    assert all(isinstance(v, float) and math.isfinite(v) for v in update.stats.values())
     policy.trunk.verify_frozen()
 
 
 @every
-def test_a_constant_reward_changes_nothing(optimiser, policy, prompts):
-    update = optimiser.improve(policy, prompts, Constant(), rng=np.random.default_rng(1))
+@pytest.mark.parametrize(
+    ("scorer", "why"), [(Constant(), "alike"), (Mute(), "unscored")], ids=["alike", "unscored"]
+)
+def test_where_nothing_can_be_told_apart_nothing_changes(optimiser, scorer, why, policy, prompts):
+    update = improve(optimiser, policy, prompts, scorer, limits=Limits())
     assert update.policy is policy
+    assert update.stopped == why
     assert update.stats["prompts_used"] == 0
+    assert (update.stats["unscored_frac"] == 1) == (why == "unscored")
 
 
 @every
-def test_a_stronger_kl_weight_ends_nearer(optimiser, policy, prompts):
-    weak, strong = (0.05, 5.0) if isinstance(optimiser, DPO) else (0.0, 5.0)
-    extra = {"anchor": 0.0} if isinstance(optimiser, DPO) else {}
-    near, far = (
-        distance(
-            replace(optimiser, beta=beta, **extra)
-            .improve(policy, prompts, CountsUp(), rng=np.random.default_rng(1))
-            .policy,
-            prompts,
-        )
-        for beta in (strong, weak)
+def test_an_unscored_sample_counts_for_nothing(optimiser, policy, prompts):
+    """Whatever number stands where nothing was scored."""
+    one, two = (
+        improve(optimiser, policy, prompts, Blind(nothing=number), length_penalty=0.1)
+        for number in (0.0, 1e6)
     )
-    assert near < far
+    assert same(one.policy, two.policy) and not same(one.policy, policy)
+    assert 0 < one.stats["unscored_frac"] < 1
+
+
+@pytest.mark.parametrize("name", [*FAST, "grpo, KL in the loss"])
+def test_a_stronger_kl_weight_ends_nearer(name, policy, prompts):
+    optimiser = VARIANTS[name]
+    weak, strong = (0.05, 5.0) if isinstance(optimiser, DPO) else (0.0, 5.0)
+    extra = {}
+    if isinstance(optimiser, DPO):
+        extra = {"anchor": 0.0, "descent": replace(FAST_DESCENT, learning_rate=3e-3)}
+    near, far = (
+        distance(improve(optimiser, policy, prompts, CountsUp(), beta=b, **extra).policy, prompts)
+        for b in (strong, weak)
+    )
+    assert near[0] + 2 * near[1] < far[0] - 2 * far[1]
+
+
+@every
+def test_a_kl_budget_is_kept(optimiser, policy, prompts):
+    limits = replace(FREE, kl_budget=0.5)
+    free = improve(optimiser, policy, prompts, CountsUp())
+    update = improve(optimiser, policy, prompts, CountsUp(), limits=limits)
+    kl, error = distance(update.policy, prompts)
+    assert distance(free.policy, prompts)[0] > 2 * 0.5, "the test would show nothing"
+    assert update.stopped == "kl" and not same(update.policy, policy)
+    assert kl < 0.5 + 3 * error
+    assert update.stats["kl"] <= 0.5 and 0 < update.stats["step_frac"] <= 1
+    assert kl > 0.1, "it need not stop that early"
+
+
+@every
+def test_an_entropy_floor_is_kept(optimiser, policy, prompts):
+    """Shorter is all that is better here, so that every policy ends by saying nothing."""
+    rate = {"descent": replace(FAST_DESCENT, epochs=12)}
+    free, update = (
+        improve(optimiser, policy, prompts, Constant(), length_penalty=1.0, limits=limits, **rate)
+        for limits in (FREE, replace(FREE, entropy_floor=0.95))
+    )
+    of_trunk, unlimited, limited = (
+        answers(each, prompts, 32).stats()["entropy"]
+        for each in (policy, free.policy, update.policy)
+    )
+    assert unlimited < 0.88 * of_trunk, "the test would show nothing"
+    assert update.stopped == "entropy" and not same(update.policy, policy)
+    assert limited > 0.89 * of_trunk
+
+
+@every
+def test_a_reward_that_is_lost_stops_it(optimiser, policy, prompts):
+    """At once where half of the old policy's samples are too far, and else on the way."""
+    at_once = improve(optimiser, policy, prompts, Lost(), limits=replace(FREE, novelty_limit=0.5))
+    assert at_once.stopped == "novelty" and at_once.policy is policy
+    free, update = (
+        improve(optimiser, policy, prompts, Lost(), limits=limits)
+        for limits in (FREE, replace(FREE, novelty_limit=1.5))
+    )
+    unlimited, limited = (
+        float((answers(each.policy, prompts, 32, scorer=Lost()).novelty > 1.5).mean())
+        for each in (free, update)
+    )
+    assert unlimited > 0.57, "the test would show nothing"
+    assert update.stopped == "novelty" and limited < 0.56
 
 
 @every
 def test_four_accumulated_batches_of_two_are_one_of_eight(optimiser, policy, prompts):
     whole, parts = (
-        replace(optimiser, descent=replace(optimiser.descent, epochs=1, micro_batch_size=size))
-        .improve(policy, prompts, CountsUp(), rng=np.random.default_rng(1))
-        .policy
+        improve(
+            optimiser,
+            policy,
+            prompts[:8],
+            CountsUp(),
+            descent=replace(optimiser.descent, epochs=1, micro_batch_size=size),
+        ).policy
         for size in (None, 2)
     )
-    for a, b in zip(weights(whole), weights(parts), strict=True):
-        assert torch.allclose(a, b, atol=2e-4)
+    assert same(whole, parts, atol=2e-4) and not same(whole, policy)
 
 
 @every
 def test_the_same_stream_gives_the_same_policy(optimiser, policy, prompts):
+    limits = replace(FREE, kl_budget=0.5)
     one, two = (
-        optimiser.improve(policy, prompts, CountsUp(), rng=np.random.default_rng(1)).policy
-        for _ in range(2)
+        improve(optimiser, policy, prompts, CountsUp(), limits=limits).policy for _ in range(2)
     )
-    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
+    assert same(one, two)
 
 
-def test_an_unscored_sample_is_never_chosen(policy, prompts):
-    samples = Samples.draw(policy, prompts, Blind(), num_samples=8, rng=np.random.default_rng(3))
-    assert 0 < samples.unscored_frac < 1
-    for b in samples.informative():
-        for row in (samples.best(b), samples.worst(b)):
-            assert "down" not in samples.rollouts.flat[row].text.split()
-
-
-def test_the_dpo_loss_is_the_closed_form_and_pushes_the_right_way():
-    chosen = torch.tensor([0.3, -1.0], requires_grad=True)
-    rejected = torch.tensor([-0.2, 2.0], requires_grad=True)
-    loss = dpo_loss(chosen, rejected, beta=0.5)
-    expected = np.log1p(np.exp(-0.5 * np.array([0.5, -3.0])))
-    assert np.allclose(loss.detach().numpy(), expected, atol=1e-6)
-    loss.sum().backward()
-    assert (chosen.grad < 0).all() and (rejected.grad > 0).all()
+@every
+def test_a_length_penalty_makes_answers_shorter(optimiser, policy, prompts):
+    plain, short = (
+        improve(optimiser, policy, prompts, CountsUp(), length_penalty=penalty).policy
+        for penalty in (0.0, 2.0)
+    )
+    lengths = [
+        np.array([len(row) for row in answers(each, prompts).logps]) for each in (plain, short)
+    ]
+    assert permutation_test(*lengths, rng=np.random.default_rng(2)) < 0.01
 
 
 def test_descent_warms_up_and_decays_and_refuses_nothing_to_do():

@@ -1,7 +1,7 @@
 """How far an improvement may go: from the trunk, towards certainty, away from the reward's data.
 
-    KL(pi || trunk) = E_pi[log pi(y) - log trunk(y)] <= kl_budget          nats a response
-    H(pi) >= entropy_floor * H(trunk),  H = - E_pi[log pi(y_t)]            nats a token
+    KL(pi || trunk) = E_pi[log pi(y) - log trunk(y)] <= kl_budget - one standard error
+    H(pi) >= entropy_floor * H(trunk),  H = - E_pi[log pi(y_t)]
     P_pi(novelty(y) > novelty_limit) <= 1/2
 
 A policy that is over a limit is taken back along the line between the old adapter and the new one,
@@ -14,8 +14,9 @@ small steps ends anywhere. Stopping at a KL is the one remedy against over-optim
 al. 2022 (arXiv 2210.10760) found in a KL penalty; interpolating adapters: Ramé et al. 2024 (WARP,
 arXiv 2406.16768), who go back towards the trunk, not towards the last policy.
 
-Fails where the old policy is itself over a limit: it is then handed back as it is. The limits hold
-for the mean over prompts, and as exactly as 128 samples can tell: about 0.2 nats at 3 nats.
+Units: nats a response, nats a token. Fails where the old policy is itself over a limit: it is then
+handed back as it is. The limits hold for the mean over prompts, and as exactly as 128 samples can
+tell: the standard error is about 0.2 nats at 3 nats.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ class Watch:
         far = limits.novelty_limit is not None and len(novelty) > 0
         if far and (novelty > limits.novelty_limit).mean() > _FAR:
             return "novelty"
-        if limits.kl_budget is not None and not found["kl"] <= limits.kl_budget:
+        error = float(samples.log_ratio.std()) / samples.log_ratio.size**0.5
+        if limits.kl_budget is not None and not found["kl"] + error <= limits.kl_budget:
             return "kl"
         if self.least_entropy is not None and not found["entropy"] >= self.least_entropy:
             return "entropy"
