@@ -28,6 +28,7 @@ from trueline.models.adapters import LoraPolicy
 from trueline.policy.descent import Descent
 from trueline.policy.limits import Limits
 from trueline.policy.losses import kl_k3, sum_tokens
+from trueline.policy.once import once
 from trueline.policy.reference import trunk_token_logps
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
@@ -60,32 +61,21 @@ class BestOfN:
         rng: np.random.Generator,
     ) -> Update:
         """One round: a new policy, distilled from the best of n samples of the old one."""
-        watch = self.limits.watch(policy, prompts, scorer, rng=rng)
-        samples = Samples.draw(
-            policy,
-            prompts,
-            scorer,
-            num_samples=self.num_samples,
-            length_penalty=self.length_penalty,
-            rng=rng,
-        )
-        told = samples.informative()
-        stats = {"prompts_used": float(len(told)), "unscored_frac": samples.unscored_frac}
-        if stopped := watch.stop(samples):
-            return Update(policy=policy, stats=stats, stopped=stopped)
+        return once(self, policy, prompts, scorer, self._distil, rng=rng)
 
-        new = policy.copy()
-        chosen = [samples.rollouts.rows[samples.best(b)] for b in told]
-        reference = trunk_token_logps(new, chosen) if self.beta else None
+    def _distil(
+        self, policy: LoraPolicy, samples: Samples, rng: np.random.Generator
+    ) -> dict[str, float]:
+        chosen = [samples.rollouts.rows[samples.best(b)] for b in samples.informative()]
+        reference = trunk_token_logps(policy, chosen) if self.beta else None
 
         def loss(indices: np.ndarray) -> torch.Tensor:
-            logps, mask = new.token_logps([chosen[i] for i in indices])
+            logps, mask = policy.token_logps([chosen[i] for i in indices])
             cost = -logps
             if reference is not None:
                 at = torch.as_tensor(indices, device=logps.device)
                 cost = cost + self.beta * kl_k3(logps, reference[at, : logps.shape[1]])
             return sum_tokens(cost, mask, mask.sum(1).clamp(min=1))
 
-        losses = self.descent.run(new, loss, len(chosen), rng=rng)
-        stats |= {"loss_first": losses[0], "loss_last": losses[-1]}
-        return watch.settle(policy, new, stats)
+        losses = self.descent.run(policy, loss, len(chosen), rng=rng)
+        return {"loss_first": losses[0], "loss_last": losses[-1]}

@@ -29,6 +29,7 @@ from trueline.models.adapters import LoraPolicy
 from trueline.policy.descent import Descent
 from trueline.policy.limits import Limits
 from trueline.policy.losses import dpo_loss
+from trueline.policy.once import once
 from trueline.policy.reference import Reference, trunk
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
@@ -67,27 +68,18 @@ class DPO:
         rng: np.random.Generator,
     ) -> Update:
         """One round: a new policy that prefers each prompt's best sample to its worst."""
-        watch = self.limits.watch(policy, prompts, scorer, rng=rng)
-        samples = Samples.draw(
-            policy,
-            prompts,
-            scorer,
-            num_samples=self.num_samples,
-            length_penalty=self.length_penalty,
-            rng=rng,
-        )
-        told = samples.informative()
-        stats = {"prompts_used": float(len(told)), "unscored_frac": samples.unscored_frac}
-        if stopped := watch.stop(samples):
-            return Update(policy=policy, stats=stats, stopped=stopped)
+        return once(self, policy, prompts, scorer, self._prefer, rng=rng)
 
-        new, rows = policy.copy(), samples.rollouts.rows
+    def _prefer(
+        self, policy: LoraPolicy, samples: Samples, rng: np.random.Generator
+    ) -> dict[str, float]:
+        told, rows = samples.informative(), samples.rollouts.rows
         best, worst = (np.array([pick(b) for b in told]) for pick in (samples.best, samples.worst))
         reference = torch.from_numpy(self.reference(policy, samples).reshape(-1))
 
         def log_ratios(indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             both = np.concatenate([best[indices], worst[indices]])
-            logp = new.logp([rows[i] for i in both])
+            logp = policy.logp([rows[i] for i in both])
             chosen, rejected = (logp - reference[both].to(logp)).chunk(2)
             return chosen, rejected, logp[: len(indices)]
 
@@ -99,14 +91,13 @@ class DPO:
             )
             return preferred - self.anchor * logp / lengths.clamp(min=1)
 
-        losses = self.descent.run(new, loss, len(told), rng=rng)
+        losses = self.descent.run(policy, loss, len(told), rng=rng)
         with torch.no_grad():
             chosen, rejected, logp = log_ratios(np.arange(len(told)))
-        stats |= {
+        return {
             "loss_first": losses[0],
             "loss_last": losses[-1],
             "accuracy": float((chosen > rejected).double().mean()),
             "margin": float((chosen - rejected).mean()),
             "chosen_logp": float(logp.mean()),
         }
-        return watch.settle(policy, new, stats)
