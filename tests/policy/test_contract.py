@@ -14,7 +14,7 @@ import torch
 from tests.policy.conftest import Blind, Constant, CountsUp, Lost, Mute
 from trueline.errors import InputError
 from trueline.policy import DPO, GRPO, BestOfN, Descent, Limits, Samples
-from trueline.policy.losses import rloo
+from trueline.policy.losses import own_length, rloo, room_length
 from trueline.policy.reference import in_loss, last_iterate
 from trueline.stats import permutation_test
 
@@ -128,6 +128,8 @@ def test_a_kl_budget_is_kept(optimiser, policy, prompts):
     assert kl < 0.5 + 3 * error
     assert update.stats["kl"] <= 0.5 and 0 < update.stats["step_frac"] <= 1
     assert kl > 0.1, "it need not stop that early"
+    if isinstance(optimiser, GRPO):
+        assert update.stats["steps"] < free.stats["steps"]
 
 
 @every
@@ -198,6 +200,35 @@ def test_a_length_penalty_makes_answers_shorter(optimiser, policy, prompts):
         np.array([len(row) for row in answers(each, prompts).logps]) for each in (plain, short)
     ]
     assert permutation_test(*lengths, rng=np.random.default_rng(2)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("best_of_n", {"beta": 0.5}),
+        ("dpo", {"beta": 1.0}),
+        ("dpo", {"anchor": 0.2}),
+        ("dpo", {"label_smoothing": 0.3}),
+        ("grpo", {"advantages": rloo}),
+        ("grpo", {"charge": in_loss}),
+        ("grpo", {"divisor": own_length}),
+        ("grpo", {"divisor": room_length}),
+        ("grpo", {"passes": 2}),
+        ("grpo", {"passes": 2, "epsilon": 0.01}),
+        ("grpo", {"reference": last_iterate}),
+        ("dpo", {"reference": last_iterate}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_every_option_changes_what_is_learned(name, option, policy, prompts):
+    """From a policy that is not the trunk any more, so that the reference matters."""
+    with torch.no_grad():
+        for parameter in policy.trainable():
+            parameter.add_(0.02)
+    short = replace(FAST[name], beta=0.3, descent=replace(FAST_DESCENT, epochs=1))
+    before = {"passes": 2} if "epsilon" in option else {}
+    plain = improve(short, policy, prompts, CountsUp(), **before).policy
+    assert not same(plain, improve(short, policy, prompts, CountsUp(), **option).policy, atol=1e-4)
 
 
 def test_descent_warms_up_and_decays_and_refuses_nothing_to_do():
