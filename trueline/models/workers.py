@@ -91,15 +91,19 @@ class Workers:
         """What `act` gave in each process, by rank; an error in one is raised in all."""
         if self.num == 1:
             return [act()]
-        mine = self._tried(act)
-        if mine[1] is not None and self.sharded:
-            # The others may stand in the middle of a pass: only this process's end frees them.
-            raise mine[1]
-        told: list[Any] = [None] * self.num
-        torch.distributed.all_gather_object(told, mine, group=_groups()[0])
-        for _, error in (mine, *told):
-            if error is not None:
-                raise error
+        try:
+            with self.apart():
+                mine = act()
+        except Exception as error:
+            # Where weights are parted the others may stand in the middle of a pass: only this
+            # process's end frees them.
+            if not self.sharded:
+                self._told((None, _sendable(error)))
+            raise
+        told = self._told((mine, None))
+        for _, theirs in told:
+            if theirs is not None:
+                raise theirs
         return [result for result, _ in told]
 
     def spread(self, sizes: Sequence[int], work: Callable[[np.ndarray], Columns]) -> Columns:
@@ -120,16 +124,22 @@ class Workers:
         """Do it in the main process only; every process gets the result, or the error."""
         if self.num == 1:
             return act()
+        if not self.is_main:
+            result, error = self._from_main(None)
+            if error is not None:
+                raise error
+            return result  # type: ignore[no-any-return]
         Workers._alone = True
         try:
-            box: list[Any] = [self._tried(act) if self.is_main else None]
+            with self.apart():
+                result = act()
+        except Exception as error:
+            self._from_main((None, _sendable(error)))
+            raise
         finally:
             Workers._alone = False
-        torch.distributed.broadcast_object_list(box, src=0, group=_groups()[1])
-        result, error = box[0]
-        if error is not None:
-            raise error
-        return result  # type: ignore[no-any-return]
+        self._from_main((result, None))
+        return result
 
     def add(self, tensors: Sequence[torch.Tensor]) -> None:
         """Sum each tensor over all processes, in place, in one message."""
@@ -159,12 +169,18 @@ class Workers:
         if self.num > 1:
             torch.distributed.barrier(group=_groups()[1])
 
-    def _tried(self, act: Callable[[], T]) -> tuple[T | None, Exception | None]:
-        try:
-            with self.apart():
-                return act(), None
-        except Exception as error:
-            return None, _sendable(error)
+    def _told(self, mine: Any) -> list[Any]:
+        """Everyone's message, by rank."""
+        told: list[Any] = [None] * self.num
+        torch.distributed.all_gather_object(told, mine, group=_groups()[0])
+        return told
+
+    @staticmethod
+    def _from_main(message: Any) -> Any:
+        """The main process's message, however long it takes."""
+        box = [message]
+        torch.distributed.broadcast_object_list(box, src=0, group=_groups()[1])
+        return box[0]
 
 
 @cache
@@ -193,6 +209,6 @@ def _said(variable: str) -> bool:
 def _sendable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:
+    except (pickle.PickleError, AttributeError, ImportError, TypeError, ValueError):
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

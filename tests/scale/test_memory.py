@@ -1,0 +1,135 @@
+"""Half the bytes, fewer activations, one cache for many: what is saved, and what it changes.
+
+Bounds of bfloat16 are on the shipped model, whose answers are a few dozen tokens of a sum.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models.conftest import make_chat_model
+from tests.scale.job import DESCENT, PROMPTS
+from trueline.models.adapters import LoraPolicy
+from trueline.models.trunk import Trunk
+from trueline.records import Response
+from trueline.rng import stream
+from trueline.worlds.sums import Sums, trunk_path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_chat_model(tmp_path_factory.mktemp("model"))
+
+
+def test_a_bfloat16_trunk_with_float32_adapters_agrees_within_bounds() -> None:
+    full, half = (Trunk.load(trunk_path(), dtype=dtype) for dtype in ("float32", "bfloat16"))
+    prompts = Sums().prompts(12, stream(0, "prompts"), "train")
+    policies = [LoraPolicy.create(t, rank=4, rng=stream(0, "a")) for t in (full, half)]
+    said = [r[0] for r in policies[0].sample(prompts, num_samples=1, rng=stream(0, "s"))]
+    assert half.model.dtype == torch.bfloat16
+    assert all(p.dtype == torch.float32 for p in policies[1].trainable())
+    exact, coarse = (p.token_logps(said, grad=False)[0] for p in policies)
+    assert coarse.dtype == torch.float32
+    assert float((coarse - exact).abs().mean()) < 0.02
+    readings = [t.read(said).latents for t in (full, half)]
+    assert readings[1].dtype == np.float32
+    spread = np.abs(readings[1] - readings[0]).mean() / readings[0].std()
+    assert spread < 0.02
+    gradients = []
+    for policy in policies:
+        (-policy.logp(said).sum()).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.trainable()]))
+    assert gradients[1].dtype == torch.float32
+    assert float(torch.cosine_similarity(*gradients, dim=0)) > 0.99
+
+
+def test_recomputing_keeps_less_and_gives_the_same_gradients(folder: Path) -> None:
+    policy = LoraPolicy.create(Trunk.load(folder), rank=2, rng=stream(0, "a"))
+    rows = [Response(prompt=p, text="1 + 2 = 3 ; " * 2) for p in PROMPTS]
+    held, gradients = [], []
+    for recompute in (False, True):
+        policy.adapted.zero_grad()
+        with _saved() as storages:
+            if recompute:
+                with policy.recomputing():
+                    cost = policy.logp(rows).sum()
+            else:
+                cost = policy.logp(rows).sum()
+        cost.backward()
+        held.append(sum(storages.values()))
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.trainable()]))
+    torch.testing.assert_close(*gradients)
+    assert held[1] < held[0] / 2
+
+
+class _saved(torch.autograd.graph.saved_tensors_hooks):
+    """Bytes that the graph keeps, by storage."""
+
+    def __init__(self) -> None:
+        self.storages: dict[int, int] = {}
+        super().__init__(self._keep, lambda tensor: tensor)
+
+    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            self.storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def __enter__(self) -> dict[int, int]:  # type: ignore[override]
+        super().__enter__()
+        return self.storages
+
+
+def test_checkpointed_descent_ends_where_the_plain_one_does(folder: Path) -> None:
+    rows = [Response(prompt=p, text="1 + 2") for p in PROMPTS]
+    ends = []
+    for checkpointing in (False, True):
+        policy = LoraPolicy.create(Trunk.load(folder), rank=2, rng=stream(0, "a"))
+        replace(DESCENT, checkpointing=checkpointing).run(
+            policy, lambda at, p=policy: -p.logp([rows[i] for i in at]), 7, rng=stream(0, "d")
+        )
+        ends.append(policy.logp(rows, grad=False))
+    torch.testing.assert_close(*ends)
+
+
+READER = """
+import sys, time
+from pathlib import Path
+from trueline.models.trunk import Trunk
+from trueline.records import Prompt, Response
+folder, cache, name = map(Path, sys.argv[1:])
+rows = [Response(prompt=Prompt.of("a b"), text=f"{i % 20} + {i // 20}") for i in range(300)]
+trunk = Trunk.load(folder, cache_dir=cache, batch_tokens=80)
+passes = []
+def slowly(*_):
+    passes.append(1)
+    time.sleep(0.02)
+trunk.model.register_forward_pre_hook(slowly)
+(cache / f"{name}.ready").touch()
+while len(list(cache.glob("*.ready"))) < 2:
+    time.sleep(0.01)
+print(trunk.read(rows).latents.astype("float64").sum(), len(passes))
+"""
+
+
+def test_two_that_read_the_same_texts_share_the_work(folder: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", READER, str(folder), str(tmp_path)]
+    running = [
+        subprocess.Popen([*command, name], env=env, stdout=subprocess.PIPE, text=True)
+        for name in ("one", "two")
+    ]
+    said = [process.communicate(timeout=300)[0].split() for process in running]
+    assert said[0][0] == said[1][0]
+    made, needed = sum(int(passes) for _, passes in said), len(list(tmp_path.glob("*.safetensors")))
+    assert needed <= made < 1.5 * needed
