@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from trueline import reports
 from trueline.atomic import to_json
 from trueline.audits.recorded import by_arm, contrasts, look_up, measure, samples
 from trueline.cli.common import reading_bar, set_threads
@@ -32,7 +33,6 @@ from trueline.data.files import Record
 from trueline.data.transcripts import Recorded, from_saved, load_transcripts
 from trueline.errors import InputError, SetupError
 from trueline.records import Comparison, Cost, Preference
-from trueline.reports.judging import write_judging
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
@@ -205,7 +205,7 @@ class Judge:
         result = {"verb": "judge", "recorded": self.recorded, "arms": arms, "contrasts": compared}
         shown = [row.as_dict() for row in samples(rows)]
         folder.finish({**result, "samples": shown})
-        page = write_judging(folder.folder)
+        page = reports.write_judging(folder.folder)
         console.print(_table(arms))
         for arm, found in arms.items():
             for why, count in found["failed"].items():

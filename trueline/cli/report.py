@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from trueline import reports
 from trueline.errors import InputError
-from trueline.reports import write_report
-from trueline.reports.judging import write_judging
 from trueline.runs import RunFolder
 
 __all__ = ["Report"]
@@ -35,7 +34,7 @@ class Report:
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Write the page; returns where it is."""
-        page = self._judged() or write_report(
+        page = self._judged() or reports.write_report(
             list(self.runs), self.out or self.runs[0] / "report.html"
         )
         console.print(f"report: {page}")
@@ -59,4 +58,4 @@ class Report:
                 got=f"no result in {self.runs[0]}",
                 do="give the command that began it again: it goes on",
             )
-        return write_judging(self.runs[0])
+        return reports.write_judging(self.runs[0])

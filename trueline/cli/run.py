@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
+from trueline import reports
 from trueline.cli.common import load_trunk, set_threads
 from trueline.cli.players import Table, make_helper, make_judge
 from trueline.errors import InputError
@@ -31,7 +32,6 @@ from trueline.oversight.recursive import Recursive
 from trueline.policy.best_of_n import BestOfN
 from trueline.policy.dpo import DPO
 from trueline.policy.grpo import GRPO
-from trueline.reports import summary, write_report
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.selfcheck import selfcheck
@@ -146,9 +146,9 @@ class Run:
                 with bar or contextlib.nullcontext():
                     result = spec.run(task, folder, bar or Silent())
             report = workers.once(
-                lambda: write_report([folder.folder], folder.folder / "report.html")
+                lambda: reports.write_report([folder.folder], folder.folder / "report.html")
             )
-            console.print(summary(folder.folder))
+            console.print(reports.summary(folder.folder))
             console.print(f"report: {report}")
         return result
 

@@ -24,16 +24,18 @@ array([0.])
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from trueline import stats
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.errors import InputError
 from trueline.records import Estimate
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 __all__ = ["bag_of_words", "floors", "longer_wins", "word_reward"]
 
@@ -78,6 +80,9 @@ def word_reward(
     train: Comparisons, *, rng: np.random.Generator
 ) -> Callable[[Sequence[str]], np.ndarray]:
     """A bag of words fitted on `train`: texts to rewards, float [N]; all 0 where no word helps."""
+    # scikit-learn takes a hundred megabytes, which nobody needs who makes no floor.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     # Words of one character count: in sums they are the numbers.
     tfidf = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=r"(?u)\b\w+\b"
@@ -105,6 +110,8 @@ def _choose(differences: sparse.csr_matrix, train: Comparisons, rng: np.random.G
 
 
 def _fit(differences: sparse.csr_matrix, strength: float) -> np.ndarray:
+    from sklearn.linear_model import LogisticRegression
+
     signs = np.where(np.arange(differences.shape[0]) % 2, -1.0, 1.0)
     if len(signs) == 1:
         # One row shows one class only; its mirror image adds nothing but the other.
