@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.policy import conftest as bandit
 from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.endpoint import Endpoint
 from trueline.models.engine import Engine
+from trueline.models.engine_forms import SGLANG, VLLM, Request, read
 from trueline.models.fake_engine import ENGINE_FAULTS, FakeEngine
 from trueline.models.tokens import Encoded
 from trueline.policy import GRPO, Descent
@@ -22,6 +26,7 @@ from trueline.records import Prompt
 
 trunk, policy, prompts = bandit.trunk, bandit.policy, bandit.prompts
 FORMS = ["url", "host"]
+ASKED = Request(None, [1], [0], 1.0, 4, {2})
 LOAD = "/v1/load_lora_adapter"
 
 
@@ -184,10 +189,34 @@ def test_tokens_are_found_where_an_engine_puts_them(trunk, policy, prompts):
             roll(engine(server, "host"), policy, few)
 
 
-def test_an_engine_that_stops_elsewhere_is_refused(trunk, policy, prompts, monkeypatch):
-    monkeypatch.setattr("trueline.models.fake_engine._finish", lambda row, fault: "stop")
-    with FakeEngine(trunk) as server, pytest.raises(SetupError, match="stop token of the trunk"):
-        roll(engine(server), policy, prompts, max_new_tokens=2)
+def test_an_engine_that_stops_elsewhere_is_refused():
+    answer = [{"meta_info": {"finish_reason": {"type": "stop"}}}]
+    answer[0]["meta_info"]["output_token_logprobs"] = [[-0.5, 7, None]]
+    with pytest.raises(SetupError, match="stop token of the trunk"):
+        read(SGLANG, ASKED, json.dumps(answer).encode(), sent=b"")
+
+
+@pytest.mark.parametrize("form", [VLLM, SGLANG])
+@given(data=st.data())
+def test_no_answer_is_taken_that_is_not_whole(form, data):
+    """Whatever is said of tokens is either sound, or to be asked again, or refused."""
+    odd = st.none() | st.integers(-3, 9) | st.floats() | st.text(max_size=2) | st.just("token_id:3")
+    some = st.lists(odd, max_size=3)
+    ended = data.draw(st.sampled_from(["stop", "length", "abort", None]))
+    ids, logps = data.draw(st.none() | some), data.draw(st.none() | some)
+    choice = {"index": data.draw(odd), "finish_reason": ended, "token_ids": ids}
+    choice["logprobs"] = {"tokens": data.draw(some), "token_logprobs": logps}
+    pairs = data.draw(st.none() | st.lists(st.lists(odd, max_size=3), max_size=3))
+    meta = {"finish_reason": {"type": ended}, "output_token_logprobs": pairs}
+    table = {"choices": [choice]} if form is VLLM else [{"meta_info": meta}]
+    try:
+        tried = read(form, ASKED, json.dumps(table).encode(), sent=b"")
+    except SetupError:
+        return
+    for row in tried.found or []:
+        assert all(type(i) is int and i >= 0 for i in row.ids)
+        assert len(row.token_logps) == len(row.ids) + (row.end_id is not None) > 0
+        assert np.isfinite(row.token_logps).all() and row.token_logps.max() < 1e-3
 
 
 def test_a_wrong_set_up_is_refused_in_one_line(trunk, policy, prompts):

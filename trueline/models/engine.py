@@ -123,9 +123,11 @@ class Engine:
     def _ask(self, asked: list[Request], jitter: np.random.Generator) -> list[list[Continuation]]:
         url, width = self.endpoint.url.rstrip("/"), len(asked[0].seeds)
         form = VLLM if url.endswith("/v1") else SGLANG
+        own = dict(self.endpoint.extra)
+        tables = [form.body(one, self.endpoint.model) | own for one in asked]
         tries = self.endpoint.post(
             form.path,
-            [json.dumps(form.body(one, self.endpoint.model)).encode() for one in asked],
+            [json.dumps(table).encode() for table in tables],
             partial(read, form, asked[0]),
             rng=jitter,
             most_bytes=2**20 + _TOKEN_BYTES * width * asked[0].max_new_tokens,

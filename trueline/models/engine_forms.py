@@ -68,8 +68,8 @@ def _continuation(
     ids: list[int], logps: list[float], ended: str, stop_ids: AbstractSet[int]
 ) -> Continuation:
     given = np.array(logps, dtype=np.float64)
-    sound = 0 < len(ids) == len(given) and (given <= 1e-3).all()
-    if not sound or ended not in ("stop", "length"):
+    sound = 0 < len(ids) == len(given) and all(type(i) is int and i >= 0 for i in ids)
+    if not sound or not ((given > -1e5) & (given < 1e-3)).all() or ended not in ("stop", "length"):
         raise ValueError("tokens and log-probabilities must be of one finished sample")
     end = next((t for t, token in enumerate(ids) if token in stop_ids), None)
     if end is not None:

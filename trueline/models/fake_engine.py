@@ -10,14 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.fake_endpoint import Loopback
-from trueline.models.growth import Continuation, grow
+from trueline.models.growth import grow
 from trueline.models.tokens import Encoded
 from trueline.models.trunk import Trunk
 
@@ -29,6 +28,15 @@ ENGINE_FAULTS = (
 )
 """What can go wrong with samples. "no end" leaves the stop token out of them, "raw logprobs" are
 those of temperature 1, "stale weights" the trunk's own whatever adapter was asked for."""
+
+
+class _Row(NamedTuple):
+    """One sample as it is told."""
+
+    ids: list[int]
+    logps: list[float]
+    finish: str
+    end_id: int | None
 
 
 @dataclass(eq=False)
@@ -78,32 +86,29 @@ class FakeEngine(Loopback):
     def _vllm(self, policy: BasePolicy, sent: Any, fault: str | None) -> object:
         seeds = [sent["seed"] + k for k in range(sent["n"])]
         rows = self._sample(policy, sent["prompt"], seeds, sent["max_tokens"], sent, fault)
-        choices = []
-        for index, (row, logps) in enumerate(rows):
-            ids = row.ids if row.end_id is None or fault == "no end" else [*row.ids, row.end_id]
-            tokens = ["a" if fault == "no ids" else f"token_id:{i}" for i in ids]
-            choices.append(
-                {
-                    "index": index,
-                    "finish_reason": _finish(row, fault),
-                    "stop_reason": row.end_id,
-                    "logprobs": {"tokens": tokens, "token_logprobs": logps},
-                    "token_ids": ids if self.token_ids and fault != "no ids" else None,
-                }
-            )
+        choices = [
+            {
+                "index": index,
+                "finish_reason": row.finish,
+                "stop_reason": row.end_id,
+                "logprobs": {
+                    "tokens": ["a" if fault == "no ids" else f"token_id:{i}" for i in row.ids],
+                    "token_logprobs": row.logps,
+                },
+                "token_ids": row.ids if self.token_ids and fault != "no ids" else None,
+            }
+            for index, row in enumerate(rows)
+        ]
         return {"choices": choices[::-1][int(fault == "few choices") :]}
 
     def _sglang(self, policy: BasePolicy, sent: Any, fault: str | None) -> object:
-        how = sent["sampling_params"]
-        seeds, prefix = [one["sampling_seed"] for one in how], sent["input_ids"][0]
-        rows = self._sample(policy, prefix, seeds, how[0]["max_new_tokens"], how[0], fault)
+        how, (prefix, *_) = sent["sampling_params"], sent["input_ids"]
+        seeds, room = [one["sampling_seed"] for one in how], how[0]["max_new_tokens"]
         answers = []
-        for row, logps in rows:
-            ids = row.ids if row.end_id is None or fault == "no end" else [*row.ids, row.end_id]
-            pairs = [[logp, i, None] for logp, i in zip(logps, ids, strict=False)]
-            meta = {"finish_reason": {"type": _finish(row, fault)}, "output_token_logprobs": pairs}
-            if fault == "no ids":
-                del meta["output_token_logprobs"]
+        for row in self._sample(policy, prefix, seeds, room, how[0], fault):
+            pairs = [[logp, i, None] for logp, i in zip(row.logps, row.ids, strict=False)]
+            given = None if fault == "no ids" else pairs
+            meta = {"finish_reason": {"type": row.finish}, "output_token_logprobs": given}
             answers.append({"text": "", "meta_info": meta})
         return answers[int(fault == "few choices") :]
 
@@ -115,26 +120,26 @@ class FakeEngine(Loopback):
         room: int,
         how: Any,
         fault: str | None,
-    ) -> list[tuple[Continuation, list[float]]]:
+    ) -> list[_Row]:
         drawn = np.stack([np.random.default_rng(seed).random(room) for seed in seeds])
-        (rows,) = grow(
+        (grown,) = grow(
             policy.network,
             [prefix],
             uniforms=drawn[None],
             stop_ids=frozenset(how["stop_token_ids"]),
             temperature=how["temperature"],
         )
-        logps = [row.token_logps.tolist() for row in rows]
-        if fault == "raw logprobs":
-            said = [[*row.ids, *([] if row.end_id is None else [row.end_id])] for row in rows]
-            whole = [Encoded(prefix + s, len(prefix), len(prefix) + len(s)) for s in said]
-            with torch.no_grad():
-                logps = [policy.token_logps([row])[0][0].tolist() for row in whole]
-        return list(zip(rows, logps, strict=True))
-
-
-def _finish(row: Continuation, fault: str | None) -> str:
-    return "abort" if fault == "aborted" else "length" if row.end_id is None else "stop"
+        rows = []
+        for one in grown:
+            said = [*one.ids, *([] if one.end_id is None else [one.end_id])]
+            logps = one.token_logps.tolist()
+            if fault == "raw logprobs":
+                whole = Encoded(prefix + said, len(prefix), len(prefix) + len(said))
+                logps = policy.token_logps([whole], grad=False)[0][0].tolist()
+            finish = "length" if one.end_id is None else "stop"
+            finish = "abort" if fault == "aborted" else finish
+            rows.append(_Row(one.ids if fault == "no end" else said, logps, finish, one.end_id))
+        return rows
 
 
 def _error(message: str) -> object:
