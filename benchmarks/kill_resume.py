@@ -1,9 +1,11 @@
 """Kill `trueline run` at random moments, resume it, and compare its result with an untouched run's.
 
-    python -m benchmarks.kill_resume --kills 10
+    python -m benchmarks.kill_resume
 
-Every killed run is started again with the same command until it ends. Times and paths aside, the
-final JSON must be the same, byte for byte.
+Plainly, and under `accelerate launch` with two processes, which all get SIGKILL at once. Every
+killed run is started again with the same command until it ends. Times and paths aside, the final
+JSON must be the same, byte for byte; under the launcher it is compared with an untouched run under
+the launcher, and that one with the plain run, where floats may differ in what sums' order changes.
 """
 
 from __future__ import annotations
@@ -14,39 +16,108 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import tyro
 
 from benchmarks.common import headline, write_result
 
-SMALL = [
-    "--rounds",
-    "3",
-    "--labels",
-    "240",
-    "--prompts-per-round",
-    "24",
-    "--measured-prompts",
-    "24",
-    "--threads",
-    "1",
-    "--json",
-]
+SMALL = {
+    "rounds": 3,
+    "labels": 90,
+    "prompts-per-round": 16,
+    "measured-prompts": 6,
+    "max-new-tokens": 60,
+    "threads": 1,
+}
+LAUNCHER = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
 
 
 @dataclass
 class Arguments:
     kills: int = 10
-    """Random moments at which the process gets SIGKILL."""
+    """Random moments at which the plain run gets SIGKILL."""
+    launch: int = 10
+    """Random moments at which all processes under `accelerate launch` get it."""
+    others: int = 2
+    """The same for each of the other optimisers, plainly and under the launcher."""
     seed: int = 0
     out: Path = Path("results/kill_resume.json")
 
 
-def command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "trueline", "run", "--out", str(out), *SMALL]
+@dataclass
+class Arm:
+    """One command, the result it should come to, and what became of its kills."""
+
+    optimiser: str
+    launched: bool
+    folder: Path
+    draw: random.Random
+    whole_s: float = 0.0
+    expected: dict[str, Any] = field(default_factory=dict)
+    kills: list[dict[str, Any]] = field(default_factory=list)
+
+    def command(self, out: Path) -> list[str]:
+        options = [f"--{name}={value}" for name, value in SMALL.items()]
+        options += [f"--optimiser={self.optimiser}", f"--out={out}", "--json"]
+        launcher = LAUNCHER if self.launched else []
+        return [sys.executable, *launcher, "-m", "trueline", "run", *options]
+
+    def finish(self, out: Path) -> dict[str, Any]:
+        done = subprocess.run(self.command(out), capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+        return comparable(done.stdout)
+
+    def measure(self) -> None:
+        start = time.monotonic()
+        self.expected = self.finish(self.folder / "whole")
+        self.whole_s = time.monotonic() - start
+
+    def kill(self, num: int) -> None:
+        """`num` kills in all, at most three of one run."""
+        number = 0
+        while len(self.kills) < num:
+            number += 1
+            out, moments = self.folder / f"killed-{number}", []
+            while len(self.kills) + len(moments) < num and len(moments) < 3:
+                wait = self.draw.uniform(0.2, 0.95) * self.whole_s
+                if not self.killed(out, wait):
+                    break
+                rounds = len(list(out.glob("checkpoints/round-*")))
+                moments.append({"after_s": round(wait, 2), "rounds_done": rounds})
+            same = self.finish(out) == self.expected
+            self.kills += [{"run": number, **moment, "same": same} for moment in moments]
+            how = "launched" if self.launched else "plain"
+            print(f"{self.optimiser}, {how}: {moments}, same result: {same}", flush=True)
+
+    def killed(self, out: Path, wait: float) -> bool:
+        """Whether it was still running then; no process of it is left."""
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen(self.command(out), stdout=quiet, stderr=quiet)
+        try:
+            process.wait(timeout=wait)
+        except subprocess.TimeoutExpired:
+            # The launcher's workers sit in sessions of their own and would outlive it.
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            for child in family:
+                child.kill()
+            process.wait()
+            psutil.wait_procs(family)
+            return True
+        return False
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "optimiser": self.optimiser,
+            "launched": self.launched,
+            "whole_s": round(self.whole_s, 1),
+            "kills": self.kills,
+        }
 
 
 def comparable(text: str) -> dict[str, Any]:
@@ -59,54 +130,54 @@ def comparable(text: str) -> dict[str, Any]:
     return result
 
 
-def finish(out: Path) -> dict[str, Any]:
-    done = subprocess.run(command(out), capture_output=True, text=True, check=True)
-    return comparable(done.stdout)
+def decided(result: dict[str, Any]) -> list[Any]:
+    """What a run did: labels, decisions, and which answers it measured, by their gold."""
+    return [(r["labels"], r["gate"]["decision"], r["gold"]["value"]) for r in result["rounds"]]
 
 
 def main(arguments: Arguments) -> None:
     draw = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.monotonic()
-        expected = finish(Path(folder) / "whole")
-        whole_s = time.monotonic() - start
-        kills: list[dict[str, Any]] = []
-        number = 0
-        while len(kills) < arguments.kills:
-            out = Path(folder) / f"killed-{number}"
-            number += 1
-            moments = []
-            while len(kills) + len(moments) < arguments.kills and len(moments) < 3:
-                process = subprocess.Popen(
-                    command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                )
-                wait = draw.uniform(0.2, 0.95) * whole_s
-                try:
-                    process.wait(timeout=wait)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-                    moments.append(round(wait, 2))
-                else:
-                    break
-            same = finish(out) == expected
-            kills += [{"run": number, "after_s": m, "same": same} for m in moments]
-            print(f"run {number}: killed after {moments} s, same result: {same}", flush=True)
-    identical = all(kill["same"] for kill in kills)
-    write_result(
-        arguments.out,
-        {"whole_s": round(whole_s, 1), "kills": kills, "identical": identical},
-        seeds=[arguments.seed],
-        headlines=[
+    arms: list[Arm] = []
+    with tempfile.TemporaryDirectory() as place:
+        for optimiser, launched, kills in (
+            ("best_of_n", False, arguments.kills),
+            ("best_of_n", True, arguments.launch),
+            *((o, la, arguments.others) for o in ("dpo", "grpo") for la in (False, True)),
+        ):
+            if kills:
+                folder = Path(place) / f"{optimiser}-{launched}"
+                arms.append(Arm(optimiser, launched, folder, draw))
+                arms[-1].measure()
+                arms[-1].kill(kills)
+    conclude(arms, arguments)
+
+
+def conclude(arms: list[Arm], arguments: Arguments) -> None:
+    plain, launched = ([a for a in arms if a.launched == how] for how in (False, True))
+    pairs = [(a, b) for a in plain for b in launched if a.optimiser == b.optimiser]
+    alike = [decided(a.expected) == decided(b.expected) for a, b in pairs]
+    lines = [
+        headline(
+            f"killed at random moments and resumed{how}: results equal to the untouched run's",
+            f"{sum(k['same'] for k in kills)} of {len(kills)} kills",
+            bar="all",
+            met=all(k["same"] for k in kills),
+        )
+        for how, group in (("", plain), (" under accelerate launch, 2 processes", launched))
+        if (kills := [kill for arm in group for kill in arm.kills])
+    ]
+    if pairs:
+        lines.append(
             headline(
-                "killed at random moments and resumed: results equal to the untouched run's",
-                f"{sum(kill['same'] for kill in kills)} of {len(kills)} kills",
+                "two processes do what one does: labels, decisions and answers",
+                f"{sum(alike)} of {len(alike)} optimisers",
                 bar="all",
-                met=identical,
+                met=all(alike),
             )
-        ],
-    )
-    if not identical:
+        )
+    numbers = {"arms": [arm.record() for arm in arms], "options": SMALL}
+    write_result(arguments.out, numbers, seeds=[arguments.seed], headlines=lines)
+    if not all(line["met"] for line in lines):
         sys.exit("a resumed run came to another result")
 
 

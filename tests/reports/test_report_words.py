@@ -18,6 +18,7 @@ from trueline.reports import parse
 from trueline.reports.folder import read_run
 from trueline.reports.remarks import liked_faults, remarks
 from trueline.reports.samples import differences
+from trueline.reports.tables import gate
 from trueline.reports.typeset import duration, e_value, estimate, num, percent
 from trueline.reports.words import Change, Tone, change, labels, run_alpha, verdict
 
@@ -42,6 +43,34 @@ def test_good_run_in_one_sentence(make_run: Make) -> None:
         "(2.64); 4 of 5 rounds were certified; 2,124 labels used."
     )
     assert said.blind_spot is None
+
+
+def test_a_run_that_ended_early_says_why_and_what_is_left(make_run: Make) -> None:
+    folder = make_run("held")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rounds": 6, "patience": 3}))
+    said = plain(verdict(read_run(edit_result(folder, unspent=1200.0))).sentence)
+    assert "ended after 3 of 6 rounds, none of the last 3 certified, with 1,200 labels" in said
+    seconds = {**config, "rounds": 6, "patience": 3, "judge_seconds": 9000.0}
+    (folder / "config.json").write_text(json.dumps({**seconds, "from": "runs/first"}))
+    said = plain(verdict(read_run(folder)).sentence)
+    assert "with 20 min 00 s unspent" in said and "The policy taken over stays" in said
+
+
+def test_what_ended_improving_and_equal_length_stand_in_the_gates_table(make_run: Make) -> None:
+    folder = make_run("good")
+    rows = json.loads((folder / "result.json").read_text())["rounds"]
+    assert "At equal length" not in gate([read_run(folder)]).head
+    rows[1] |= {"stopped": "novelty", "cut": 7}
+    rows[-1] |= {"cut": 9}
+    even = {"value": 0.61, "lower": 0.5, "upper": 0.72, "n": 40}
+    rows[1]["gate"]["win_rate_at_equal_length"] = even
+    run = read_run(edit_result(folder, rounds=rows))
+    table = gate([run])
+    assert table.head[-2:] == ("At equal length", "Improving ended by")
+    assert plain(table.rows[1][-2]) == "61 % [50, 72]"
+    assert [row[-1] for row in table.rows[:2]] == ["–", "answers unlike the reward's data"]
+    assert "9 of the last 300 measured answers were cut" in " ".join(remarks(run))
 
 
 def test_a_fall_the_raters_like_is_said_to_be_beyond_the_gate(make_run: Make) -> None:

@@ -46,6 +46,8 @@ class GateRecord:
     threshold: float | None = None
     labels: int | None = None
     win_rate: Estimate = MISSING
+    even: Estimate = MISSING
+    """The win rate, were both answers equally long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,10 @@ class Round:
     bins: tuple[Bin, ...]
     breakdown: Mapping[str, Estimate]
     """Share of answers that are right, flatter, …; empty where gold is unknown."""
+    stopped: str | None = None
+    """Why the policy was improved less than asked."""
+    cut: int | None = None
+    """Measured answers that were cut before their end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +139,14 @@ class Run:
     curves: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     wall_s: float | None = None
+    unspent: float | None = None
+    """Labels, or judge seconds, left of the budget of a finished run."""
+
+    @property
+    def ended_early(self) -> bool:
+        """Finished before all rounds were done, which patience alone can bring about."""
+        planned = self.planned_rounds
+        return self.finished and planned is not None and planned > len(self.rounds)
 
     @property
     def accepted(self) -> int:
@@ -166,7 +180,9 @@ def _run(folder: RunFolder, result: Mapping[str, Any], *, finished: bool) -> Run
     certified = whole(result.get("certified_round"))
     holder = max(accepted, default=0) if certified is None else certified
     base = estimate(result.get("gold_base"))
-    held = next((r.gold for r in rounds if r.index == holder), base)
+    # A run that goes on from another begins with a policy that is not the base.
+    first = MISSING if config.get("from") else base
+    held = next((r.gold for r in rounds if r.index == holder), first)
     return Run(
         path=path,
         label=path.name,
@@ -194,6 +210,7 @@ def _run(folder: RunFolder, result: Mapping[str, Any], *, finished: bool) -> Run
         },
         samples=tuple(_sample(s) for s in items(result.get("samples"))),
         wall_s=number(result.get("wall_s")),
+        unspent=number(result.get("unspent")),
     )
 
 
@@ -216,11 +233,14 @@ def _round(raw: Any, path: Path) -> Round:
             threshold=number(gate.get("threshold")),
             labels=whole(gate.get("labels")),
             win_rate=estimate(gate.get("win_rate")),
+            even=estimate(gate.get("win_rate_at_equal_length")),
         ),
         labels=counts(row.get("labels")),
         reward=mapping(row.get("reward")),
         bins=tuple(b for b in map(_bin, items(calibration.get("bins"))) if b is not None),
         breakdown=_breakdown(row.get("gold_breakdown")),
+        stopped=row.get("stopped"),
+        cut=whole(row.get("cut")),
     )
 
 

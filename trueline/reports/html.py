@@ -106,9 +106,9 @@ def _title(run: Run) -> str:
 
 def _about(run: Run) -> list[tuple[str, str]]:
     """What was run, in a line: model, raters, seed, as far as the configuration says."""
-    keys = ("model", "rater", "assist", "optimiser", "seed")
+    keys = ("model", "rater", "assist", "optimiser", "seed", "from")
     rows = [(k, plain(run.config[k])) for k in keys if run.config.get(k) is not None]
-    return [(k, Path(v).name if k == "model" else v) for k, v in rows]
+    return [(k, Path(v).name if k in ("model", "from") else v) for k, v in rows]
 
 
 def _key_figures(run: Run) -> list[tuple[str, str, str]]:

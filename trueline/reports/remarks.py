@@ -21,6 +21,7 @@ def remarks(run: Run) -> list[str]:
         _on_agreement(last),
         _on_divergence(run, first, last),
         *_on_certified_falls(run),
+        _on_cut(last),
         _on_held_fall(run, last),
         *_on_breakdown(first, last),
         _on_reward(last),
@@ -133,6 +134,15 @@ def _on_novelty(first: Round, last: Round) -> str | None:
     return (
         f"The answers drift away from the reward's data: novelty went from {num(was)} to "
         f"{num(now)} (1 is typical of that data)."
+    )
+
+
+def _on_cut(last: Round) -> str | None:
+    if not last.cut:
+        return None
+    return (
+        f"{last.cut} of the last {last.length.n} measured answers were cut before their end; such "
+        "answers are not learned from. More tokens (--max-new-tokens) would let them end."
     )
 
 

@@ -41,6 +41,13 @@ __all__ = [
 ]
 
 Column = tuple[str, Callable[[Round], str]]
+STOPS = {
+    "novelty": "answers unlike the reward's data",
+    "kl": "the KL budget",
+    "entropy": "the entropy floor",
+    "unscored": "no scored answer",
+    "alike": "answers that score alike",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +91,11 @@ def gate(runs: Sequence[Run]) -> Table:
         ("Labels", lambda r: count(r.gate.labels)),
         ("Win rate", lambda r: estimate(r.gate.win_rate, share=True)),
     ]
+    rounds = [r for run in runs for r in run.rounds]
+    if any(r.gate.even.value is not None for r in rounds):
+        columns.append(("At equal length", lambda r: estimate(r.gate.even, share=True)))
+    if any(r.stopped for r in rounds):
+        columns.append(("Improving ended by", lambda r: STOPS.get(r.stopped or "", "–")))
     return by_round(runs, "What the gate found, round by round", columns)
 
 

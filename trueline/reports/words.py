@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from trueline.records import Estimate
 from trueline.reports.folder import Run
-from trueline.reports.typeset import estimate, num, percent, plural
+from trueline.reports.typeset import duration, estimate, num, percent, plural
 
 __all__ = ["ORACLE", "Change", "Tone", "Verdict", "change", "labels", "run_alpha", "verdict"]
 
@@ -82,6 +82,7 @@ def verdict(run: Run) -> Verdict:
     clauses = [_gold(run, moved) if known else _judgement(run)]
     clauses += [_certified(run)] if known else []
     clauses += [f"{plural(run.labels_used, 'label')} used"] if run.labels_used is not None else []
+    clauses += [_ended(run)] if run.ended_early else []
     sentence = "; ".join(clauses) + "."
     if not run.finished:
         tone = Tone.UNFINISHED
@@ -100,7 +101,8 @@ def _gold(run: Run, moved: Change) -> str:
     if base.value is None:
         return f"Gold is {estimate(final)}, that of the base policy not measured"
     if run.certified_round == 0 and run.rounds:
-        return f"The base policy stays, with gold {estimate(final)}"
+        stays = "policy taken over" if run.config.get("from") else "base policy"
+        return f"The {stays} stays, with gold {estimate(final)}"
     if moved in (Change.ROSE, Change.FELL):
         text = f"Gold {moved} from {num(base.value)} to {estimate(final)}"
     elif moved is Change.SAME:
@@ -131,6 +133,19 @@ def _certified(run: Run) -> str:
         return f"none of {plural(decided, 'round')} was certified"
     verb = "was" if run.accepted == 1 else "were"
     return f"{run.accepted} of {plural(decided, 'round')} {verb} certified"
+
+
+def _ended(run: Run) -> str:
+    """Why there are fewer rounds than planned."""
+    text = (
+        f"ended after {len(run.rounds)} of {run.planned_rounds} rounds, none of the last "
+        f"{run.config.get('patience')} certified"
+    )
+    if run.unspent is None:
+        return text
+    seconds = run.config.get("judge_seconds") is not None
+    left = duration(run.unspent) if seconds else plural(int(run.unspent), "label")
+    return f"{text}, with {left} unspent"
 
 
 def _blind_spot(run: Run, moved: Change) -> str | None:
