@@ -7,7 +7,7 @@
 
 Raters are the world's, helped by critiques; a share of their labels are coin flips. An arm without
 rounds has its labels beforehand, on two samples of the trunk a prompt. Prompts to improve on are
-the same in all arms: those that the loop draws.
+as many in all arms, and the very same in those without rounds.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ class Plan:
     labels: int = 300
     coin_frac: float = 0.25
     """Share of labels that are coin flips."""
-    rounds: int = 5
-    prompts_per_round: int = 64
+    prompts: int = 320
+    """To improve on, in all."""
+    every: int = 64
+    """Prompts between two measurements, where there are no rounds."""
     batch_size: int = 8
     """Prompts a step."""
     num_samples: int = 8
@@ -69,6 +71,8 @@ class Setting:
     lr: float = 3e-3
     k: float = 1.0
     beta: float = 0.05
+    rounds: int = 5
+    """Of ours."""
     rm_lr: float = 3e-4
     rm_epochs: int = 1
 
@@ -112,10 +116,11 @@ class Material:
         rng = stream(self.seed, "adapter")
         return LoraPolicy.create(self.task.trunk, rng=rng, max_new_tokens=self.task.max_new_tokens)
 
-    def prompts(self, round: int) -> list[Prompt]:
-        """Those the loop improves on in that round."""
-        rng = stream(self.seed, "improve", round)
-        return self.task.draw(self.plan.prompts_per_round, "learn", rng)
+    def prompts(self) -> list[list[Prompt]]:
+        """What to improve on between two measurements: what a loop of that many rounds draws."""
+        parts = self.plan.prompts // self.plan.every
+        streams = [stream(self.seed, "improve", t + 1) for t in range(parts)]
+        return [self.task.draw(self.plan.every, "learn", rng) for rng in streams]
 
     @cached_property
     def pairs(self) -> Comparisons:
@@ -184,9 +189,9 @@ class Material:
 def _ours(given: Material, setting: Setting, seen: Seen) -> Facts:
     plan, task = given.plan, given.task
     loop = Online(
-        rounds=plan.rounds,
+        rounds=setting.rounds,
         labels=plan.labels,
-        prompts_per_round=plan.prompts_per_round,
+        prompts_per_round=plan.prompts // setting.rounds,
         measured_prompts=8,
         head=setting.head,
         optimiser=setting.optimiser(plan),
@@ -199,7 +204,7 @@ def _ours(given: Material, setting: Setting, seen: Seen) -> Facts:
         RunFolder.create(Path(place) / "run", {}, data_hashes={}) as folder,
     ):
         result = loop.run(task, folder, Silent())
-        for t in range(1, plan.rounds + 1):
+        for t in range(1, setting.rounds + 1):
             kept = folder.path(f"round-{t}") / "working"
             seen(LoraPolicy.load(task.trunk, kept, max_new_tokens=task.max_new_tokens))
     rows = result["rounds"]
@@ -212,9 +217,9 @@ def _ours(given: Material, setting: Setting, seen: Seen) -> Facts:
 
 def _lower(given: Material, setting: Setting, seen: Seen) -> Facts:
     policy, reward, stopped = given.policy(), given.reward(setting), []
-    for t in range(1, given.plan.rounds + 1):
+    for t, prompts in enumerate(given.prompts(), 1):
         rng = stream(given.seed, "optimise", t)
-        update = setting.optimiser(given.plan).improve(policy, given.prompts(t), reward, rng=rng)
+        update = setting.optimiser(given.plan).improve(policy, prompts, reward, rng=rng)
         policy = update.policy
         stopped.append(update.stopped)
         seen(policy)
@@ -238,12 +243,12 @@ def _by_trl(given: Material, setting: Setting, reward: Any, seen: Seen) -> Facts
     plan = given.plan
     rival.improve(
         given.policy(),
-        [prompt for t in range(1, plan.rounds + 1) for prompt in given.prompts(t)],
+        [prompt for part in given.prompts() for prompt in part],
         reward,
         lr=setting.lr,
         batch_size=plan.batch_size,
         num_samples=plan.num_samples,
-        every=plan.prompts_per_round // plan.batch_size,
+        every=plan.every // plan.batch_size,
         seen=seen,
         seed=given.seed,
     )
