@@ -154,6 +154,7 @@ def test_a_reward_that_is_lost_stops_it(optimiser, policy, prompts):
     """At once where half of the old policy's samples are too far, and else on the way."""
     at_once = improve(optimiser, policy, prompts, Lost(), limits=replace(FREE, novelty_limit=0.5))
     assert at_once.stopped == "novelty" and at_once.policy is policy
+    assert at_once.stats["novelty"] > 1 and at_once.stats["kl"] == pytest.approx(0, abs=1e-4)
     free, update = (
         improve(optimiser, policy, prompts, Lost(), limits=limits)
         for limits in (FREE, replace(FREE, novelty_limit=1.5))

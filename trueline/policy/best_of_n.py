@@ -28,7 +28,6 @@ from trueline.models.adapters import LoraPolicy
 from trueline.policy.descent import Descent
 from trueline.policy.limits import Limits
 from trueline.policy.losses import kl_k3, sum_tokens
-from trueline.policy.once import once
 from trueline.policy.reference import trunk_token_logps
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
@@ -61,7 +60,13 @@ class BestOfN:
         rng: np.random.Generator,
     ) -> Update:
         """One round: a new policy, distilled from the best of n samples of the old one."""
-        return once(self, policy, prompts, scorer, self._distil, rng=rng)
+        return self.limits.watch(policy, prompts, scorer, rng=rng).round(
+            policy,
+            self._distil,
+            num_samples=self.num_samples,
+            length_penalty=self.length_penalty,
+            rng=rng,
+        )
 
     def _distil(
         self, policy: LoraPolicy, samples: Samples, rng: np.random.Generator

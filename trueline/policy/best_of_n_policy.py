@@ -3,21 +3,8 @@
     y*(x) = argmax_k lower(x, y_k),   y_1 .. y_n ~ pi(.|x),   KL(pi* || pi) = log n - (n - 1) / n
 
 The KL is exact where no two answers score alike and no answer comes twice, and else an upper bound
-(Hilton 2022 in Gao et al. 2022, arXiv 2210.10760; Beirami et al. 2024, arXiv 2401.01879). It is the
-reference point of every optimiser: n samples an answer, no step.
-
-Where we differ: the choice is by the reward's lower bound, and an unscored try is chosen only
-where all n are unscored; the first of equals is taken.
-
->>> from trueline.models.fake import ScriptedPolicy
->>> from trueline.records import Scores
->>> class Longest:
-...     def score(self, prompts, texts):
-...         n = np.array([float(len(t)) for t in texts])
-...         return Scores(n, 0 * n, n, 0 * n + 1, n > 0)
->>> policy = BestOfNPolicy(ScriptedPolicy({"?": ["a", "bb"]}), Longest(), num_samples=64)
->>> policy.sample([Prompt.of("?")], num_samples=1, rng=np.random.default_rng(0))[0][0].text
-'bb'
+(Gao et al. 2022, arXiv 2210.10760; Beirami et al. 2024, arXiv 2401.01879). Where we differ: the
+choice is by the reward's lower bound; an unscored try is chosen only where all n are unscored.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ from trueline.models.adapters import LoraPolicy
 from trueline.policy.descent import Descent
 from trueline.policy.limits import Limits
 from trueline.policy.losses import dpo_loss
-from trueline.policy.once import once
 from trueline.policy.reference import Reference, trunk
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
@@ -68,7 +67,13 @@ class DPO:
         rng: np.random.Generator,
     ) -> Update:
         """One round: a new policy that prefers each prompt's best sample to its worst."""
-        return once(self, policy, prompts, scorer, self._prefer, rng=rng)
+        return self.limits.watch(policy, prompts, scorer, rng=rng).round(
+            policy,
+            self._prefer,
+            num_samples=self.num_samples,
+            length_penalty=self.length_penalty,
+            rng=rng,
+        )
 
     def _prefer(
         self, policy: LoraPolicy, samples: Samples, rng: np.random.Generator

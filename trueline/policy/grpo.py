@@ -110,11 +110,11 @@ class GRPO:
             elif stopped in LIMITS:
                 break
         stats = {
-            "prompts_used": sum(row["prompts_used"] for row in moved),
+            "prompts_used": float(sum(row["prompts_used"] for row in moved)),
             "unscored_frac": float(np.mean(unscored)),
         }
         if not moved:
-            return Update(policy=policy, stats=stats, stopped=stopped)
+            return Update(policy=policy, stats=stats | samples.stats(), stopped=stopped)
         stats = {**moved[-1], **stats, "steps": float(len(moved))}
         return watch.settle(policy, new, stats, stopped if stopped in LIMITS else None)
 

@@ -21,7 +21,7 @@ tell: the standard error is about 0.2 nats at 3 nats.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -35,10 +35,13 @@ from trueline.records import Prompt
 from trueline.rng import torch_seed
 from trueline.roles import Scorer
 
-__all__ = ["LIMITS", "Limits", "Watch"]
+__all__ = ["LIMITS", "Learn", "Limits", "Watch"]
 
 LIMITS = ("novelty", "kl", "entropy")
 """What `Update.stopped` says where a limit was reached."""
+
+Learn = Callable[[LoraPolicy, Samples, np.random.Generator], dict[str, float]]
+"""Trains a policy in place on samples of its own, some of which are informative; what it saw."""
 
 _SAMPLES, _HALVINGS, _FAR = 128, 5, 0.5
 
@@ -68,14 +71,12 @@ class Limits:
         rng: np.random.Generator,
     ) -> Watch:
         """These limits over one improvement, with samples to hold the new policy to."""
-        asked = list(prompts[:_SAMPLES])
-        seed = torch_seed(rng)
-        least = None
+        seed, least, asked = torch_seed(rng), None, prompts[:_SAMPLES]
         if self.entropy_floor is not None:
             trunk = BasePolicy(policy.trunk, max_new_tokens=policy.max_new_tokens)
             said = trunk.roll(asked, num_samples=_each(asked), rng=np.random.default_rng(seed))
             least = -self.entropy_floor * float(np.concatenate(said.logps).mean())
-        return Watch(self, asked, scorer, seed, least)
+        return Watch(self, prompts, scorer, seed, least)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Watch:
     """Limits with the prompts and the stream that they are held to by."""
 
     limits: Limits
-    prompts: list[Prompt]
+    prompts: Sequence[Prompt]
     scorer: Scorer
     seed: int
     least_entropy: float | None
@@ -111,16 +112,36 @@ class Watch:
     def look(self, policy: LoraPolicy) -> Samples:
         """Fresh samples of a policy, always by the same uniforms, and said by the model itself."""
         sampler, policy.sampler = policy.sampler, None
+        asked, rng = self.prompts[:_SAMPLES], np.random.default_rng(self.seed)
         try:
-            return Samples.draw(
-                policy,
-                self.prompts,
-                self.scorer,
-                num_samples=_each(self.prompts),
-                rng=np.random.default_rng(self.seed),
-            )
+            return Samples.draw(policy, asked, self.scorer, num_samples=_each(asked), rng=rng)
         finally:
             policy.sampler = sampler
+
+    def round(
+        self,
+        policy: LoraPolicy,
+        learn: Learn,
+        *,
+        num_samples: int,
+        length_penalty: float,
+        rng: np.random.Generator,
+    ) -> Update:
+        """One round on one batch of samples, within the limits."""
+        samples = Samples.draw(
+            policy,
+            self.prompts,
+            self.scorer,
+            num_samples=num_samples,
+            length_penalty=length_penalty,
+            rng=rng,
+        )
+        used = float(len(samples.informative()))
+        stats = {"prompts_used": used, "unscored_frac": samples.unscored_frac}
+        if stopped := self.stop(samples):
+            return Update(policy=policy, stats=stats | samples.stats(), stopped=stopped)
+        new = policy.copy()
+        return self.settle(policy, new, stats | learn(new, samples, rng))
 
     def settle(
         self, old: LoraPolicy, new: LoraPolicy, stats: dict[str, float], stopped: str | None = None
