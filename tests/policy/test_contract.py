@@ -132,6 +132,34 @@ def test_a_kl_budget_is_kept(optimiser, policy, prompts):
         assert update.stats["steps"] < free.stats["steps"]
 
 
+@pytest.mark.parametrize("name", ["best_of_n", "dpo"])
+def test_the_step_back_is_along_the_line_to_the_old_policy(name, policy, prompts):
+    limits = replace(FREE, kl_budget=0.5)
+    far = improve(FAST[name], policy, prompts, CountsUp()).policy
+    update = improve(FAST[name], policy, prompts, CountsUp(), limits=limits)
+    frac = update.stats["step_frac"]
+    assert 0 < frac < 1 and (32 * frac).is_integer()
+    for old, new, end in zip(weights(policy), weights(update.policy), weights(far), strict=True):
+        assert torch.allclose(new, torch.lerp(old, end, frac), atol=1e-6)
+
+
+@every
+def test_a_policy_that_is_over_its_budget_is_handed_back(optimiser, policy, prompts):
+    with torch.no_grad():
+        for parameter in policy.trainable():
+            parameter.add_(0.05)
+    limits = replace(FREE, kl_budget=0.01)
+    update = improve(optimiser, policy, prompts, CountsUp(), limits=limits)
+    assert update.stopped == "kl" and update.policy is policy
+    assert update.stats["kl"] > 0.1
+
+
+@pytest.mark.parametrize("name", ["kl_budget", "entropy_floor", "novelty_limit"])
+def test_a_limit_must_be_above_zero(name):
+    with pytest.raises(InputError, match=name):
+        Limits(**{name: 0.0})
+
+
 @every
 def test_an_entropy_floor_is_kept(optimiser, policy, prompts):
     """Shorter is all that is better here, so that every policy ends by saying nothing."""

@@ -74,7 +74,7 @@ class GRPO:
     """Taken off the lower bound for every token of an answer."""
     limits: Limits = field(default_factory=Limits)
     descent: Descent = field(
-        default_factory=lambda: Descent(learning_rate=2e-3, epochs=1, batch_size=16)
+        default_factory=lambda: Descent(learning_rate=3e-3, epochs=1, batch_size=16)
     )
     """Its batch size is in prompts, its epochs are passes over the prompts."""
 

@@ -50,9 +50,10 @@ _SAMPLES, _HALVINGS, _FAR = 128, 5, 0.5
 class Limits:
     """What no update may leave; None = no such limit."""
 
-    kl_budget: float | None = 4.0
-    """Mean KL from the trunk, in nats a response."""
-    entropy_floor: float | None = 0.2
+    kl_budget: float | None = 3.0
+    """Mean KL from the trunk, in nats a response; for answers of some 30 tokens, raise it for long
+    ones."""
+    entropy_floor: float | None = 0.25
     """Mean entropy of a token, as a share of the trunk's."""
     novelty_limit: float | None = 2.0
     """How novel half of the samples may be at most; 1 = as the reward's own data usually are."""
