@@ -70,6 +70,7 @@ class GRPO:
     lag: Lag = token_lag
     """`token_lag` or `sequence_lag`: how samples that another sampler said are weighted."""
     lag_cap: float = 2.0
+    """The largest such weight."""
     length_penalty: float = 0.0
     """Taken off the lower bound for every token of an answer."""
     limits: Limits = field(default_factory=Limits)
@@ -138,7 +139,7 @@ class GRPO:
             old = _padded([samples.logps[i] for i in indices], logps)
             weight = logps.new_tensor(advantages[indices])
             cost = clipped_surrogate(logps, old, weight, epsilon=self.epsilon)
-            if samples.logps is not rolled.logps:
+            if policy.sampler is not None:
                 said = _padded([rolled.logps[i] for i in indices], logps)
                 cost = cost * self.lag(old, said, self.lag_cap)
             if trunk_logps is not None:

@@ -92,11 +92,6 @@ class Samples:
         return cls(rollouts, lower, novelty, logps, reference)
 
     @property
-    def responses(self) -> list[list[Response]]:
-        """B lists of K."""
-        return self.rollouts.responses
-
-    @property
     def logp(self) -> np.ndarray:
         """log pi(y) of each sample, [B, K]."""
         said = np.array([logps.sum() for logps in self.logps])
