@@ -18,7 +18,7 @@ from trueline.reports import parse
 from trueline.reports.folder import read_run
 from trueline.reports.remarks import liked_faults, remarks
 from trueline.reports.samples import differences
-from trueline.reports.tables import gate
+from trueline.reports.tables import win_rate
 from trueline.reports.typeset import duration, e_value, estimate, num, percent
 from trueline.reports.words import Change, Tone, change, labels, run_alpha, verdict
 
@@ -57,19 +57,19 @@ def test_a_run_that_ended_early_says_why_and_what_is_left(make_run: Make) -> Non
     assert "with 20 min 00 s unspent" in said and "The policy taken over stays" in said
 
 
-def test_what_ended_improving_and_equal_length_stand_in_the_gates_table(make_run: Make) -> None:
+def test_equal_length_and_what_held_a_policy_back_stand_beside_the_win_rate(make_run: Make) -> None:
     folder = make_run("good")
     rows = json.loads((folder / "result.json").read_text())["rounds"]
-    assert "At equal length" not in gate([read_run(folder)]).head
+    assert "At equal length" not in win_rate([read_run(folder)]).head
     rows[1] |= {"stopped": "novelty", "cut": 7}
     rows[-1] |= {"cut": 9}
     even = {"value": 0.61, "lower": 0.5, "upper": 0.72, "n": 40}
     rows[1]["gate"]["win_rate_at_equal_length"] = even
     run = read_run(edit_result(folder, rounds=rows))
-    table = gate([run])
-    assert table.head[-2:] == ("At equal length", "Improving ended by")
+    table = win_rate([run])
+    assert table.head[-2:] == ("At equal length", "Held back by")
     assert plain(table.rows[1][-2]) == "61 % [50, 72]"
-    assert [row[-1] for row in table.rows[:2]] == ["–", "answers unlike the reward's data"]
+    assert [row[-1] for row in table.rows[:2]] == ["–", "novelty"]
     assert "9 of the last 300 measured answers were cut" in " ".join(remarks(run))
 
 

@@ -6,7 +6,7 @@ What a run did not measure becomes a panel that says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -148,7 +148,7 @@ def gates(runs: Sequence[Run]) -> list[Panel]:
 
 
 def win_rate(runs: Sequence[Run]) -> Panel:
-    return _over_rounds(
+    panel = _over_rounds(
         runs,
         "Win rate at the gate",
         lambda r: r.gate.win_rate,
@@ -158,6 +158,7 @@ def win_rate(runs: Sequence[Run]) -> Panel:
         level=("even", 0.5),
         share=True,
     )
+    return panel if panel.table is None else replace(panel, table=tables.win_rate(runs))
 
 
 def calibrations(runs: Sequence[Run]) -> list[Panel]:

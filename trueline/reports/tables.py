@@ -38,15 +38,16 @@ __all__ = [
     "labels_spent",
     "side_by_side",
     "summary",
+    "win_rate",
 ]
 
 Column = tuple[str, Callable[[Round], str]]
 STOPS = {
-    "novelty": "answers unlike the reward's data",
-    "kl": "the KL budget",
-    "entropy": "the entropy floor",
-    "unscored": "no scored answer",
-    "alike": "answers that score alike",
+    "novelty": "novelty",
+    "kl": "KL budget",
+    "entropy": "entropy floor",
+    "unscored": "no scores",
+    "alike": "equal scores",
 }
 
 
@@ -89,14 +90,20 @@ def gate(runs: Sequence[Run]) -> Table:
         ("E-value, worse", lambda r: e_value(r.gate.e_value_worse)),
         ("Threshold", lambda r: e_value(r.gate.threshold)),
         ("Labels", lambda r: count(r.gate.labels)),
-        ("Win rate", lambda r: estimate(r.gate.win_rate, share=True)),
     ]
+    return by_round(runs, "What the gate found, round by round", columns)
+
+
+def win_rate(runs: Sequence[Run]) -> Table:
+    """Who was preferred at the gate, who would be if no answer were longer, and what kept the new
+    policy from going further."""
+    columns: list[Column] = [("Win rate", lambda r: estimate(r.gate.win_rate, share=True))]
     rounds = [r for run in runs for r in run.rounds]
     if any(r.gate.even.value is not None for r in rounds):
         columns.append(("At equal length", lambda r: estimate(r.gate.even, share=True)))
-    if any(r.stopped for r in rounds):
-        columns.append(("Improving ended by", lambda r: STOPS.get(r.stopped or "", "–")))
-    return by_round(runs, "What the gate found, round by round", columns)
+    if any(r.stopped is not None for r in rounds):
+        columns.append(("Held back by", lambda r: STOPS.get(str(r.stopped), "–")))
+    return by_round(runs, "Win rate at the gate", columns)
 
 
 def decision(row: Round) -> str:
