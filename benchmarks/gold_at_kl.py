@@ -33,7 +33,7 @@ from benchmarks.gold_at_kl_plot import plot
 from trueline.cli.common import load_trunk, set_threads
 
 RATES = (1.5e-3, 3e-3)
-RIVALS = ("trl-rm", "trl-mean")
+RIVALS = ("trl-rm", "trl-plain", "trl-mean")
 GRID: dict[str, tuple[Setting, ...]] = {arm: tuple(Setting(lr=lr) for lr in RATES) for arm in ARMS}
 
 

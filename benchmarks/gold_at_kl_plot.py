@@ -14,11 +14,12 @@ SHOWN = {
     "ours": ("#1a1a1a", "the loop, GRPO"),
     "lower": ("#0072b2", "lower bound, one fit"),
     "trl-mean": ("#d55e00", "TRL, mean of that fit"),
+    "trl-plain": ("#e69f00", "TRL, plain logistic"),
     "trl-rm": ("#cc79a7", "TRL, its reward model"),
 }
 HEAD = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" role="img" '
-    'aria-label="Gold against KL from the trunk for four ways to climb.">'
+    'aria-label="Gold against KL from the trunk for five ways to climb.">'
     "<style>text{{font:13px ui-sans-serif,system-ui,sans-serif;fill:#1b2733}}"
     "polyline{{fill:none}}</style>"
     '<rect width="{w}" height="{h}" fill="#fff"/>'
