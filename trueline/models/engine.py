@@ -213,7 +213,7 @@ def _name(policy: LoraPolicy) -> str:
     return f"trueline-{digest.hexdigest()[:16]}"
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _own_logps(policy: BasePolicy, row: Encoded, temperature: float) -> np.ndarray:
     ids = torch.tensor([row.ids], device=policy.trunk.device)
     logits = policy.network(input_ids=ids, use_cache=False).logits[0, row.start - 1 : row.stop - 1]
