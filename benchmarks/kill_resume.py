@@ -33,7 +33,10 @@ SMALL = {
     "max-new-tokens": 60,
     "threads": 1,
 }
-LAUNCHER = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
+# With --cpu, accelerate 1.15 starts one process whatever it is told.
+LAUNCHER = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+LAUNCHER += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+LAUNCHER += ["--main_process_port", "0"]
 
 
 @dataclass
@@ -76,6 +79,7 @@ class Arm:
         start = time.monotonic()
         self.expected = self.finish(self.folder / "whole")
         self.whole_s = time.monotonic() - start
+        assert self.expected["processes"] == 1 + self.launched, "the launcher must start two"
 
     def kill(self, num: int) -> None:
         """`num` kills in all, at most three of one run."""

@@ -32,7 +32,10 @@ SMALL = {
 
 
 def launch(*command: str) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
+    # With --cpu, accelerate 1.15 starts one process whatever it is told.
+    flags = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
+    flags += " --dynamo_backend no --main_process_port 0"
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *flags.split()]
     return subprocess.run(
         [*launcher, "-m", "trueline", *command],
         capture_output=True,
@@ -62,8 +65,10 @@ def test_two_processes_make_the_run_of_one(tmp_path: Path):
     two = json.loads(line)
     Run(**SMALL, out=tmp_path / "one").execute(Console(quiet=True))
     one = json.loads((tmp_path / "one" / "result.json").read_text())
+    assert (one.pop("processes"), two.pop("processes")) == (1, 2)
     assert close(comparable(two), comparable(one))
-    assert two == json.loads((tmp_path / "two" / "result.json").read_text())
+    written = json.loads((tmp_path / "two" / "result.json").read_text())
+    assert written == {**two, "processes": 2}
     assert two["rounds"][0]["gate"]["decision"] == one["rounds"][0]["gate"]["decision"]
     asked = [LabelStore(tmp_path / name / "labels.sqlite") for name in ("one", "two")]
     first, second = (store.comparisons().rows for store in asked)

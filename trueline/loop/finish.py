@@ -30,6 +30,7 @@ def conclude(
         "schema": 1,
         **task.about,
         "seed": seed,
+        "processes": task.trunk.workers.num,
         "rounds": state.rounds,
         "certified_round": state.certified_round,
         "labels_used": sum(_totals(state, task, "labels").values()),
