@@ -59,7 +59,7 @@ class Run:
         trueline run --model PATH --prompts stories.jsonl --rater rule:joy --out runs/joy
 
     The same command with the same --out goes on where a stopped run stands. Several processes
-    share the work under `accelerate launch -m trueline run ...`.
+    share the work under `accelerate launch ... -m trueline run --device auto` (docs/scale.md).
     """
 
     model: str | None = None
@@ -115,7 +115,7 @@ class Run:
     out: Path | None = None
     """Run folder; runs/<time> if not given."""
     device: str = "cpu"
-    """Where the model runs: cpu, cuda, …"""
+    """Where the model runs: cpu, cuda, … or auto: the one that accelerate gives each process."""
     threads: int = 1
     """Torch threads; more than one pays only on cores that nobody else uses."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
