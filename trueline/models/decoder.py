@@ -27,6 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trueline.models.products import linear
+
 __all__ = ["Decoder", "decoder_for"]
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -38,7 +40,6 @@ Product = Callable[[Tensor], Tensor]
 _FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _ROTATIONS = frozenset({"default", "linear", "llama3", "yarn"})
 _COPY_BYTES = 2**30
-_HAS_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 _AGREES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
@@ -163,16 +164,16 @@ def _product(modules: list[Any], copy: bool) -> Product:
     biases = [_base(module).bias for module in modules]
     weight = weights[0] if len(weights) == 1 else torch.cat(weights)
     bias = biases[0] if len(biases) == 1 or biases[0] is None else torch.cat(biases)
-    return lambda x: _linear(x, weight, bias)
+    return lambda x: linear(x, weight, bias)
 
 
 def _thin(module: Any) -> Product:
     base, adapters = _base(module), _adapters(module)
 
     def apply(x: Tensor) -> Tensor:
-        y = _linear(x, base.weight, base.bias)
+        y = linear(x, base.weight, base.bias)
         for a, b, scale in adapters:
-            y += _linear(_linear(x.to(a.dtype), a, None), b, None) * scale
+            y += linear(linear(x.to(a.dtype), a), b) * scale
         return y
 
     return apply
@@ -184,13 +185,6 @@ def _merged(module: Any) -> Tensor:
     for a, b, scale in _adapters(module):
         weight = torch.addmm(weight.to(a.dtype), b, a, alpha=scale).to(weight.dtype)
     return weight
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if weight.device.type == "cpu" and weight.dtype == torch.float32 and _HAS_ONEDNN:
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return y
-    return F.linear(x, weight, bias)
 
 
 def _base(module: Any) -> Any:
@@ -236,10 +230,11 @@ def _is_known(model: Any) -> bool:
 
 def _is_plain(module: Any) -> bool:
     """A linear map, with or without LoRA of the plain kind, not merged by anybody else."""
-    if type(_base(module)) is not nn.Linear:
+    # Quantised maps bring a forward of their own; parted ones (FSDP2) do not.
+    if getattr(type(_base(module)), "forward", None) is not nn.Linear.forward:
         return False
     if not hasattr(module, "lora_A"):
-        return type(module) is nn.Linear
+        return module is _base(module)
     return not (module.merged or module.lora_variant or any(module.lora_bias.values()))
 
 

@@ -71,6 +71,7 @@ class _Buffers:
         make = decoder.embedding.new_empty
         self.keys = [make(shape) for _ in decoder.blocks]
         self.values = [make(shape) for _ in decoder.blocks]
+        self.zero = make(1, 1, 1)
         self.used = 0
 
     def add(self, i: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,10 +91,8 @@ class _Buffers:
 
     def weigh(self, queries: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
         """Scores of queries [X, Q, E] and keys [X, T, E]."""
-        start = queries.new_zeros(1, 1, 1) if bias is None else bias
-        return torch.baddbmm(
-            start, queries, keys.transpose(1, 2), beta=int(bias is not None), alpha=self.scale
-        )
+        start, beta = (self.zero, 0) if bias is None else (bias, 1)
+        return torch.baddbmm(start, queries, keys.transpose(1, 2), beta=beta, alpha=self.scale)
 
 
 class Own(_Buffers):
@@ -168,8 +167,10 @@ class Shared(_Buffers):
         self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         scores = self.weigh(queries, keys, bias).float()
-        weights = scores.softmax(-1).to(values.dtype)
-        return torch.bmm(weights, values), scores.logsumexp(-1, keepdim=True)
+        weights = scores.softmax(-1)
+        # The largest weight is exp(largest score - lse).
+        lse = scores.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log()
+        return torch.bmm(weights.to(values.dtype), values), lse
 
     def keep(self, at: Tensor) -> None:
         super().keep(at)

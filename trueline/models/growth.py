@@ -28,7 +28,7 @@ from trueline.models.forwards import Forwards
 
 __all__ = ["Continuation", "grow"]
 
-_CACHE_BYTES = 2**26
+_CACHE_BYTES = 2**27
 _EIGHT = 8
 
 
@@ -70,8 +70,8 @@ def grow(
     _, num_samples, room = uniforms.shape
     longest = max(len(ids) for ids in prefixes)
     decoder = decoder_for(model)
-    shares = decoder is not None and _shares(num_samples, longest)
-    per_pass, size = _batch(model, num_samples, longest, room, shares, max_rows)
+    sharing = decoder is not None and shares(num_samples, longest)
+    per_pass, size = _batch(model, num_samples, longest, room, sharing, max_rows)
     order = sorted(range(len(prefixes)), key=lambda b: (len(prefixes[b]), b))
     out: list[list[Continuation]] = [[] for _ in prefixes]
     for k in range(0, num_samples, per_pass):
@@ -80,7 +80,7 @@ def grow(
             chosen = order[i : i + size]
             steps: _Steps = Forwards(model)
             if decoder is not None:
-                steps = Decoding(decoder, Shared if shares and width > 1 else Own)
+                steps = Decoding(decoder, Shared if sharing and width > 1 else Own)
             field = _Field(
                 steps,
                 uniforms[np.array(chosen), k : k + width],
@@ -167,15 +167,17 @@ class _Field:
         ]
 
 
-def _shares(num_samples: int, longest: int) -> bool:
+def shares(num_samples: int, longest: int) -> bool:
+    """Whether the K samples of a prompt are to share its keys and values: reading them K times
+    costs more than a second product from 32 (16 prompts) to 100 tokens (one prompt) on."""
     return num_samples > 1 and longest >= 64
 
 
 def _batch(
-    model: Any, num_samples: int, longest: int, room: int, shares: bool, max_rows: int
+    model: Any, num_samples: int, longest: int, room: int, sharing: bool, max_rows: int
 ) -> tuple[int, int]:
-    """How many samples of how many prompts go side by side: what fits into 64 MB, or the size of
-    the weights if that is more."""
+    """How many samples of how many prompts go side by side: what fits into 128 MB, or the size
+    of the weights if that is more."""
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or (
@@ -183,7 +185,7 @@ def _batch(
     )
     per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
     tokens = max(_CACHE_BYTES, sum(p.nbytes for p in model.parameters())) // per_token
-    prompt, own = (longest, room) if shares else (0, longest + room)
+    prompt, own = (longest, room) if sharing else (0, longest + room)
     rows = min(max_rows, max(1, (tokens - prompt) // own))
     width = min(num_samples, rows)
     return width, max(1, min(tokens // (prompt + width * own), max_rows // width))
