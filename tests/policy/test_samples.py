@@ -161,6 +161,18 @@ def test_grpo_weighs_what_a_lagging_sampler_said(moved, prompts):
     assert not all(torch.equal(a, b) for a, b in zip(after(), before, strict=True))
 
 
+def test_limits_are_held_to_what_the_model_itself_says(moved, prompts):
+    """An engine that lags says what an older policy would: its KL is not that of the new one."""
+    watch = Limits().watch(moved, prompts, CountsUp(), rng=np.random.default_rng(0))
+    itself = watch.look(moved)
+    moved.sampler = sampler = Lagging(moved.copy())
+    moved.sampler.older.trainable()[0].data.mul_(0.0)
+    again = watch.look(moved)
+    assert moved.sampler is sampler
+    assert [r.text for r in again.rollouts.flat] == [r.text for r in itself.rollouts.flat]
+    assert watch.broken(again) == watch.broken(itself)
+
+
 def test_references(moved, prompts):
     samples = draw(moved, prompts, CountsUp())
     assert np.allclose(trunk(moved, samples), samples.reference)
