@@ -82,6 +82,9 @@ def test_cells_are_resumed_chosen_and_told(tmp_path: Path, monkeypatch: pytest.M
     }
     lines = {line["what"]: line["met"] for line in headlines(numbers)}
     assert [met for what, met in lines.items() if ", ours" in what] == [False, False, False, True]
+    found["ours"] = {0: _curve([0, 0.1], [1.0, 1.5])}
+    numbers["against"] = {"trl-rm": against("trl-rm", found)}
+    assert headlines(numbers)[0]["value"] == "none gets there"
     gold_at_kl.plot(found, tmp_path / "curves.svg")
     picture = ElementTree.parse(tmp_path / "curves.svg")
     assert len(picture.findall(".//{*}polyline")) == 2 * len(ARMS)
