@@ -37,7 +37,7 @@ from trueline.models.passes import Batch, response_logps
 from trueline.models.tokens import Encoded
 from trueline.models.trunk import Trunk
 from trueline.oversight.usefulness import moved
-from trueline.policy.update import Descent
+from trueline.policy.descent import Descent
 from trueline.records import Case, Critique, Prompt, Response
 from trueline.rng import stream
 from trueline.worlds.sums import Population, Raters, trunk_path
