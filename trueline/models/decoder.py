@@ -5,8 +5,9 @@
 Llama, Mistral, Qwen2 and Qwen3 (no sliding window; default, linear, llama3 or yarn rotation): RMS
 norms, rotary positions, grouped queries, SwiGLU, biases, norms of queries and keys, tied heads.
 A decoder is made for one call of `grow` and keeps nothing afterwards. What it copies: q, k and v
-side by side, and W + (alpha / r) B A of every adapted matrix (Hu et al. 2021, arXiv 2106.09685),
-at most 1 GiB together; above that it copies nothing and the adapter stays two thin products.
+side by side, and W + (alpha / r) B A of every adapted matrix (Hu et al. 2021, arXiv 2106.09685);
+for 2,048 tokens or more every matrix, in oneDNN's order. Models of more than 1 GiB are not copied:
+there the adapter stays two thin products.
 
 Where we differ from the model's own pass: (1) nothing is checked, hooked or recorded on the way;
 (2) float32 products on a CPU go to oneDNN, which uses the vector units of every maker's processors.
@@ -17,6 +18,7 @@ and goes the other way (`forwards`). Shapes: N tokens, H heads, G key/value head
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,14 +42,16 @@ Product = Callable[[Tensor], Tensor]
 _FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _ROTATIONS = frozenset({"default", "linear", "llama3", "yarn"})
 _COPY_BYTES = 2**30
+_PACK_FROM = 2_048
 _AGREES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
-def decoder_for(model: Any) -> Decoder | None:
-    """A decoder on the model's weights; None for what it does not know or does not reproduce."""
+def decoder_for(model: Any, num_tokens: int = 1) -> Decoder | None:
+    """A decoder on the model's weights, for so many tokens to come; None for what it does not know
+    or does not reproduce."""
     if not _is_known(model):
         return None
-    decoder = Decoder(model)
+    decoder = Decoder(model, num_tokens)
     if model not in _AGREES:
         _AGREES[model] = _agrees(decoder, model)
         if not _AGREES[model]:
@@ -62,7 +66,7 @@ def decoder_for(model: Any) -> Decoder | None:
 class Decoder:
     """The weights of one call, laid out for decoding."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, num_tokens: int = 1) -> None:
         config, core = model.config, model.model
         self.num_heads = int(config.num_attention_heads)
         self.num_groups = int(config.num_key_value_heads)
@@ -71,11 +75,13 @@ class Decoder:
         self.embedding = core.embed_tokens.weight
         self.norm = core.norm.weight
         self.rotary = core.rotary_emb
-        copy = _copied_bytes(core.layers) <= _COPY_BYTES
-        self.head = _product([model.lm_head], copy)
-        self.blocks = [self._block(layer, copy) for layer in core.layers]
+        make = _thin
+        if sum(p.nbytes for p in model.parameters()) <= _COPY_BYTES:
+            make = _packed if num_tokens >= _PACK_FROM and _packs(self.embedding) else _merged
+        self.head = make([model.lm_head])
+        self.blocks = [self._block(layer, make) for layer in core.layers]
 
-    def _block(self, layer: Any, copy: bool) -> _Block:
+    def _block(self, layer: Any, make: Callable[[list[Any]], Product]) -> _Block:
         attention, mlp = layer.self_attn, layer.mlp
         turned_norm = None
         if hasattr(attention, "q_norm"):
@@ -84,13 +90,13 @@ class Decoder:
             turned_norm = torch.cat(rows)
         return _Block(
             norm=layer.input_layernorm.weight,
-            qkv=_product([attention.q_proj, attention.k_proj, attention.v_proj], copy),
+            qkv=make([attention.q_proj, attention.k_proj, attention.v_proj]),
             turned_norm=turned_norm,
-            out=_product([attention.o_proj], copy),
+            out=make([attention.o_proj]),
             mlp_norm=layer.post_attention_layernorm.weight,
-            gate=_product([mlp.gate_proj], copy),
-            up=_product([mlp.up_proj], copy),
-            down=_product([mlp.down_proj], copy),
+            gate=make([mlp.gate_proj]),
+            up=make([mlp.up_proj]),
+            down=make([mlp.down_proj]),
         )
 
     def rotation(self, num_tokens: int) -> tuple[Tensor, Tensor]:
@@ -155,36 +161,60 @@ class _Block:
     down: Product
 
 
-def _product(modules: list[Any], copy: bool) -> Product:
-    """x -> x W' + b of linear maps side by side, their adapters merged if copies are allowed."""
-    if not copy:
-        parts = [_thin(module) for module in modules]
-        return parts[0] if len(parts) == 1 else lambda x: torch.cat([p(x) for p in parts], -1)
-    weights = [_merged(module) for module in modules]
-    biases = [_base(module).bias for module in modules]
-    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-    bias = biases[0] if len(biases) == 1 or biases[0] is None else torch.cat(biases)
+def _merged(modules: list[Any]) -> Product:
+    """x -> x W' + b of linear maps side by side, with their adapters."""
+    weight, bias = _side_by_side(modules)
     return lambda x: linear(x, weight, bias)
 
 
-def _thin(module: Any) -> Product:
-    base, adapters = _base(module), _adapters(module)
+def _packed(modules: list[Any]) -> Product:
+    """The same, with the weight in the order in which oneDNN reads it."""
+    weight, bias = _side_by_side(modules)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 32)
+    return lambda x: linear(x, packed, bias)
+
+
+def _thin(modules: list[Any]) -> Product:
+    """The same without a copy of any weight."""
+    parts = [(_base(module), _adapters(module)) for module in modules]
 
     def apply(x: Tensor) -> Tensor:
-        y = linear(x, base.weight, base.bias)
-        for a, b, scale in adapters:
-            y += linear(linear(x.to(a.dtype), a), b) * scale
-        return y
+        found = []
+        for base, adapters in parts:
+            found.append(linear(x, base.weight, base.bias))
+            for a, b, scale in adapters:
+                found[-1] += linear(linear(x.to(a.dtype), a), b) * scale
+        return found[0] if len(found) == 1 else torch.cat(found, -1)
 
     return apply
 
 
-def _merged(module: Any) -> Tensor:
-    """Its weight; a new tensor where there is an adapter."""
-    weight: Tensor = _base(module).weight
-    for a, b, scale in _adapters(module):
-        weight = torch.addmm(weight.to(a.dtype), b, a, alpha=scale).to(weight.dtype)
-    return weight
+def _side_by_side(modules: list[Any]) -> tuple[Tensor, Tensor | None]:
+    """W + (alpha / r) B A and b, of several maps one below the other; no copy of what is whole."""
+    weights, biases = [], [_base(module).bias for module in modules]
+    for module in modules:
+        weight = _base(module).weight
+        for a, b, scale in _adapters(module):
+            weight = torch.addmm(weight.to(a.dtype), b, a, alpha=scale).to(weight.dtype)
+        weights.append(weight)
+    if len(modules) == 1:
+        return weights[0], biases[0]
+    return torch.cat(weights), None if biases[0] is None else torch.cat(biases)
+
+
+@functools.cache
+def _packs_float32() -> bool:
+    """Whether this torch has oneDNN's order, and it is right."""
+    x, weight = torch.linspace(-1, 1, 60).view(4, 15), torch.linspace(-2, 1, 45).view(3, 15)
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, 32)
+        return torch.allclose(linear(x, packed), x @ weight.t(), atol=1e-4)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
+
+
+def _packs(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and _packs_float32()
 
 
 def _base(module: Any) -> Any:
@@ -200,16 +230,6 @@ def _adapters(module: Any) -> list[tuple[Tensor, Tensor, float]]:
         for name in module.active_adapters
         if name in module.lora_A
     ]
-
-
-def _copied_bytes(layers: Any) -> int:
-    """What fusing and merging would copy."""
-    return sum(
-        _base(module).weight.nbytes
-        for layer in layers
-        for name, module in layer.named_modules()
-        if hasattr(module, "lora_A") or name.endswith(("q_proj", "k_proj", "v_proj"))
-    )
 
 
 def _is_known(model: Any) -> bool:

@@ -36,8 +36,9 @@ class Decoding:
         """Take in B prompts, `width` rows of each; logits [R, V] after them."""
         device = self.decoder.embedding.device
         # Products are set up anew for every shape: few shapes are wanted.
-        longest = -(-max(len(ids) for ids in prefixes) // _MULTIPLE) * _MULTIPLE
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in prefixes], device=device)
+        longest = max(len(ids) for ids in prefixes)
+        wide = -(-longest // _MULTIPLE) * _MULTIPLE
+        ids = torch.tensor([row + [0] * (wide - len(row)) for row in prefixes], device=device)
         lengths = torch.tensor([len(row) for row in prefixes], device=device)
         self.cos, self.sin = self.decoder.rotation(longest + room)
         self.memory = self._memory_of(self.decoder, lengths, longest, width, room)
@@ -109,10 +110,10 @@ class Own(_Buffers):
             self.bias = torch.nn.functional.pad(self.bias, (0, room))
 
     def take(self, i: int, keys: Tensor, values: Tensor) -> None:
-        """The prompts' keys and values [B, G, P, E]."""
+        """The prompts' keys and values [B, G, >= P, E]."""
         for buffer, new in ((self.keys[i], keys), (self.values[i], values)):
             rows = buffer.view(-1, self.width, self.groups, *buffer.shape[1:])
-            rows[:, :, :, : new.shape[2]] = new[:, None]
+            rows[:, :, :, : self.used] = new[:, None, :, : self.used]
 
     def attend(self, i: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """One token of each row, [R, H, E] and [R, G, E]; [R, H E]."""
@@ -135,14 +136,16 @@ class Shared(_Buffers):
         self, decoder: Decoder, lengths: Tensor, longest: int, width: int, room: int
     ) -> None:
         super().__init__(decoder, len(lengths) * width, room)
+        self.longest = longest
         self.prefix: list[tuple[Tensor, Tensor]] = []
         self.bias = _hidden_pads(lengths, longest, self.keys[0])
         self.owners = torch.arange(len(lengths), device=lengths.device).repeat_interleave(width)
         self._group()
 
     def take(self, i: int, keys: Tensor, values: Tensor) -> None:
-        """The prompts' keys and values [B, G, P, E]."""
-        self.prefix.append((keys.contiguous(), values.contiguous()))
+        """The prompts' keys and values [B, G, >= P, E]."""
+        end = self.longest
+        self.prefix.append((keys[:, :, :end].contiguous(), values[:, :, :end].contiguous()))
 
     def attend(self, i: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """One token of each row, [R, H, E] and [R, G, E]; [R, H E]."""

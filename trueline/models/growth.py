@@ -69,7 +69,7 @@ def grow(
     """
     _, num_samples, room = uniforms.shape
     longest = max(len(ids) for ids in prefixes)
-    decoder = decoder_for(model)
+    decoder = decoder_for(model, uniforms.size)
     sharing = decoder is not None and shares(num_samples, longest)
     per_pass, size = _batch(model, num_samples, longest, room, sharing, max_rows)
     order = sorted(range(len(prefixes)), key=lambda b: (len(prefixes[b]), b))
