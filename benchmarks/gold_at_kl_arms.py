@@ -62,7 +62,7 @@ class Plan:
     coin_frac: float = 0.25
     """Share of labels that are coin flips."""
     prompts: int = 320
-    """To improve on, in all."""
+    """To improve on, in all, where there are no rounds."""
     every: int = 64
     """Prompts between two measurements, where there are no rounds."""
     batch_size: int = 8
@@ -81,6 +81,8 @@ class Setting:
     beta: float = 0.05
     rounds: int = 5
     """Of ours."""
+    prompts: int = 320
+    """Of ours, to improve on, in all."""
     rm_lr: float = 3e-4
     rm_epochs: int = 1
 
@@ -199,7 +201,7 @@ def _ours(given: Material, setting: Setting, seen: Seen) -> Facts:
     loop = Online(
         rounds=setting.rounds,
         labels=plan.labels,
-        prompts_per_round=plan.prompts // setting.rounds,
+        prompts_per_round=setting.prompts // setting.rounds,
         measured_prompts=8,
         head=setting.head,
         optimiser=setting.optimiser(plan),
