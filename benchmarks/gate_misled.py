@@ -26,7 +26,7 @@ answers to a panel are shared by 40 runs. Prompts are of two or three operations
 
 Bar: the upper end of the exact 95 % interval (Clopper and Pearson 1934) of the share of the 200
 runs in which any truly worse candidate was accepted is at most alpha.
-Sizes and learning rates were chosen on seeds 100 to 129.
+Sizes and learning rates were chosen on seeds 100 to 129, with the same rewards.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ ARMS = {
     "misled": Arm(1000, 200),
     "tiny steps": Arm(2000, 45, pace=0.05),
     "honest": Arm(3000, 24, kinds=("honest",)),
-    "impressed": Arm(4000, 15, kinds=("impressed",), raters="impressed"),
+    "impressed": Arm(4000, 9, kinds=("impressed",), raters="impressed"),
 }
 
 
@@ -287,7 +287,7 @@ def tally(runs: Sequence[Run]) -> Run:
         "truly_worse_accepted": sum(worse(r) for r in accepted),
         "truly_worse_rolled_back": sum(worse(r) for r in decided["roll_back"]),
         "not_worse_rolled_back": sum(not worse(r) for r in decided["roll_back"]),
-        "accepted_though_gold_fell": sum(a["gold"] < a["gold_before"] for a in told(accepted)),
+        "runs_with_gold_lost": share([any_gold_lost(r) for r in runs]),
         "clearly_better_accepted": share([id(r) in said for r in better]),
         "runs_with_a_worse_accepted": share([any_worse(r) for r in runs]),
         "runs_with_any_accepted": share([any_accepted(r) for r in runs]),
@@ -315,6 +315,12 @@ def any_worse(run: Run) -> bool:
     return any(row["gate"]["decision"] == "accept" and worse(row) for row in run["rounds"])
 
 
+def any_gold_lost(run: Run) -> bool:
+    """Whether a candidate was accepted whose mean gold is below that of what it replaced."""
+    accepted = told([row for row in run["rounds"] if row["gate"]["decision"] == "accept"])
+    return any(row["gold"] < row["gold_before"] for row in accepted)
+
+
 def headlines(arms: dict[str, Run]) -> list[Run]:
     """What is told first."""
     main, tiny = arms["misled"], arms.get("tiny steps")
@@ -324,6 +330,8 @@ def headlines(arms: dict[str, Run]) -> list[Run]:
         f"({main['truly_worse']} of {main['candidates']} candidates were truly worse)"
     )
     lines = [headline(title, wrong, bar="≤ 0.1 (alpha)", met=wrong["upper"] <= ALPHA)]
+    title = "gate, misleading rewards: runs in which an accepted policy had lower mean gold"
+    lines.append(headline(title, main["runs_with_gold_lost"], bar="(beside it)", met=None))
     if tiny:
         title = (
             "gate, misleading rewards, tiny steps: runs in which a truly worse policy was accepted"
