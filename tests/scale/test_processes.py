@@ -76,7 +76,7 @@ def test_work_and_weights_are_parted(together: Any) -> None:
     parted, _, (found, _) = together
     # 63 rows in batches of at most 40 tokens: each process makes about half of the passes.
     first, second = found["passes"]
-    assert abs(first - second) <= 1 and found["passes_again"] == [0, 0]
+    assert abs(first - second) <= 2 and found["passes_again"] == [0, 0]
     held = (0.4, 0.8) if parted else (1.0, 1.0)
     assert all(held[0] <= share <= held[1] for share in found["held"])
     assert found["share"] == [[0, 1, 2]] * 2 and found["order"] == [0, 10, 20, 30, 40]
@@ -92,7 +92,7 @@ def test_an_error_in_one_is_raised_in_all(together: Any) -> None:
             assert others[0].startswith("SetupError: a trunk whose weights are parted")
         else:
             assert others[0].endswith("ValueError: holds a lock")
-            assert others[1] == "ValueError: item 1 cannot be learned from"
+            assert others[1] == "ValueError: item 2 cannot be learned from"
 
 
 DIES = """

@@ -126,7 +126,7 @@ class BasePolicy:
                 max_new_tokens=room,
             )
         network, codec, workers = self.network, self.trunk.codec, self.trunk.workers
-        if workers.num == 1:
+        if workers.num == 1 or not prompts:
             return roll(
                 network,
                 codec,

@@ -197,7 +197,7 @@ class Trunk:
         surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
         wanted = self._from_cache(rows, latents, surprisals)
         lengths = [len(rows[i].ids) for i in wanted]
-        done, total, passes = 0, sum(lengths), 0
+        done, total = 0, sum(lengths)
         groups = batches(lengths, max_tokens=self.batch_tokens)
         if self._cache is not None:
             # Each process in an order of its own: those that read the same texts meet seldom.
@@ -206,8 +206,10 @@ class Trunk:
             at = wanted[group]
             part = [rows[i] for i in at]
             kept = None if self._cache is None else self._cache.batch(self._row_keys(part))
+            if self.sharded and kept is None:
+                # Weights are gathered in each pass: who has no more to read goes along (below).
+                self.workers.most(1)
             latents[at], columns = self._pass(part, num_pools == 3) if kept is None else kept
-            passes += kept is None
             if surprisals is not None:
                 surprisals[at] = columns
             if self._cache is not None and kept is None:
@@ -215,10 +217,8 @@ class Trunk:
             done += sum(len(row.ids) for row in part)
             if progress is not None:
                 progress(done, total)
-        if self.sharded:
-            # Weights are gathered in each pass: all make as many as the one with the most.
-            for _ in range(self.workers.most(passes) - passes):
-                self._pass(rows[:1], num_pools == 3)
+        while self.sharded and self.workers.most(0):
+            self._pass(rows[:1], num_pools == 3)
         return latents, surprisals
 
     def _pass(self, rows: list[Encoded], eval_pool: bool) -> tuple[np.ndarray, np.ndarray | None]:

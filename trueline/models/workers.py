@@ -75,8 +75,8 @@ class Workers:
         return torch.device(_placed().device)
 
     def share(self, num_items: int) -> np.ndarray:
-        """Which of `num_items` this process does: every `num`-th."""
-        return np.arange(self.rank, num_items, self.num)
+        """Which of `num_items` this process does: neighbours, which may share a prompt."""
+        return np.array_split(np.arange(num_items), self.num)[self.rank]
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -109,16 +109,16 @@ class Workers:
     def spread(self, sizes: Sequence[int], work: Callable[[np.ndarray], Columns]) -> Columns:
         """All rows, from what each process made of its own: `work(rows)` -> columns [len(rows)].
 
-        `sizes` says how much work a row is; every process gets long and short ones.
+        `sizes` says how much work a row is; each process gets neighbours, and as much as others.
         """
         if self.num == 1:
             return work(np.arange(len(sizes)))
-        order = np.argsort(-np.asarray(sizes), kind="stable")
-        shares = [order[rank :: self.num] for rank in range(self.num)]
-        mine, back = shares[self.rank], np.argsort(np.concatenate(shares))
+        upto = np.cumsum(sizes)
+        owner = (upto - np.asarray(sizes) / 2) * self.num // sum(sizes)
+        mine = np.flatnonzero(owner == self.rank)
         parts = self.each(lambda: work(mine))
         columns: Iterator[Any] = zip(*parts, strict=True)
-        return tuple(None if c[0] is None else np.concatenate(c)[back] for c in columns)
+        return tuple(None if c[0] is None else np.concatenate(c) for c in columns)
 
     def once(self, act: Callable[[], T]) -> T:
         """Do it in the main process only; every process gets the result, or the error."""
