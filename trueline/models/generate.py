@@ -20,6 +20,7 @@ import numpy as np
 from trueline.errors import InputError
 from trueline.models.growth import grow
 from trueline.models.rollouts import Rollouts
+from trueline.models.sharding import whole
 from trueline.models.tokens import Codec
 from trueline.records import Prompt
 
@@ -97,13 +98,14 @@ def complete(
             got=str(max_new_tokens),
         )
     shape = (len(token_prefixes), 1, max_new_tokens)
-    grown = grow(
-        model,
-        [(ids or [codec.first_id])[-room:] for ids in token_prefixes],
-        uniforms=np.zeros(shape) if rng is None else rng.random(shape),
-        temperature=0.0 if rng is None else 1.0,
-        stop_ids=_own_ends(model, codec) | stop_ids,
-    )
+    with whole(model):
+        grown = grow(
+            model,
+            [(ids or [codec.first_id])[-room:] for ids in token_prefixes],
+            uniforms=np.zeros(shape) if rng is None else rng.random(shape),
+            temperature=0.0 if rng is None else 1.0,
+            stop_ids=_own_ends(model, codec) | stop_ids,
+        )
     return [row[0].ids for row in grown]
 
 
