@@ -37,10 +37,11 @@ from torch.utils.checkpoint import checkpoint
 
 from trueline.errors import InputError, SetupError
 from trueline.models.generate import roll, roll_drawn
+from trueline.models.packing import row_batches, under_way
 from trueline.models.passes import Batch, blocks_of, response_logps
 from trueline.models.rollouts import Rollouts
 from trueline.models.sharding import shards_of, whole
-from trueline.models.tokens import Codec, Encoded, batches
+from trueline.models.tokens import Codec, Encoded
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.rng import torch_seed
@@ -174,14 +175,16 @@ class BasePolicy:
         return torch.as_tensor(logps, device=self.trunk.device), mask
 
     def _logps(self, rows: Sequence[Encoded], slots: int) -> Tensor:
-        groups = batches([len(row.ids) for row in rows], max_tokens=self.trunk.batch_tokens)
+        packed = self.trunk.packs
+        groups = row_batches(rows, max_tokens=self.trunk.batch_tokens, packed=packed)
         passes = len(groups)
         if self.trunk.sharded:
             passes = self.trunk.workers.most(passes)
         parts = []
         for turn in range(passes):
             group = groups[turn] if turn < len(groups) else groups[-1]
-            batch = Batch.of([rows[i] for i in group], device=self.trunk.device)
+            part = [rows[i] for i in group]
+            batch = Batch.of(part, device=self.trunk.device, packed=packed)
             logps = response_logps(self.network, batch)
             padded = torch.nn.functional.pad(logps, (0, slots - logps.shape[1]))
             # A pass made for the others' sake leaves no row, but its graph is gone through.
@@ -194,7 +197,9 @@ class BasePolicy:
         """Passes made in this context keep each block's input only (gradient checkpointing)."""
         blocks = blocks_of(self.network)
         for block in blocks:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            block.forward = partial(
+                checkpoint, block.forward, use_reentrant=False, context_fn=under_way
+            )
         try:
             yield
         finally:

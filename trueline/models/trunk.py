@@ -35,10 +35,18 @@ import torch
 from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
 from trueline.models.cache import ReadingCache
 from trueline.models.loading import load_model
-from trueline.models.passes import Batch, Collector, blocks_of, encoder_pass, response_logps
+from trueline.models.packing import row_batches
+from trueline.models.passes import (
+    Batch,
+    Collector,
+    blocks_of,
+    can_pack,
+    encoder_pass,
+    response_logps,
+)
 from trueline.models.reading import HasResponses, Readings
 from trueline.models.sharding import shard, shards_of
-from trueline.models.tokens import Codec, Encoded, batches
+from trueline.models.tokens import Codec, Encoded
 from trueline.models.workers import Workers
 from trueline.records import Prompt, Response
 
@@ -65,6 +73,8 @@ class Trunk:
     ) -> None:
         self.model = model.requires_grad_(False).eval()
         self.is_encoder = is_encoder
+        self.packs = not is_encoder and can_pack(self.model)
+        """Whether rows go through it end to end, a shared prompt once."""
         self.num_layers = len(blocks_of(model))
         self.layers = self._choose(layers)
         limits = (model.config.max_position_embeddings, tokenizer.model_max_length)
@@ -196,9 +206,9 @@ class Trunk:
         latents = np.empty((len(rows), len(self.layers), num_pools, self.width), np.float32)
         surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
         wanted = self._from_cache(rows, latents, surprisals)
-        lengths = [len(rows[i].ids) for i in wanted]
-        done, total = 0, sum(lengths)
-        groups = batches(lengths, max_tokens=self.batch_tokens)
+        todo = [rows[i] for i in wanted]
+        done, total = 0, sum(len(row.ids) for row in todo)
+        groups = row_batches(todo, max_tokens=self.batch_tokens, packed=self.packs)
         if self._cache is not None:
             # Each process in an order of its own: those that read the same texts meet seldom.
             np.random.default_rng(os.getpid()).shuffle(groups)
@@ -222,7 +232,7 @@ class Trunk:
         return latents, surprisals
 
     def _pass(self, rows: list[Encoded], eval_pool: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        batch = Batch.of(rows, device=self.device, eval_pool=eval_pool)
+        batch = Batch.of(rows, device=self.device, eval_pool=eval_pool, packed=self.packs)
         collector = Collector(self.model, self.layers)
         columns = None
         with self._lock, torch.inference_mode(), collector.collecting(batch.weights):

@@ -1,0 +1,168 @@
+"""Packed rows are the rows: the same log-probabilities, gradients and latents as one by one, on
+oneDNN's products or torch's own; and what cannot be packed is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from trueline.models import products
+from trueline.models.adapters import LoraPolicy
+from trueline.models.packing import Layout, row_batches
+from trueline.models.passes import Batch, can_pack, response_logps
+from trueline.models.tokens import Encoded
+from trueline.models.trunk import Trunk
+from trueline.rng import stream
+
+SMALL = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+}
+
+
+def rows_of(seed: int, *, prompts: int = 3, samples: int = 3) -> list[Encoded]:
+    """Rows of several prompts in mixed order, one of them with an empty answer."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(prompts):
+        ask = rng.integers(3, 40, rng.integers(1, 9)).tolist()
+        for k in range(samples):
+            said = rng.integers(3, 40, rng.integers(0 if k else 1, 12)).tolist()
+            rows.append(Encoded(ask + said, len(ask), len(ask) + len(said)))
+    return [rows[i] for i in rng.permutation(len(rows))]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_every_token_lies_where_its_row_says(seed: int) -> None:
+    rows = rows_of(seed)
+    layout = Layout.of(rows, torch.device("cpu"))
+    for r, row in enumerate(rows):
+        places = layout.grid[r, : len(row.ids)]
+        assert layout.ids[places].tolist() == row.ids
+        assert layout.positions[places].tolist() == list(range(len(row.ids)))
+    reached = layout.grid.reshape(-1)[layout.back]
+    assert reached.tolist() == list(range(len(layout.ids)))
+    prompts = {tuple(row.ids[: row.start]) for row in rows}
+    answers = sum(len(row.ids) - row.start for row in rows)
+    assert len(layout.ids) == sum(map(len, prompts)) + answers
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 80))
+def test_batches_hold_every_row_once_and_keep_the_limit(seed: int, limit: int) -> None:
+    rows = rows_of(seed)
+    groups = row_batches(rows, max_tokens=limit, packed=True)
+    assert sorted(np.concatenate(groups).tolist()) == list(range(len(rows)))
+    for group in groups:
+        part = [rows[i] for i in group]
+        assert len(part) == 1 or len(Layout.of(part, torch.device("cpu")).ids) <= limit
+
+
+@pytest.fixture(params=["llama", "mistral"])
+def model(request: pytest.FixtureRequest) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if request.param == "llama":
+            return LlamaForCausalLM(LlamaConfig(**SMALL)).eval()
+        return MistralForCausalLM(MistralConfig(**SMALL, sliding_window=None)).eval()
+
+
+def test_packed_passes_are_those_of_single_rows(model: Any) -> None:
+    assert can_pack(model)
+    rows = rows_of(1)
+    device = torch.device("cpu")
+    packed = response_logps(model, Batch.of(rows, device=device, packed=True))
+    for row, logps in zip(rows, packed, strict=True):
+        logits = model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : row.stop - 1]
+        alone = torch.log_softmax(logits, -1)
+        said = alone.gather(1, torch.tensor(row.ids[row.start :])[:, None])[:, 0]
+        torch.testing.assert_close(logps[: len(said)], said, atol=1e-4, rtol=1e-4)
+        assert not logps[len(said) :].any()
+
+
+def test_packed_gradients_are_the_padded_ones(model: Any) -> None:
+    rows, found = rows_of(2), []
+    weights = torch.randn(len(rows), 1, generator=torch.Generator().manual_seed(0))
+    for packed in (True, False):
+        model.zero_grad()
+        batch = Batch.of(rows, device=torch.device("cpu"), packed=packed)
+        (response_logps(model, batch) * weights).sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*found, atol=1e-3, rtol=1e-3)
+
+
+def test_checkpointed_passes_are_packed_the_same_way(chat: Trunk) -> None:
+    policy = LoraPolicy.create(chat, rank=2, rng=stream(0, "adapter"))
+    rows, found = [r for r in rows_of(3) if r.stop > r.start], []
+    for recomputed in (False, True):
+        for parameter in policy.trainable():
+            parameter.grad = None
+        if recomputed:
+            with policy.recomputing():
+                policy.logp(rows).sum().backward()
+        else:
+            policy.logp(rows).sum().backward()
+        found.append(
+            torch.cat([p.grad.flatten() for p in policy.trainable() if p.grad is not None])
+        )
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+
+
+def test_what_packed_would_differ_is_left_padded() -> None:
+    windowed = MistralForCausalLM(MistralConfig(**SMALL, sliding_window=8)).eval()
+    assert not can_pack(windowed)
+    eager = LlamaForCausalLM(LlamaConfig(**SMALL, attn_implementation="eager")).eval()
+    assert not can_pack(eager)
+    other = LlamaForCausalLM(LlamaConfig(**SMALL)).eval()
+    shift = other.model.layers[0].self_attn.register_forward_pre_hook(
+        lambda _, args, kwargs: (
+            args,
+            {**kwargs, "hidden_states": kwargs["hidden_states"].flip(1)},
+        ),
+        with_kwargs=True,
+    )
+    assert not can_pack(other)
+    shift.remove()
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 5)])
+@pytest.mark.parametrize("sizes", [(3, 8), (8, 3)])
+def test_products_and_their_gradients_are_torchs(
+    shape: tuple[int, ...], sizes: tuple[int, int]
+) -> None:
+    source = torch.Generator().manual_seed(0)
+    wide, narrow = sizes
+    given = [
+        torch.randn(size, generator=source, requires_grad=True)
+        for size in ((*shape, wide), (narrow, wide), (narrow,))
+    ]
+    for inputs in (given, [*given[:2], None]):
+        here = products.linear(*inputs)
+        there = F.linear(*inputs)
+        torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
+        wanted = [x for x in inputs if x is not None]
+        pull = torch.randn(here.shape, generator=source)
+        ours = torch.autograd.grad(here, wanted, pull)
+        theirs = torch.autograd.grad(there, wanted, pull)
+        for mine, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+
+
+def test_without_onednn_products_are_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_works", lambda: False)
+    x, weight = torch.randn(4, 6, dtype=torch.float32), torch.randn(3, 6)
+    with products.quick_products():
+        torch.testing.assert_close(F.linear(x, weight), x @ weight.t())
