@@ -4,9 +4,10 @@ A curve is a run's checkpoints, the trunk first: KL [C] in nats a response, gold
 
     ahead(u) = ours(kl_u) - rival(kl_u),   kl_u = kl_peak + u * (kl_most - kl_peak),  0 <= u <= 1
 
-Between checkpoints both are interpolated along KL. kl_peak is the rival's KL where its mean gold
-is largest, and kl_most the largest KL both have reached: nothing is extrapolated. The rival's peak
-is picked by the very numbers it is measured by, which flatters the rival at u = 0.
+Between checkpoints both are interpolated along KL. kl_peak is the rival's KL where its mean gold is
+largest, picked by the very numbers it is measured by, which flatters the rival at u = 0. "equal":
+kl_most is the largest KL both have reached, on the seeds where ours got as far as kl_peak.
+"within": it is the rival's largest, and ours stays at its own largest KL where that is less.
 
     kept = gold(end) / sum_h gold_{not h}(argmax_c gold_h(c)),   h: halves of the prompts
 
@@ -28,7 +29,6 @@ import numpy as np
 
 from trueline import stats
 from trueline.records import Estimate
-from trueline.rng import stream
 
 __all__ = ["Curve", "ahead", "ends_ahead", "kept", "mean_curve"]
 
@@ -73,29 +73,25 @@ class Curve:
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
-    """Mean over seeds, its interval by bootstrap over them."""
-    return stats.mean(np.array(values), rng=stream(0, "gold_at_kl", "seeds"))
+    """Mean over seeds, its interval by Student's t."""
+    return stats.mean(np.array(values))
 
 
 def ahead(ours: Sequence[Curve], rival: Sequence[Curve]) -> dict[str, Any]:
-    """Ours less the rival at equal KL beyond the rival's peak, paired by seed."""
-    starts = [theirs.kl[theirs.peak] for theirs in rival]
-    ends = [min(a.kl.max(), b.kl.max()) for a, b in zip(ours, rival, strict=True)]
-    both = [i for i in range(len(ours)) if ends[i] >= starts[i]]
-    rows = []
-    for u in WAY:
-        kls = [starts[i] + u * (ends[i] - starts[i]) for i in both]
-        gaps = [ours[i].at(kl) - rival[i].at(kl) for i, kl in zip(both, kls, strict=True)]
-        rows.append({"way": u, "kl": kls, "by_seed": gaps, "ahead": over_seeds(gaps).as_dict()})
-    return {
-        "kl_of_rivals_peak": [float(kl) for kl in starts],
-        "largest_kl": {
-            "ours": [float(c.kl.max()) for c in ours],
-            "rival": [float(c.kl.max()) for c in rival],
-        },
-        "seeds_where_ours_gets_there": len(both),
-        "beyond": rows,
-    }
+    """Ours less the rival beyond the rival's peak, paired by seed."""
+    starts = [float(theirs.kl[theirs.peak]) for theirs in rival]
+    most = [float(curve.kl.max()) for curve in ours], [float(curve.kl.max()) for curve in rival]
+    common = [min(pair) for pair in zip(*most, strict=True)]
+    both = [i for i in range(len(ours)) if common[i] >= starts[i]]
+    told = {"kl_of_rivals_peak": starts, "largest_kl": {"ours": most[0], "rival": most[1]}}
+    for name, seeds, ends in (("equal", both, common), ("within", range(len(ours)), most[1])):
+        rows = []
+        for u in WAY if seeds else ():
+            kls = [starts[i] + u * (ends[i] - starts[i]) for i in seeds]
+            gaps = [ours[i].at(kl) - rival[i].at(kl) for i, kl in zip(seeds, kls, strict=True)]
+            rows.append({"way": u, "kl": kls, "by_seed": gaps, "ahead": over_seeds(gaps).as_dict()})
+        told[name] = rows
+    return told
 
 
 def ends_ahead(ours: Sequence[Curve], rival: Sequence[Curve]) -> Estimate:

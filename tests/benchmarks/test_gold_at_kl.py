@@ -27,18 +27,20 @@ OURS = _curve([0, 2, 3], [1.0, 2.2, 2.2])
 def test_ahead_at_equal_kl_and_nowhere_beyond_what_both_reached() -> None:
     told = ahead([OURS, OURS], [RIVAL, RIVAL])
     assert told["kl_of_rivals_peak"] == [1.0, 1.0]
-    first, *_, last = told["beyond"]
+    first, *_, last = told["equal"]
     assert first["kl"] == [1.0, 1.0] and last["kl"] == [3.0, 3.0]
     assert first["by_seed"] == pytest.approx([-0.4, -0.4])
     assert last["by_seed"] == pytest.approx([1.2, 1.2])
+    assert told["within"][-1]["kl"] == [4.0, 4.0]
+    assert told["within"][-1]["by_seed"] == pytest.approx([1.7, 1.7])
     assert ends_ahead([OURS], [RIVAL]).value == pytest.approx(1.7)
 
 
 def test_a_run_that_never_reaches_the_rivals_peak_is_not_compared() -> None:
     short = _curve([0, 0.5], [1.0, 3.0])
     told = ahead([short, OURS], [RIVAL, RIVAL])
-    assert told["seeds_where_ours_gets_there"] == 1
-    assert all(len(row["by_seed"]) == 1 for row in told["beyond"])
+    assert all(len(row["by_seed"]) == 1 for row in told["equal"])
+    assert told["within"][0]["by_seed"] == pytest.approx([1.0, -0.4])
 
 
 def test_curves_are_read_along_kl_in_whatever_order_they_were_made() -> None:
@@ -81,10 +83,10 @@ def test_cells_are_resumed_chosen_and_told(tmp_path: Path, monkeypatch: pytest.M
         "kept": {arm: kept(list(rows.values())) for arm, rows in found.items()},
     }
     lines = {line["what"]: line["met"] for line in headlines(numbers)}
-    assert [met for what, met in lines.items() if ", ours" in what] == [False, False, False, True]
+    assert [met for what, met in lines.items() if ", ours" in what] == [False] * 6 + [True]
     found["ours"] = {0: _curve([0, 0.1], [1.0, 1.5])}
     numbers["against"] = {"trl-rm": against("trl-rm", found)}
-    assert headlines(numbers)[0]["value"] == "none gets there"
+    assert headlines(numbers)[0]["value"] == "no seed gets there"
     gold_at_kl.plot(found, tmp_path / "curves.svg")
     picture = ElementTree.parse(tmp_path / "curves.svg")
     assert len(picture.findall(".//{*}polyline")) == 2 * len(ARMS)
