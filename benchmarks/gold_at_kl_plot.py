@@ -10,6 +10,8 @@ from benchmarks.gold_at_kl_curves import Curve
 __all__ = ["plot"]
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 640, 400, 56, 16, 150, 48
+FARTHEST = 6.0
+"""KL at which the picture ends; a collapsed run goes on to some hundred nats."""
 SHOWN = {
     "ours": ("#1a1a1a", "the loop, GRPO"),
     "lower": ("#0072b2", "lower bound, one fit"),
@@ -29,7 +31,7 @@ HEAD = (
 def plot(found: Mapping[str, Mapping[int, Curve]], out: Path) -> None:
     """Every run of every arm; circles at the checkpoints of the mean."""
     every = [curve for runs in found.values() for curve in runs.values()]
-    most = max(float(c.kl.max()) for c in every)
+    most = min(FARTHEST, max(float(c.kl.max()) for c in every))
     low, high = min(float(c.means.min()) for c in every), 2.7
 
     def place(kl: float, gold: float) -> tuple[float, float]:
@@ -42,10 +44,12 @@ def plot(found: Mapping[str, Mapping[int, Curve]], out: Path) -> None:
         alpha = 1 if width > 1 else 0.4
         return (
             f'<polyline points="{points}" stroke="{color}" stroke-width="{width}" '
-            f'stroke-opacity="{alpha}"/>'
+            f'stroke-opacity="{alpha}" clip-path="url(#inside)"/>'
         )
 
     parts = [HEAD.format(w=WIDTH, h=HEIGHT), *_axes(place, most, low, high)]
+    inside = f'<rect x="{LEFT}" y="0" width="{WIDTH - LEFT - RIGHT + 3}" height="{HEIGHT}"/>'
+    parts.append(f'<clipPath id="inside">{inside}</clipPath>')
     for i, (arm, runs) in enumerate(found.items()):
         if not runs:
             continue
@@ -56,7 +60,10 @@ def plot(found: Mapping[str, Mapping[int, Curve]], out: Path) -> None:
         golds = sum(curve.means for curve in runs.values()) / len(runs)
         parts.append(line(kls, golds, color, 2.6))
         spots = [place(float(kl), float(gold)) for kl, gold in zip(kls, golds, strict=True)]
-        parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{color}"/>' for x, y in spots]
+        parts += [
+            f'<circle cx="{x}" cy="{y}" r="3" fill="{color}" clip-path="url(#inside)"/>'
+            for x, y in spots
+        ]
         y = TOP + 14 + 20 * i
         x = WIDTH - RIGHT + 8
         parts.append(f'<rect x="{x}" y="{y - 6}" width="14" height="3" fill="{color}"/>')
