@@ -11,7 +11,8 @@ The model's own code runs; within `Packed` its calls of `scaled_dot_product_atte
 as above, and its linear maps are those of `products`. A model whose attention is anything but plain
 and causal, or whose packed log-probabilities are not those of its rows (tried once), is not packed.
 
-Shapes: R rows, T tokens of the longest, N tokens in all, H heads, E head width.
+Shapes: R rows, T tokens of the longest, N tokens in all, H heads, E head width. N is rounded up to
+a multiple of 64: oneDNN compiles and keeps its products anew for every number of tokens it meets.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from trueline.models.products import linear
 from trueline.models.tokens import Encoded, batches
 
 __all__ = ["Layout", "Packed", "row_batches", "under_way"]
+
+_STEP = 64
+"""The number of tokens is made a multiple of this by idle ones that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ class Layout:
             positions += range(begin, len(row.ids))
             back += range(r * width + begin, r * width + len(row.ids))
             grid[r, row.start : len(row.ids)] = np.arange(fresh, len(ids))
-        return cls(*(torch.as_tensor(x, device=device) for x in (ids, positions, grid, back)))
+        idle = [0] * (-len(ids) % _STEP)
+        columns = (ids + idle, positions + idle, grid, back + idle)
+        return cls(*(torch.as_tensor(x, device=device) for x in columns))
 
     def inputs(self) -> dict[str, Tensor]:
         """What the model is called with; the mask says only that there is none to be made, and
