@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from benchmarks.gold_at_kl_curves import Curve
 
 __all__ = ["plot"]
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 640, 400, 56, 16, 150, 48
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 660, 400, 56, 16, 170, 48
 FARTHEST = 6.0
 """KL at which the picture ends; a collapsed run goes on to some hundred nats."""
 SHOWN = {
@@ -32,7 +33,8 @@ def plot(found: Mapping[str, Mapping[int, Curve]], out: Path) -> None:
     """Every run of every arm; circles at the checkpoints of the mean."""
     every = [curve for runs in found.values() for curve in runs.values()]
     most = min(FARTHEST, max(float(c.kl.max()) for c in every))
-    low, high = min(float(c.means.min()) for c in every), 2.7
+    shown = [float(c.means[c.kl <= most].min()) for c in every]
+    low, high = math.floor(2 * min(shown)) / 2, 2.7
 
     def place(kl: float, gold: float) -> tuple[float, float]:
         x = LEFT + (WIDTH - LEFT - RIGHT) * kl / most
@@ -78,12 +80,11 @@ def _axes(place: object, most: float, low: float, high: float) -> list[str]:
     for i in range(int(most) + 1):
         x, y = place(i, low)
         parts.append(f'<text x="{x}" y="{y + 18}" text-anchor="middle">{i}</text>')
-    for tick in (1.0, 1.5, 2.0, 2.5):
-        if low <= tick <= high:
-            x, y = place(0, tick)
-            end = WIDTH - RIGHT
-            parts.append(f'<path d="M{x},{y}H{end}" stroke="#dde3e8"/>')
-            parts.append(f'<text x="{x - 8}" y="{y + 4}" text-anchor="end">{tick}</text>')
+    for half in range(math.ceil(2 * low), int(2 * high) + 1):
+        x, y = place(0, half / 2)
+        end = WIDTH - RIGHT
+        parts.append(f'<path d="M{x},{y}H{end}" stroke="#dde3e8"/>')
+        parts.append(f'<text x="{x - 8}" y="{y + 4}" text-anchor="end">{half / 2}</text>')
     x, y = (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10
     parts.append(f'<text x="{x}" y="{y}" text-anchor="middle">KL from the trunk, nats</text>')
     parts.append(f'<text x="14" y="{TOP + 120}" transform="rotate(-90 14 {TOP + 120})">gold</text>')
