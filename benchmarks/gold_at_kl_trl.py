@@ -91,7 +91,7 @@ def improve(
 ) -> None:
     """One GRPO run over the prompts; `seen` is shown the policy after every so many steps."""
     from datasets import Dataset
-    from peft import LoraConfig, set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
     from transformers import AutoModelForCausalLM, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
@@ -128,17 +128,20 @@ def improve(
             ),
             processing_class=_tokenizer(),
             reward_processing_classes=_tokenizer() if isinstance(reward, torch.nn.Module) else None,
-            peft_config=LoraConfig(
-                r=16,
-                lora_alpha=32,
-                lora_dropout=0.0,
-                target_modules="all-linear",
-                task_type="CAUSAL_LM",
-            ),
+            peft_config=_lora(),
             callbacks=[Show()],
         )
         set_peft_model_state_dict(trainer.model, start)
         trainer.train()
+
+
+def _lora() -> Any:
+    """An adapter of the shape of ours."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
 
 
 def _adapter(model: Any) -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ Shapes: B batch, T tokens, S response tokens, V vocabulary, L layers, P pools, D
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -227,7 +228,14 @@ def can_pack(model: Any) -> bool:
         plain = kinds == {"full_attention"} and windows == [None, None]
         rotates = getattr(config, "rope_parameters", None) is not None
         sdpa = getattr(config, "_attn_implementation", None) == "sdpa"
-        _PACKS[model] = plain and rotates and sdpa and _packs(model)
+        fits = plain and rotates and sdpa
+        _PACKS[model] = fits and _packs(model)
+        if fits and not _PACKS[model]:
+            warnings.warn(
+                f"this {config.model_type} model's rows are not the same laid end to end; they are "
+                "padded, which is slower",
+                stacklevel=3,
+            )
     return _PACKS[model]
 
 
