@@ -168,6 +168,13 @@ def test_every_fault_is_an_error_that_names_it(trunk, policy, prompts, fault, fo
     assert set(ENGINE_FAULTS) == {*REFUSED, "no end"}
 
 
+def test_other_weights_are_seen_at_temperature_one_by_their_distance_alone(trunk, policy, prompts):
+    with FakeEngine(trunk, faults=["stale weights"], share=1.0) as server:
+        with pytest.raises(InvalidExperiment, match="the policy's"):
+            roll(engine(server), moved(policy, 1), prompts[:4])
+        roll(engine(server, tolerance=50.0), moved(policy, 1), prompts[:4])
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_what_fails_at_times_is_asked_again_and_nothing_is_lost(trunk, policy, prompts, form):
     passing = ["429", "500", "dropped", "cut json", "few choices", "aborted", "html"]
