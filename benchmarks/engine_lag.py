@@ -36,11 +36,11 @@ from trueline.models.growth import Continuation, grow
 from trueline.models.trunk import Trunk
 from trueline.policy import GRPO, Descent, Limits
 from trueline.policy.losses import Lag, sequence_lag, token_lag
+from trueline.protocols import Scorer
 from trueline.records import Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rng import stream
-from trueline.roles import Scorer
 from trueline.worlds.sums import Sums, gold
 
 __all__ = ["main"]

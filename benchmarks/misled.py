@@ -25,11 +25,11 @@ from trueline.models.adapters import BasePolicy
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.oversight.ledger import in_random_order
+from trueline.protocols import Rater, Scorer
 from trueline.records import Case, Comparison, Preference, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rng import stream
-from trueline.roles import Rater, Scorer
 from trueline.worlds.sums import Raters, Sums
 from trueline.worlds.sums.language import parse
 from trueline.worlds.sums.raters import POPULATIONS, Tastes

@@ -33,10 +33,10 @@ from trueline.models.trunk import Trunk
 from trueline.oversight.critique import Critique
 from trueline.oversight.direct import Direct
 from trueline.oversight.perturbation import Perturbation
+from trueline.protocols import Helper
 from trueline.records import Critique as Said
 from trueline.records import Flaw, Preference, Response
 from trueline.rng import stream
-from trueline.roles import Helper
 from trueline.stats import accuracy, auc
 from trueline.worlds.sums import Population, Raters, Sums, trunk_path
 from trueline.worlds.sums.flaws import KINDS, Liar, SumsSpoiler, good_answer

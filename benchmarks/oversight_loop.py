@@ -42,8 +42,8 @@ from trueline.oversight.critique import Critique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.recursive import Recursive
+from trueline.protocols import Oversight
 from trueline.records import Estimate
-from trueline.roles import Oversight
 from trueline.runs import RunFolder
 from trueline.worlds.sums import Raters
 from trueline.worlds.sums.raters import POPULATIONS

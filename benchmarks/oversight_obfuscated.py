@@ -32,10 +32,10 @@ from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.evidence import Demanding, Offers
 from trueline.oversight.perturbation import passed
+from trueline.protocols import Rater
 from trueline.records import Case, Estimate, Flaw, Preference, Prompt, Response
 from trueline.records import Critique as Said
 from trueline.rng import stream
-from trueline.roles import Rater
 from trueline.stats import difference, mean
 from trueline.worlds.sums import Raters
 from trueline.worlds.sums.factors import is_prime, read_verdict, truth_of

@@ -25,9 +25,9 @@ from trueline.oversight.recursive import (
     judge_parts,
     raise_helpers,
 )
+from trueline.protocols import Helper
 from trueline.records import Case, Critique, Flaw, Preference, Response, Verdict
 from trueline.rng import stream
-from trueline.roles import Helper
 from trueline.worlds.sums import Population, Raters, gold
 from trueline.worlds.sums.flaws import true_flaws
 from trueline.worlds.sums.spans import Spans, draw_cases

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "trueline"
 
 LAYERS = {
-    0: "atomic environment errors records registry rng roles runs stats",
+    0: "atomic environment errors records protocols registry rng runs stats",
     1: "data models worlds",
     2: "oversight policy raters rewards",
     3: "audits loop monitor plugs reports research",
@@ -26,7 +26,7 @@ LAYERS = {
 }
 LAYER_OF = {part: layer for layer, parts in LAYERS.items() for part in parts.split()}
 IDEAS = {"oversight", "policy", "rewards"}
-"""These meet through records and roles alone."""
+"""These meet through records and protocols alone."""
 SHARED_COMPOSITIONS = {"audits", "loop"}
 """The parts of layer 3 that the others of layer 3 may use."""
 HEAVY = {"accelerate", "peft", "tokenizers", "torch", "transformers"}

@@ -19,7 +19,7 @@ from types import ModuleType
 
 from trueline.errors import InputError, SetupError
 
-__all__ = ["VERBS", "find", "ideas", "spec_name"]
+__all__ = ["VERBS", "find", "ideas", "register", "spec_name"]
 
 VERBS = {"audits": "run", "oversight": "judge", "policy": "improve", "rewards": "fit"}
 """What the ideas of a folder do, each its one thing."""
@@ -83,3 +83,29 @@ def _is_specification(idea: type) -> bool:
         return False
     frozen: bool = idea.__dataclass_params__.frozen  # type: ignore[attr-defined]
     return frozen and all(field.kw_only for field in dataclasses.fields(idea) if field.init)
+
+
+def register(group: str, verb: str, **kinds: type) -> dict[str, type]:
+    """Return an idea folder's dictionary: its own kinds, then those of installed packages.
+
+    Other packages add theirs by entry points of the group `trueline.<group>`.
+
+    Args:
+        group: the folder's name.
+        verb: the method that every kind must have.
+        kinds: name to frozen, keyword-only dataclass.
+
+    Raises:
+        SetupError: a kind is no such dataclass, lacks the verb, or takes a name twice.
+    """
+    for idea in kinds.values():
+        _checked(idea, verb)
+    for point in importlib.metadata.entry_points(group=f"trueline.{group}"):
+        if point.name in kinds:
+            raise SetupError(
+                f"names in trueline.{group} must be unique",
+                got=f"a second {point.name!r} from {point.value}",
+                do="rename or uninstall one of the two",
+            )
+        kinds[point.name] = _checked(point.load(), verb)
+    return kinds

@@ -19,8 +19,8 @@ from trueline.loop.tasks import Asked, make_task
 from trueline.models.trunk import Trunk
 from trueline.oversight.critique import Critique
 from trueline.oversight.direct import Direct
+from trueline.protocols import Rater
 from trueline.records import Verdict
-from trueline.roles import Rater
 from trueline.runs import RunFolder
 from trueline.worlds.sums import trunk_path
 

@@ -12,8 +12,8 @@ from tests.models.conftest import make_chat_model
 from trueline.errors import InputError, SetupError
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.trunk import Trunk
+from trueline.protocols import Policy
 from trueline.records import Prompt, Response
-from trueline.roles import Policy
 
 
 def make(trunk: Trunk, seed: int = 0) -> LoraPolicy:

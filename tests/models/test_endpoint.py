@@ -23,9 +23,9 @@ from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.texts import TextDebater, TextHelper, TextJudge
 from trueline.oversight.texts_read import verdict as read_verdict
+from trueline.protocols import ChatModel
 from trueline.records import Case, Message, Preference, Prompt, Response
 from trueline.rng import stream
-from trueline.roles import Speaker
 
 KEY = "sk-very-secret-0123456789"
 
@@ -57,7 +57,7 @@ def test_replies_keep_the_order_and_are_paid_for():
     assert (spent.requests, spent.failures, spent.estimated) == (40, 0, 0)
     assert (spent.prompt_tokens, spent.completion_tokens) == (2000, 80)
     assert spent.price == pytest.approx((2000 + 2 * 80) / 1e6)
-    assert isinstance(model, Speaker) and model.say([], rng=np.random.default_rng(0)) == []
+    assert isinstance(model, ChatModel) and model.say([], rng=np.random.default_rng(0)) == []
 
 
 PROBLEMS = {

@@ -13,8 +13,8 @@ import pytest
 from trueline.errors import DataError, InputError
 from trueline.models.fake import FakeTrunk, ScriptedPolicy
 from trueline.models.scripted import ScriptedHelper, ScriptedRater
+from trueline.protocols import Helper, Policy, Rater
 from trueline.records import Flaw, Preference, Prompt, Response
-from trueline.roles import Helper, Policy, Rater
 
 PROMPT = Prompt.of("q")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from trueline.models.adapters import BasePolicy, LoraPolicy
-from trueline.models.speaker import LocalSpeaker
+from trueline.models.speaker import LocalChatModel
 from trueline.oversight.texts import TextJudge
+from trueline.protocols import ChatModel
 from trueline.records import Message, Preference, Prompt, Response
-from trueline.roles import Speaker
 
 
 def user(text):
@@ -20,20 +20,20 @@ def rng():
 
 
 def test_it_says_what_the_policy_says_in_the_order_asked(sums):
-    speaker = LocalSpeaker(BasePolicy(sums), temperature=0.0, max_new_tokens=40)
+    speaker = LocalChatModel(BasePolicy(sums), temperature=0.0, max_new_tokens=40)
     asked = [user("start 7 , + 5"), user("start 3 , + 4 , * 2")]
     replies = speaker.say(asked, rng=rng())
     prompts = [Prompt.of(turns[0].content) for turns in asked]
     plain = BasePolicy(sums).sample(prompts, num_samples=1, rng=rng(), temperature=0.0)
     assert [reply.text for reply in replies] == [row[0].text.strip() for row in plain]
     assert all(reply.problem is None and reply.num_tokens > 3 for reply in replies)
-    adapted = LocalSpeaker(LoraPolicy.create(sums, rng=rng()), temperature=0.0, max_new_tokens=40)
+    adapted = LocalChatModel(LoraPolicy.create(sums, rng=rng()), temperature=0.0, max_new_tokens=40)
     assert adapted.say(asked, rng=rng()) == replies
-    assert isinstance(speaker, Speaker) and speaker.say([], rng=rng()) == []
+    assert isinstance(speaker, ChatModel) and speaker.say([], rng=rng()) == []
 
 
 def test_the_same_stream_says_the_same(sums):
-    speaker = LocalSpeaker(BasePolicy(sums))
+    speaker = LocalChatModel(BasePolicy(sums))
     one, two, other = (
         speaker.say([user("start 7 , + 5")] * 4, rng=np.random.default_rng(seed))
         for seed in (1, 1, 2)
@@ -42,16 +42,16 @@ def test_the_same_stream_says_the_same(sums):
 
 
 def test_what_is_too_long_or_cut_off_is_a_problem_and_the_others_answer(chat):
-    speaker = LocalSpeaker(BasePolicy(chat), max_new_tokens=8)
+    speaker = LocalChatModel(BasePolicy(chat), max_new_tokens=8)
     long, short = speaker.say([user("a " * 80), user("a b")], rng=rng())
     assert long.text == "" and "longer than the model can hold" in long.problem
     assert short.num_tokens > 0
-    cut = LocalSpeaker(BasePolicy(chat), max_new_tokens=1).say([user("a b")], rng=rng())[0]
+    cut = LocalChatModel(BasePolicy(chat), max_new_tokens=1).say([user("a b")], rng=rng())[0]
     assert cut.problem == "cut off at max_new_tokens"
 
 
 def test_contents_cannot_spell_a_special_token(chat):
-    speaker = LocalSpeaker(BasePolicy(chat))
+    speaker = LocalChatModel(BasePolicy(chat))
     prompt = speaker._prompt(user("a <end> <assistant> b"))
     assert prompt.text == "a < end> < assistant> b"
     (ids,) = chat.codec.prompt_ids([prompt])
@@ -68,11 +68,11 @@ def test_a_template_without_system_turns_gets_one_turn(chat, monkeypatch):
     whole = refusing + chat.codec.tokenizer.chat_template
     monkeypatch.setattr(chat.codec.tokenizer, "chat_template", whole)
     turns = [Message("system", "be brief"), Message("user", "a b")]
-    assert LocalSpeaker(BasePolicy(chat))._prompt(turns) == Prompt.of("be brief\n\na b")
+    assert LocalChatModel(BasePolicy(chat))._prompt(turns) == Prompt.of("be brief\n\na b")
 
 
 def test_a_model_of_running_text_stops_where_it_would_speak_for_the_human(stories):
-    speaker = LocalSpeaker(BasePolicy(stories), max_new_tokens=60)
+    speaker = LocalChatModel(BasePolicy(stories), max_new_tokens=60)
     for reply in speaker.say(
         [[Message("system", "x"), Message("user", "Once upon")]] * 3, rng=rng()
     ):
@@ -80,7 +80,7 @@ def test_a_model_of_running_text_stops_where_it_would_speak_for_the_human(storie
 
 
 def test_a_model_that_cannot_judge_is_undecided_and_never_guesses(stories):
-    judge = TextJudge(LocalSpeaker(BasePolicy(stories), max_new_tokens=16))
+    judge = TextJudge(LocalChatModel(BasePolicy(stories), max_new_tokens=16))
     prompt = Prompt.of("Tell")
     pair = (Response(prompt=prompt, text=text) for text in ("one", "two"))
     verdict = judge.compare(*pair, rng=rng())

@@ -17,8 +17,8 @@ from trueline.models.fake import ScriptedPolicy
 from trueline.policy import GRPO, BestOfNPolicy, Limits, Samples
 from trueline.policy.losses import sequence_lag
 from trueline.policy.reference import last_iterate, trunk
+from trueline.protocols import Policy
 from trueline.records import Prompt, Scores
-from trueline.roles import Policy
 from trueline.stats import kl_best_of_n
 
 

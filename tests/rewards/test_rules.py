@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.rewards.hostile import FUNCTIONS
 from trueline.errors import InputError, SetupError
+from trueline.protocols import Scorer
 from trueline.records import Prompt, Scores
 from trueline.rewards import rules_apart
 from trueline.rewards.rules import (
@@ -30,7 +31,6 @@ from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.rules_numbers import Unreadable, number, read, value
 from trueline.rewards.rules_proof import Arithmetic, Equivalent, Logic, equations, exactly
 from trueline.rewards.sandbox import Limits
-from trueline.roles import Scorer
 
 
 def outcome(scores: Scores, i: int = 0) -> float | str:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from trueline.models.fake import FakeTrunk
+from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
-from trueline.roles import Scorer
 from trueline.serving.app import Limits, Service, create_app
 from trueline.serving.dialogue import Splitter
 from trueline.serving.formats import Policy

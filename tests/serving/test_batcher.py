@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from trueline.errors import DataError
+from trueline.protocols import Scorer
 from trueline.records import Outcome, Prompt
-from trueline.roles import Scorer
 from trueline.serving import batcher as module
 from trueline.serving.app import Limits
 from trueline.serving.batcher import Batcher, QueueFull, ScorerBroken

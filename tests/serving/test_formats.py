@@ -11,8 +11,8 @@ import pytest
 
 from trueline.errors import InputError
 from trueline.models.trunk import Trunk
+from trueline.protocols import Scorer
 from trueline.records import Message, Prompt
-from trueline.roles import Scorer
 from trueline.serving.app import Limits
 from trueline.serving.dialogue import Splitter
 from trueline.serving.formats import Policy

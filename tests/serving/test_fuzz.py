@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from trueline.roles import Scorer
+from trueline.protocols import Scorer
 from trueline.serving.app import Limits, create_app
 
 from .conftest import Moody, service, texts

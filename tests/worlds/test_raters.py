@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from trueline.errors import InputError
+from trueline.protocols import Helper, Rater
 from trueline.records import Critique, Flaw, Preference, Prompt, Response, Verdict
-from trueline.roles import Helper, Rater
 from trueline.worlds import Sums
 from trueline.worlds.sums import POPULATIONS, Population, Raters, SumsCritic, Tastes, gold
 from trueline.worlds.sums.critic import flaws_named

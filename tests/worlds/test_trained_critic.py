@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from trueline.models.trunk import Trunk
+from trueline.protocols import Helper
 from trueline.records import Prompt, Response
-from trueline.roles import Helper
 from trueline.worlds.sums import trunk_path
 from trueline.worlds.sums.trained_critic import critic_path, trained_critic
 

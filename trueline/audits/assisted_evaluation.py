@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from trueline.data.spoilers import Planted
 from trueline.oversight.perturbation import passed
+from trueline.protocols import Oversight, Rater
 from trueline.records import Estimate, Preference, Verdict
-from trueline.roles import Oversight, Rater
 from trueline.stats.resampling import bootstrap, difference, mean
 
 __all__ = ["Arm", "compare", "found_ratio", "judge_planted"]

@@ -47,8 +47,8 @@ from trueline.data.transcripts import Recorded
 from trueline.errors import DataError
 from trueline.oversight.consultancy import Consultancy
 from trueline.oversight.direct import Direct
+from trueline.protocols import Rater
 from trueline.records import Case, Estimate, Preference, Verdict
-from trueline.roles import Rater
 
 __all__ = ["Probe", "advocated", "asd", "calibration_by_round", "earned", "probe", "side_bias"]
 

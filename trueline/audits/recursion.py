@@ -22,10 +22,10 @@ import numpy as np
 
 from trueline import stats
 from trueline.oversight.recursive import Division, Learn, Pointer, Raised, raise_helpers
+from trueline.protocols import Helper, Rater
 from trueline.records import Case, Comparison, Estimate, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.roles import Reader
-from trueline.roles import Helper, Rater
 from trueline.worlds.sums.flaws import true_flaws
 from trueline.worlds.sums.spans import Spans, draw_cases
 

@@ -23,7 +23,7 @@ from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy
 from trueline.models.endpoint import Endpoint
 from trueline.models.generate import complete
-from trueline.models.speaker import LocalSpeaker
+from trueline.models.speaker import LocalChatModel
 from trueline.models.trunk import Trunk
 from trueline.oversight.critique import Critique
 from trueline.oversight.direct import Direct
@@ -32,13 +32,13 @@ from trueline.oversight.perturbation import Perturbation
 from trueline.oversight.recursive import Recursive
 from trueline.oversight.rewriter import Rewriter
 from trueline.oversight.texts import TextDebater, TextHelper, TextJudge
+from trueline.protocols import ChatModel, Rater
 from trueline.raters.people import People, ask_in_terminal
 from trueline.raters.queue import Queue
 from trueline.raters.standin import StandIn
 from trueline.records import Case, Cost
 from trueline.registry import find
 from trueline.rng import stream
-from trueline.roles import Rater, Speaker
 from trueline.worlds.sums import Raters, Sums, SumsCritic
 from trueline.worlds.sums.debaters import SumsDebater
 from trueline.worlds.sums.flaws import SumsSpoiler
@@ -66,7 +66,7 @@ class Table:
     """Where a person's cases and answers lie."""
     timeout_s: float = 60.0
     """What an endpoint has for one try."""
-    speakers: dict[str, Speaker] = field(default_factory=dict)
+    speakers: dict[str, ChatModel] = field(default_factory=dict)
 
     @cached_property
     def trunk(self) -> Trunk:
@@ -78,7 +78,7 @@ class Table:
         codec = self.trunk.codec
         return complete(self.trunk.model, codec, prefixes, max_new_tokens=MAX_NEW_TOKENS)
 
-    def speaker(self, name: str) -> Speaker | None:
+    def speaker(self, name: str) -> ChatModel | None:
         """The language model of that name; None if it names none."""
         kind, _, rest = name.partition(":")
         if kind not in ("model", "endpoint") or not rest:
@@ -96,10 +96,10 @@ class Table:
 
         return People(queue=queue, meanwhile=ask)
 
-    def _model(self, path: str) -> Speaker:
-        return LocalSpeaker(BasePolicy(load_trunk(path, device=self.device)))
+    def _model(self, path: str) -> ChatModel:
+        return LocalChatModel(BasePolicy(load_trunk(path, device=self.device)))
 
-    def _endpoint(self, place: str) -> Speaker:
+    def _endpoint(self, place: str) -> ChatModel:
         url, _, model = place.partition("#")
         if not url or not model:
             raise InputError("an endpoint must be named endpoint:URL#MODEL", got=repr(place))

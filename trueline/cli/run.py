@@ -32,10 +32,10 @@ from trueline.oversight.recursive import Recursive
 from trueline.policy.best_of_n import BestOfN
 from trueline.policy.dpo import DPO
 from trueline.policy.grpo import GRPO
+from trueline.protocols import Oversight
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.selfcheck import selfcheck
-from trueline.roles import Oversight
 from trueline.runs import RunFolder
 from trueline.worlds.sums.spans import Spans
 

@@ -21,9 +21,9 @@ from trueline.data.store import LabelStore, Purpose
 from trueline.loop.allocator import Allocator
 from trueline.loop.task import Task
 from trueline.oversight.direct import Direct
+from trueline.protocols import Oversight
 from trueline.records import Case, Critique, Response, Verdict
 from trueline.rng import stream
-from trueline.roles import Oversight
 from trueline.runs import RunFolder
 
 __all__ = ["Choice", "Desk", "Notes", "every_item"]

@@ -35,10 +35,10 @@ from trueline.loop.task import Task
 from trueline.models.reading import Readings
 from trueline.oversight.critique import Critique
 from trueline.policy import DPO, GRPO, BestOfN
+from trueline.protocols import Oversight
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rng import stream
-from trueline.roles import Oversight
 from trueline.runs import RunFolder
 
 __all__ = ["Online"]

@@ -18,9 +18,9 @@ from trueline.errors import DataError
 from trueline.models.adapters import LoraPolicy, Sampler
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
+from trueline.protocols import Helper, Rater
 from trueline.records import Prompt, Response
 from trueline.rng import stream
-from trueline.roles import Helper, Rater
 
 __all__ = ["Purpose", "Task", "purpose_of"]
 

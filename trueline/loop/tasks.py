@@ -28,12 +28,12 @@ from trueline.errors import InputError
 from trueline.loop.task import Task
 from trueline.models.generate import complete
 from trueline.models.trunk import Trunk
+from trueline.protocols import Rater
 from trueline.raters.rule import Rule
 from trueline.raters.standin import StandIn
 from trueline.records import Prompt
 from trueline.rewards.bayesian import Bayesian
 from trueline.rng import stream
-from trueline.roles import Rater
 from trueline.worlds.sums import Raters, Sums, SumsCritic
 from trueline.worlds.sums.debaters import SumsDebater
 from trueline.worlds.sums.flaws import SumsSpoiler, good_answer

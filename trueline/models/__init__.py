@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trueline.models.reading import Readings
     from trueline.models.rollouts import Rollouts
     from trueline.models.scripted import ScriptedHelper, ScriptedRater, ScriptedSpeaker
-    from trueline.models.speaker import LocalSpeaker
+    from trueline.models.speaker import LocalChatModel
     from trueline.models.trunk import Trunk
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "FakeEndpoint",
     "FakeEngine",
     "FakeTrunk",
-    "LocalSpeaker",
+    "LocalChatModel",
     "LoraPolicy",
     "Readings",
     "Rollouts",
@@ -54,7 +54,7 @@ _HOMES = {
     "reading": ("Readings",),
     "rollouts": ("Rollouts",),
     "scripted": ("ScriptedHelper", "ScriptedRater", "ScriptedSpeaker"),
-    "speaker": ("LocalSpeaker",),
+    "speaker": ("LocalChatModel",),
     "trunk": ("Trunk",),
 }
 

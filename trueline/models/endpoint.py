@@ -1,4 +1,4 @@
-"""Any server that speaks the OpenAI chat protocol, as a `Speaker` whose failures are words.
+"""Any server that speaks the OpenAI chat protocol, as a `ChatModel` whose failures are words.
 
     wait after try k = max(backoff_s * 2^k * u, Retry-After),   u ~ U[0.5, 1.5) drawn beforehand
 

@@ -1,4 +1,4 @@
-"""The trunk, or the trunk with an adapter, as a `Speaker`: dialogues in, text out.
+"""The trunk, or the trunk with an adapter, as a `ChatModel`: dialogues in, text out.
 
 Any causal model that `Trunk.load` takes; its chat template is used where it has one. Content that
 spells one of the tokenizer's special tokens ("<|im_end|>") is pulled apart before, since it would
@@ -21,11 +21,11 @@ from trueline.errors import DataError
 from trueline.models.adapters import BasePolicy
 from trueline.records import Message, Prompt, Reply
 
-__all__ = ["LocalSpeaker"]
+__all__ = ["LocalChatModel"]
 
 
 @dataclass(frozen=True)
-class LocalSpeaker:
+class LocalChatModel:
     """Speaks as `policy` does: `BasePolicy(trunk)`, or a `LoraPolicy`."""
 
     policy: BasePolicy

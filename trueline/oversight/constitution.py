@@ -30,8 +30,8 @@ import numpy as np
 from trueline.errors import InputError, JudgeError
 from trueline.oversight.direct import Direct
 from trueline.oversight.ledger import UNLIMITED, Ledger, needs
+from trueline.protocols import Helper, Oversight, Rater
 from trueline.records import Case, Comparison, Cost, Critique, Preference, Response, Verdict
-from trueline.roles import Helper, Oversight, Rater
 
 __all__ = ["PRINCIPLES", "Constitution", "Reviser", "Revisions"]
 

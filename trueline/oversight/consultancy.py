@@ -20,8 +20,8 @@ import numpy as np
 
 from trueline.errors import InputError
 from trueline.oversight.ledger import UNLIMITED, Ledger, needs
+from trueline.protocols import Debater, Rater
 from trueline.records import Case, Cost, Verdict
-from trueline.roles import Debater, Rater
 
 __all__ = ["Consultancy"]
 

@@ -22,9 +22,9 @@ import numpy as np
 
 from trueline.errors import InputError
 from trueline.oversight.ledger import UNLIMITED, Ledger, needs
+from trueline.protocols import Helper, Rater
 from trueline.records import Case, Cost, Verdict
 from trueline.records import Critique as Said
-from trueline.roles import Helper, Rater
 
 __all__ = ["Critique", "Usefulness"]
 

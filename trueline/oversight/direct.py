@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trueline.oversight.ledger import UNLIMITED, Ledger
+from trueline.protocols import Rater
 from trueline.records import Case, Cost, Verdict
-from trueline.roles import Rater
 
 __all__ = ["Direct"]
 

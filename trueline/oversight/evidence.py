@@ -30,8 +30,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from trueline.protocols import Rater
 from trueline.records import Cost, Critique, Preference, Response, Verdict
-from trueline.roles import Rater
 
 __all__ = ["Demanding", "Holds", "Offers"]
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from trueline.errors import InputError, JudgeError
 from trueline.oversight.quotes import verified
+from trueline.protocols import Debater, Helper, Rater
 from trueline.records import Case, Cost, Critique, Preference, Response, Turn, Verdict
-from trueline.roles import Debater, Helper, Rater
 
 __all__ = ["UNLIMITED", "Ledger", "in_random_order", "needs"]
 

@@ -32,8 +32,8 @@ from trueline.data.spoilers import Planted, Spoiler, plant
 from trueline.errors import InputError
 from trueline.oversight.direct import Direct
 from trueline.oversight.ledger import UNLIMITED
+from trueline.protocols import Oversight, Rater
 from trueline.records import Case, Cost, Estimate, Preference, Turn, Verdict
-from trueline.roles import Oversight, Rater
 
 __all__ = ["Controls", "Perturbation", "control_accuracy", "passed"]
 

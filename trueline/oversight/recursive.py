@@ -35,8 +35,8 @@ import numpy as np
 
 from trueline.errors import InputError
 from trueline.oversight.ledger import UNLIMITED, Ledger, needs
+from trueline.protocols import Helper, Rater
 from trueline.records import Case, Comparison, Cost, Critique, Flaw, Preference, Response, Verdict
-from trueline.roles import Helper, Rater
 
 __all__ = [
     "Division",

@@ -13,8 +13,8 @@ import numpy as np
 
 from trueline.data.spoilers import Spoiled
 from trueline.oversight.texts_read import fenced, flaws, marks
+from trueline.protocols import ChatModel
 from trueline.records import Message, Response
-from trueline.roles import Speaker
 
 __all__ = ["Rewriter"]
 
@@ -31,7 +31,7 @@ _ASKED = (
 class Rewriter:
     """A `Spoiler` by a model, for texts that no rule can spoil."""
 
-    speaker: Speaker
+    speaker: ChatModel
 
     def spoil(self, response: Response, *, rng: np.random.Generator) -> Spoiled | None:
         """None where the model failed, cannot be read, or gave the answer back unchanged."""

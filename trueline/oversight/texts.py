@@ -22,6 +22,7 @@ import numpy as np
 
 from trueline.errors import JudgeError
 from trueline.oversight.texts_read import fenced, flaws, marks, verdict
+from trueline.protocols import ChatModel
 from trueline.records import (
     Case,
     Cost,
@@ -33,7 +34,6 @@ from trueline.records import (
     Response,
     Verdict,
 )
-from trueline.roles import Speaker
 
 __all__ = ["TextDebater", "TextHelper", "TextJudge"]
 
@@ -78,7 +78,7 @@ _JUDGE = (
 class TextHelper:
     """Criticises answers, and revises them by a critique."""
 
-    speaker: Speaker
+    speaker: ChatModel
     name: str = "critic"
     principle: str | None = None
     """What answers are held to; None: whatever is wrong."""
@@ -127,7 +127,7 @@ class TextHelper:
 class TextDebater:
     """Argues for the answer it is given, with quotes from the source if there is one."""
 
-    speaker: Speaker
+    speaker: ChatModel
     name: str = "debater"
 
     def argue(
@@ -150,7 +150,7 @@ class TextDebater:
 class TextJudge:
     """Says which of two answers is better, and how sure it is; see `texts_read.verdict`."""
 
-    speaker: Speaker
+    speaker: ChatModel
     name: str = "judge"
 
     def compare(

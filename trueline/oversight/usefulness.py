@@ -31,9 +31,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from trueline.protocols import Rater, Scorer
 from trueline.records import Case, Critique, Response
 from trueline.rng import stream
-from trueline.roles import Rater, Scorer
 
 __all__ = ["as_response", "learned", "moved"]
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from trueline.errors import SetupError
 from trueline.plugs.turns import check_use, dialogue
+from trueline.protocols import Scorer
 from trueline.records import Outcome, Prompt, Score
-from trueline.roles import Scorer
 
 try:
     import anyio

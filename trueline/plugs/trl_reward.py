@@ -35,8 +35,8 @@ import numpy as np
 
 from trueline.errors import InputError, JudgeError
 from trueline.plugs.turns import Turns, check_use, chosen_column, dialogue, number_columns
+from trueline.protocols import Scorer
 from trueline.records import Scores
-from trueline.roles import Scorer
 
 __all__ = ["RewardFunction", "trl"]
 

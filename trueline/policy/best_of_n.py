@@ -31,8 +31,8 @@ from trueline.policy.losses import kl_k3, sum_tokens
 from trueline.policy.reference import trunk_token_logps
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
+from trueline.protocols import Scorer
 from trueline.records import Prompt
-from trueline.roles import Scorer
 
 __all__ = ["BestOfN"]
 

@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from trueline.errors import InputError
+from trueline.protocols import Policy, Scorer
 from trueline.records import Prompt, Response
-from trueline.roles import Policy, Scorer
 
 __all__ = ["BestOfNPolicy"]
 

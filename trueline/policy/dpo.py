@@ -32,8 +32,8 @@ from trueline.policy.losses import dpo_loss
 from trueline.policy.reference import Reference, trunk
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
+from trueline.protocols import Scorer
 from trueline.records import Prompt
-from trueline.roles import Scorer
 
 __all__ = ["DPO"]
 

@@ -42,8 +42,8 @@ from trueline.policy.losses import (
 from trueline.policy.reference import Charge, Reference, in_reward, trunk
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
+from trueline.protocols import Scorer
 from trueline.records import Prompt
-from trueline.roles import Scorer
 
 __all__ = ["GRPO"]
 

@@ -31,9 +31,9 @@ from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
+from trueline.protocols import Scorer
 from trueline.records import Prompt
 from trueline.rng import torch_seed
-from trueline.roles import Scorer
 
 __all__ = ["LIMITS", "Learn", "Limits", "Watch"]
 

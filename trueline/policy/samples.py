@@ -28,8 +28,8 @@ from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.models.rollouts import Rollouts
 from trueline.models.tokens import Encoded
+from trueline.protocols import Scorer
 from trueline.records import Prompt, Response, Scores
-from trueline.roles import Scorer
 
 __all__ = ["ReadingScorer", "Samples"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from trueline.protocols import Rater
 from trueline.records import Critique, Preference, Response, Verdict
-from trueline.roles import Rater
 
 __all__ = ["BothOrders"]
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trueline.protocols import Scorer
 from trueline.records import Critique, Outcome, Preference, Response, Verdict
-from trueline.roles import Scorer
 
 __all__ = ["StandIn"]
 

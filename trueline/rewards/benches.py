@@ -28,9 +28,9 @@ from trueline.data.benches import Bench, BenchItem
 from trueline.data.comparisons import Comparisons, group_of
 from trueline.data.floors import word_reward
 from trueline.errors import InvalidExperiment
+from trueline.protocols import Scorer
 from trueline.records import Estimate, Response
 from trueline.rewards.marks import Blend, Mark, ScoredItem, blends
-from trueline.roles import Scorer
 from trueline.stats.resampling import from_replicates
 
 __all__ = ["BenchResult", "Figure", "run_bench"]

@@ -43,8 +43,8 @@ from typing import Any
 import numpy as np
 
 from trueline.errors import InputError
+from trueline.protocols import Scorer
 from trueline.records import Prompt, Scores
-from trueline.roles import Scorer
 
 __all__ = ["Lexicographic", "Minimum", "WeightedSum"]
 

@@ -36,8 +36,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trueline.errors import InputError
+from trueline.protocols import Scorer
 from trueline.records import Prompt, Scores
-from trueline.roles import Scorer
 
 __all__ = ["Panel"]
 

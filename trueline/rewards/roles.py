@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from trueline.models.reading import Readings
+from trueline.protocols import Scorer
 from trueline.records import Comparison, Response, Scores
-from trueline.roles import Scorer
 
 __all__ = ["Fitted", "Head", "Reader"]
 

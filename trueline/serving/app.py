@@ -32,7 +32,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect
 
 from trueline.errors import InputError
-from trueline.roles import Scorer
+from trueline.protocols import Scorer
 from trueline.serving.batcher import Batcher, Item, QueueFull, ScorerBroken
 from trueline.serving.dialogue import Splitter
 from trueline.serving.formats import (

@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trueline.errors import InputError, TruelineError
+from trueline.protocols import Scorer
 from trueline.records import Outcome, Prompt, Score
-from trueline.roles import Scorer
 
 __all__ = ["Batcher", "Item", "QueueFull", "ScorerBroken", "Stats"]
 

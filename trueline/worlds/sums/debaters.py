@@ -52,6 +52,7 @@ import numpy as np
 from scipy.special import expit
 
 from trueline.errors import DataError
+from trueline.protocols import Helper
 from trueline.records import (
     Case,
     Cost,
@@ -62,7 +63,6 @@ from trueline.records import (
     Response,
     Verdict,
 )
-from trueline.roles import Helper
 from trueline.worlds.sums.language import Parsed, Step, parse, render
 from trueline.worlds.sums.reviews import rework
 from trueline.worlds.sums.tasks import Task

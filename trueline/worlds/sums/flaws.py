@@ -29,8 +29,8 @@ import numpy as np
 
 from trueline.data.spoilers import Spoiled
 from trueline.errors import InputError
+from trueline.protocols import Helper
 from trueline.records import Critique, Flaw, Prompt, Response
-from trueline.roles import Helper
 from trueline.worlds.sums.critic import flaws_named
 from trueline.worlds.sums.language import (
     CLAIMS,

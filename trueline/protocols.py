@@ -21,7 +21,7 @@ from trueline.records import (
     Verdict,
 )
 
-__all__ = ["Debater", "Helper", "Oversight", "Policy", "Rater", "Scorer", "Speaker"]
+__all__ = ["ChatModel", "Debater", "Helper", "Oversight", "Policy", "Rater", "Scorer"]
 
 
 @runtime_checkable
@@ -89,7 +89,7 @@ class Debater(Protocol):
 
 
 @runtime_checkable
-class Speaker(Protocol):
+class ChatModel(Protocol):
     """Answers dialogues with text: any language model, behind any interface."""
 
     def say(
