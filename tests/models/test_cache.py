@@ -45,6 +45,7 @@ def test_a_hit_is_equal_and_makes_no_pass(
     if plain.surprisals is not None:
         np.testing.assert_array_equal(kept.surprisals, plain.surprisals)
     assert kept.keys == plain.keys and kept.trunk == plain.trunk
+    assert kept.responses == plain.responses == tuple(responses)
 
 
 def test_only_what_is_new_is_read(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trueline.errors import DataError, InputError, InvalidExperiment
 from trueline.models.reading import Readings
+from trueline.records import Message, Prompt, Response
 
 
 def table(keys: str, seed: int = 0, *, surprisals: bool = True) -> Readings:
@@ -75,3 +77,22 @@ def test_shapes_are_checked() -> None:
         replace(table("ab"), layers=(1,))
     with pytest.raises(InputError, match=r"\[N, 5\]"):
         replace(table("ab"), surprisals=np.zeros((2, 4), np.float32))
+
+
+def test_responses_go_where_their_rows_go_and_come_back_from_a_file(tmp_path: Path) -> None:
+    turns = (Message("system", "be brief"), Message("user", "2 + 2 \ud800"))
+    prompt = Prompt(messages=turns, meta={"answer": [4, "4"], "world": object()})
+    given = tuple(Response(prompt=prompt, text=t, logp=-1.5, num_tokens=2) for t in "abcd")
+    r = replace(table("abcd"), responses=given)
+    assert r.take([3, 0]).responses == (given[3], given[0])
+    assert [part.responses for part in r.slices(3)] == [given[:3], given[3:]]
+    assert Readings.concat([r.take([0, 1]), r.take([1, 2])]).responses == given[:3]
+    assert Readings.concat([r, table("e")]).responses is None
+    r.save(tmp_path / "new")
+    again = Readings.load(tmp_path / "new").responses
+    assert again == given and again[0].prompt.meta == {"answer": [4, "4"]}
+    assert again[0].logp == -1.5 and again[0].num_tokens == 2
+    table("ab").save(tmp_path / "old")
+    assert Readings.load(tmp_path / "old").responses is None
+    with pytest.raises(InputError, match="a response for each"):
+        replace(table("ab"), responses=given)

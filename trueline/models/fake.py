@@ -94,6 +94,7 @@ class FakeTrunk:
             poolings=pools,
             surprisals=np.stack([self._columns(r) for r in unique]) if self.surprisals else None,
             trunk=self.fingerprint(),
+            responses=tuple(unique),
         )
 
     def fingerprint(self) -> str:

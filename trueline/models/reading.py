@@ -31,7 +31,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from trueline.errors import DataError, InputError, InvalidExperiment
-from trueline.records import Response
+from trueline.records import Message, Prompt, Response
 
 __all__ = ["SURPRISAL_COLUMNS", "HasResponses", "Readings"]
 
@@ -61,6 +61,9 @@ class Readings:
     """bool [N]: the response itself was too long for the trunk and was cut from the right."""
     trunk: str | None = None
     """Fingerprint of the trunk that read them."""
+    responses: tuple[Response, ...] | None = None
+    """What was read, row by row, with each prompt's messages and meta: rules grade it. None where
+    it is not known, as in files written before it was kept."""
 
     def __post_init__(self) -> None:
         if not len(self.truncated) and len(self.keys):
@@ -73,6 +76,11 @@ class Readings:
             )
         if self.surprisals is not None and self.surprisals.shape != (len(self.keys), 5):
             raise InputError("surprisals must be [N, 5]", got=str(self.surprisals.shape))
+        if self.responses is not None and len(self.responses) != len(self.keys):
+            raise InputError(
+                f"there must be a response for each of {len(self.keys)} rows",
+                got=str(len(self.responses)),
+            )
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -119,6 +127,7 @@ class Readings:
             surprisals=None if self.surprisals is None else self.surprisals[at],
             truncated=self.truncated[at],
             trunk=self.trunk,
+            responses=None if self.responses is None else tuple(self.responses[i] for i in at),
         )
 
     def slices(self, size: int) -> Iterator[Readings]:
@@ -131,6 +140,7 @@ class Readings:
                 latents=self.latents[part],
                 surprisals=None if self.surprisals is None else self.surprisals[part],
                 truncated=self.truncated[part],
+                responses=None if self.responses is None else self.responses[part],
             )
 
     @classmethod
@@ -145,6 +155,8 @@ class Readings:
         keys = [key for part in parts for key in part.keys]
         at = [i for i, key in enumerate(keys) if seen.setdefault(key, i) == i]
         surprisals = [p.surprisals for p in parts if p.surprisals is not None]
+        responses = [p.responses for p in parts if p.responses is not None]
+        all_known = len(responses) == len(parts)
         joined = cls(
             keys=tuple(f"{i}" for i in range(len(keys))),
             latents=np.concatenate([p.latents for p in parts]),
@@ -153,15 +165,19 @@ class Readings:
             surprisals=np.concatenate(surprisals) if surprisals else None,
             truncated=np.concatenate([p.truncated for p in parts]),
             trunk=first.trunk,
+            responses=tuple(r for each in responses for r in each) if all_known else None,
         ).take(at)
         object.__setattr__(joined, "keys", tuple(keys[i] for i in at))
         return joined
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file that `load` reads back equal."""
+        """Write one safetensors file that `load` reads back equal; of a prompt's meta only what
+        JSON can hold."""
         tensors = {"latents": self.latents, "truncated": self.truncated}
         if self.surprisals is not None:
             tensors["surprisals"] = self.surprisals
+        if self.responses is not None:
+            tensors["responses"] = np.frombuffer(_to_json(self.responses), np.uint8)
         words = {
             "keys": self.keys,
             "layers": self.layers,
@@ -185,6 +201,7 @@ class Readings:
             surprisals=tensors.get("surprisals"),
             truncated=tensors["truncated"],
             trunk=words["trunk"],
+            responses=_from_json(tensors["responses"]) if "responses" in tensors else None,
         )
 
     def features(self, layer: int, pooling: str = "both") -> np.ndarray:
@@ -209,6 +226,41 @@ class Readings:
         if self.surprisals is not None:
             blocks.append(self.surprisals)
         return np.concatenate(blocks, axis=1, dtype=np.float32)
+
+
+def _to_json(responses: Sequence[Response]) -> bytes:
+    """Return the responses as JSON, each distinct prompt once."""
+    numbers: dict[int, int] = {}
+    prompts, rows = [], []
+    for response in responses:
+        prompt = response.prompt
+        if id(prompt) not in numbers:
+            numbers[id(prompt)] = len(prompts)
+            turns = [[turn.role, turn.content] for turn in prompt.messages]
+            prompts.append([turns, {k: v for k, v in prompt.meta.items() if _is_json(v)}])
+        rows.append([numbers[id(prompt)], response.text, response.logp, response.num_tokens])
+    return json.dumps({"prompts": prompts, "responses": rows}).encode()
+
+
+def _from_json(tensor: np.ndarray) -> tuple[Response, ...]:
+    """Return what `_to_json` wrote."""
+    stored = json.loads(tensor.tobytes())
+    prompts = [
+        Prompt(messages=tuple(Message(*turn) for turn in turns), meta=meta)
+        for turns, meta in stored["prompts"]
+    ]
+    return tuple(
+        Response(prompt=prompts[i], text=text, logp=logp, num_tokens=num_tokens)
+        for i, text, logp, num_tokens in stored["responses"]
+    )
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _must_match(a: Readings, b: Readings) -> None:

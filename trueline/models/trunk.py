@@ -197,6 +197,7 @@ class Trunk:
             surprisals=surprisals,
             truncated=np.array([row.truncated for row in rows]),
             trunk=self.fingerprint(),
+            responses=tuple(unique),
         )
 
     def _read(
