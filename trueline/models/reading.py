@@ -24,7 +24,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors import safe_open
@@ -231,7 +231,8 @@ class Readings:
 def _to_json(responses: Sequence[Response]) -> bytes:
     """Return the responses as JSON, each distinct prompt once."""
     numbers: dict[int, int] = {}
-    prompts, rows = [], []
+    prompts: list[Any] = []
+    rows: list[Any] = []
     for response in responses:
         prompt = response.prompt
         if id(prompt) not in numbers:
