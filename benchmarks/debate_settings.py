@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from trueline.data.cases import Labelled
-from trueline.data.transcripts import Recorded
+from trueline.data.cases import LabelledCase
+from trueline.data.transcripts import RecordedVerdict
 from trueline.oversight.consultancy import Consultancy
 from trueline.oversight.critique import Critique
 from trueline.oversight.debate import Debate
@@ -49,10 +49,10 @@ class Setting:
     unsupported: float = 0.5
     judge: SumsJudge = JUDGE
 
-    def cases(self, num: int, seed: int) -> list[Labelled]:
+    def cases(self, num: int, seed: int) -> list[LabelledCase]:
         """Pairs of a right and a wrong answer, on either side by chance."""
         rng = stream(seed, "cases", self.num_steps)
-        found: list[Labelled] = []
+        found: list[LabelledCase] = []
         while len(found) < num:
             task = draw_task(rng, self.num_steps)
             wrong = write(task, Writer(wrong_step=0.25), rng)
@@ -74,18 +74,18 @@ class Setting:
                 if self.shown is None
                 else hide(pair[0], pair[1], shown=self.shown)
             )
-            found.append(Labelled(case=case, correct=correct, group=prompt.key))
+            found.append(LabelledCase(case=case, correct=correct, group=prompt.key))
         return found
 
     def helper(self, case: Case) -> SumsDebater:
         return SumsDebater(critic=self.critic, unsupported=self.unsupported, source=case.source)
 
-    def judged(self, arm: str, cases: Sequence[Labelled], seed: int) -> list[Recorded]:
+    def judged(self, arm: str, cases: Sequence[LabelledCase], seed: int) -> list[RecordedVerdict]:
         """All cases in one arm."""
         protocol, times = ARMS[arm]
         judge = replace(self.judge, looks=self.judge.looks * times)
         return [
-            Recorded(
+            RecordedVerdict(
                 id=f"{seed}-{i}",
                 group=one.group,
                 protocol=arm,
@@ -102,7 +102,7 @@ class Setting:
             for i, one in enumerate(cases)
         ]
 
-    def run(self, arms: Sequence[str], num: int, seeds: Sequence[int]) -> list[Recorded]:
+    def run(self, arms: Sequence[str], num: int, seeds: Sequence[int]) -> list[RecordedVerdict]:
         """Every seed's fresh cases in every arm."""
         rows = []
         for seed in seeds:

@@ -25,8 +25,8 @@ import tyro
 from benchmarks.common import ROOT, headline, shared, write_result
 from trueline import stats
 from trueline.cli.common import set_threads
+from trueline.data.baselines import bag_of_words, longer_wins
 from trueline.data.comparisons import Comparisons, make_folds
-from trueline.data.floors import bag_of_words, longer_wins
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.rewards.bayesian import Bayesian

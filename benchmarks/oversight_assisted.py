@@ -26,7 +26,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from benchmarks.common import ROOT, headline, write_result
 from trueline.audits.assisted_evaluation import Arm, compare, found_ratio, judge_planted
 from trueline.cli.common import set_threads
-from trueline.data.spoilers import Planted, plant
+from trueline.data.planted_flaws import PlantedCase, plant_flaws
 from trueline.models.generate import complete
 from trueline.models.scripted import ScriptedHelper
 from trueline.models.trunk import Trunk
@@ -39,7 +39,7 @@ from trueline.records import Flaw, Preference, Response
 from trueline.rng import stream
 from trueline.stats import accuracy, auc
 from trueline.worlds.sums import Population, Raters, Sums, trunk_path
-from trueline.worlds.sums.flaws import KINDS, Liar, SumsSpoiler, good_answer
+from trueline.worlds.sums.flaws import KINDS, Liar, SumsFlaws, good_answer
 from trueline.worlds.sums.language import parse
 
 __all__ = ["Remembered", "draw", "main", "surface_auc", "trunk_critic"]
@@ -75,11 +75,11 @@ def trunk_critic() -> Callable[[Sequence[Response]], Remembered]:
     return lambda responses: Remembered(critic.critique(responses))
 
 
-def draw(split: str, kinds: tuple[str, ...], num: int, seed: int) -> list[Planted]:
+def draw(split: str, kinds: tuple[str, ...], num: int, seed: int) -> list[PlantedCase]:
     """Planted flaws in good answers to `num` fresh prompts of a split."""
     rng = stream(seed, "planted flaws", split, *kinds)
     good = [good_answer(prompt, rng) for prompt in Sums().prompts(num, rng, split)]
-    return plant(good, SumsSpoiler(kinds=kinds), rng=rng)
+    return plant_flaws(good, SumsFlaws(kinds=kinds), rng=rng)
 
 
 def flooding(response: Response) -> tuple[Flaw, ...]:
@@ -94,7 +94,7 @@ class Bench:
     """Arms judged on one set of planted flaws, seed by seed."""
 
     name: str
-    planted: dict[int, list[Planted]]
+    planted: dict[int, list[PlantedCase]]
     helpers: dict[int, Remembered]
 
     def arm(self, kind: str, population: Population) -> list[Arm]:
@@ -167,7 +167,7 @@ def critic_quality(bench: Bench) -> dict[str, Any]:
     for seed, cases in bench.planted.items():
         for one in cases:
             said = bench.helpers[seed].critiques
-            named.append(any(one.names(one.side, f) for f in said[one.spoiled.key].flaws or ()))
+            named.append(any(one.names(one.side, f) for f in said[one.flawed.key].flaws or ()))
             accused.append(bool(said[one.clean.key].flaws))
             prompts.append(one.case.prompt.key)
     rng = stream(0, "critic", bench.name)
@@ -177,9 +177,9 @@ def critic_quality(bench: Bench) -> dict[str, Any]:
     }
 
 
-def surface_auc(cases: Sequence[Planted], *, pattern: str = r"\S+") -> dict[str, Any]:
+def surface_auc(cases: Sequence[PlantedCase], *, pattern: str = r"\S+") -> dict[str, Any]:
     """AUC of words and length for spoiled against clean, on prompts it was not fitted on."""
-    texts = [one.clean.text for one in cases] + [one.spoiled.text for one in cases]
+    texts = [one.clean.text for one in cases] + [one.flawed.text for one in cases]
     spoiled, groups = np.repeat([0, 1], len(cases)), np.tile(np.arange(len(cases)), 2)
     counts = CountVectorizer(token_pattern=pattern, ngram_range=(1, 2)).fit_transform(texts)
     scores = cross_val_predict(
@@ -196,7 +196,7 @@ def surface_auc(cases: Sequence[Planted], *, pattern: str = r"\S+") -> dict[str,
 def gate(bench: Bench) -> dict[str, Any]:
     """What a control beside every case does to the verdicts that are believed, and costs."""
     rows: dict[str, list[float]] = {"plain": [], "believed": [], "seconds": [], "seconds_plain": []}
-    spoiler = SumsSpoiler(kinds=STEPS)
+    spoiler = SumsFlaws(kinds=STEPS)
     for seed, cases in bench.planted.items():
         judge, rng = Raters(replace(JUDGES, seed=seed)), stream(seed, "gate")
         for one, own in zip(cases, rng.spawn(len(cases)), strict=True):

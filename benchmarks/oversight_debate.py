@@ -37,7 +37,7 @@ from benchmarks.debate_settings import ARMS, ROUNDS, SHOWN, Reviews, Setting
 from trueline.audits.debate import asd, calibration_by_round, probe, side_bias
 from trueline.audits.recorded import accuracy, belief_curve, contrast
 from trueline.cli.common import set_threads
-from trueline.data.transcripts import Recorded
+from trueline.data.transcripts import RecordedVerdict
 from trueline.records import Estimate
 from trueline.rng import stream
 from trueline.worlds.sums.debaters import SkilledCritic, SumsJudge
@@ -64,13 +64,13 @@ class Arguments:
     out: Path = ROOT / "results" / "oversight_debate.json"
 
 
-def less(rows: Sequence[Recorded], a: str, b: str) -> dict[str, Any]:
+def less(rows: Sequence[RecordedVerdict], a: str, b: str) -> dict[str, Any]:
     """Accuracy in arm a less that in arm b, on the same cases."""
     rng = stream(0, "less", a, b)
     return contrast(rows, {a: 1.0, b: -1.0}, rng=rng).as_dict()
 
 
-def table(rows: Sequence[Recorded]) -> dict[str, Any]:
+def table(rows: Sequence[RecordedVerdict]) -> dict[str, Any]:
     """What is measured of each arm."""
     found = {}
     for arm in dict.fromkeys(row.arm for row in rows):

@@ -33,7 +33,7 @@ from benchmarks.common import ROOT, headline, write_result
 from trueline.audits.assisted_evaluation import Arm, compare, judge_planted
 from trueline.audits.critique_gap import Gaps, closed, discriminate
 from trueline.cli.common import set_threads
-from trueline.data.spoilers import Planted, plant
+from trueline.data.planted_flaws import PlantedCase, plant_flaws
 from trueline.models.adapters import BasePolicy
 from trueline.models.scripted import ScriptedHelper
 from trueline.models.trunk import Trunk
@@ -46,7 +46,7 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.fitted import FittedReward
 from trueline.rng import stream
 from trueline.worlds.sums import Population, Raters, breakdown, trunk_path
-from trueline.worlds.sums.flaws import SumsSpoiler, good_answer, true_flaws
+from trueline.worlds.sums.flaws import SumsFlaws, good_answer, true_flaws
 from trueline.worlds.sums.shifts import Split, draw_from
 from trueline.worlds.sums.trained_critic import ModelCritic, trained_critic
 
@@ -83,7 +83,7 @@ class Prepared:
 
     @classmethod
     def by(
-        cls, critic: Any, cases: Sequence[Planted], *, num: int = 1, rng: np.random.Generator
+        cls, critic: Any, cases: Sequence[PlantedCase], *, num: int = 1, rng: np.random.Generator
     ) -> Prepared:
         """`num` critiques of every answer of the cases."""
         answers = [response for one in cases for response in one.case.responses]
@@ -100,12 +100,12 @@ class Prepared:
         return [said for few in self.tries for said in few.values()]
 
 
-def problems(length: int, num: int, rng: np.random.Generator, *, fresh: bool) -> list[Planted]:
+def problems(length: int, num: int, rng: np.random.Generator, *, fresh: bool) -> list[PlantedCase]:
     """Sound answers beside copies with one wrong step; `fresh`: of the evaluation split."""
     split = Split(lengths=(length,), held_out=fresh)
     prompts = list(dict.fromkeys(Prompt.of(draw_from(split, rng).text) for _ in range(num)))
     sound = [good_answer(prompt, rng) for prompt in prompts]
-    return plant(sound, SumsSpoiler(kinds=("wrong_step",)), rng=rng)
+    return plant_flaws(sound, SumsFlaws(kinds=("wrong_step",)), rng=rng)
 
 
 def own_latents(critic: ModelCritic) -> Trunk:
@@ -115,7 +115,7 @@ def own_latents(critic: ModelCritic) -> Trunk:
     return Trunk(merged, policy.trunk.codec.tokenizer, is_encoder=False)
 
 
-def own_answers(trunk: Trunk, cases: Sequence[Planted], rng: np.random.Generator) -> np.ndarray:
+def own_answers(trunk: Trunk, cases: Sequence[PlantedCase], rng: np.random.Generator) -> np.ndarray:
     """G: share right of two answers of the trunk's own to each prompt."""
     policy = BasePolicy(trunk, max_new_tokens=100)
     drawn = policy.sample([one.case.prompt for one in cases], num_samples=2, rng=rng)
@@ -167,7 +167,7 @@ def learn_usefulness(critic: ModelCritic, trunk: Trunk, given: Arguments) -> Fit
         cases = problems(length, given.rewarded, stream(1000, "rewarded", length), fresh=False)
         ready = Prepared.by(critic, cases, num=4, rng=stream(1000, "tries", length))
         for one in cases:
-            case = Case(first=one.clean, second=one.spoiled)
+            case = Case(first=one.clean, second=one.flawed)
             for answer in case.responses:
                 own = [few[answer.key] for few in ready.tries if few[answer.key].flaws is not None]
                 gains = [gain or 0.0 for gain in moved(case, own, judge=JUDGE, seed=length)]

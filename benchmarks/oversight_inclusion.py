@@ -27,7 +27,7 @@ from benchmarks.oversight_assisted import draw, surface_auc
 from trueline.audits.inclusion import Curve, area_difference, sweep
 from trueline.cli.common import set_threads
 from trueline.data.files import read_records
-from trueline.data.spoilers import Arithmetic, Planted, plant
+from trueline.data.planted_flaws import ArithmeticFlaws, PlantedCase, plant_flaws
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.trunk import Trunk
 from trueline.records import Critique, Prompt, Response
@@ -53,7 +53,7 @@ def reviews(
     return {r.key: said[i * count : (i + 1) * count] for i, r in enumerate(responses)}
 
 
-def by_share(planted: Sequence[Planted], samples: dict[str, list[Critique]]) -> Curve:
+def by_share(planted: Sequence[PlantedCase], samples: dict[str, list[Critique]]) -> Curve:
     """What is named by a share of the samples, for every threshold; joined into one curve."""
     columns = []
     for share in SHARES:
@@ -126,9 +126,9 @@ def main(
             numbers[f"{critic}, {name}"] = measure(policy, split, seeds, num)
     numbers["gsm8k_surface_auc"] = {
         f"wrong {what}, {'' if carried else 'not '}carried on": surface_auc(
-            plant(
+            plant_flaws(
                 solutions(),
-                Arithmetic(operators=float(what == "operator"), carried=float(carried)),
+                ArithmeticFlaws(operators=float(what == "operator"), carried=float(carried)),
                 rng=stream(0, "gsm8k", what, int(carried)),
             ),
             pattern=r"\d|[^\w\s]|[a-z]+",

@@ -29,7 +29,7 @@ from trueline import stats
 from trueline.atomic import to_json
 from trueline.audits.debate import calibration_by_round
 from trueline.audits.recorded import beliefs, by_arm, contrasts, measure
-from trueline.data.transcripts import Recorded, load_transcripts
+from trueline.data.transcripts import RecordedVerdict, load_transcripts
 from trueline.records import Estimate
 from trueline.rng import stream
 
@@ -47,7 +47,7 @@ class Arguments:
     out: Path = ROOT / "results" / "oversight_transcripts.json"
 
 
-def lengths(rows: Sequence[Recorded], seed: int) -> dict[str, Estimate]:
+def lengths(rows: Sequence[RecordedVerdict], seed: int) -> dict[str, Estimate]:
     """Human debates' mean letters and rounds as a share of human consultancies'."""
     some = [row for row in rows if row.speakers == "human"]
     debate = np.array([row.protocol == "debate" for row in some])
@@ -78,7 +78,7 @@ def lengths(rows: Sequence[Recorded], seed: int) -> dict[str, Estimate]:
     }
 
 
-def stopped_at(rows: Sequence[Recorded], last: int, seed: int) -> list[dict[str, Any]]:
+def stopped_at(rows: Sequence[RecordedVerdict], last: int, seed: int) -> list[dict[str, Any]]:
     """Accuracy had every judgement ended after r rounds at the latest; an even belief is half."""
     table = []
     for r in range(1, last + 1):

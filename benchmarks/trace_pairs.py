@@ -15,8 +15,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from trueline import stats
+from trueline.data.baselines import bag_of_words
 from trueline.data.comparisons import Comparisons
-from trueline.data.floors import bag_of_words
 from trueline.data.traces import Trace
 from trueline.models.reading import Readings
 from trueline.oversight.critique import Critique

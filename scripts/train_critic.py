@@ -43,7 +43,7 @@ from trueline.rng import stream
 from trueline.worlds.sums import Population, Raters, trunk_path
 from trueline.worlds.sums.card import prompts_of
 from trueline.worlds.sums.critic import review_prefix
-from trueline.worlds.sums.flaws import SumsSpoiler, good_answer
+from trueline.worlds.sums.flaws import SumsFlaws, good_answer
 from trueline.worlds.sums.language import parse, render
 from trueline.worlds.sums.reviews import review
 from trueline.worlds.sums.shifts import SPLITS, Split, draw_from
@@ -77,7 +77,7 @@ NUM_CRITIQUES = 4
 CHECKED = ("7 steps", "9 steps", "10 steps", "12 steps")
 ROWS = (*(f"{n} steps" for n in range(2, 13)), "larger", "unseen_order", "new_style")
 """What the card measures: chains of the evaluation split by length, and the other shifts."""
-SPOILER = SumsSpoiler(kinds=("wrong_step", "slipped_step", "wrong_answer"))
+SPOILER = SumsFlaws(kinds=("wrong_step", "slipped_step", "wrong_answer"))
 JUDGES = Raters(Population(looks=1, slip_share=0.05))
 
 
@@ -91,7 +91,7 @@ def draw_case(rng: np.random.Generator) -> Case:
         length = int(rng.choice(lengths, p=shares))
         prompt = Prompt.of(draw_from(Split(lengths=(length,), held_out=False), rng).text)
         sound = good_answer(prompt, rng)
-        spoiled = SPOILER.spoil(sound, rng=rng)
+        spoiled = SPOILER.inject(sound, rng=rng)
         if spoiled is not None:
             return Case(first=sound, second=spoiled.response)
 
@@ -237,9 +237,9 @@ def found_and_invented(critic: ModelCritic, num: int, rows: Sequence[str] = ROWS
     for name in rows:
         rng = stream(SEED, "card", name)
         split = SPLITS[name] if name in SPLITS else Split(lengths=(int(name.split()[0]),))
-        spoiler = SumsSpoiler(kinds=("wrong_step",))
+        spoiler = SumsFlaws(kinds=("wrong_step",))
         sound = [good_answer(prompt, rng) for prompt in prompts_of(split, num, rng)]
-        pairs = [(a, b) for a in sound if (b := spoiler.spoil(a, rng=rng)) is not None]
+        pairs = [(a, b) for a in sound if (b := spoiler.inject(a, rng=rng)) is not None]
         said = critic.critique([r for a, b in pairs for r in (a, b.response)], rng=rng)
         steps = [
             None if one.flaws is None else [f.step for f in one.flaws if f.kind == "wrong_step"]

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from trueline.audits.assisted_evaluation import compare, found_ratio, judge_planted
-from trueline.data.spoilers import plant
+from trueline.data.planted_flaws import plant_flaws
 from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.critique import Critique
 from trueline.oversight.direct import Direct
 from trueline.records import Flaw
 from trueline.worlds import Sums
 from trueline.worlds.sums import Population, Raters
-from trueline.worlds.sums.flaws import Liar, SumsSpoiler, good_answer, true_flaws
+from trueline.worlds.sums.flaws import Liar, SumsFlaws, good_answer, true_flaws
 from trueline.worlds.sums.language import parse
 
 JUDGE = Raters(Population(looks=1, slip_share=0.05))
@@ -22,7 +22,7 @@ JUDGE = Raters(Population(looks=1, slip_share=0.05))
 def planted(n=400, seed=3):
     rng = np.random.default_rng(seed)
     good = [good_answer(prompt, rng) for prompt in Sums().prompts(n, rng, "eval")]
-    return plant(good, SumsSpoiler(kinds=("wrong_step",)), rng=rng)
+    return plant_flaws(good, SumsFlaws(kinds=("wrong_step",)), rng=rng)
 
 
 CASES = planted()
@@ -81,7 +81,7 @@ def test_arms_add_up_and_none_found_gives_no_ratio():
     rng = np.random.default_rng(0)
     both = ALONE + HELPED
     assert both.estimates(rng=rng)["found"].n == 800
-    flattered = plant([one.clean for one in CASES], SumsSpoiler(kinds=("flattery",)), rng=rng)
+    flattered = plant_flaws([one.clean for one in CASES], SumsFlaws(kinds=("flattery",)), rng=rng)
     alone = judged(Direct(), cases=flattered)
     helped = judged(Critique(), ScriptedHelper(true_flaws), cases=flattered)
     assert found_ratio(helped, alone, rng=rng).value is None

@@ -7,7 +7,7 @@ import pytest
 
 from trueline.audits.assisted_evaluation import judge_planted
 from trueline.audits.critique_gap import Gaps, closed, discriminate
-from trueline.data.spoilers import Planted
+from trueline.data.planted_flaws import PlantedCase
 from trueline.errors import DataError, InvalidExperiment
 from trueline.models.fake import FakeTrunk
 from trueline.models.scripted import ScriptedHelper
@@ -15,7 +15,7 @@ from trueline.oversight.critique import Critique
 from trueline.records import Case, Flaw, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.worlds.sums import Population, Raters
-from trueline.worlds.sums.flaws import SumsSpoiler, good_answer, true_flaws
+from trueline.worlds.sums.flaws import SumsFlaws, good_answer, true_flaws
 
 RNG = np.random.default_rng
 
@@ -66,10 +66,10 @@ def test_before_and_after_are_of_the_same_problems() -> None:
         closed(gaps(known=1, found=0), gaps(known=1, found=0, n=200), rng=RNG(0))
 
 
-def pair(i: int, bad: str = "bad") -> Planted:
+def pair(i: int, bad: str = "bad") -> PlantedCase:
     prompt = Prompt.of(f"question {i}")
     good, spoiled = (Response(prompt=prompt, text=f"{w} answer") for w in ("good", bad))
-    return Planted(case=Case(first=good, second=spoiled), flaw=Flaw(kind="bad"), side=1)
+    return PlantedCase(case=Case(first=good, second=spoiled), flaw=Flaw(kind="bad"), side=1)
 
 
 def test_the_discriminator_learns_from_other_prompts_and_only_from_them() -> None:
@@ -83,14 +83,14 @@ def test_the_discriminator_learns_from_other_prompts_and_only_from_them() -> Non
 
 def test_an_ideal_critic_leaves_the_judges_slips_and_a_silent_one_leaves_the_gap() -> None:
     prompts = [Prompt.of(f"start {i} , + 5 , * 2 , - 3 , + 1 , - 2 , + 4") for i in range(12)]
-    rng, spoiler = RNG(3), SumsSpoiler(kinds=("wrong_step",))
+    rng, spoiler = RNG(3), SumsFlaws(kinds=("wrong_step",))
     planted = []
     for prompt in prompts * 5:
         sound = good_answer(prompt, rng)
-        spoiled = spoiler.spoil(sound, rng=rng)
+        spoiled = spoiler.inject(sound, rng=rng)
         assert spoiled is not None
         planted.append(
-            Planted(case=Case(first=sound, second=spoiled.response), flaw=spoiled.flaw, side=1)
+            PlantedCase(case=Case(first=sound, second=spoiled.response), flaw=spoiled.flaw, side=1)
         )
     judge, ones = Raters(Population(looks=1)), np.ones(len(planted))
     unsaid = {}

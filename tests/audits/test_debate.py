@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from trueline.audits.debate import asd, calibration_by_round, probe, side_bias
-from trueline.data.cases import Labelled
-from trueline.data.transcripts import Recorded
+from trueline.data.cases import LabelledCase
+from trueline.data.transcripts import RecordedVerdict
 from trueline.errors import DataError
 from trueline.oversight.debate import Debate
 from trueline.records import Preference, Prompt, Response, Turn, Verdict
@@ -28,7 +28,7 @@ def recorded(belief, correct, *, sides=(), preference=None, group="g", path=()):
         belief=belief,
         transcript=(*speeches, *beliefs),
     )
-    return Recorded(
+    return RecordedVerdict(
         id=str(id(verdict)),
         group=group,
         protocol="p",
@@ -96,7 +96,7 @@ WRONG = Response(prompt=PROMPT, text="7 + 5 = 12 ; 12 * 3 = 38 ; 38 - 4 = 34 ; a
 def probed(skill, *, slip=0.02, num=40, shown=0.0):
     case = hide(RIGHT, WRONG, shown=shown)
     cases = [
-        Labelled(case=case if i % 2 else case.mirrored, correct=1 - i % 2, group=str(i))
+        LabelledCase(case=case if i % 2 else case.mirrored, correct=1 - i % 2, group=str(i))
         for i in range(num)
     ]
     helper = SumsDebater(critic=SkilledCritic(skill=skill, false_alarms=0.0), source=case.source)
@@ -134,7 +134,7 @@ def test_a_probe_without_truths_is_refused():
     case = hide(RIGHT, WRONG)
     with pytest.raises(DataError, match="two cases with known truth"):
         probe(
-            [Labelled(case=case, correct=None, group="a")] * 3,
+            [LabelledCase(case=case, correct=None, group="a")] * 3,
             helpers=lambda case: SumsDebater(),
             judge=SumsJudge(),
             rng=stream(0, "none"),

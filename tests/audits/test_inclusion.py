@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from trueline.audits.inclusion import area_difference, consensus, sweep
-from trueline.data.spoilers import plant
+from trueline.data.planted_flaws import plant_flaws
 from trueline.records import Critique, Flaw
 from trueline.worlds import Sums
-from trueline.worlds.sums.flaws import SumsSpoiler, good_answer, true_flaws
+from trueline.worlds.sums.flaws import SumsFlaws, good_answer, true_flaws
 from trueline.worlds.sums.language import parse
 
 RNG = np.random.default_rng(2)
-CASES = plant(
+CASES = plant_flaws(
     [good_answer(prompt, RNG) for prompt in Sums().prompts(150, RNG, "eval")],
-    SumsSpoiler(kinds=("wrong_step",)),
+    SumsFlaws(kinds=("wrong_step",)),
     rng=RNG,
 )
 MODIFIERS = (-9.0, -1.0, 0.0, 1.0, 2.0, 4.0, 9.0)
@@ -80,7 +80,7 @@ def test_the_sweep_says_more_and_more_and_beats_one_sample():
 
 
 def test_consensus_rewards_the_majority_and_punishes_the_lone_alarm():
-    response, (true, lone) = CASES[0].spoiled, (Flaw(kind="a"), Flaw(kind="b"))
+    response, (true, lone) = CASES[0].flawed, (Flaw(kind="a"), Flaw(kind="b"))
     many = [said(response, (true,))] * 8 + [said(response, (lone,)), said(response, ())]
     reward = consensus(many)
     assert reward(said(response, (true,))) > reward(said(response, ())) == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trueline.audits.recorded import belief_curve, belief_gain, by_arm, contrast, look_up, measure
-from trueline.data.transcripts import Recorded
+from trueline.data.transcripts import RecordedVerdict
 from trueline.records import Cost, Preference, Quote, Turn, Verdict
 
 FREE = Cost()
@@ -25,7 +25,7 @@ def record(i, path, *, arm="debate", correct=0, quotes=(), cost=FREE, reason=Non
     preference = Preference.UNDECIDED
     if last is not None and last != 0.5:
         preference = Preference.FIRST if last > 0.5 else Preference.SECOND
-    return Recorded(
+    return RecordedVerdict(
         id=f"c{i}",
         group=f"g{i}",
         protocol=arm,

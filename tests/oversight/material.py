@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trueline.data.spoilers import Spoiled
+from trueline.data.planted_flaws import Flawed
 from trueline.errors import JudgeError
 from trueline.models.scripted import ScriptedHelper
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Response, Verdict
@@ -104,11 +104,11 @@ def judged(protocol, choose, *, helper="perfect", case=CASE, seed=0):
 class Marks:
     """A spoiler: writes the word that the perfect judge looks for, where it is not there yet."""
 
-    def spoil(self, response, *, rng):
+    def inject(self, response, *, rng):
         if "bad" in response.text:
             return None
         marked = Response(prompt=response.prompt, text=f"{response.text} bad")
-        return Spoiled(response=marked, flaw=FLAW)
+        return Flawed(response=marked, flaw=FLAW)
 
 
 class Letters:

@@ -18,7 +18,7 @@ from tests.oversight.material import (
     perfect,
     undecided,
 )
-from trueline.data.spoilers import plant
+from trueline.data.planted_flaws import plant_flaws
 from trueline.errors import InputError
 from trueline.models.scripted import ScriptedSpeaker
 from trueline.oversight.critique import Critique
@@ -91,7 +91,7 @@ def test_without_a_fitting_flaw_or_the_budget_the_verdict_stands():
 
 def test_accuracy_on_controls_adds_up():
     prompts = [Prompt.of(f"question {i}") for i in range(200)]
-    planted = plant(
+    planted = plant_flaws(
         [Response(prompt=prompt, text="good") for prompt in prompts],
         Marks(),
         rng=np.random.default_rng(0),
@@ -128,7 +128,7 @@ WELL = "<#>\nall is bad\n</#>\nFLAW #: wrong claim | 2 | it is good"
 
 
 def test_a_model_plants_a_flaw_and_says_where():
-    one = Rewriter(replying(WELL)).spoil(CASE.first, rng=np.random.default_rng(0))
+    one = Rewriter(replying(WELL)).inject(CASE.first, rng=np.random.default_rng(0))
     assert one.response.text == "all is bad" and one.response.num_tokens > 0
     assert one.flaw == Flaw(kind="wrong_claim", step=1, evidence="it is good")
     protocol = replace(ALWAYS, spoiler=Rewriter(replying(WELL)))
@@ -148,4 +148,4 @@ def test_a_model_plants_a_flaw_and_says_where():
     ],
 )
 def test_a_model_that_plants_nothing_readable_gives_no_control(form):
-    assert Rewriter(replying(form)).spoil(CASE.first, rng=np.random.default_rng(0)) is None
+    assert Rewriter(replying(form)).inject(CASE.first, rng=np.random.default_rng(0)) is None

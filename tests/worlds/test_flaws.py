@@ -8,13 +8,13 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from trueline.data.spoilers import Arithmetic, plant
+from trueline.data.planted_flaws import ArithmeticFlaws, plant_flaws
 from trueline.errors import InputError
 from trueline.models.scripted import ScriptedHelper
 from trueline.records import Flaw, Prompt, Response
 from trueline.stats.ranking import auc
 from trueline.worlds import Sums
-from trueline.worlds.sums.flaws import KINDS, Liar, SumsSpoiler, good_answer, true_flaws
+from trueline.worlds.sums.flaws import KINDS, Liar, SumsFlaws, good_answer, true_flaws
 from trueline.worlds.sums.language import parse
 
 STEPS = ("wrong_step", "slipped_step", "wrong_answer")
@@ -23,16 +23,16 @@ STEPS = ("wrong_step", "slipped_step", "wrong_answer")
 def planted(*kinds: str, n: int = 300, split: str = "eval"):
     rng = np.random.default_rng(5)
     good = [good_answer(prompt, rng) for prompt in Sums().prompts(n, rng, split)]
-    return plant(good, SumsSpoiler(kinds=kinds or KINDS), rng=rng)
+    return plant_flaws(good, SumsFlaws(kinds=kinds or KINDS), rng=rng)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_planted_flaw_is_there_and_the_other_answer_has_none(kind):
     for one in planted(kind):
         assert not true_flaws(one.clean)
-        parsed = parse(one.spoiled.text)
+        parsed = parse(one.flawed.text)
         unlike = {Flaw(kind="wrong_answer")} if parsed.answer != parsed.steps[-1].c else set()
-        assert {*true_flaws(one.spoiled), *unlike} == {one.flaw, *one.also}
+        assert {*true_flaws(one.flawed), *unlike} == {one.flaw, *one.also}
         assert one.names(one.side, one.flaw) and not one.invented(one.side, one.flaw)
         assert one.invented(1 - one.side, one.flaw) and not one.names(1 - one.side, one.flaw)
         assert len(one.also) <= 2
@@ -42,10 +42,10 @@ def test_the_planted_flaw_is_there_and_the_other_answer_has_none(kind):
 @pytest.mark.parametrize("kind", STEPS)
 def test_numbers_alone_change_and_the_chain_is_carried_on_or_not(kind):
     for one in planted(kind):
-        words = [text.split() for text in (one.clean.text, one.spoiled.text)]
+        words = [text.split() for text in (one.clean.text, one.flawed.text)]
         changed = [pair for pair in zip(*words, strict=True) if pair[0] != pair[1]]
         assert changed and all(a.isdigit() and b.isdigit() for a, b in changed)
-        clean, spoiled = parse(one.clean.text), parse(one.spoiled.text)
+        clean, spoiled = parse(one.clean.text), parse(one.flawed.text)
         differing = sum(a != b for a, b in zip(clean.steps, spoiled.steps, strict=True))
         if kind == "wrong_step":
             assert differing == len(clean.steps) - one.flaw.step
@@ -58,7 +58,7 @@ def test_numbers_alone_change_and_the_chain_is_carried_on_or_not(kind):
 @pytest.mark.parametrize("kind", STEPS)
 def test_words_and_length_hardly_tell_the_spoiled_from_the_clean(kind):
     pairs = planted(kind, n=600)
-    texts = [one.clean.text for one in pairs] + [one.spoiled.text for one in pairs]
+    texts = [one.clean.text for one in pairs] + [one.flawed.text for one in pairs]
     spoiled = np.repeat([0, 1], len(pairs))
     words = CountVectorizer(token_pattern=r"\S+").fit_transform(texts)
     scores = cross_val_predict(
@@ -76,12 +76,12 @@ def test_sides_are_drawn_and_what_cannot_be_spoiled_is_left_out():
     pairs = planted()
     assert 0.4 < np.mean([one.side for one in pairs]) < 0.6
     assert len({one.flaw.kind for one in pairs}) == 4
-    flattering = [one.spoiled for one in planted("flattery")]
-    assert not plant(flattering, SumsSpoiler(kinds=("flattery",)), rng=np.random.default_rng(0))
+    flattering = [one.flawed for one in planted("flattery")]
+    assert not plant_flaws(flattering, SumsFlaws(kinds=("flattery",)), rng=np.random.default_rng(0))
     junk = Response(prompt=flattering[0].prompt, text="no sum at all")
-    assert SumsSpoiler(kinds=STEPS).spoil(junk, rng=np.random.default_rng(0)) is None
+    assert SumsFlaws(kinds=STEPS).inject(junk, rng=np.random.default_rng(0)) is None
     with pytest.raises(InputError, match="kinds"):
-        SumsSpoiler(kinds=("dull",))
+        SumsFlaws(kinds=("dull",))
 
 
 def test_a_liar_is_silent_on_the_true_flaw_and_names_a_false_one():
@@ -104,8 +104,8 @@ SOLUTION = Response(
 
 def test_one_sum_of_a_free_text_is_changed_and_carried_on_or_not():
     for seed in range(40):
-        rule = Arithmetic(carried=float(seed % 2), operators=float(seed % 4 > 1))
-        one = rule.spoil(SOLUTION, rng=np.random.default_rng(seed))
+        rule = ArithmeticFlaws(carried=float(seed % 2), operators=float(seed % 4 > 1))
+        one = rule.inject(SOLUTION, rng=np.random.default_rng(seed))
         lines, before = one.response.text.split("\n"), SOLUTION.text.split("\n")
         changed = [i for i in range(4) if lines[i] != before[i]]
         assert changed[0] == (0, 2)[one.flaw.step] and one.flaw.evidence in before[changed[0]]
@@ -113,4 +113,4 @@ def test_one_sum_of_a_free_text_is_changed_and_carried_on_or_not():
         assert changed == (carried_to if seed % 2 else changed[:1])
     for text in ("No sums.", "2 * 3 = 7", "3 * 4 = <<3*4=12>>12"):
         response = Response(prompt=Prompt.of("?"), text=text)
-        assert Arithmetic().spoil(response, rng=np.random.default_rng(0)) is None
+        assert ArithmeticFlaws().inject(response, rng=np.random.default_rng(0)) is None

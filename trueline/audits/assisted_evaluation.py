@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trueline.data.spoilers import Planted
+from trueline.data.planted_flaws import PlantedCase
 from trueline.oversight.perturbation import passed
 from trueline.protocols import Oversight, Rater
 from trueline.records import Estimate, Preference, Verdict
@@ -65,7 +65,7 @@ ROWS = tuple(field.name for field in fields(Arm) if field.name != "prompts")
 
 def judge_planted(
     protocol: Oversight,
-    planted: Sequence[Planted],
+    planted: Sequence[PlantedCase],
     *,
     helper: Any = None,
     judge: Rater,
@@ -101,7 +101,7 @@ def found_ratio(helped: Arm, alone: Arm, *, rng: np.random.Generator) -> Estimat
     return bootstrap(ratio, helped.found, alone.found, clusters=helped.prompts, rng=rng)
 
 
-def _measured(one: Planted, verdict: Verdict) -> tuple[float, ...]:
+def _measured(one: PlantedCase, verdict: Verdict) -> tuple[float, ...]:
     """In the order of the fields of `Arm`."""
     undecided = verdict.preference is Preference.UNDECIDED
     false = [side for side, flaw in verdict.found if one.invented(side, flaw)]

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trueline.audits.assisted_evaluation import Arm
-from trueline.data.spoilers import Planted
+from trueline.data.planted_flaws import PlantedCase
 from trueline.errors import DataError, InvalidExperiment
 from trueline.records import Comparison, Estimate
 from trueline.rewards.roles import Head, Reader
@@ -111,9 +111,9 @@ ROWS = tuple(field.name for field in fields(Gaps) if field.name != "prompts")
 
 
 def discriminate(
-    planted: Sequence[Planted],
+    planted: Sequence[PlantedCase],
     *,
-    taught_on: Sequence[Planted],
+    taught_on: Sequence[PlantedCase],
     head: Head,
     reader: Reader,
     rng: np.random.Generator,
@@ -126,7 +126,7 @@ def discriminate(
             got=f"{len(shared)} prompts in both",
             do="draw teaching pairs from another split",
         )
-    pairs = [(one.clean, one.spoiled) for one in (*taught_on, *planted)]
+    pairs = [(one.clean, one.flawed) for one in (*taught_on, *planted)]
     readings = reader.read([response for pair in pairs for response in pair])
     lessons = [Comparison(chosen=a, rejected=b) for a, b in pairs[: len(taught_on)]]
     fitted = head.fit(readings, lessons, rng=rng)

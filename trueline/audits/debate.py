@@ -25,7 +25,7 @@ Where we differ: the score is the belief itself, bounded, not its logarithm. All
 groups. Beliefs not stated and truths not known are left out, and n says how many are left.
 
 >>> said = Verdict(preference=Preference.FIRST, rater="r", belief=0.75)
->>> row = Recorded(id="a", group="a", protocol="direct", question="q", answers=("x", "y"),
+>>> row = RecordedVerdict(id="a", group="a", protocol="direct", question="q", answers=("x", "y"),
 ...                verdict=said, correct=0)
 >>> asd([row], rng=np.random.default_rng(0)).value
 0.5
@@ -42,8 +42,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trueline import stats
-from trueline.data.cases import Labelled
-from trueline.data.transcripts import Recorded
+from trueline.data.cases import LabelledCase
+from trueline.data.transcripts import RecordedVerdict
 from trueline.errors import DataError
 from trueline.oversight.consultancy import Consultancy
 from trueline.oversight.direct import Direct
@@ -66,7 +66,7 @@ def advocated(verdict: Verdict) -> set[int]:
     return sides or {0, 1}
 
 
-def earned(row: Recorded) -> list[tuple[float, bool]]:
+def earned(row: RecordedVerdict) -> list[tuple[float, bool]]:
     """What each advocate earned: the belief in its answer, and whether that is the better one."""
     belief = row.verdict.belief
     if belief is None or row.correct is None:
@@ -77,7 +77,7 @@ def earned(row: Recorded) -> list[tuple[float, bool]]:
     ]
 
 
-def asd(rows: Sequence[Recorded], *, rng: np.random.Generator) -> Estimate:
+def asd(rows: Sequence[RecordedVerdict], *, rng: np.random.Generator) -> Estimate:
     """Agent score difference; n counts advocates."""
     flat = [(*one, row.group) for row in rows for one in earned(row)]
 
@@ -90,7 +90,7 @@ def asd(rows: Sequence[Recorded], *, rng: np.random.Generator) -> Estimate:
     return stats.bootstrap(between, scores, true, clusters=[g for *_, g in flat], rng=rng)
 
 
-def side_bias(rows: Sequence[Recorded], *, rng: np.random.Generator) -> Estimate:
+def side_bias(rows: Sequence[RecordedVerdict], *, rng: np.random.Generator) -> Estimate:
     """How much more often the first answer is preferred than it is the better one."""
     known = [
         (float(row.verdict.preference is Preference.FIRST), float(row.correct == 0), row.group)
@@ -102,7 +102,7 @@ def side_bias(rows: Sequence[Recorded], *, rng: np.random.Generator) -> Estimate
 
 
 def calibration_by_round(
-    rows: Sequence[Recorded], *, bins: int = 5, rng: np.random.Generator
+    rows: Sequence[RecordedVerdict], *, bins: int = 5, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     """By round in which a belief was stated: n, calibration error and Brier score."""
     stated = [
@@ -151,7 +151,7 @@ class Probe:
 
 
 def probe(
-    cases: Sequence[Labelled],
+    cases: Sequence[LabelledCase],
     *,
     helpers: Callable[[Case], Any],
     judge: Rater,

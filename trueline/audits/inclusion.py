@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trueline.data.spoilers import Planted
+from trueline.data.planted_flaws import PlantedCase
 from trueline.records import Critique, Estimate, Flaw
 from trueline.stats.resampling import bootstrap, mean
 
@@ -91,7 +91,7 @@ def consensus(critiques: Sequence[Critique]) -> Callable[[Critique], float]:
 
 
 def sweep(
-    planted: Sequence[Planted],
+    planted: Sequence[PlantedCase],
     samples: Samples,
     *,
     reward: Callable[[Sequence[Critique]], Callable[[Critique], float]] = consensus,

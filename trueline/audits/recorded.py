@@ -17,7 +17,7 @@ Fails to notice that different arms were given different questions; assign them 
 >>> from trueline.records import Verdict
 >>> turns = tuple(Turn(speaker="judge", text="", round=r, belief=p) for r, p in enumerate((.5, .8)))
 >>> verdict = Verdict(preference=Preference.FIRST, rater="r", belief=0.8, transcript=turns)
->>> one = Recorded(id="a", group="a", protocol="debate", question="q", answers=("x", "y"),
+>>> one = RecordedVerdict(id="a", group="a", protocol="debate", question="q", answers=("x", "y"),
 ...                verdict=verdict, correct=1)
 >>> [round(p, 1) for p in beliefs(one)]
 [0.5, 0.2]
@@ -34,7 +34,7 @@ import numpy as np
 
 from trueline import stats
 from trueline.audits.debate import asd, side_bias
-from trueline.data.transcripts import Recorded
+from trueline.data.transcripts import RecordedVerdict
 from trueline.oversight import quotes
 from trueline.records import Estimate, Preference, Turn
 from trueline.rng import stream
@@ -57,15 +57,15 @@ FEWEST = 0.1
 """A round is reported while at least this share of the transcripts has reached it."""
 
 
-def by_arm(rows: Sequence[Recorded]) -> dict[str, list[Recorded]]:
+def by_arm(rows: Sequence[RecordedVerdict]) -> dict[str, list[RecordedVerdict]]:
     """The rows of each arm, in order of appearance."""
-    arms: dict[str, list[Recorded]] = {}
+    arms: dict[str, list[RecordedVerdict]] = {}
     for row in rows:
         arms.setdefault(row.arm, []).append(row)
     return arms
 
 
-def measure(rows: Sequence[Recorded], *, seed: int) -> dict[str, Any]:
+def measure(rows: Sequence[RecordedVerdict], *, seed: int) -> dict[str, Any]:
     """Everything that can be said of one arm, as plain data; cost is left out where unknown."""
     rng = stream(seed, "recorded", rows[0].arm)
     undecided = [row.verdict.preference is Preference.UNDECIDED for row in rows]
@@ -91,7 +91,7 @@ def measure(rows: Sequence[Recorded], *, seed: int) -> dict[str, Any]:
     return {"n": len(rows), **found, "failed": dict(reasons.most_common(5)), "problems": problems}
 
 
-def accuracy(rows: Sequence[Recorded], *, rng: np.random.Generator) -> Estimate:
+def accuracy(rows: Sequence[RecordedVerdict], *, rng: np.random.Generator) -> Estimate:
     """Share right of those decided whose truth is known."""
     known = [(row.right, row.group) for row in rows if row.right is not None]
     right, groups = [r for r, _ in known], [g for _, g in known]
@@ -102,7 +102,7 @@ def accuracy(rows: Sequence[Recorded], *, rng: np.random.Generator) -> Estimate:
 
 
 def contrast(
-    rows: Sequence[Recorded], weights: Mapping[str, float], *, rng: np.random.Generator
+    rows: Sequence[RecordedVerdict], weights: Mapping[str, float], *, rng: np.random.Generator
 ) -> Estimate:
     """The weighted sum of the arms' accuracies; on shared cases only where arms share cases."""
     arms = [
@@ -129,7 +129,7 @@ def contrast(
     return Estimate(found.value, *ends, len(shared) or found.n)
 
 
-def contrasts(rows: Sequence[Recorded], *, seed: int) -> dict[str, Estimate]:
+def contrasts(rows: Sequence[RecordedVerdict], *, seed: int) -> dict[str, Estimate]:
     """Each arm against the first; where who argued and how cross, all differences of the two and
     the difference of differences. By name, such as "critique - direct"."""
     arms = list(by_arm(rows))
@@ -149,7 +149,7 @@ def contrasts(rows: Sequence[Recorded], *, seed: int) -> dict[str, Estimate]:
     }
 
 
-def look_up(row: Recorded) -> Recorded:
+def look_up(row: RecordedVerdict) -> RecordedVerdict:
     """The same with its quotes looked up in its source, if it has one."""
     if row.source is None:
         return row
@@ -158,9 +158,9 @@ def look_up(row: Recorded) -> Recorded:
     return replace(row, verdict=replace(row.verdict, transcript=turns))
 
 
-def samples(rows: Sequence[Recorded], num: int = 2) -> list[Recorded]:
+def samples(rows: Sequence[RecordedVerdict], num: int = 2) -> list[RecordedVerdict]:
     """Of each arm, where the judge went furthest astray and where it was most right."""
-    shown: list[Recorded] = []
+    shown: list[RecordedVerdict] = []
     for some in by_arm(rows).values():
         known = [
             (truth, row)
@@ -172,7 +172,7 @@ def samples(rows: Sequence[Recorded], num: int = 2) -> list[Recorded]:
     return shown
 
 
-def beliefs(row: Recorded) -> list[float | None]:
+def beliefs(row: RecordedVerdict) -> list[float | None]:
     """The belief in the better answer after 0, 1, … rounds; None where none was stated."""
     if row.correct is None:
         return []
@@ -180,7 +180,9 @@ def beliefs(row: Recorded) -> list[float | None]:
     return [_of_truth(stated.get(r), row.correct) for r in range(max(stated, default=-1) + 1)]
 
 
-def belief_curve(rows: Sequence[Recorded], *, rng: np.random.Generator) -> list[dict[str, Any]]:
+def belief_curve(
+    rows: Sequence[RecordedVerdict], *, rng: np.random.Generator
+) -> list[dict[str, Any]]:
     """By round: the mean belief in the better answer, and how many were still going."""
     paths = [(beliefs(row), row) for row in rows]
     curve = []
@@ -193,7 +195,9 @@ def belief_curve(rows: Sequence[Recorded], *, rng: np.random.Generator) -> list[
     return curve
 
 
-def belief_gain(rows: Sequence[Recorded], *, rng: np.random.Generator) -> list[dict[str, Any]]:
+def belief_gain(
+    rows: Sequence[RecordedVerdict], *, rng: np.random.Generator
+) -> list[dict[str, Any]]:
     """By round from 1: the mean change of the belief in the better answer."""
     paths = [(beliefs(row), row) for row in rows]
     gains = []
@@ -209,7 +213,7 @@ def belief_gain(rows: Sequence[Recorded], *, rng: np.random.Generator) -> list[d
     return gains
 
 
-def reliability(rows: Sequence[Recorded], *, rng: np.random.Generator) -> dict[str, Any]:
+def reliability(rows: Sequence[RecordedVerdict], *, rng: np.random.Generator) -> dict[str, Any]:
     """Calibration error, Brier score and bins of the last belief stated."""
     known = [
         (row.verdict.belief, truth, row.group)
@@ -227,7 +231,7 @@ def reliability(rows: Sequence[Recorded], *, rng: np.random.Generator) -> dict[s
     }
 
 
-def _quotes_found(rows: Sequence[Recorded], rng: np.random.Generator) -> Estimate:
+def _quotes_found(rows: Sequence[RecordedVerdict], rng: np.random.Generator) -> Estimate:
     """Share of quotes that stand in the source, of those that could be looked up."""
     looked = [
         (quote.found, row.group)
@@ -239,22 +243,24 @@ def _quotes_found(rows: Sequence[Recorded], rng: np.random.Generator) -> Estimat
     return stats.accuracy([f for f, _ in looked], clusters=[g for _, g in looked], rng=rng)
 
 
-def _mean(rows: Sequence[Recorded], values: Sequence[float], rng: np.random.Generator) -> Estimate:
+def _mean(
+    rows: Sequence[RecordedVerdict], values: Sequence[float], rng: np.random.Generator
+) -> Estimate:
     return stats.mean(values, clusters=[row.group for row in rows], rng=rng)
 
 
-def _stated(row: Recorded) -> list[Turn]:
+def _stated(row: RecordedVerdict) -> list[Turn]:
     """What the judge said of the case itself (a control is judged in round -1)."""
     turns = row.verdict.transcript
     return [t for t in turns if t.side is None and t.problem is None and t.round >= 0]
 
 
-def _said(row: Recorded) -> list[Turn]:
+def _said(row: RecordedVerdict) -> list[Turn]:
     """What was said to the judge."""
     return [t for t in row.verdict.transcript if t.side is not None and t.round >= 0]
 
 
-def _letters(row: Recorded) -> int:
+def _letters(row: RecordedVerdict) -> int:
     """White space apart, as recorded quotes may have lost theirs."""
     return sum(len("".join(turn.text.split())) for turn in _said(row))
 

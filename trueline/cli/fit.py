@@ -13,9 +13,9 @@ from rich.table import Table
 
 from trueline.cli.bench import interval, measure
 from trueline.cli.common import cache_dir, load_trunk, reading_bar, set_threads
+from trueline.data.baselines import baseline_accuracy
 from trueline.data.benches import load_bench
 from trueline.data.comparisons import Comparisons, make_folds
-from trueline.data.floors import floors
 from trueline.errors import DataError
 from trueline.records import Estimate
 from trueline.rewards.bayesian import Bayesian
@@ -84,7 +84,7 @@ class Fit:
         folds = make_folds(pairs.groups, self.folds, stream(self.seed, "folds"))
         rng = stream(self.seed, "validate")
         validated = cross_validate(plain, readings, pairs, folds=folds, rng=rng)
-        below = floors(pairs, folds, stream(self.seed, "floors"))
+        below = baseline_accuracy(pairs, folds, stream(self.seed, "floors"))
         started = time.perf_counter()
         reward = head.fit(readings, pairs, rng=stream(self.seed, "fit"))
         fit_s = time.perf_counter() - started

@@ -27,10 +27,10 @@ from trueline.atomic import to_json
 from trueline.audits.recorded import by_arm, contrasts, look_up, measure, samples
 from trueline.cli.common import reading_bar, set_threads
 from trueline.cli.players import Table, make_helper, make_judge, make_protocol, sums_cases
-from trueline.data.cases import Labelled, load_cases
+from trueline.data.cases import LabelledCase, load_cases
 from trueline.data.comparisons import Comparisons
 from trueline.data.files import Record
-from trueline.data.transcripts import Recorded, from_saved, load_transcripts
+from trueline.data.transcripts import RecordedVerdict, from_saved, load_transcripts
 from trueline.errors import InputError, SetupError
 from trueline.records import Comparison, Cost, Preference
 from trueline.rng import stream
@@ -119,7 +119,7 @@ class Judge:
                 console.print(f"left out: {left}")
             return {**self._conclude(console, rows, folder), "skipped": skipped}
 
-    def _judges(self, table: Table) -> dict[str, Callable[[Labelled, int], Recorded]]:
+    def _judges(self, table: Table) -> dict[str, Callable[[LabelledCase, int], RecordedVerdict]]:
         """For each protocol what judges one case."""
         own = "sums" if self.cases is None else None
         if self.judge is None and own is None:
@@ -133,15 +133,15 @@ class Judge:
             calls=self.limit_calls, tokens=self.limit_tokens, judge_s=self.limit_judge_seconds
         )
 
-        def judging(name: str) -> Callable[[Labelled, int], Recorded]:
+        def judging(name: str) -> Callable[[LabelledCase, int], RecordedVerdict]:
             helped = self.helper or own or "none"
             protocol = make_protocol(name, helped, limit=limit, table=table)
             helper = make_helper(helped, name, table=table)
 
-            def act(one: Labelled, number: int) -> Recorded:
+            def act(one: LabelledCase, number: int) -> RecordedVerdict:
                 rng = stream(self.seed, "judge", name, number)
                 verdict = protocol.judge(one.case, helper=helper, judge=judge, rng=rng)
-                return Recorded(
+                return RecordedVerdict(
                     id=str(number),
                     group=one.group,
                     protocol=name,
@@ -155,17 +155,17 @@ class Judge:
 
         return {name: judging(name) for name in dict.fromkeys(self.protocol)}
 
-    def _cases(self, table: Table) -> tuple[list[Labelled], dict[str, int]]:
+    def _cases(self, table: Table) -> tuple[list[LabelledCase], dict[str, int]]:
         if self.cases is not None:
             return load_cases(self.cases)
         return sums_cases(self.num_cases, table=table, seed=self.seed), {}
 
     def _judge(
         self,
-        judges: dict[str, Callable[[Labelled, int], Recorded]],
-        cases: Sequence[Labelled],
+        judges: dict[str, Callable[[LabelledCase, int], RecordedVerdict]],
+        cases: Sequence[LabelledCase],
         folder: RunFolder,
-    ) -> list[Recorded]:
+    ) -> list[RecordedVerdict]:
         """Every protocol on every case, but for what the folder holds already."""
         rows = [from_saved(Record("metrics.jsonl", line)) for line in folder.metrics()]
         if any(row.answers != _answers(cases[int(row.id)]) for row in rows):
@@ -197,7 +197,7 @@ class Judge:
         return sorted(rows, key=lambda row: (order[row.protocol], int(row.id)))
 
     def _conclude(
-        self, console: Console, rows: Sequence[Recorded], folder: RunFolder
+        self, console: Console, rows: Sequence[RecordedVerdict], folder: RunFolder
     ) -> dict[str, Any]:
         """Measure, save, report."""
         arms = {arm: measure(some, seed=self.seed) for arm, some in by_arm(rows).items()}
@@ -230,8 +230,9 @@ class Judge:
 
 
 def _acted(
-    todo: Sequence[tuple[Callable[[Labelled, int], Recorded], Labelled, int]], parallel: int
-) -> Iterator[Recorded]:
+    todo: Sequence[tuple[Callable[[LabelledCase, int], RecordedVerdict], LabelledCase, int]],
+    parallel: int,
+) -> Iterator[RecordedVerdict]:
     """What comes of each, as it comes; no new one is begun once the reader is gone."""
     if parallel == 1:
         yield from (act(one, number) for act, one, number in todo)
@@ -244,7 +245,7 @@ def _acted(
         pool.shutdown(cancel_futures=True)
 
 
-def _answers(one: Labelled) -> tuple[str, str]:
+def _answers(one: LabelledCase) -> tuple[str, str]:
     return one.case.first.text, one.case.second.text
 
 
@@ -252,7 +253,9 @@ def _far(name: str | None) -> bool:
     return name in (None, "none") or str(name).startswith("endpoint:")
 
 
-def _save_pairs(rows: Sequence[Recorded], cases: Sequence[Labelled], folder: Path) -> None:
+def _save_pairs(
+    rows: Sequence[RecordedVerdict], cases: Sequence[LabelledCase], folder: Path
+) -> None:
     """What was decided, a file a protocol, as preferences that `trueline fit` reads."""
     for arm, some in by_arm(rows).items():
         pairs = []

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from trueline.cli.common import load_trunk
 from trueline.cli.score import load_scored
-from trueline.data.cases import Labelled
-from trueline.data.spoilers import Arithmetic, Spoiler
+from trueline.data.cases import LabelledCase
+from trueline.data.planted_flaws import ArithmeticFlaws, FlawPlanter
 from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy
 from trueline.models.endpoint import Endpoint
@@ -41,7 +41,7 @@ from trueline.registry import find
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums, SumsCritic
 from trueline.worlds.sums.debaters import SumsDebater
-from trueline.worlds.sums.flaws import SumsSpoiler
+from trueline.worlds.sums.flaws import SumsFlaws
 from trueline.worlds.sums.spans import Spans
 from trueline.worlds.sums.trained_critic import trained_critic
 
@@ -147,10 +147,10 @@ def make_protocol(name: str, helper: str, *, limit: Cost, table: Table) -> Any:
     """The protocol of that name, fitted to the world of its helper."""
     if name == "perturbation":
         speaker = table.speaker(helper)
-        spoiler: Spoiler = Arithmetic() if speaker is None else Rewriter(speaker=speaker)
+        spoiler: FlawPlanter = ArithmeticFlaws() if speaker is None else Rewriter(speaker=speaker)
         inner = Direct() if helper == "none" else Critique()
         return Perturbation(
-            spoiler=SumsSpoiler() if helper in OWN else spoiler, protocol=inner, limit=limit
+            spoiler=SumsFlaws() if helper in OWN else spoiler, protocol=inner, limit=limit
         )
     if name == "recursive" and helper in OWN:
         return Recursive(division=Spans(), limit=limit)
@@ -158,11 +158,11 @@ def make_protocol(name: str, helper: str, *, limit: Cost, table: Table) -> Any:
     return replace(spec(), limit=limit)
 
 
-def sums_cases(num: int, *, table: Table, seed: int) -> list[Labelled]:
+def sums_cases(num: int, *, table: Table, seed: int) -> list[LabelledCase]:
     """Cases of the embedded world: two answers of its model to one prompt, of unequal gold."""
     world, rng = Sums(), stream(seed, "cases")
     policy = BasePolicy(table.trunk, max_new_tokens=MAX_NEW_TOKENS)
-    cases: list[Labelled] = []
+    cases: list[LabelledCase] = []
     while len(cases) < num:
         prompts = world.prompts(2 * num, rng, "eval")
         for first, second in policy.sample(prompts, num_samples=2, rng=rng):
@@ -170,7 +170,7 @@ def sums_cases(num: int, *, table: Table, seed: int) -> list[Labelled]:
             if gap:
                 case = Case(first=first, second=second)
                 group = first.prompt.key
-                cases.append(Labelled(case=case, correct=int(gap < 0), group=group))
+                cases.append(LabelledCase(case=case, correct=int(gap < 0), group=group))
     return cases[:num]
 
 

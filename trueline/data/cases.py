@@ -6,8 +6,8 @@
 
 Optional: `source` (what helpers may read and the judge may not), `correct` (0 or 1: which answer is
 better), `group` (what clustered intervals go by; the first human turn if not given). `correct`, and
-which answer was chosen, stand beside the case in `Labelled` and never inside it. The two answers of
-a preference are put in an order drawn from their content, so that their place says nothing.
+which answer was chosen, stand beside the case in `LabelledCase` and never inside it. The two
+answers of a preference are put in an order drawn from their content: their place says nothing.
 
 Fails with a `DataError` that names the row. Left out and counted: what `formats` counts.
 
@@ -31,11 +31,11 @@ from trueline.data.formats import Row, to_row
 from trueline.errors import DataError
 from trueline.records import Case, Comparison, Response
 
-__all__ = ["Labelled", "label_of", "load_cases", "to_cases"]
+__all__ = ["LabelledCase", "label_of", "load_cases", "to_cases"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled:
+class LabelledCase:
     """A case, and beside it what only the measurement may know."""
 
     case: Case
@@ -44,12 +44,12 @@ class Labelled:
     group: str
 
 
-def load_cases(path: str | os.PathLike[str]) -> tuple[list[Labelled], dict[str, int]]:
+def load_cases(path: str | os.PathLike[str]) -> tuple[list[LabelledCase], dict[str, int]]:
     """The cases of a file, at least one, in its order; and how many rows were left out, by reason.
 
     Reads .jsonl, .jsonl.gz, .json, .csv and .parquet.
     """
-    cases: list[Labelled] = []
+    cases: list[LabelledCase] = []
     skipped: Counter[str] = Counter()
     for record in read_records(path):
         if _is_preference(record.fields):
@@ -64,7 +64,7 @@ def load_cases(path: str | os.PathLike[str]) -> tuple[list[Labelled], dict[str, 
     return cases, {reason: n for reason, n in sorted(skipped.items()) if n}
 
 
-def to_cases(record: Record) -> list[Labelled]:
+def to_cases(record: Record) -> list[LabelledCase]:
     """The case of one row that is no preference, checked."""
     try:
         fields = record.fields
@@ -72,7 +72,7 @@ def to_cases(record: Record) -> list[Labelled]:
         first, second = (Response(prompt=prompt, text=text) for text in _answers(fields))
         case = Case(first=first, second=second, source=_optional(fields, "source"))
         group = _optional(fields, "group") or group_of(prompt)
-        return [Labelled(case=case, correct=label_of(fields), group=group)]
+        return [LabelledCase(case=case, correct=label_of(fields), group=group)]
     except DataError as error:
         got = record.where if error.got is None else f"{record.where}: {error.got}"
         raise DataError(error.must, got=got, do=error.do) from None
@@ -95,7 +95,7 @@ def _is_preference(fields: Mapping[str, Any]) -> bool:
     return not {"first", "second", "answers"} & fields.keys()
 
 
-def _preferred(row: Row, fields: Mapping[str, Any]) -> list[Labelled]:
+def _preferred(row: Row, fields: Mapping[str, Any]) -> list[LabelledCase]:
     """The cases of a preference row: the better answer is known to the measurement only."""
     if row.response is not None:
         raise DataError(
@@ -110,7 +110,7 @@ def _preferred(row: Row, fields: Mapping[str, Any]) -> list[Labelled]:
         swapped = pair.chosen.key > pair.rejected.key
         case = Case(first=pair.chosen, second=pair.rejected, source=source)
         cases.append(
-            Labelled(
+            LabelledCase(
                 case=case.mirrored if swapped else case,
                 correct=int(swapped) if decided else None,
                 group=group or group_of(pair.prompt),

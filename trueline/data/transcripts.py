@@ -17,7 +17,7 @@ offline, with the story at hand, are not read.
 Fails with a `DataError` that names the row.
 
 >>> turns = [Turn(speaker="judge", text="", belief=0.4)]
->>> one = Recorded(id="a-1", group="a", protocol="debate", question="q", answers=("x", "y"),
+>>> one = RecordedVerdict(id="a-1", group="a", protocol="debate", question="q", answers=("x", "y"),
 ...     verdict=Verdict(preference=Preference.SECOND, rater="r", transcript=tuple(turns)))
 >>> from_saved(Record("f:1", one.as_dict())) == one
 True
@@ -37,13 +37,13 @@ from trueline.data.files import Record, read_records
 from trueline.errors import DataError
 from trueline.records import Cost, Flaw, Preference, Quote, Turn, Verdict
 
-__all__ = ["Recorded", "from_nyu", "from_saved", "load_transcripts"]
+__all__ = ["RecordedVerdict", "from_nyu", "from_saved", "load_transcripts"]
 
 _QUOTE = re.compile(r"<quote>(.*?)</quote>", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
+class RecordedVerdict:
     """One act of judging that is over, and beside it the truth."""
 
     id: str
@@ -78,7 +78,7 @@ class Recorded:
         return row
 
 
-def load_transcripts(path: str | os.PathLike[str]) -> list[Recorded]:
+def load_transcripts(path: str | os.PathLike[str]) -> list[RecordedVerdict]:
     """The recorded judgements of a file, at least one, in its order."""
     return [
         (from_saved if "verdict" in record.fields else from_nyu)(record)
@@ -86,8 +86,8 @@ def load_transcripts(path: str | os.PathLike[str]) -> list[Recorded]:
     ]
 
 
-def from_saved(record: Record) -> Recorded:
-    """A row that `Recorded.as_dict` wrote."""
+def from_saved(record: Record) -> RecordedVerdict:
+    """A row that `RecordedVerdict.as_dict` wrote."""
     try:
         fields = dict(record.fields)
         said = dict(fields.pop("verdict"))
@@ -102,7 +102,7 @@ def from_saved(record: Record) -> Recorded:
             **said,
         )
         first, second = fields.pop("answers")
-        row = Recorded(verdict=verdict, answers=(first, second), **fields)
+        row = RecordedVerdict(verdict=verdict, answers=(first, second), **fields)
         _check(row)
         return row
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -112,7 +112,7 @@ def from_saved(record: Record) -> Recorded:
         ) from None
 
 
-def _check(row: Recorded) -> None:
+def _check(row: RecordedVerdict) -> None:
     """ValueError where a field is of another kind than it must be."""
     turns = row.verdict.transcript
     said = [text for turn in turns for text in (turn.speaker, turn.text)]
@@ -132,7 +132,7 @@ def _check(row: Recorded) -> None:
             raise ValueError(f"belief {belief}")
 
 
-def from_nyu(record: Record) -> Recorded:
+def from_nyu(record: Record) -> RecordedVerdict:
     """A row in the form of nyu_debate."""
     fields = record.fields
     try:
@@ -152,7 +152,7 @@ def from_nyu(record: Record) -> Recorded:
             reason="the judge stated no final belief" if final is None else None,
             transcript=_turns(fields.get("rounds"), roles),
         )
-        return Recorded(
+        return RecordedVerdict(
             id=name,
             group=re.sub(r"[\W_]+", "", re.sub(r"-\d+$", "", name)),
             protocol="debate" if _flag(fields, "debate") else "consultancy",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trueline.data.comparisons import Comparisons
-from trueline.data.spoilers import Planted
+from trueline.data.planted_flaws import PlantedCase
 from trueline.errors import DataError
 from trueline.models.adapters import LoraPolicy, Sampler
 from trueline.models.reading import Readings
@@ -49,7 +49,7 @@ class Task:
     """Makes of the critic what the protocol asks for: itself, a debater, a stack of helpers."""
     raised: Mapping[str, float] = field(default_factory=dict)
     """Labels and judge seconds that raising the helpers took, to be paid from the budget."""
-    controls: Callable[[Sequence[Prompt], np.random.Generator], list[Planted]] | None = None
+    controls: Callable[[Sequence[Prompt], np.random.Generator], list[PlantedCase]] | None = None
     """Makes cases in which one answer is worse for certain; what judges make of them shows where
     help is worth its time."""
     gold: Callable[[Response], float] | None = None

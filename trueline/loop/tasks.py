@@ -22,8 +22,8 @@ import numpy as np
 
 from trueline.audits.recursion import raise_on_sums
 from trueline.data.comparisons import Comparisons
+from trueline.data.planted_flaws import PlantedCase, plant_flaws
 from trueline.data.prompts import load_prompts
-from trueline.data.spoilers import Planted, plant
 from trueline.errors import InputError
 from trueline.loop.task import Task
 from trueline.models.generate import complete
@@ -36,7 +36,7 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums, SumsCritic
 from trueline.worlds.sums.debaters import SumsDebater
-from trueline.worlds.sums.flaws import SumsSpoiler, good_answer
+from trueline.worlds.sums.flaws import SumsFlaws, good_answer
 
 __all__ = ["Asked", "make_task"]
 
@@ -208,17 +208,17 @@ def _raised(task: Task, judge: Rater, seed: int) -> Task:
     return replace(task, speaker=lambda _: raised.helper, raised=paid)
 
 
-def _controls(prompts: Sequence[Prompt], rng: np.random.Generator) -> list[Planted]:
+def _controls(prompts: Sequence[Prompt], rng: np.random.Generator) -> list[PlantedCase]:
     """Good answers beside spoiled copies; every other two share a flaw of style besides, so that
     the critic finds fault with both."""
-    style = SumsSpoiler(kinds=("flattery", "unfounded_claim"))
-    first, second = SumsSpoiler(kinds=_GRAVE + style.kinds), SumsSpoiler(kinds=_GRAVE)
-    planted: list[Planted] = []
+    style = SumsFlaws(kinds=("flattery", "unfounded_claim"))
+    first, second = SumsFlaws(kinds=_GRAVE + style.kinds), SumsFlaws(kinds=_GRAVE)
+    planted: list[PlantedCase] = []
     for i, prompt in enumerate(prompts):
         answer, shared = good_answer(prompt, rng), i // 2 % 2 == 1
-        spoiled = style.spoil(answer, rng=rng) if shared else None
+        spoiled = style.inject(answer, rng=rng) if shared else None
         answer = answer if spoiled is None else spoiled.response
-        planted += plant([answer], first if spoiled is None else second, rng=rng)
+        planted += plant_flaws([answer], first if spoiled is None else second, rng=rng)
     return planted
 
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from scipy import stats as scipy_stats
 
-from trueline.data.spoilers import Planted, Spoiler, plant
+from trueline.data.planted_flaws import FlawPlanter, PlantedCase, plant_flaws
 from trueline.errors import InputError
 from trueline.oversight.direct import Direct
 from trueline.oversight.ledger import UNLIMITED
@@ -42,7 +42,7 @@ __all__ = ["Controls", "Perturbation", "control_accuracy", "passed"]
 class Perturbation:
     """Another protocol, believed where its judge passes a control."""
 
-    spoiler: Spoiler
+    spoiler: FlawPlanter
     """Where flaws come from."""
     protocol: Oversight = field(default_factory=Direct)
     """How the case, and the control, are judged."""
@@ -63,7 +63,7 @@ class Perturbation:
         planted = self._planted(case, drawing) if drawing.random() < self.share else None
         if planted is None:
             return self._within(self.limit).judge(case, helper=helper, judge=judge, rng=judging)
-        spent = Cost(calls=1, tokens=planted.spoiled.num_tokens or 0)
+        spent = Cost(calls=1, tokens=planted.flawed.num_tokens or 0)
         control = self._within(_left(self.limit, spent, share=0.5)).judge(
             planted.case, helper=helper, judge=judge, rng=controlling
         )
@@ -84,10 +84,10 @@ class Perturbation:
         )
         return replace(verdict, cost=spent + verdict.cost, transcript=(*turns, *verdict.transcript))
 
-    def _planted(self, case: Case, rng: np.random.Generator) -> Planted | None:
+    def _planted(self, case: Case, rng: np.random.Generator) -> PlantedCase | None:
         """A control made of the one answer or the other, where three calls can be paid."""
         for i in rng.permutation(2) if self.limit.calls >= 3 else ():
-            for planted in plant([case.responses[i]], self.spoiler, rng=rng):
+            for planted in plant_flaws([case.responses[i]], self.spoiler, rng=rng):
                 return planted
         return None
 
@@ -126,14 +126,14 @@ class Controls:
         return self.cost.judge_s / self.num if self.num else None
 
 
-def passed(planted: Planted, verdict: Verdict) -> bool:
+def passed(planted: PlantedCase, verdict: Verdict) -> bool:
     """Whether the answer was preferred to its spoiled copy."""
     return verdict.preference is (Preference.SECOND, Preference.FIRST)[planted.side]
 
 
 def control_accuracy(
     protocol: Oversight,
-    planted: Sequence[Planted],
+    planted: Sequence[PlantedCase],
     *,
     helper: Any = None,
     judge: Rater,
@@ -155,15 +155,15 @@ def _left(limit: Cost, spent: Cost, *, share: float = 1.0) -> Cost:
     )
 
 
-def _told(planted: Planted) -> str:
+def _told(planted: PlantedCase) -> str:
     at = "" if planted.flaw.step is None else f" at step {planted.flaw.step + 1}"
     return f"{planted.flaw.kind}{at} planted in answer {planted.side + 1}"
 
 
-def _announced(planted: Planted) -> Turn:
+def _announced(planted: PlantedCase) -> Turn:
     return Turn(
         speaker="control",
-        text=f"{_told(planted)}: {planted.spoiled.text}",
+        text=f"{_told(planted)}: {planted.flawed.text}",
         round=-1,
         side=planted.side,
     )

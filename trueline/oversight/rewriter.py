@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trueline.data.spoilers import Spoiled
+from trueline.data.planted_flaws import Flawed
 from trueline.oversight.texts_read import fenced, flaws, marks
 from trueline.protocols import ChatModel
 from trueline.records import Message, Response
@@ -29,11 +29,11 @@ _ASKED = (
 
 @dataclass(frozen=True)
 class Rewriter:
-    """A `Spoiler` by a model, for texts that no rule can spoil."""
+    """A `FlawPlanter` by a model, for texts that no rule can spoil."""
 
     speaker: ChatModel
 
-    def spoil(self, response: Response, *, rng: np.random.Generator) -> Spoiled | None:
+    def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
         """None where the model failed, cannot be read, or gave the answer back unchanged."""
         nonce, code = marks(rng, response.key)
         asked = response.prompt.messages[-1].content
@@ -51,4 +51,4 @@ class Rewriter:
         if named is None or len(named) != 1:
             return None
         written = Response(prompt=response.prompt, text=text, num_tokens=reply.num_tokens)
-        return Spoiled(response=written, flaw=named[0])
+        return Flawed(response=written, flaw=named[0])

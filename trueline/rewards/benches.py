@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from trueline.data.baselines import word_reward
 from trueline.data.benches import Bench, BenchItem
 from trueline.data.comparisons import Comparisons, group_of
-from trueline.data.floors import word_reward
 from trueline.errors import InvalidExperiment
 from trueline.protocols import Scorer
 from trueline.records import Estimate, Response

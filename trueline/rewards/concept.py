@@ -40,8 +40,8 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky
 
 from trueline import stats
+from trueline.data.baselines import bag_of_words
 from trueline.data.comparisons import Comparisons, group_of
-from trueline.data.floors import bag_of_words
 from trueline.errors import InputError, InvalidExperiment
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Finding, Prompt, Response, Stance

@@ -16,7 +16,7 @@ answer that no longer follows from the last step.
 >>> from trueline.records import Prompt
 >>> prompt = Prompt.of("start 7 , + 5 , * 3")
 >>> answer = Response(prompt=prompt, text="7 + 5 = 12 ; 12 * 3 = 36 ; answer 36")
->>> SumsSpoiler(kinds=("wrong_step",)).spoil(answer, rng=np.random.default_rng(0)).response.text
+>>> SumsFlaws(kinds=("wrong_step",)).inject(answer, rng=np.random.default_rng(0)).response.text
 '7 + 5 = 12 ; 12 * 3 = 38 ; answer 38'
 """
 
@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trueline.data.spoilers import Spoiled
+from trueline.data.planted_flaws import Flawed
 from trueline.errors import InputError
 from trueline.protocols import Helper
 from trueline.records import Critique, Flaw, Prompt, Response
@@ -46,7 +46,7 @@ from trueline.worlds.sums.reviews import review
 from trueline.worlds.sums.tasks import LARGE, LIMIT, Task, fits
 from trueline.worlds.sums.writers import Writer, write
 
-__all__ = ["KINDS", "Liar", "SumsSpoiler", "good_answer", "true_flaws"]
+__all__ = ["KINDS", "Liar", "SumsFlaws", "good_answer", "true_flaws"]
 
 KINDS = ("wrong_step", "slipped_step", "wrong_answer", "flattery", "unfounded_claim")
 _OFF_BY = (1, 1, 1, 1, 1, 2, 2, 3, 10, 10)
@@ -70,7 +70,7 @@ def good_answer(prompt: Prompt, rng: np.random.Generator) -> Response:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SumsSpoiler:
+class SumsFlaws:
     """Plants flaws of these kinds, each as often as the others where they fit."""
 
     kinds: tuple[str, ...] = KINDS
@@ -79,7 +79,7 @@ class SumsSpoiler:
         if not self.kinds or set(self.kinds) - set(KINDS):
             raise InputError(f"kinds must be of {', '.join(KINDS)}", got=", ".join(self.kinds))
 
-    def spoil(self, response: Response, *, rng: np.random.Generator) -> Spoiled | None:
+    def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
         """None where no kind of flaw fits."""
         before = parse(response.text)
         for i in rng.permutation(len(self.kinds)):
@@ -92,7 +92,7 @@ class SumsSpoiler:
             if after.steps and after.answer != after.steps[-1].c:
                 has = (*has, Flaw(kind="wrong_answer"))
             also = tuple(one for one in dict.fromkeys(has) if one not in had)
-            return Spoiled(response=spoiled, flaw=flaw, also=also)
+            return Flawed(response=spoiled, flaw=flaw, also=also)
         return None
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from trueline.records import Case, Prompt, Response
 from trueline.worlds.sums.factors import truth_of
-from trueline.worlds.sums.flaws import SumsSpoiler, good_answer
+from trueline.worlds.sums.flaws import SumsFlaws, good_answer
 from trueline.worlds.sums.language import Parsed, parse, render
 from trueline.worlds.sums.tasks import Task, draw_task
 
@@ -61,13 +61,13 @@ def draw_cases(
 ) -> list[Case]:
     """Cases of `size` steps: an answer without a flaw, and the same with one step made wrong and
     the rest carried on from it, in random order. Chains of one step are in both splits."""
-    spoiler, cases = SumsSpoiler(kinds=("wrong_step",)), list[Case]()
+    spoiler, cases = SumsFlaws(kinds=("wrong_step",)), list[Case]()
     while len(cases) < num:
         task = draw_task(rng, size)
         if task.held_out != held_out and size > 1:
             continue
         right = good_answer(Prompt.of(task.text, num_steps=size), rng)
-        spoiled = spoiler.spoil(right, rng=rng)
+        spoiled = spoiler.inject(right, rng=rng)
         if spoiled is not None:
             case = Case(first=right, second=spoiled.response)
             cases.append(case if rng.random() < 0.5 else case.mirrored)

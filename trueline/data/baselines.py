@@ -37,7 +37,7 @@ from trueline.records import Estimate
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-__all__ = ["bag_of_words", "floors", "longer_wins", "word_reward"]
+__all__ = ["bag_of_words", "baseline_accuracy", "longer_wins", "word_reward"]
 
 _GRID = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _INNER_FOLDS = 4
@@ -45,7 +45,9 @@ _INNER_FOLDS = 4
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
-def floors(comparisons: Comparisons, folds: Folds, rng: np.random.Generator) -> dict[str, Estimate]:
+def baseline_accuracy(
+    comparisons: Comparisons, folds: Folds, rng: np.random.Generator
+) -> dict[str, Estimate]:
     """Accuracy of `longer` and `bag_of_words` over the test rows of K folds, clustered by group."""
     tested = np.concatenate([test for _, test in folds])
     if len(np.unique(tested)) != len(tested):

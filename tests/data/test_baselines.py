@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trueline.data import Comparisons, make_folds
-from trueline.data.floors import bag_of_words, floors, longer_wins
+from trueline.data.baselines import bag_of_words, baseline_accuracy, longer_wins
 from trueline.errors import InputError
 from trueline.records import Comparison, Prompt, Response
 
@@ -37,7 +37,7 @@ def test_longer_wins_counts_ties_as_half() -> None:
 def test_a_telling_word_is_found_and_noise_is_not(rng: np.random.Generator) -> None:
     for kind, rude, low, high in (("thanks", "idiot", 0.98, 1.0), ("same", "same", 0.4, 0.6)):
         rows = planted(400, rng, kind=kind, rude=rude)
-        estimate = floors(rows, make_folds(rows.groups, 5, rng), rng)["bag_of_words"]
+        estimate = baseline_accuracy(rows, make_folds(rows.groups, 5, rng), rng)["bag_of_words"]
         assert estimate.value is not None and low <= estimate.value <= high
         assert estimate.n == 400
 
@@ -64,12 +64,12 @@ def test_rows_tested_twice_are_refused(rng: np.random.Generator) -> None:
     rows = planted(10, rng, kind="a", rude="b")
     everything = np.arange(10)
     with pytest.raises(InputError, match="twice"):
-        floors(rows, [(everything, everything), (everything, everything)], rng)
+        baseline_accuracy(rows, [(everything, everything), (everything, everything)], rng)
 
 
 def test_floors_of_real_pairs(shared: Path, rng: np.random.Generator) -> None:
     rows = Comparisons.load(shared / "data/hh_harmless/pairs.jsonl.gz")
-    found = floors(rows, make_folds(rows.groups, 5, rng), rng)
+    found = baseline_accuracy(rows, make_folds(rows.groups, 5, rng), rng)
     longer, words = found["longer"], found["bag_of_words"]
     assert longer.value is not None and words.value is not None and words.lower is not None
     assert 0.43 < longer.value < 0.47
