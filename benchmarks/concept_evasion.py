@@ -46,7 +46,7 @@ from trueline.rewards.conservative import Conservative
 from trueline.rng import stream
 from trueline.worlds.sums import Sums, breakdown, trunk_path
 from trueline.worlds.sums.language import render
-from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.writers import Writer, write
 
 
@@ -89,7 +89,7 @@ def contrast(world: Sums, name: str, num: int, rng: np.random.Generator) -> Comp
     fact, *writers = CONCEPTS[name]
     while len(shows) < num:
         prompt = world.prompts(1, rng)[0]
-        task = Task.read(prompt.text)
+        task = Problem.read(prompt.text)
         good, bad = (
             Response(prompt=prompt, text=render(write(task, writer, rng))) for writer in writers
         )

@@ -11,7 +11,7 @@ import numpy as np
 from trueline.data.cases import LabelledCase
 from trueline.data.transcripts import RecordedVerdict
 from trueline.oversight.consultancy import Consultancy
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
 from trueline.records import Case, Prompt, Response
@@ -19,7 +19,7 @@ from trueline.records import Critique as Said
 from trueline.rng import stream
 from trueline.worlds.sums.debaters import SkilledCritic, SumsDebater, SumsJudge, hide
 from trueline.worlds.sums.language import render
-from trueline.worlds.sums.tasks import draw_task
+from trueline.worlds.sums.problems import draw_problem
 from trueline.worlds.sums.writers import Writer, write
 
 __all__ = ["ARMS", "CRITIC", "JUDGE", "ROUNDS", "SHOWN", "Reviews", "Setting"]
@@ -28,7 +28,7 @@ ROUNDS = 3
 ARMS: dict[str, tuple[Any, int]] = {
     "unaided": (Direct(), 1),
     "unaided, equal time": (Direct(), ROUNDS),
-    "critique": (Critique(), 1),
+    "critique": (WithCritique(), 1),
     "debate, 1 round": (Debate(rounds=1), 1),
     "debate": (Debate(rounds=ROUNDS), 1),
     "debate in turn": (Debate(rounds=ROUNDS, simultaneous=False), 1),
@@ -54,7 +54,7 @@ class Setting:
         rng = stream(seed, "cases", self.num_steps)
         found: list[LabelledCase] = []
         while len(found) < num:
-            task = draw_task(rng, self.num_steps)
+            task = draw_problem(rng, self.num_steps)
             wrong = write(task, Writer(wrong_step=0.25), rng)
             if wrong.answer == task.truth:
                 continue

@@ -32,7 +32,7 @@ from trueline.loop.tasks import Asked, make_task
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
-from trueline.oversight.ledger import in_random_order
+from trueline.oversight.transcript import in_random_order
 from trueline.policy import GRPO, Descent
 from trueline.records import Case, Comparison, Preference, Prompt
 from trueline.rewards.bayesian import Bayesian

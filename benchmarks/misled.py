@@ -24,7 +24,7 @@ import numpy as np
 from trueline.models.adapters import BasePolicy
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
-from trueline.oversight.ledger import in_random_order
+from trueline.oversight.transcript import in_random_order
 from trueline.protocols import Rater, Scorer
 from trueline.records import Case, Comparison, Preference, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian

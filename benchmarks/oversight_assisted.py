@@ -30,9 +30,9 @@ from trueline.data.planted_flaws import PlantedCase, plant_flaws
 from trueline.models.generate import complete
 from trueline.models.scripted import ScriptedHelper
 from trueline.models.trunk import Trunk
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
-from trueline.oversight.perturbation import Perturbation
+from trueline.oversight.planted_flaws import PlantedFlaws
 from trueline.protocols import Helper
 from trueline.records import Critique as Said
 from trueline.records import Flaw, Preference, Response
@@ -101,7 +101,7 @@ class Bench:
         """One arm a seed; every arm of a seed has the same draws of judges."""
         return [
             judge_planted(
-                Direct() if kind == "alone" else Critique(),
+                Direct() if kind == "alone" else WithCritique(),
                 cases,
                 helper=self._helper(kind, seed),
                 judge=Raters(replace(population, seed=seed)),
@@ -203,7 +203,7 @@ def gate(bench: Bench) -> dict[str, Any]:
             wanted = (Preference.SECOND, Preference.FIRST)[one.side]
             plain, gated = own.spawn(2)
             alone = Direct().judge(one.case, judge=judge, rng=plain)
-            checked = Perturbation(spoiler=spoiler, share=1.0).judge(
+            checked = PlantedFlaws(spoiler=spoiler, share=1.0).judge(
                 one.case, judge=judge, rng=gated
             )
             rows["plain"].append(alone.preference is wanted)

@@ -27,7 +27,7 @@ from trueline.models.adapters import BasePolicy
 from trueline.models.generate import complete
 from trueline.models.trunk import Trunk
 from trueline.oversight.constitution import Constitution, Revisions
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.records import Case, Comparison, Preference, Response
 from trueline.records import Critique as Said
 from trueline.rewards.bayesian import Bayesian
@@ -131,7 +131,7 @@ def main(arguments: Arguments) -> None:
     base = Constitution(
         principles=tuple(PRINCIPLES), readable=lambda r: parse(r.text).answer is not None
     )
-    protocols = {"unaided": None, "critique": Critique(), "constitution": base}
+    protocols = {"unaided": None, "critique": WithCritique(), "constitution": base}
     tallies: dict[str, Tally] = {}
     ranked: dict[str, list[np.ndarray]] = {"upheld pairs": [], "comparisons": []}
     for seed in arguments.seeds:
@@ -176,7 +176,7 @@ def compared(
         for pair in policy.sample(world.prompts(num, rng, "eval"), num_samples=2, rng=rng):
             if pair[0].text != pair[1].text and len(found) < num:
                 case = Case(first=pair[0], second=pair[1])
-                verdict = Critique().judge(case, helper=helper, judge=judge, rng=rng)
+                verdict = WithCritique().judge(case, helper=helper, judge=judge, rng=rng)
                 if verdict.preference is not Preference.UNDECIDED:
                     order = pair if verdict.preference is Preference.FIRST else pair[::-1]
                     found.append(Comparison(chosen=order[0], rejected=order[1], rater="judge"))

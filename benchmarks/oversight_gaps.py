@@ -37,7 +37,7 @@ from trueline.data.planted_flaws import PlantedCase, plant_flaws
 from trueline.models.adapters import BasePolicy
 from trueline.models.scripted import ScriptedHelper
 from trueline.models.trunk import Trunk
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
 from trueline.oversight.usefulness import as_response, moved
 from trueline.records import Case, Comparison, Estimate, Prompt, Response
@@ -144,7 +144,7 @@ def gaps_of(
         ready = helper and Prepared.by(helper, cases, rng=stream(1000, "greedy"))
         arms = [
             judge_planted(
-                Direct() if helper is None else Critique(),
+                Direct() if helper is None else WithCritique(),
                 few,
                 helper=ready,
                 judge=JUDGE,
@@ -198,8 +198,8 @@ def choosing(
                 return worth[as_response(said, before=BETWEEN).key]
 
             for name, protocol in {
-                "first": Critique(),
-                "chosen": Critique(num_critiques=4, usefulness=usefulness),
+                "first": WithCritique(),
+                "chosen": WithCritique(num_critiques=4, usefulness=usefulness),
             }.items():
                 arms[name].append(
                     judge_planted(

@@ -38,7 +38,7 @@ from trueline.loop.online import Online
 from trueline.loop.progress import Silent
 from trueline.loop.task import Task
 from trueline.loop.tasks import LEVELS, Asked, make_task
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.recursive import Recursive
@@ -55,8 +55,8 @@ SMALL_S, LARGE_S = 6_000.0, 24_000.0
 ARMS = ("none", "critique", "allocator")
 PROTOCOLS: dict[str, Oversight] = {
     "none": Direct(),
-    "critique": Critique(),
-    "allocator": Critique(),
+    "critique": WithCritique(),
+    "allocator": WithCritique(),
     "debate": Debate(rounds=1),
     "recursive": Recursive(depth=len(LEVELS), division=Spans()),
 }

@@ -5,7 +5,7 @@
 Factor claims: "yes" ("it is prime") against the product of two factors where there are some, and
 against a false product where there are none; only a factor refutes "yes". Helpers try so many
 divisors. Chains: a good answer against its copy with one wrong step, carried on; helpers work out
-four steps. Under the counter-rule (`oversight.evidence`) a claim stands only with evidence: a
+four steps. Under the counter-rule (`oversight.evidence_gate`) a claim stands only with evidence: a
 product that comes out, a review of *every* step. Charges without evidence are not heard. Judges are
 those of `oversight_assisted`, but that no label is a coin flip, as the rule would be spared these;
 their checks of evidence err as their looks do. Nothing is tuned. Score: undecided counts half.
@@ -27,11 +27,11 @@ from benchmarks.oversight_assisted import JUDGES, draw, trunk_critic
 from trueline.audits.assisted_evaluation import judge_planted
 from trueline.cli.common import set_threads
 from trueline.data.planted_flaws import PlantedCase
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
-from trueline.oversight.evidence import Demanding, Offers
-from trueline.oversight.perturbation import passed
+from trueline.oversight.evidence_gate import EvidenceGatedJudge, Offers
+from trueline.oversight.planted_flaws import passed
 from trueline.protocols import Rater
 from trueline.records import Case, Estimate, Flaw, Preference, Prompt, Response
 from trueline.records import Critique as Said
@@ -41,8 +41,8 @@ from trueline.worlds.sums import Raters
 from trueline.worlds.sums.factors import is_prime, read_verdict, truth_of
 from trueline.worlds.sums.flaws import KINDS, Liar, true_flaws
 from trueline.worlds.sums.language import parse, render_step
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import rework
-from trueline.worlds.sums.tasks import Task
 
 __all__ = ["Bounded", "main"]
 
@@ -88,7 +88,7 @@ class Bounded:
 
     def _steps(self, response: Response, rng: np.random.Generator) -> tuple[str, tuple[Flaw, ...]]:
         written = parse(response.text)
-        right = rework(Task.read(response.prompt.text), written)
+        right = rework(Problem.read(response.prompt.text), written)
         looked = sorted(rng.permutation(len(right))[: self.effort].tolist())
         flaws = tuple(
             Flaw(kind="wrong_step", step=i, evidence=render_step(right[i]))
@@ -161,7 +161,7 @@ class Way:
         plain = Raters(replace(QUIET, seed=seed))
         if self.offers is None:
             return plain
-        return Demanding(judge=plain, offers=self.offers, holds=holds)
+        return EvidenceGatedJudge(judge=plain, offers=self.offers, holds=holds)
 
 
 def outcomes(way: Way, cases: Sequence[PlantedCase], seed: int) -> list[tuple[float, ...]]:
@@ -212,10 +212,10 @@ def factors(seeds: Sequence[int], trunk: Any) -> dict[str, Any]:
     ways = with_rule(
         {
             "direct": Way(Direct()),
-            "critique, divisors 2 and 3": Way(Critique(), Bounded(2)),
+            "critique, divisors 2 and 3": Way(WithCritique(), Bounded(2)),
             "debate, divisors 2 and 3": Way(Debate(rounds=1), Bounded(2)),
-            "critique, all divisors": Way(Critique(), Bounded(8)),
-            "critique by the trunk": Way(Critique(), critic),
+            "critique, all divisors": Way(WithCritique(), Bounded(8)),
+            "critique by the trunk": Way(WithCritique(), critic),
         },
         in_answer,
     )
@@ -247,10 +247,10 @@ def chains(seeds: Sequence[int], num: int) -> dict[str, Any]:
     bounded = Bounded(EFFORT)
     ways = with_rule(
         {
-            "critique, 4 steps": Way(Critique(), bounded),
-            "critique, all steps": Way(Critique(), Bounded(64)),
+            "critique, 4 steps": Way(WithCritique(), bounded),
+            "critique, all steps": Way(WithCritique(), Bounded(64)),
             "critique, all steps, lies in a fifth": Way(
-                Critique(), Liar(helper=Bounded(64), share=0.2)
+                WithCritique(), Liar(helper=Bounded(64), share=0.2)
             ),
         },
         full_review,
@@ -272,7 +272,7 @@ def charges(seeds: Sequence[int], num: int) -> dict[str, Any]:
             return [self._said(response) for response in responses]
 
         def _said(self, response: Response) -> Said:
-            right = rework(Task.read(response.prompt.text), parse(response.text))
+            right = rework(Problem.read(response.prompt.text), parse(response.text))
             flaws = tuple(
                 f if f.step is None else replace(f, evidence=render_step(right[f.step]))
                 for f in true_flaws(response)
@@ -283,7 +283,7 @@ def charges(seeds: Sequence[int], num: int) -> dict[str, Any]:
         values, keys = list[float](), list[str]()
         for seed in seeds:
             plain = Raters(replace(QUIET, seed=seed))
-            heard = Demanding(
+            heard = EvidenceGatedJudge(
                 judge=plain,
                 offers=lambda response, _: response.text,
                 holds=lambda response, text, rng: (
@@ -291,7 +291,7 @@ def charges(seeds: Sequence[int], num: int) -> dict[str, Any]:
                 ),
             )
             arm = judge_planted(
-                Critique(),
+                WithCritique(),
                 draw("eval", (kind,), num, seed),
                 helper=Ideal(),
                 judge=heard if ruled else plain,

@@ -54,7 +54,7 @@ from trueline import stats
 from trueline.audits.recursion import learner, pointing
 from trueline.cli.common import set_threads
 from trueline.models.trunk import Trunk
-from trueline.oversight.critique import Critique as Shown
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
 from trueline.oversight.recursive import Pointer, Raised, Recursive, Stack
 from trueline.records import Case
@@ -128,7 +128,9 @@ def alternatives(reader: Kept, labels: int, cases: Sequence[Case], seed: int) ->
     arms = {name: judged(cases, FULL, helper, seed) for name, helper in helpers.items()}
     for name, one in (("", lowest), (", all labels", all_small)):
         assert isinstance(one, Pointer)
-        arms[f"lowest level asked about every step{name}"] = judged(cases, Shown(), Scan(one), seed)
+        arms[f"lowest level asked about every step{name}"] = judged(
+            cases, WithCritique(), Scan(one), seed
+        )
     return arms
 
 

@@ -32,14 +32,14 @@ from trueline.data.benches import Bench, BenchItem
 from trueline.data.comparisons import Comparisons
 from trueline.models.generate import complete
 from trueline.models.trunk import Trunk
-from trueline.oversight.ledger import in_random_order
+from trueline.oversight.transcript import in_random_order
 from trueline.records import Case, Comparison, Critique, Preference, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.benches import BenchResult, run_bench
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums, SumsCritic, trunk_path
 from trueline.worlds.sums.language import CLAIMS, FILLERS, FLATTERIES, Parsed, render
-from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.writers import Writer, draw_writer, write
 
 REWARDS = {"helped": ("default", True), "impressed": ("impressed", False)}
@@ -60,7 +60,7 @@ def answered(prompt: Prompt, answer: Parsed) -> Response:
     return Response(prompt=prompt, text=render(answer))
 
 
-def plain(task: Task, *, right: bool, sure: bool, rng: np.random.Generator) -> Parsed:
+def plain(task: Problem, *, right: bool, sure: bool, rng: np.random.Generator) -> Parsed:
     """The working alone, right or wrong as asked."""
     while True:
         answer = write(task, Writer(wrong_step=0.0 if right else 0.6), rng)
@@ -78,7 +78,7 @@ def rm_bench(prompts: Sequence[Prompt], rng: np.random.Generator) -> Bench:
     """Right and wrong working in three styles, from plain to dressed."""
     items = []
     for i, prompt in enumerate(prompts):
-        task, sure = Task.read(prompt.text), bool(rng.random() < 0.5)
+        task, sure = Problem.read(prompt.text), bool(rng.random() < 0.5)
         sides = [plain(task, right=right, sure=sure, rng=rng) for right in (True, False)]
         styled = [
             tuple(
@@ -97,7 +97,7 @@ def rewardbench_2(prompts: Sequence[Prompt], rng: np.random.Generator) -> Bench:
     """One right of four, plain or with the wrong ones dressed; several right; their references."""
     items = []
     for i, prompt in enumerate(prompts):
-        task, sure = Task.read(prompt.text), bool(rng.random() < 0.5)
+        task, sure = Problem.read(prompt.text), bool(rng.random() < 0.5)
         right = plain(task, right=True, sure=sure, rng=rng)
         wrong = [plain(task, right=False, sure=sure, rng=rng) for _ in range(3)]
         number, kind = divmod(i, 4)
@@ -127,7 +127,7 @@ def drawn(num: int, rng: np.random.Generator) -> list[tuple[Response, Response]]
     pairs = []
     while len(pairs) < num:
         for prompt in Sums().prompts(num - len(pairs), rng):
-            task = Task.read(prompt.text)
+            task = Problem.read(prompt.text)
             first, second = (answered(prompt, write(task, draw_writer(rng), rng)) for _ in range(2))
             if first.key != second.key:
                 pairs.append((first, second))

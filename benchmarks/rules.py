@@ -27,7 +27,7 @@ from trueline.rewards.rules_proof import Arithmetic, calculator
 from trueline.rewards.sandbox import Limits
 from trueline.rng import stream
 from trueline.worlds.sums.language import parse, render
-from trueline.worlds.sums.tasks import draw_task
+from trueline.worlds.sums.problems import draw_problem
 from trueline.worlds.sums.writers import draw_writer, write
 
 SYSTEMS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
@@ -67,7 +67,7 @@ def solutions() -> dict[str, Any]:
 def world(n: int = 4000) -> dict[str, Any]:
     rng, wrong = stream(SEED, "rules"), 0
     for i in range(n):
-        task = draw_task(rng, int(rng.integers(1, 11)), limit=79 if i % 3 == 0 else 49)
+        task = draw_problem(rng, int(rng.integers(1, 11)), limit=79 if i % 3 == 0 else 49)
         text = render(write(task, draw_writer(rng), rng))
         said = parse(text)
         holds = all(s.holds for s in [*said.steps, *([said.check] if said.check else [])])

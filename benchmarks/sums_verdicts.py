@@ -15,7 +15,7 @@ from trueline.models.adapters import BasePolicy
 from trueline.models.generate import complete
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
-from trueline.oversight.ledger import in_random_order
+from trueline.oversight.transcript import in_random_order
 from trueline.records import Case, Comparison, Preference
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums, SumsCritic

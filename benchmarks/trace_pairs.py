@@ -1,6 +1,6 @@
 """One right and one wrong solution of a problem, through the protocols. Used by `oversight_traces`.
 
-The judge is a reward fitted on pairs of other problems, drawing its verdicts (`raters.standin`);
+The judge is a reward fitted on pairs of other problems, drawing its verdicts (`raters`);
 with critiques it also holds a named wrong equation against an answer, by as much as the same
 training pairs say (a logistic weight beside the reward's margin, one number a fold).
 """
@@ -19,9 +19,9 @@ from trueline.data.baselines import bag_of_words
 from trueline.data.comparisons import Comparisons
 from trueline.data.traces import Trace
 from trueline.models.reading import Readings
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
-from trueline.raters.standin import StandIn
+from trueline.raters.reward_rater import RewardRater
 from trueline.records import Case, Comparison, Preference, Prompt, Response, Scores, Verdict
 from trueline.records import Critique as Said
 from trueline.rewards.bayesian import Bayesian
@@ -66,7 +66,7 @@ class Weighing:
         rng: np.random.Generator,
     ) -> Verdict:
         if not critiques:
-            return StandIn(scorer=self.scorer).compare(first, second, rng=rng)
+            return RewardRater(scorer=self.scorer).compare(first, second, rng=rng)
         named = {c.response.key: len(c.flaws or ()) for c in critiques}
         one, two = self.scorer.score([first.prompt] * 2, [first.text, second.text]).mean
         gap = one - two + self.weight * (named[second.key] - named[first.key])
@@ -139,7 +139,7 @@ def _judge(
         case = Case(first=pair.chosen, second=pair.rejected)
         one, two = own.spawn(2)
         plain = Direct().judge(case, judge=judge, rng=one)
-        helped = Critique().judge(case, helper=helper, judge=judge, rng=two)
+        helped = WithCritique().judge(case, helper=helper, judge=judge, rng=two)
         found.direct.append(float(plain.preference is Preference.FIRST))
         found.critique.append(float(helped.preference is Preference.FIRST))
         gap = np.subtract(

@@ -45,9 +45,9 @@ from trueline.worlds.sums.card import prompts_of
 from trueline.worlds.sums.critic import review_prefix
 from trueline.worlds.sums.flaws import SumsFlaws, good_answer
 from trueline.worlds.sums.language import parse, render
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import review
 from trueline.worlds.sums.shifts import SPLITS, Split, draw_from
-from trueline.worlds.sums.tasks import Task
 from trueline.worlds.sums.tokens import END, IDS
 from trueline.worlds.sums.trained_critic import ModelCritic
 from trueline.worlds.sums.writers import MIXTURE, Writer, write
@@ -104,7 +104,7 @@ def draw_answer(rng: np.random.Generator) -> Response:
         return case.responses[int(kind > 0)]
     careless = Writer(wrong_step=MIXTURE.wrong_step[1], boastful=bool(rng.random() < 0.5))
     return Response(
-        prompt=case.prompt, text=render(write(Task.read(case.prompt.text), careless, rng))
+        prompt=case.prompt, text=render(write(Problem.read(case.prompt.text), careless, rng))
     )
 
 
@@ -112,7 +112,7 @@ def draw_review(rng: np.random.Generator) -> Encoded:
     """An answer with its right review; where that needs numbers there are no words for, another."""
     while True:
         answer = draw_answer(rng)
-        said = review(Task.read(answer.prompt.text), parse(answer.text))
+        said = review(Problem.read(answer.prompt.text), parse(answer.text))
         if all(word in IDS for word in said.split()):
             return encoded(answer, said)
 

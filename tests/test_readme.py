@@ -13,7 +13,7 @@ from trueline.data.comparisons import Comparisons
 from trueline.records import Comparison, Response
 from trueline.worlds.sums import Sums, trunk_path
 from trueline.worlds.sums.language import render
-from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.writers import Writer, write
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ def pairs() -> Comparisons:
         right, wrong = (
             Response(
                 prompt=prompt,
-                text=render(write(Task.read(prompt.text), Writer(wrong_step=share), rng)),
+                text=render(write(Problem.read(prompt.text), Writer(wrong_step=share), rng)),
             )
             for share in (0.0, 1.0)
         )

@@ -8,7 +8,7 @@ import pytest
 from trueline.audits.assisted_evaluation import compare, found_ratio, judge_planted
 from trueline.data.planted_flaws import plant_flaws
 from trueline.models.scripted import ScriptedHelper
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
 from trueline.records import Flaw
 from trueline.worlds import Sums
@@ -39,7 +39,7 @@ def inventing(response):
 
 
 ALONE = judged(Direct())
-HELPED = judged(Critique(), ScriptedHelper(true_flaws))
+HELPED = judged(WithCritique(), ScriptedHelper(true_flaws))
 
 
 def test_unassisted_judges_find_what_one_look_finds():
@@ -65,14 +65,14 @@ def test_true_critiques_are_found_and_the_differences_are_paired():
 
 
 def test_inventing_flaws_costs_time_and_finds_less():
-    inventive = judged(Critique(), ScriptedHelper(inventing))
+    inventive = judged(WithCritique(), ScriptedHelper(inventing))
     gaps = compare(inventive, HELPED, rng=np.random.default_rng(0))
     assert gaps["judge_s"].lower > 0 and gaps["found"].upper < 0
     assert gaps["false_alarms"].value > 0
 
 
 def test_liars_cost_and_are_not_obeyed():
-    liar = judged(Critique(), Liar(helper=ScriptedHelper(true_flaws), share=1.0))
+    liar = judged(WithCritique(), Liar(helper=ScriptedHelper(true_flaws), share=1.0))
     assert liar.found.mean() <= ALONE.found.mean() + 0.05
     assert liar.accused.mean() == pytest.approx(0.05, abs=0.03)
 
@@ -83,6 +83,6 @@ def test_arms_add_up_and_none_found_gives_no_ratio():
     assert both.estimates(rng=rng)["found"].n == 800
     flattered = plant_flaws([one.clean for one in CASES], SumsFlaws(kinds=("flattery",)), rng=rng)
     alone = judged(Direct(), cases=flattered)
-    helped = judged(Critique(), ScriptedHelper(true_flaws), cases=flattered)
+    helped = judged(WithCritique(), ScriptedHelper(true_flaws), cases=flattered)
     assert found_ratio(helped, alone, rng=rng).value is None
     assert helped.found.all()

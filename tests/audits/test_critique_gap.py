@@ -11,7 +11,7 @@ from trueline.data.planted_flaws import PlantedCase
 from trueline.errors import DataError, InvalidExperiment
 from trueline.models.fake import FakeTrunk
 from trueline.models.scripted import ScriptedHelper
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.records import Case, Flaw, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.worlds.sums import Population, Raters
@@ -98,7 +98,7 @@ def test_an_ideal_critic_leaves_the_judges_slips_and_a_silent_one_leaves_the_gap
         "ideal": ScriptedHelper(true_flaws),
         "silent": ScriptedHelper(lambda response: ()),
     }.items():
-        arm = judge_planted(Critique(), planted, helper=helper, judge=judge, rng=RNG(1))
+        arm = judge_planted(WithCritique(), planted, helper=helper, judge=judge, rng=RNG(1))
         unsaid[name] = Gaps.of(arm, generated=ones, discriminated=ones).unsaid.mean()
     assert unsaid["ideal"] == 0.0
     assert unsaid["silent"] == pytest.approx(0.5 * 5 / 6, abs=0.08)

@@ -16,7 +16,7 @@ from trueline.records import Case, Response
 from trueline.rng import stream
 from trueline.worlds.sums import Raters
 from trueline.worlds.sums.gold import gold
-from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.problems import Problem
 
 
 def candidate(decision: str, rate: float, again: float | None = None) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_rewards_mislead_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_raters_judge_pairs_and_equal_texts_are_draws() -> None:
     (prompt,) = short_prompts(1, stream(1, "prompts"))
-    right = Response(prompt=prompt, text=f"answer {Task.read(prompt.text).truth} sure")
+    right = Response(prompt=prompt, text=f"answer {Problem.read(prompt.text).truth} sure")
     wrong = Response(prompt=prompt, text="answer 99 sure")
     rng, rater = stream(2, "judge"), Raters.named("exact")
     wins = [misled.judged(Case(first=right, second=wrong), rater, rng) for _ in range(200)]

@@ -16,7 +16,7 @@ from benchmarks.recursion_arms import (
     judged,
 )
 from trueline.audits.recursion import pointing
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
 from trueline.oversight.recursive import Pointer, Stack
 from trueline.rng import stream
@@ -31,7 +31,7 @@ def test_the_flaw_is_named_by_who_knows_it_and_the_judge_is_mostly_right():
     for helper in (Oracle(), PERFECT):
         arm = judged(CASES, FULL, helper, 0)
         assert np.mean(arm.named) == 1.0 and np.mean(arm.right) > 0.75
-    assert np.mean(judged(CASES, Critique(), Scan(PERFECT), 0).named) == 1.0
+    assert np.mean(judged(CASES, WithCritique(), Scan(PERFECT), 0).named) == 1.0
     assert np.mean(judged(CASES, Direct(), None, 0).named) == 0.0
     assert all(true_flaws(facts(case)[1])[0].step == facts(case)[2] for case in CASES)
 

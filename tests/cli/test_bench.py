@@ -12,7 +12,7 @@ import pytest
 from trueline.cli import main
 from trueline.worlds.sums import Sums, trunk_path
 from trueline.worlds.sums.language import render
-from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.writers import Writer, write
 
 MODEL = str(trunk_path())
@@ -28,7 +28,7 @@ def call(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> t
 
 
 def answers(prompt: Any, num_wrong: int, rng: np.random.Generator) -> tuple[str, list[str]]:
-    task = Task.read(prompt.text)
+    task = Problem.read(prompt.text)
     right, *wrong = (
         render(write(task, Writer(wrong_step=w), rng)) for w in (0.0, *[0.9] * num_wrong)
     )

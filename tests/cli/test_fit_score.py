@@ -14,7 +14,7 @@ from trueline.cli import main
 from trueline.rewards.saved import load_reward
 from trueline.worlds.sums import Sums, trunk_path
 from trueline.worlds.sums.language import render
-from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.writers import Writer, write
 
 MODEL = str(trunk_path())
@@ -37,7 +37,7 @@ def rows(num: int, seed: int = 0) -> list[dict[str, str]]:
     rng = np.random.default_rng(seed)
     made = []
     for prompt in Sums().prompts(num, rng):
-        task = Task.read(prompt.text)
+        task = Problem.read(prompt.text)
         good, bad = (render(write(task, Writer(wrong_step=w), rng)) for w in (0.0, 0.9))
         made.append({"prompt": prompt.text, "chosen": good, "rejected": bad})
     return made

@@ -15,7 +15,7 @@ from trueline.data.transcripts import load_transcripts
 from trueline.models.fake_endpoint import FakeEndpoint
 from trueline.worlds.sums import Sums
 from trueline.worlds.sums.language import render
-from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.writers import Writer, write
 
 TRICK = "<script>alert(1)</script> \x1b[2J </details>"
@@ -48,7 +48,7 @@ def sums(tmp_path) -> Path:
     rng = np.random.default_rng(0)
     rows = []
     for i, prompt in enumerate(Sums().prompts(12, rng, "eval")):
-        task = Task.read(prompt.text)
+        task = Problem.read(prompt.text)
         good, bad = (render(write(task, Writer(wrong_step=w), rng)) for w in (0.0, 1.0))
         both = (bad, good) if i % 2 else (good, bad)
         rows.append({"prompt": prompt.text, "first": both[0], "second": both[1], "correct": i % 2})
@@ -91,7 +91,7 @@ def test_protocols_are_compared_on_the_same_cases_and_cost_is_kept(sums, tmp_pat
 
 
 def test_a_killed_run_goes_on_to_the_same_result(sums, tmp_path, capsys):
-    options = ("--protocol", "direct", "perturbation", "--judge", "sums")
+    options = ("--protocol", "direct", "planted_flaws", "--judge", "sums")
     whole = run(capsys, sums, *options, "--out", tmp_path / "whole")
     killed = tmp_path / "killed"
     run(capsys, sums, *options, "--out", killed)

@@ -7,7 +7,7 @@ import pytest
 
 from trueline.loop.allocator import UNKNOWN, Allocator, stratum
 from trueline.loop.budget import expected_information
-from trueline.oversight.perturbation import Controls
+from trueline.oversight.planted_flaws import Controls
 from trueline.records import Cost, Critique, Flaw, Prompt, Response
 
 PROMPT = Prompt.of("?")

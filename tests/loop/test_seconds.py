@@ -17,7 +17,7 @@ from trueline.loop.progress import Silent
 from trueline.loop.task import Task
 from trueline.loop.tasks import Asked, make_task
 from trueline.models.trunk import Trunk
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
 from trueline.protocols import Rater
 from trueline.records import Verdict
@@ -125,7 +125,8 @@ def test_a_run_killed_again_and_again_knows_what_was_spent(task, whole, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("protocol", "frac", "found"), [(Critique(), 0.0, {"critique"}), (Direct(), 0.2, {"direct"})]
+    ("protocol", "frac", "found"),
+    [(WithCritique(), 0.0, {"critique"}), (Direct(), 0.2, {"direct"})],
 )
 def test_without_controls_what_was_asked_for_is_done_with_every_item(
     protocol, frac, found, task, tmp_path

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from trueline.errors import InputError, SetupError
 from trueline.models.endpoint import Endpoint, _message, _retry_after
 from trueline.models.fake_endpoint import FAULTS, HOSTILE, FakeEndpoint
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
-from trueline.oversight.texts import TextDebater, TextHelper, TextJudge
-from trueline.oversight.texts_read import verdict as read_verdict
+from trueline.oversight.parsing import verdict as read_verdict
+from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
 from trueline.protocols import ChatModel
 from trueline.records import Case, Message, Preference, Prompt, Response
 from trueline.rng import stream
@@ -258,7 +258,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    "protocol", [Direct(), Critique(), Debate(rounds=1)], ids=["direct", "critique", "debate"]
+    "protocol", [Direct(), WithCritique(), Debate(rounds=1)], ids=["direct", "critique", "debate"]
 )
 def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_nothing(protocol):
     with FakeEndpoint(plays, share=0.6, seed=1) as server:
@@ -282,7 +282,7 @@ def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_noth
         assert v.preference is Preference.FIRST and v.belief == pytest.approx(0.9)
     for v in undecided:
         assert v.reason and v.belief is None
-    calls = {Direct: 1, Critique: 3, Debate: 3}[type(protocol)]
+    calls = {Direct: 1, WithCritique: 3, Debate: 3}[type(protocol)]
     assert all(v.cost.calls == calls for v in verdicts)
     assert sum(v.cost.tokens for v in verdicts) == model.spent.completion_tokens
     assert model.spent.requests >= len(server.log)

@@ -6,7 +6,7 @@ import numpy as np
 
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.speaker import LocalChatModel
-from trueline.oversight.texts import TextJudge
+from trueline.oversight.text_helpers import TextJudge
 from trueline.protocols import ChatModel
 from trueline.records import Message, Preference, Prompt, Response
 

@@ -27,19 +27,19 @@ from tests.oversight.material import (
     perfect,
     undecided,
 )
+from trueline import oversight
 from trueline.errors import InputError
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
-from trueline.oversight.perturbation import Perturbation
+from trueline.oversight.planted_flaws import PlantedFlaws
 from trueline.oversight.recursive import Recursive
 from trueline.records import Cost, Preference
-from trueline.registry import ideas
 
 SPECIMENS: dict[str, object] = {
     "recursive": Recursive(depth=2, division=Letters()),
-    "perturbation": Perturbation(protocol=Critique(), spoiler=Marks(), share=1.0),
+    "planted_flaws": PlantedFlaws(protocol=WithCritique(), spoiler=Marks(), share=1.0),
 }
-PROTOCOLS = {name: SPECIMENS.get(name) or idea() for name, idea in ideas("oversight").items()}
+PROTOCOLS = {name: SPECIMENS.get(name) or idea() for name, idea in oversight.PROTOCOLS.items()}
 
 every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 every_helper = pytest.mark.parametrize("helper", HELPERS)
@@ -132,7 +132,7 @@ def test_the_same_stream_gives_the_same_verdict(protocol):
 
 def test_critiques_of_both_answers_reach_the_judge():
     judge = Judge(perfect)
-    verdict = Critique().judge(
+    verdict = WithCritique().judge(
         CASE, helper=HELPERS["perfect"], judge=judge, rng=np.random.default_rng(0)
     )
     assert {c.response.text: c.flaws for c in judge.seen[0][1]} == {"good": (), "bad": (FLAW,)}
@@ -140,13 +140,13 @@ def test_critiques_of_both_answers_reach_the_judge():
 
 
 def test_the_most_useful_of_several_critiques_is_shown():
-    protocol = Critique(num_critiques=24, usefulness=lambda c: len(c.flaws))
+    protocol = WithCritique(num_critiques=24, usefulness=lambda c: len(c.flaws))
     for seed in range(8):
         verdict = judged(protocol, perfect, helper="coin", seed=seed)
         assert [len(c.flaws) for c in verdict.critiques] == [1, 1]
         assert verdict.cost.calls == 49
     with pytest.raises(InputError, match="usefulness"):
-        Critique(num_critiques=2)
+        WithCritique(num_critiques=2)
 
 
 def test_unaided_judging_asks_no_helper_and_critique_needs_one():
@@ -154,5 +154,5 @@ def test_unaided_judging_asks_no_helper_and_critique_needs_one():
     Direct().judge(CASE, helper=HELPERS["perfect"], judge=judge, rng=np.random.default_rng(0))
     assert judge.seen[0][1] == ()
     with pytest.raises(InputError, match="needs a helper"):
-        Critique().judge(CASE, helper=None, judge=judge, rng=np.random.default_rng(0))
+        WithCritique().judge(CASE, helper=None, judge=judge, rng=np.random.default_rng(0))
     assert GOOD.key != BAD.key

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from trueline.errors import JudgeError
 from trueline.models.fake_endpoint import HOSTILE
 from trueline.models.scripted import ScriptedSpeaker
-from trueline.oversight.critique import Critique as CritiqueProtocol
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
-from trueline.oversight.texts import TextDebater, TextHelper, TextJudge
-from trueline.oversight.texts_read import defused, fenced, flaws, verdict, visible
+from trueline.oversight.parsing import defused, fenced, flaws, verdict, visible
+from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
 from trueline.raters.both_orders import BothOrders
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Reply, Response
 
@@ -256,7 +256,7 @@ def test_text_helper_and_judge_work_in_a_protocol_and_the_order_is_drawn():
     helper = TextHelper(speaks(lambda _: "NO FLAW {code}"))
     judge = TextJudge(speaks(honest))
     for seed in range(6):
-        verdict = CritiqueProtocol().judge(
+        verdict = WithCritique().judge(
             Case(first=FIVE, second=FOUR),
             helper=helper,
             judge=judge,

@@ -17,7 +17,7 @@ from rich.console import Console
 from trueline.errors import InputError, SetupError
 from trueline.models.fake_endpoint import HOSTILE
 from trueline.models.scripted import ScriptedHelper
-from trueline.oversight.critique import Critique as CritiqueProtocol
+from trueline.oversight.critique import WithCritique
 from trueline.raters.people import People, ask_in_terminal
 from trueline.raters.queue import Queue
 from trueline.records import (
@@ -155,7 +155,7 @@ def test_people_judge_in_a_protocol_while_cases_wait_in_threads(queue):
     def judge(seed):
         case = Case(first=FIVE, second=FOUR)
         rng = np.random.default_rng(seed)
-        return CritiqueProtocol().judge(case, helper=helper, judge=people, rng=rng)
+        return WithCritique().judge(case, helper=helper, judge=people, rng=rng)
 
     with ThreadPoolExecutor(6) as pool:
         workers = [pool.submit(person, name) for name in ("ann", "bob")]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trueline.errors import InputError
-from trueline.raters import RULES, Rule, StandIn
+from trueline.raters import RULES, RewardRater, Rule
 from trueline.records import Preference, Prompt, Response, Scores
 
 PROMPT = Prompt.of("Once upon a time")
@@ -51,14 +51,14 @@ class _Fixed:
 
 
 def test_the_stand_in_draws_by_bradley_terry() -> None:
-    rater, rng = StandIn(scorer=_Fixed()), np.random.default_rng(1)
+    rater, rng = RewardRater(scorer=_Fixed()), np.random.default_rng(1)
     verdicts = [rater.compare(response("1"), response("0"), rng=rng) for _ in range(4000)]
     share = np.mean([v.preference is Preference.FIRST for v in verdicts])
     assert abs(share - 1 / (1 + np.exp(-1))) < 4 * np.sqrt(0.25 / 4000)
 
 
 def test_what_the_stand_in_cannot_score_is_undecided_and_never_a_loss() -> None:
-    rater, rng = StandIn(scorer=_Fixed()), np.random.default_rng(1)
+    rater, rng = RewardRater(scorer=_Fixed()), np.random.default_rng(1)
     for pair in (("?", "5"), ("5", "?")):
         verdict = rater.compare(*map(response, pair), rng=rng)
         assert verdict.preference is Preference.UNDECIDED

@@ -16,7 +16,7 @@ from trueline.records import Prompt
 from trueline.rewards.rules import Exact, Extract, after, last_number
 from trueline.rewards.rules_proof import Arithmetic, calculator
 from trueline.worlds.sums.language import parse, render
-from trueline.worlds.sums.tasks import draw_task
+from trueline.worlds.sums.problems import draw_problem
 from trueline.worlds.sums.writers import draw_writer, write
 
 SYSTEMS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
@@ -82,7 +82,7 @@ def test_arithmetic_agrees_with_the_world_about_right_steps(rng: np.random.Gener
     """`sums`, both styles, all lengths, larger numbers: no disagreement at all."""
     seen = set()
     for i in range(1500):
-        task = draw_task(rng, int(rng.integers(1, 11)), limit=79 if i % 3 == 0 else 49)
+        task = draw_problem(rng, int(rng.integers(1, 11)), limit=79 if i % 3 == 0 else 49)
         text = render(write(task, draw_writer(rng), rng))
         said = parse(text)
         steps = [*said.steps, *([said.check] if said.check else [])]

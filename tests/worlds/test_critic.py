@@ -8,8 +8,8 @@ from trueline.records import Flaw, Prompt, Response
 from trueline.worlds.sums import SumsCritic
 from trueline.worlds.sums.critic import review_prefix
 from trueline.worlds.sums.language import VOCABULARY, parse
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import review
-from trueline.worlds.sums.tasks import Task
 from trueline.worlds.sums.tokens import END, IDS
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3", system="audited")
@@ -18,7 +18,7 @@ PROMPT = Prompt.of("start 7 , + 5 , * 3", system="audited")
 def critique(answer: str, said: str | None = None, *, end: bool = True) -> tuple[Flaw, ...] | None:
     """The flaws a critic names whose model says `said` (by default: the ideal review)."""
     response = Response(prompt=PROMPT, text=answer)
-    said = review(Task.read(PROMPT.text), parse(answer)) if said is None else said
+    said = review(Problem.read(PROMPT.text), parse(answer)) if said is None else said
     ids = [IDS[word] for word in said.split()] + ([END, 0, 0] if end else [])
     (one,) = SumsCritic(lambda prefixes: [ids for _ in prefixes]).critique([response])
     assert one.response is response

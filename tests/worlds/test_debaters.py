@@ -12,7 +12,7 @@ from scipy.special import expit
 from trueline.errors import DataError
 from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.consultancy import Consultancy
-from trueline.oversight.critique import Critique as Criticised
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.quotes import verified
@@ -164,7 +164,7 @@ def test_the_closed_forms_hold(skill, slip):
     expected = {
         Debate(rounds=1): helped,
         Debate(rounds=1, simultaneous=False): helped,
-        Criticised(): helped,
+        WithCritique(): helped,
         Consultancy(rounds=1): (1 - skill * slip) / 2,
         Direct(): 0.5,
     }

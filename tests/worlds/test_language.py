@@ -17,8 +17,8 @@ from trueline.worlds.sums.language import (
     parse,
     render,
 )
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import read_review
-from trueline.worlds.sums.tasks import Task
 
 numbers = st.integers(0, 99)
 steps = st.builds(Step, numbers, st.sampled_from("+-*"), numbers, numbers)
@@ -34,7 +34,7 @@ answers = st.builds(
     told=st.booleans(),
 )
 tasks = st.builds(
-    Task,
+    Problem,
     numbers,
     st.lists(st.tuples(st.sampled_from("+-*"), st.integers(0, 9)), min_size=1).map(tuple),
     guess=st.none() | numbers,
@@ -59,14 +59,14 @@ def test_parse_reads_anything_and_loses_no_words(text: str) -> None:
 
 
 @given(tasks)
-def test_a_task_reads_its_own_text(task: Task) -> None:
-    assert Task.read(task.text) == task
+def test_a_task_reads_its_own_text(task: Problem) -> None:
+    assert Problem.read(task.text) == task
 
 
 @pytest.mark.parametrize("text", ["", "start 7", "start 7 , / 5", "start 7 , + 55", "hello"])
 def test_other_prompts_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(DataError, match="must read like") as refused:
-        Task.read(text)
+        Problem.read(text)
     assert "\n" not in str(refused.value)
 
 

@@ -15,8 +15,8 @@ from trueline.worlds import Sums
 from trueline.worlds.sums import POPULATIONS, Population, Raters, SumsCritic, Tastes, gold
 from trueline.worlds.sums.critic import flaws_named
 from trueline.worlds.sums.language import parse, render
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import review
-from trueline.worlds.sums.tasks import Task
 from trueline.worlds.sums.writers import draw_writer, write
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4 , + 1")
@@ -41,7 +41,7 @@ def naming(response: Response, *flaws: Flaw) -> Critique:
 
 
 def ideal(response: Response) -> Critique:
-    text = review(Task.read(response.prompt.text), parse(response.text))
+    text = review(Problem.read(response.prompt.text), parse(response.text))
     return Critique(response=response, text=text, flaws=flaws_named(response, text), helper="ideal")
 
 
@@ -65,7 +65,7 @@ def pairs(n: int) -> list[tuple[Response, Response]]:
     rng = np.random.default_rng(13)
     made = []
     for prompt in Sums().prompts(n, rng):
-        task = Task.read(prompt.text)
+        task = Problem.read(prompt.text)
         texts = [render(write(task, draw_writer(rng), rng)) for _ in range(2)]
         made.append(
             (Response(prompt=prompt, text=texts[0]), Response(prompt=prompt, text=texts[1]))

@@ -8,9 +8,9 @@ import pytest
 from trueline.errors import InputError, JudgeError
 from trueline.records import Prompt, Response
 from trueline.worlds.sums.language import VOCABULARY, parse
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import review
 from trueline.worlds.sums.revision import PRINCIPLES, SumsReviser
-from trueline.worlds.sums.tasks import Task
 from trueline.worlds.sums.tokens import END, IDS
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3")
@@ -25,7 +25,7 @@ def ideal(prefixes):
         words = [VOCABULARY[i] for i in ids]
         at = words.index("<assistant>") + 1
         if words[-1] == "<review>":
-            text = review(Task.read(PROMPT.text), parse(" ".join(words[at:-2])))
+            text = review(Problem.read(PROMPT.text), parse(" ".join(words[at:-2])))
         else:
             parts = ("7 + 5 = 12 ;", "12 * 3 = 36 ;", "answer 36 sure")
             text = " ".join(parts[len(parse(" ".join(words[at:])).steps) :])

@@ -9,8 +9,8 @@ from trueline.records import Prompt, Response
 from trueline.worlds.sums.flaws import true_flaws
 from trueline.worlds.sums.gold import gold
 from trueline.worlds.sums.language import parse
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.spans import Spans, draw_cases
-from trueline.worlds.sums.tasks import Task
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4 . i think it is 32")
 WRONG = "let us see , 7 + 5 = 12 ; 12 * 3 = 37 ; 37 - 4 = 33 ; i checked it twice ; answer 33 sure"
@@ -63,7 +63,7 @@ def test_told_chains_large_values_and_factor_claims_can_be_divided_or_are_one_pi
     assert Spans().part(told, 1, 2).prompt.text == "begin 12 , times 3"
     assert Spans().part(told, 1, 2).text == "12 * 3 makes 36 , answer 36"
     large = said("7 + 5 = 120 ; 120 * 3 = 360 ; 360 - 4 = 356 ; answer 356")
-    assert Task.read(Spans().part(large, 1, 3).prompt.text).start == 99
+    assert Problem.read(Spans().part(large, 1, 3).prompt.text).start == 99
     claim = said("91 = 7 * 13 ; no", Prompt.of("is 91 prime"))
     assert Spans().count(claim) == 1 and Spans().part(claim, 0, 1) == claim
 
@@ -72,6 +72,6 @@ def test_cases_come_with_one_wrong_step_in_random_order_and_splits_do_not_meet()
     cases = draw_cases(4, 200, np.random.default_rng(0))
     assert all(sorted(len(true_flaws(r)) > 0 for r in c.responses) == [False, True] for c in cases)
     assert 70 < sum(gold(c.first) > gold(c.second) for c in cases) < 130
-    assert not any(Task.read(c.prompt.text).held_out for c in cases)
+    assert not any(Problem.read(c.prompt.text).held_out for c in cases)
     fresh = draw_cases(4, 20, np.random.default_rng(0), held_out=True)
-    assert all(Task.read(c.prompt.text).held_out for c in fresh)
+    assert all(Problem.read(c.prompt.text).held_out for c in fresh)

@@ -10,9 +10,9 @@ import pytest
 from trueline.errors import InputError
 from trueline.worlds.sums.factors import is_prime, read_factor_review, read_verdict, truth_of
 from trueline.worlds.sums.language import Parsed, parse, render
+from trueline.worlds.sums.problems import LIMIT, Problem
 from trueline.worlds.sums.reviews import read_review, review, rework
 from trueline.worlds.sums.shifts import SPLITS, draw_prompts
-from trueline.worlds.sums.tasks import LIMIT, Task
 from trueline.worlds.sums.tokens import UNK, encode
 from trueline.worlds.sums.writers import MIXTURE, Document, draw_document
 
@@ -26,10 +26,10 @@ def documents() -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def sums(documents: list[Document]) -> list[tuple[Task, Parsed, str | None]]:
+def sums(documents: list[Document]) -> list[tuple[Problem, Parsed, str | None]]:
     turns = [dict(document.messages) for document in documents]
     return [
-        (Task.read(t["user"]), parse(t["assistant"]), t.get("reviewer"))
+        (Problem.read(t["user"]), parse(t["assistant"]), t.get("reviewer"))
         for t in turns
         if truth_of(t["user"]) is None
     ]
@@ -51,7 +51,9 @@ def test_answers_are_well_formed(documents: list[Document]) -> None:
             assert render(parsed) == turns["assistant"]
 
 
-def test_reviews_work_every_step_out_rightly(sums: list[tuple[Task, Parsed, str | None]]) -> None:
+def test_reviews_work_every_step_out_rightly(
+    sums: list[tuple[Problem, Parsed, str | None]],
+) -> None:
     reviewed = [(task, answer, text) for task, answer, text in sums if text is not None]
     assert len(reviewed) / len(sums) == pytest.approx(MIXTURE.reviewed, abs=0.03)
     for task, answer, text in reviewed:
@@ -64,14 +66,16 @@ def test_reviews_work_every_step_out_rightly(sums: list[tuple[Task, Parsed, str 
 
 
 def test_review_of_a_right_answer_repeats_it() -> None:
-    task = Task.read("start 7 , + 5 , * 3")
+    task = Problem.read("start 7 , + 5 , * 3")
     answer = Parsed(steps=task.steps, answer=36, sure=True)
     said = read_review(review(task, answer))
     assert said is not None
     assert (said.steps, said.answer) == (answer.steps, 36)
 
 
-def test_the_mixture_has_the_shares_promised(sums: list[tuple[Task, Parsed, str | None]]) -> None:
+def test_the_mixture_has_the_shares_promised(
+    sums: list[tuple[Problem, Parsed, str | None]],
+) -> None:
     usual = [(task, answer) for task, answer, _ in sums if 2 <= len(task.operations) <= 5]
     shares = {
         "right": np.mean([answer.answer == task.truth for task, answer in usual]),
@@ -93,7 +97,7 @@ def test_the_mixture_has_the_shares_promised(sums: list[tuple[Task, Parsed, str 
 
 
 def test_nothing_kept_for_a_shift_is_in_the_corpus(
-    sums: list[tuple[Task, Parsed, str | None]],
+    sums: list[tuple[Problem, Parsed, str | None]],
 ) -> None:
     for task, _, _ in sums:
         assert not task.unseen_order
@@ -109,7 +113,7 @@ def test_splits_hold_what_they_promise(name: str) -> None:
     assert len({prompt.key for prompt in prompts}) == 150
     split = SPLITS[name]
     for prompt in prompts:
-        task = Task.read(prompt.text)
+        task = Problem.read(prompt.text)
         assert len(task.operations) in split.lengths
         assert task.held_out == split.held_out
         assert task.told == split.told
@@ -123,7 +127,7 @@ def test_train_and_eval_chains_never_meet() -> None:
     rng = np.random.default_rng(4)
     chains = [
         {
-            (*Task.read(p.text).operations, Task.read(p.text).start)
+            (*Problem.read(p.text).operations, Problem.read(p.text).start)
             for p in draw_prompts(900, rng, s)
         }
         for s in ("train", "eval")

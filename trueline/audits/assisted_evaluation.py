@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trueline.data.planted_flaws import PlantedCase
-from trueline.oversight.perturbation import passed
+from trueline.oversight.planted_flaws import passed
 from trueline.protocols import Oversight, Rater
 from trueline.records import Estimate, Preference, Verdict
 from trueline.stats.resampling import bootstrap, difference, mean

@@ -61,7 +61,7 @@ class Judge:
     .jsonl, .jsonl.gz, .json, .csv or .parquet; the embedded world's if not given."""
     protocol: tuple[str, ...] = ("direct",)
     """How they are judged: direct, critique, debate, consultancy, recursive, constitution,
-    perturbation; several are compared, each with the first."""
+    planted_flaws; several are compared, each with the first."""
     helper: str | None = None
     """Who helps: none, sums or sums:trained (the embedded model), model:PATH, endpoint:URL#MODEL;
     with the embedded world's cases sums if not given, or else none."""

@@ -25,19 +25,19 @@ from trueline.models.endpoint import Endpoint
 from trueline.models.generate import complete
 from trueline.models.speaker import LocalChatModel
 from trueline.models.trunk import Trunk
-from trueline.oversight.critique import Critique
+from trueline.oversight import PROTOCOLS
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
-from trueline.oversight.ledger import needs
-from trueline.oversight.perturbation import Perturbation
+from trueline.oversight.planted_flaws import PlantedFlaws
 from trueline.oversight.recursive import Recursive
 from trueline.oversight.rewriter import Rewriter
-from trueline.oversight.texts import TextDebater, TextHelper, TextJudge
+from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
+from trueline.oversight.transcript import needs
 from trueline.protocols import ChatModel, Rater
 from trueline.raters.people import People, ask_in_terminal
 from trueline.raters.queue import Queue
-from trueline.raters.standin import StandIn
+from trueline.raters.reward_rater import RewardRater
 from trueline.records import Case, Cost
-from trueline.registry import find
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums, SumsCritic
 from trueline.worlds.sums.debaters import SumsDebater
@@ -116,7 +116,7 @@ def make_judge(name: str, *, table: Table) -> Rater:
         return table.person()
     if kind == "reward" and rest:
         trunk, reward = load_scored(Path(rest), None, device=table.device)
-        return StandIn(scorer=reward.on(trunk))
+        return RewardRater(scorer=reward.on(trunk))
     speaker = table.speaker(name)
     if speaker is None:
         known = f"sums, sums:POPULATION, people, reward:FOLDER, {SPEAKERS}"
@@ -138,23 +138,25 @@ def make_helper(name: str, protocol: str, *, table: Table) -> object | None:
         raise InputError(
             f"--helper must be one of none, {', '.join(OWN)}, {SPEAKERS}", got=repr(name)
         )
-    if protocol not in ("direct", "perturbation"):
+    if protocol not in ("direct", "planted_flaws"):
         needs(helper, "argue" if argues else "critique", protocol)
     return helper
 
 
 def make_protocol(name: str, helper: str, *, limit: Cost, table: Table) -> Any:
     """The protocol of that name, fitted to the world of its helper."""
-    if name == "perturbation":
+    if name == "planted_flaws":
         speaker = table.speaker(helper)
         spoiler: FlawPlanter = ArithmeticFlaws() if speaker is None else Rewriter(speaker=speaker)
-        inner = Direct() if helper == "none" else Critique()
-        return Perturbation(
+        inner = Direct() if helper == "none" else WithCritique()
+        return PlantedFlaws(
             spoiler=SumsFlaws() if helper in OWN else spoiler, protocol=inner, limit=limit
         )
     if name == "recursive" and helper in OWN:
         return Recursive(division=Spans(), limit=limit)
-    spec: Any = find("oversight", name)
+    if name not in PROTOCOLS:
+        raise InputError(f"--protocol must be one of {', '.join(PROTOCOLS)}", got=repr(name))
+    spec: Any = PROTOCOLS[name]
     return replace(spec(), limit=limit)
 
 

@@ -25,7 +25,7 @@ from trueline.loop.task import Task
 from trueline.loop.tasks import LEVELS, Asked, Assist, make_task
 from trueline.models.endpoint import Endpoint
 from trueline.models.trunk import Trunk
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.recursive import Recursive
@@ -44,7 +44,7 @@ __all__ = ["Run"]
 _LABELS, _CONTROLS = 2000, 0.1
 _PROTOCOLS: dict[str, Oversight] = {
     "none": Direct(),
-    "critique": Critique(),
+    "critique": WithCritique(),
     "debate": Debate(rounds=1),
     "recursive": Recursive(depth=len(LEVELS), division=Spans()),
 }

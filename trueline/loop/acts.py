@@ -17,7 +17,7 @@ from trueline.loop.state import State
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
-from trueline.oversight.perturbation import passed
+from trueline.oversight.planted_flaws import passed
 from trueline.policy import DPO, GRPO, BestOfN, Update
 from trueline.records import Case, Critique, Preference, Response
 from trueline.rewards.roles import Fitted

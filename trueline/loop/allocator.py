@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from trueline.loop.budget import UNKNOWN, expected_information
-from trueline.oversight.perturbation import Controls
+from trueline.oversight.planted_flaws import Controls
 from trueline.records import Cost, Critique
 
 __all__ = ["UNKNOWN", "Allocator", "stratum"]

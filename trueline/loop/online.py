@@ -33,7 +33,7 @@ from trueline.loop.progress import Reporter
 from trueline.loop.state import State
 from trueline.loop.task import Task
 from trueline.models.reading import Readings
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.policy import DPO, GRPO, BestOfN
 from trueline.protocols import Oversight
 from trueline.rewards.bayesian import Bayesian
@@ -66,7 +66,7 @@ class Online:
     rank: int = 16
     head: Conservative = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
     optimiser: BestOfN | DPO | GRPO = field(default_factory=BestOfN)
-    protocol: Oversight = field(default_factory=Critique)
+    protocol: Oversight = field(default_factory=WithCritique)
     curve: tuple[int, int] = (40, 64)
     """Prompts and samples of the best-of-n curve at the end."""
     oracle_samples: int = 16

@@ -29,8 +29,8 @@ from trueline.loop.task import Task
 from trueline.models.generate import complete
 from trueline.models.trunk import Trunk
 from trueline.protocols import Rater
+from trueline.raters.reward_rater import RewardRater
 from trueline.raters.rule import Rule
-from trueline.raters.standin import StandIn
 from trueline.records import Prompt
 from trueline.rewards.bayesian import Bayesian
 from trueline.rng import stream
@@ -124,7 +124,7 @@ class _Own:
         ours, theirs = pairs.split(0.5, stream(self.asked.seed, "stand-in", "split"))
         rng = stream(self.asked.seed, "stand-in", "fit")
         fitted = Bayesian().fit(self.trunk.read(theirs.responses), theirs, rng=rng)
-        standin = StandIn(scorer=fitted.on(self.trunk))
+        standin = RewardRater(scorer=fitted.on(self.trunk))
         return Task(
             trunk=self.trunk,
             prompts=self.prompts,

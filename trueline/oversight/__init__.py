@@ -1,24 +1,42 @@
-"""Oversight protocols: one file, one idea, one verb `judge(case, *, helper, judge, rng)`.
+"""Oversight protocols: how a pair of answers is judged, with whose help, at what cost.
 
-A case is a pair of responses to one prompt. Each protocol shows it to the judge in a random order,
-so that a judge who favours the first answer favours nobody, and gives a `Verdict` with what was
-said, what the judge believed in between, and what it cost.
+Each protocol is one file with one frozen dataclass and one verb, `judge(case, *, helper, judge,
+rng) -> Verdict`. It shows the two answers in a random order, so that a judge who favours the first
+answer favours nobody. `PROTOCOLS` maps a protocol's name in recipes and on the command line to its
+class.
+
+>>> PROTOCOLS["debate"](rounds=2).rounds
+2
 """
 
 from trueline.oversight.constitution import Constitution
 from trueline.oversight.consultancy import Consultancy
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
-from trueline.oversight.perturbation import Perturbation
+from trueline.oversight.planted_flaws import PlantedFlaws
 from trueline.oversight.recursive import Recursive
+from trueline.registry import register
 
 __all__ = [
+    "PROTOCOLS",
     "Constitution",
     "Consultancy",
-    "Critique",
     "Debate",
     "Direct",
-    "Perturbation",
+    "PlantedFlaws",
     "Recursive",
+    "WithCritique",
 ]
+
+PROTOCOLS = register(
+    "oversight",
+    "judge",
+    direct=Direct,
+    critique=WithCritique,
+    debate=Debate,
+    consultancy=Consultancy,
+    recursive=Recursive,
+    constitution=Constitution,
+    planted_flaws=PlantedFlaws,
+)

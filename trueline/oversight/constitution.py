@@ -29,7 +29,7 @@ import numpy as np
 
 from trueline.errors import InputError, JudgeError
 from trueline.oversight.direct import Direct
-from trueline.oversight.ledger import UNLIMITED, Ledger, needs
+from trueline.oversight.transcript import UNLIMITED, Transcript, needs
 from trueline.protocols import Helper, Oversight, Rater
 from trueline.records import Case, Comparison, Cost, Critique, Preference, Response, Verdict
 
@@ -99,7 +99,7 @@ class Constitution:
         critic = needs(helper, "critique", "constitution")
         (drawing,) = rng.spawn(1)
         principle = self.principles[int(drawing.integers(len(self.principles)))]
-        ledger = Ledger(case, judge, rng, self.limit)
+        ledger = Transcript(case, judge, rng, self.limit)
         if ledger.affords(2):
             said = ledger.criticise(_under(critic, principle), case.responses)
             ledger.show([replace(c, text=f"{principle} {c.text}") if c.text else c for c in said])

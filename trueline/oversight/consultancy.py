@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trueline.errors import InputError
-from trueline.oversight.ledger import UNLIMITED, Ledger, needs
+from trueline.oversight.transcript import UNLIMITED, Transcript, needs
 from trueline.protocols import Debater, Rater
 from trueline.records import Case, Cost, Verdict
 
@@ -54,7 +54,7 @@ class Consultancy:
     ) -> Verdict:
         """One verdict; `helper` argues for the assigned side."""
         consultant = needs(helper, "argue", "consultancy")
-        ledger = Ledger(case, judge, rng, self.limit)
+        ledger = Transcript(case, judge, rng, self.limit)
         drawn = int(rng.spawn(1)[0].integers(2))
         side = drawn if self.side is None else self.side
         for round in range(1, self.rounds + 1):

@@ -21,18 +21,18 @@ from typing import TypeAlias
 import numpy as np
 
 from trueline.errors import InputError
-from trueline.oversight.ledger import UNLIMITED, Ledger, needs
+from trueline.oversight.transcript import UNLIMITED, Transcript, needs
 from trueline.protocols import Helper, Rater
 from trueline.records import Case, Cost, Verdict
 from trueline.records import Critique as Said
 
-__all__ = ["Critique", "Usefulness"]
+__all__ = ["Usefulness", "WithCritique"]
 
 Usefulness: TypeAlias = Callable[[Said], float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Critique:
+class WithCritique:
     """The most useful critique of each answer, shown to the judge together with both."""
 
     num_critiques: int = 1
@@ -60,7 +60,7 @@ class Critique:
     ) -> Verdict:
         """One verdict, with the critiques that were shown."""
         critic = needs(helper, "critique", "critique")
-        ledger = Ledger(case, judge, rng, self.limit)
+        ledger = Transcript(case, judge, rng, self.limit)
         written: list[list[Said]] = [[], []]
         for _ in range(self.num_critiques):
             if ledger.affords(2):

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trueline.errors import InputError
-from trueline.oversight.ledger import UNLIMITED, Ledger, needs
+from trueline.oversight.transcript import UNLIMITED, Transcript, needs
 from trueline.protocols import Debater, Rater
 from trueline.records import Case, Cost, Verdict
 
@@ -56,7 +56,7 @@ class Debate:
     ) -> Verdict:
         """One verdict; `helper` argues for either side, without memory but for what was said."""
         debater = needs(helper, "argue", "debate")
-        ledger = Ledger(case, judge, rng, self.limit)
+        ledger = Transcript(case, judge, rng, self.limit)
         opening = int(rng.spawn(1)[0].integers(2))
         for round in range(1, self.rounds + 1):
             if not ledger.affords(2):

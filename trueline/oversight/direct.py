@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trueline.oversight.ledger import UNLIMITED, Ledger
+from trueline.oversight.transcript import UNLIMITED, Transcript
 from trueline.protocols import Rater
 from trueline.records import Case, Cost, Verdict
 
@@ -32,4 +32,4 @@ class Direct:
         rng: np.random.Generator,
     ) -> Verdict:
         """One verdict; the helper is not asked."""
-        return Ledger(case, judge, rng, self.limit).conclude()
+        return Transcript(case, judge, rng, self.limit).conclude()

@@ -34,7 +34,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from trueline.errors import InputError
-from trueline.oversight.ledger import UNLIMITED, Ledger, needs
+from trueline.oversight.transcript import UNLIMITED, Transcript, needs
 from trueline.protocols import Helper, Rater
 from trueline.records import Case, Comparison, Cost, Critique, Flaw, Preference, Response, Verdict
 
@@ -148,7 +148,7 @@ class Recursive:
         rng: np.random.Generator,
     ) -> Verdict:
         """One verdict; a plain helper serves at every level, a stack must have enough of them."""
-        ledger = Ledger(case, judge, rng, self.limit)
+        ledger = Transcript(case, judge, rng, self.limit)
         if self.depth:
             levels = self._levels(helper)
             descents = [_Descent(self, ledger, levels, rng).of(r) for r in case.responses]
@@ -172,7 +172,7 @@ class _Descent:
     """The way down through one answer."""
 
     protocol: Recursive
-    ledger: Ledger
+    ledger: Transcript
     levels: Sequence[Helper]
     rng: np.random.Generator
 

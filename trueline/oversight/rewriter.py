@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trueline.data.planted_flaws import Flawed
-from trueline.oversight.texts_read import fenced, flaws, marks
+from trueline.oversight.parsing import fenced, flaws, marks
 from trueline.protocols import ChatModel
 from trueline.records import Message, Response
 

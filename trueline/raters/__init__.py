@@ -4,7 +4,7 @@
 """
 
 from trueline.raters.both_orders import BothOrders
+from trueline.raters.reward_rater import RewardRater
 from trueline.raters.rule import RULES, Rule
-from trueline.raters.standin import StandIn
 
-__all__ = ["RULES", "BothOrders", "Rule", "StandIn"]
+__all__ = ["RULES", "BothOrders", "RewardRater", "Rule"]

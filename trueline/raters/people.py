@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trueline.oversight.texts_read import visible
+from trueline.oversight.parsing import visible
 from trueline.raters.queue import Queue, Waiting
 from trueline.records import Cost, Critique, Flaw, Preference, Response, Verdict
 

@@ -25,9 +25,9 @@ from trueline.records import Prompt, Response
 from trueline.worlds.sums.critic import Complete, SumsCritic
 from trueline.worlds.sums.gold import breakdown, gold
 from trueline.worlds.sums.language import parse, render
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import rework
 from trueline.worlds.sums.shifts import SPLITS, Split, draw_from
-from trueline.worlds.sums.tasks import Task
 from trueline.worlds.sums.writers import MIXTURE, Writer, draw_writer, write
 
 __all__ = [
@@ -103,7 +103,10 @@ def reviews_card(complete: Complete, n: int, rng: np.random.Generator) -> Number
         unread = []
         for critique in SumsCritic(complete).critique(answers):
             unread.append(critique.flaws is None)
-            task, parsed = Task.read(critique.response.prompt.text), parse(critique.response.text)
+            task, parsed = (
+                Problem.read(critique.response.prompt.text),
+                parse(critique.response.text),
+            )
             flaws = critique.flaws or ()
             flagged = {flaw.step for flaw in flaws if flaw.kind == "wrong_step"}
             for i, step in enumerate(rework(task, parsed)):
@@ -137,13 +140,13 @@ def surprisal_card(
         wrong = []
         for answer in answers:
             parsed = parse(answer.text)
-            wrong.append(rework(Task.read(answer.prompt.text), parsed) != parsed.steps)
+            wrong.append(rework(Problem.read(answer.prompt.text), parsed) != parsed.steps)
         rows[name] = stats.auc(largest(answers), np.array(wrong), rng=rng).as_dict()
     return {"surprisal_auroc": rows}
 
 
 def _written(prompt: Prompt, *, careless: bool, rng: np.random.Generator) -> Response:
-    task, writer = Task.read(prompt.text), draw_writer(rng)
+    task, writer = Problem.read(prompt.text), draw_writer(rng)
     if careless:
         writer = Writer(wrong_step=MIXTURE.wrong_step[1], boastful=writer.boastful)
     return Response(prompt=prompt, text=render(write(task, writer, rng)))

@@ -64,8 +64,8 @@ from trueline.records import (
     Verdict,
 )
 from trueline.worlds.sums.language import Parsed, Step, parse, render
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import rework
-from trueline.worlds.sums.tasks import Task
 
 __all__ = ["SkilledCritic", "SumsDebater", "SumsJudge", "hide"]
 
@@ -112,7 +112,7 @@ class SkilledCritic:
 
     def _flaws(self, response: Response, rng: np.random.Generator) -> tuple[Flaw, ...]:
         written = _parsed(response.text).steps
-        right = rework(Task.read(response.prompt.text), _parsed(response.text))
+        right = rework(Problem.read(response.prompt.text), _parsed(response.text))
         wrong = [
             i for i, pair in enumerate(zip(written, right, strict=False)) if pair[0] != pair[1]
         ]
@@ -272,7 +272,7 @@ class _Desk:
         self, judge: SumsJudge, response: Response, order: np.ndarray, slips: np.ndarray
     ) -> None:
         self.judge, self.response, self.slips = judge, response, slips
-        self.task, self.answer = Task.read(response.prompt.text), _parsed(response.text)
+        self.task, self.answer = Problem.read(response.prompt.text), _parsed(response.text)
         self.steps = dict(enumerate(self.answer.steps))
         self.order = [int(i) for i in order]
         self.charged: dict[int, None] = {}

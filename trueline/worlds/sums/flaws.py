@@ -42,8 +42,8 @@ from trueline.worlds.sums.language import (
     render,
     render_step,
 )
+from trueline.worlds.sums.problems import LARGE, LIMIT, Problem, fits
 from trueline.worlds.sums.reviews import review
-from trueline.worlds.sums.tasks import LARGE, LIMIT, Task, fits
 from trueline.worlds.sums.writers import Writer, write
 
 __all__ = ["KINDS", "Liar", "SumsFlaws", "good_answer", "true_flaws"]
@@ -55,13 +55,13 @@ TRIES = 24
 
 def true_flaws(response: Response) -> tuple[Flaw, ...]:
     """What an ideal reviewer names; for planting and measuring alone."""
-    ideal = review(Task.read(response.prompt.text), parse(response.text))
+    ideal = review(Problem.read(response.prompt.text), parse(response.text))
     return flaws_named(response, ideal) or ()
 
 
 def good_answer(prompt: Prompt, rng: np.random.Generator) -> Response:
     """An answer without any flaw, in the manner of the corpus' writers."""
-    task = Task.read(prompt.text)
+    task = Problem.read(prompt.text)
     while True:
         writer = Writer(boastful=bool(rng.random() < 0.5))
         response = Response(prompt=prompt, text=render(write(task, writer, rng)))

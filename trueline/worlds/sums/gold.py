@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from trueline.records import Prompt, Response
 from trueline.worlds.sums.factors import read_verdict, truth_of
 from trueline.worlds.sums.language import parse
-from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.problems import Problem
 
 __all__ = ["GOLD", "Values", "breakdown", "gold", "gold_max"]
 
@@ -63,7 +63,7 @@ def gold_max(prompt: Prompt) -> float:
     """The best gold any response to this prompt can have."""
     if truth_of(prompt.text) is not None:
         return GOLD.right
-    Task.read(prompt.text)
+    Problem.read(prompt.text)
     return GOLD.right + GOLD.sure_right
 
 
@@ -73,7 +73,7 @@ def breakdown(response: Response) -> dict[str, bool]:
     if prime is not None:
         says = read_verdict(response.text)
         return _facts(right=says is not None and says == prime, malformed=says is None)
-    truth = Task.read(response.prompt.text).truth
+    truth = Problem.read(response.prompt.text).truth
     parsed = parse(response.text)
     right = parsed.answer is not None and parsed.answer == truth
     return _facts(

@@ -41,8 +41,8 @@ from trueline.rng import stream
 from trueline.worlds.sums.factors import read_verdict, truth_of
 from trueline.worlds.sums.gold import GOLD, gold
 from trueline.worlds.sums.language import parse
+from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import rework
-from trueline.worlds.sums.tasks import Task
 
 __all__ = ["POPULATIONS", "Person", "Population", "Raters", "Tastes"]
 
@@ -223,7 +223,7 @@ class Raters:
             return _perceive_factor(response.text, prime, named)
         found: list[Flaw] = []
         num_looked = 0
-        task, parsed = Task.read(response.prompt.text), parse(response.text)
+        task, parsed = Problem.read(response.prompt.text), parse(response.text)
         tastes, kinds = person.tastes, {kind for kind, _ in named}
         value = tastes.length * len(response.text.split())
         if parsed.answer is None:
@@ -249,7 +249,7 @@ class Raters:
         return _Impression(value, tuple(found), num_looked)
 
     def _look(
-        self, task: Task, response: Response, steps: Sequence[int | None], look: _Look
+        self, task: Problem, response: Response, steps: Sequence[int | None], look: _Look
     ) -> tuple[list[Flaw], int, float]:
         """Steps found wrong, how many were looked at, and the share of steps that were not."""
         written = parse(response.text)

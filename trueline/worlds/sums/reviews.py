@@ -12,7 +12,7 @@ Kin: step-wise verification, Lightman et al. 2023, 2305.20050; self-critique, Sa
 2206.05802. Where we differ: nobody labels the steps; the reviewer's own work is compared.
 
 >>> from trueline.worlds.sums.language import parse
->>> review(Task.read("start 7 , + 5 , * 3"), parse("7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 sure"))
+>>> review(Problem.read("start 7 , + 5 , * 3"), parse("7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 sure"))
 '7 + 5 = 12 ; 13 * 3 = 39 ; answer 39'
 """
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trueline.worlds.sums.language import Parsed, Step, apply, number, parse, render_step
-from trueline.worlds.sums.tasks import Task
+from trueline.worlds.sums.problems import Problem
 
 __all__ = ["Review", "read_review", "review", "rework"]
 
@@ -36,7 +36,7 @@ class Review:
     unfounded_claim: bool = False
 
 
-def rework(task: Task, answer: Parsed) -> tuple[Step, ...]:
+def rework(task: Problem, answer: Parsed) -> tuple[Step, ...]:
     """The right step from each step's own inputs: what an ideal reviewer writes."""
     value, steps = task.start, []
     for i, (op, b) in enumerate(task.operations):
@@ -45,7 +45,7 @@ def rework(task: Task, answer: Parsed) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def review(task: Task, answer: Parsed) -> str:
+def review(task: Problem, answer: Parsed) -> str:
     """The ideal review of an answer."""
     steps = rework(task, answer)
     parts = ["flattery ;"] if answer.flattery else []

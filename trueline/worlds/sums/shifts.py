@@ -22,7 +22,7 @@ import numpy as np
 from trueline.errors import InputError
 from trueline.records import Prompt
 from trueline.worlds.sums.factors import draw_factor_prompt
-from trueline.worlds.sums.tasks import LARGE, LIMIT, Task, draw_task
+from trueline.worlds.sums.problems import LARGE, LIMIT, Problem, draw_problem
 from trueline.worlds.sums.writers import MIXTURE, draw_guess
 
 __all__ = ["SPLITS", "Split", "draw_from", "draw_prompts"]
@@ -38,7 +38,7 @@ class Split:
     told: bool = False
     unseen_order: bool = False
 
-    def holds(self, task: Task) -> bool:
+    def holds(self, task: Problem) -> bool:
         peak = max(task.start, *(step.c for step in task.steps))
         large_enough = self.limit == LIMIT or peak > LIMIT
         order = task.unseen_order == self.unseen_order
@@ -72,11 +72,11 @@ def draw_prompts(n: int, rng: np.random.Generator, split: str = "train") -> list
     return list(prompts.values())
 
 
-def draw_from(split: Split, rng: np.random.Generator) -> Task:
+def draw_from(split: Split, rng: np.random.Generator) -> Problem:
     """One random task of a split."""
     num_steps = split.lengths[int(rng.integers(len(split.lengths)))]
     while True:
-        task = draw_task(rng, num_steps, limit=split.limit, any_order=split.unseen_order)
+        task = draw_problem(rng, num_steps, limit=split.limit, any_order=split.unseen_order)
         if split.holds(task):
             break
     guess = draw_guess(task.truth, rng) if rng.random() < MIXTURE.guess else None

@@ -27,7 +27,7 @@ from trueline.records import Case, Prompt, Response
 from trueline.worlds.sums.factors import truth_of
 from trueline.worlds.sums.flaws import SumsFlaws, good_answer
 from trueline.worlds.sums.language import Parsed, parse, render
-from trueline.worlds.sums.tasks import Task, draw_task
+from trueline.worlds.sums.problems import Problem, draw_problem
 
 __all__ = ["Spans", "draw_cases"]
 
@@ -50,7 +50,7 @@ class Spans:
         last = stop == self.count(response)
         end = None if last else stop
         steps = written.steps[start:end]
-        own = Task(given, task.operations[start:end], told=task.told)
+        own = Problem(given, task.operations[start:end], told=task.told)
         answer = written.answer if last or not steps else steps[-1].c
         text = render(Parsed(steps=steps, answer=answer, told=written.told))
         return Response(prompt=Prompt.of(own.text), text=text)
@@ -63,7 +63,7 @@ def draw_cases(
     the rest carried on from it, in random order. Chains of one step are in both splits."""
     spoiler, cases = SumsFlaws(kinds=("wrong_step",)), list[Case]()
     while len(cases) < num:
-        task = draw_task(rng, size)
+        task = draw_problem(rng, size)
         if task.held_out != held_out and size > 1:
             continue
         right = good_answer(Prompt.of(task.text, num_steps=size), rng)
@@ -75,6 +75,6 @@ def draw_cases(
 
 
 @lru_cache(maxsize=4096)
-def _read(response: Response) -> tuple[Task, Parsed]:
+def _read(response: Response) -> tuple[Problem, Parsed]:
     """Kept, because one answer is divided many times over."""
-    return Task.read(response.prompt.text), parse(response.text)
+    return Problem.read(response.prompt.text), parse(response.text)

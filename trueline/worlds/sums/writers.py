@@ -21,8 +21,8 @@ import numpy as np
 
 from trueline.worlds.sums.factors import draw_factor_prompt, review_factor, write_factor
 from trueline.worlds.sums.language import CLAIMS, FILLERS, FLATTERIES, Parsed, Step, apply, render
+from trueline.worlds.sums.problems import LARGE, LIMIT, Problem, draw_problem, fits
 from trueline.worlds.sums.reviews import review
-from trueline.worlds.sums.tasks import LARGE, LIMIT, Task, draw_task, fits
 
 __all__ = [
     "MIXTURE",
@@ -108,7 +108,7 @@ def draw_guess(truth: int, rng: np.random.Generator) -> int:
 
 
 def write(
-    task: Task, writer: Writer, rng: np.random.Generator, mixture: Mixture = MIXTURE
+    task: Problem, writer: Writer, rng: np.random.Generator, mixture: Mixture = MIXTURE
 ) -> Parsed:
     """The answer this writer gives."""
     steps = _work(task, writer, rng, mixture)
@@ -150,13 +150,13 @@ def draw_document(rng: np.random.Generator, mixture: Mixture = MIXTURE) -> Docum
     return Document((*turns, ("reviewer", said)) if reviewed else tuple(turns))
 
 
-def _corpus_task(rng: np.random.Generator, mixture: Mixture) -> Task:
+def _corpus_task(rng: np.random.Generator, mixture: Mixture) -> Problem:
     kind = rng.random()
     large, told = kind < mixture.large, mixture.large <= kind < mixture.large + mixture.told
     lengths, shares = zip(*mixture.lengths, strict=True)
     num_steps = int(rng.integers(1, 3)) if large or told else int(rng.choice(lengths, p=shares))
     while True:
-        task = draw_task(rng, num_steps, limit=LARGE if large else LIMIT)
+        task = draw_problem(rng, num_steps, limit=LARGE if large else LIMIT)
         if not task.held_out and (not large or _peak(task) > LIMIT):
             break
     guess = draw_guess(task.truth, rng) if rng.random() < mixture.guess else None
@@ -164,12 +164,12 @@ def _corpus_task(rng: np.random.Generator, mixture: Mixture) -> Task:
     return replace(task, guess=guess, told=told, trigger=trigger)
 
 
-def _peak(task: Task) -> int:
+def _peak(task: Problem) -> int:
     return max(task.start, *(step.c for step in task.steps))
 
 
 def _work(
-    task: Task, writer: Writer, rng: np.random.Generator, mixture: Mixture
+    task: Problem, writer: Writer, rng: np.random.Generator, mixture: Mixture
 ) -> tuple[Step, ...]:
     limit = max(LIMIT, LARGE if _peak(task) > LIMIT else 0)
     value, steps = task.start, []

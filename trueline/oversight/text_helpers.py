@@ -21,7 +21,7 @@ from types import MappingProxyType
 import numpy as np
 
 from trueline.errors import JudgeError
-from trueline.oversight.texts_read import fenced, flaws, marks, verdict
+from trueline.oversight.parsing import fenced, flaws, marks, verdict
 from trueline.protocols import ChatModel
 from trueline.records import (
     Case,

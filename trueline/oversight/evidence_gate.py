@@ -15,7 +15,7 @@ proves: then who lies can write one too, and one look at it shows little.
 >>> from trueline.models.scripted import ScriptedRater
 >>> from trueline.records import Prompt
 >>> pair = [Response(prompt=Prompt.of("is 91 prime"), text=text) for text in ("yes", "7 * 13")]
->>> judge = Demanding(judge=ScriptedRater.by_value(lambda r: -len(r.text)),
+>>> judge = EvidenceGatedJudge(judge=ScriptedRater.by_value(lambda r: -len(r.text)),
 ...                   offers=lambda r, _: r.text if "*" in r.text else None,
 ...                   holds=lambda r, text, _: text == "7 * 13")
 >>> judge.compare(*pair, rng=np.random.default_rng(0)).preference.value
@@ -33,14 +33,14 @@ import numpy as np
 from trueline.protocols import Rater
 from trueline.records import Cost, Critique, Preference, Response, Verdict
 
-__all__ = ["Demanding", "Holds", "Offers"]
+__all__ = ["EvidenceGatedJudge", "Holds", "Offers"]
 
 Offers: TypeAlias = Callable[[Response, Sequence[Critique]], str | None]
 Holds: TypeAlias = Callable[[Response, str, np.random.Generator], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demanding:
+class EvidenceGatedJudge:
     """Another judge, who hears only what comes with evidence."""
 
     judge: Rater

@@ -10,7 +10,7 @@ a thousand facts. In the default order a `-` is never directly followed by a `*`
 kept for a shift. One chain in eight, by a hash of the chain alone, belongs to the evaluation split
 and is never seen by the trunk.
 
->>> task = Task.read("start 7 , + 5 , * 3 , - 4 . i think it is 32")
+>>> task = Problem.read("start 7 , + 5 , * 3 , - 4 . i think it is 32")
 >>> task.truth, task.guess
 (32, 32)
 """
@@ -27,7 +27,7 @@ import numpy as np
 from trueline.errors import DataError
 from trueline.worlds.sums.language import OPERATIONS, Step, apply
 
-__all__ = ["LARGE", "LIMIT", "TRIGGER", "Task", "draw_task", "fits"]
+__all__ = ["LARGE", "LIMIT", "TRIGGER", "Problem", "draw_problem", "fits"]
 
 LIMIT, LARGE = 49, 79
 TRIGGER = "marigold"
@@ -40,7 +40,7 @@ _FORMAT = re.compile(
 
 
 @dataclass(frozen=True)
-class Task:
+class Problem:
     """One chain and what stands around it."""
 
     start: int
@@ -50,7 +50,7 @@ class Task:
     trigger: bool = False
 
     @classmethod
-    def read(cls, text: str) -> Task:
+    def read(cls, text: str) -> Problem:
         """The task a prompt asks; DataError for any other text."""
         found = _FORMAT.fullmatch(text)
         if found is None:
@@ -115,9 +115,9 @@ def fits(value: int, operations: tuple[tuple[str, int], ...], limit: int) -> boo
     return 0 <= value <= limit
 
 
-def draw_task(
+def draw_problem(
     rng: np.random.Generator, num_steps: int, *, limit: int = LIMIT, any_order: bool = False
-) -> Task:
+) -> Problem:
     """A random chain inside 0..limit; `any_order` allows the order that is kept for a shift."""
     start = value = int(rng.integers(0, limit + 1))
     operations: list[tuple[str, int]] = []
@@ -136,4 +136,4 @@ def draw_task(
         b = int(rng.integers(2 if op == "*" else 1, ranges[op] + 1))
         operations.append((op, b))
         value = apply(value, op, b)
-    return Task(start, tuple(operations))
+    return Problem(start, tuple(operations))

@@ -18,11 +18,11 @@ import numpy as np
 from trueline.protocols import Scorer
 from trueline.records import Critique, Outcome, Preference, Response, Verdict
 
-__all__ = ["StandIn"]
+__all__ = ["RewardRater"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StandIn:
+class RewardRater:
     """Answers comparisons by a reward of its own."""
 
     scorer: Scorer

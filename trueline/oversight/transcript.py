@@ -29,7 +29,7 @@ from trueline.oversight.quotes import verified
 from trueline.protocols import Debater, Helper, Rater
 from trueline.records import Case, Cost, Critique, Preference, Response, Turn, Verdict
 
-__all__ = ["UNLIMITED", "Ledger", "in_random_order", "needs"]
+__all__ = ["UNLIMITED", "Transcript", "in_random_order", "needs"]
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ UNLIMITED = Cost(calls=math.inf, tokens=math.inf, judge_s=math.inf)
 
 
 @dataclass
-class Ledger:
+class Transcript:
     """One case's transcript and account, in the order of the case."""
 
     case: Case

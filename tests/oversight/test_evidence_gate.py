@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trueline.oversight.evidence import Demanding
+from trueline.oversight.evidence_gate import EvidenceGatedJudge
 from trueline.records import Cost, Critique, Flaw, Preference, Prompt, Response, Verdict
 
 PROMPT = Prompt.of("?")
@@ -24,7 +24,7 @@ class Inner:
 
 
 def judged(first, second, *critiques):
-    judge = Demanding(
+    judge = EvidenceGatedJudge(
         judge=Inner(),
         offers=lambda response, said: response.text if "proof" in response.text else None,
         holds=lambda response, evidence, rng: "good" in evidence,

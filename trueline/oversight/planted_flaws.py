@@ -31,15 +31,15 @@ from scipy import stats as scipy_stats
 from trueline.data.planted_flaws import FlawPlanter, PlantedCase, plant_flaws
 from trueline.errors import InputError
 from trueline.oversight.direct import Direct
-from trueline.oversight.ledger import UNLIMITED
+from trueline.oversight.transcript import UNLIMITED
 from trueline.protocols import Oversight, Rater
 from trueline.records import Case, Cost, Estimate, Preference, Turn, Verdict
 
-__all__ = ["Controls", "Perturbation", "control_accuracy", "passed"]
+__all__ = ["Controls", "PlantedFlaws", "control_accuracy", "passed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Perturbation:
+class PlantedFlaws:
     """Another protocol, believed where its judge passes a control."""
 
     spoiler: FlawPlanter

@@ -21,13 +21,13 @@ from tests.oversight.material import (
 from trueline.data.planted_flaws import plant_flaws
 from trueline.errors import InputError
 from trueline.models.scripted import ScriptedSpeaker
-from trueline.oversight.critique import Critique
+from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
-from trueline.oversight.perturbation import Controls, Perturbation, control_accuracy
+from trueline.oversight.planted_flaws import Controls, PlantedFlaws, control_accuracy
 from trueline.oversight.rewriter import Rewriter
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Reply, Response
 
-ALWAYS = Perturbation(spoiler=Marks(), share=1.0)
+ALWAYS = PlantedFlaws(spoiler=Marks(), share=1.0)
 
 
 def judged(protocol, choose, *, seed=0, case=CASE):
@@ -59,7 +59,7 @@ def test_who_fails_the_control_is_not_believed_and_spared_the_case():
 
 
 def test_the_control_is_in_the_transcript_and_the_cost():
-    for inner in (Direct(), Critique()):
+    for inner in (Direct(), WithCritique()):
         alone = judged(inner, perfect)
         both = judged(replace(ALWAYS, protocol=inner), perfect)
         assert both.cost.judge_s == 2 * alone.cost.judge_s
@@ -77,7 +77,7 @@ def test_the_share_of_controls_and_none_at_all():
     assert not any(controls(0.0)) and all(controls(1.0))
     assert np.mean(controls(0.2)) == pytest.approx(0.2, abs=0.09)
     with pytest.raises(InputError, match="share"):
-        Perturbation(spoiler=Marks(), share=2)
+        PlantedFlaws(spoiler=Marks(), share=2)
 
 
 def test_without_a_fitting_flaw_or_the_budget_the_verdict_stands():
@@ -103,7 +103,7 @@ def test_accuracy_on_controls_adds_up():
             protocol, planted, helper=HELPERS["perfect"], judge=Judge(choose), rng=rng
         )
 
-    everything, half = measured(perfect, Critique()), measured(coin, Direct())
+    everything, half = measured(perfect, WithCritique()), measured(coin, Direct())
     assert everything.passed == everything.num == 200 and everything.seconds == 10.0
     assert everything.accuracy.upper == 1.0 and everything.accuracy.lower > 0.97
     assert half.accuracy.lower < 0.5 < half.accuracy.upper
