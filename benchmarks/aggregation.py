@@ -118,7 +118,7 @@ def reliability(pool: Pool, head: Bayesian, seed: int) -> dict[str, Any]:
         replace(c, chosen=c.rejected, rejected=c.chosen) if c.rater == last else c
         for c in comparisons
     ]
-    card = Aggregation(head=head).fit(pool.readings, turned, rng=stream(seed, "fit")).card
+    card = Aggregation(head=head).fit(pool.readings, turned, rng=stream(seed, "fit")).metadata
     honest = raters.people[:-1]
     found = [card["raters"][p.name]["temperature"] for p in honest]
     table, groups, _ = ratings(comparisons)
@@ -169,7 +169,7 @@ def whose_values(pool: Pool, head: Bayesian, seed: int, n: int) -> dict[str, Any
     return {
         "comparisons": len(comparisons),
         "gains": gains,
-        "pooling": reward.card["pooling"],
+        "pooling": reward.metadata["pooling"],
         "conflict": {
             "share": shown.share.as_dict(),
             "correlation": shown.correlation.as_dict(),
@@ -227,7 +227,7 @@ def history(pool: Pool, seed: int, *, lost: float, num: int) -> Comparisons:
 
 def over_time(pool: Pool, head: Bayesian, arguments: Arguments) -> dict[str, Any]:
     """Alarms on steady and on drifting histories of 400, and what forgetting gains on 1,600."""
-    steady = replace(head, flip=0.0)
+    steady = replace(head, label_noise=0.0)
     found: dict[str, Any] = {}
     for name, lost, count in (
         ("steady", 0.0, arguments.streams),

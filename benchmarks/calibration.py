@@ -36,7 +36,7 @@ from trueline.records import Comparison
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
 from trueline.rewards.doubt import NOISE, CalibratedReward
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 from trueline.worlds.sums import Sums, trunk_path
 from trueline.worlds.sums.language import parse
@@ -170,7 +170,7 @@ def one_seed(trunk: Trunk, asked: Arguments, seed: int, gathered: dict[str, Rows
     cards = []
     for turn, (train, test) in enumerate(folds):
         rewards = fitted(pairs.take(train), readings, seed)
-        cards.append(rewards["calibrated"].card["calibration"])
+        cards.append(rewards["calibrated"].metadata["calibration"])
         judge(rewards, pairs.take(test), readings, gathered["in distribution"])
         describe(pairs.take(test), gathered["in distribution"])
         for split in SHIFTS if turn == 0 else ():
@@ -222,7 +222,7 @@ def real_people(asked: Arguments) -> dict[str, Any] | None:
         return None
     readings = Readings.load(asked.hh_readings)
     pairs = Comparisons.load(shared() / "data" / "hh_harmless" / "pairs.jsonl.gz")
-    rows, plain = Rows(), Bayesian(num_layers=1, flip=0.0, winsor=3.0)
+    rows, plain = Rows(), Bayesian(num_layers=1, label_noise=0.0, winsor=3.0)
     for train, test in make_folds(pairs.groups, 5, stream(0, "calibration", "hh")):
         rewards = fitted(pairs.take(train), readings, 0, plain)
         judge(rewards, pairs.take(test), readings, rows)

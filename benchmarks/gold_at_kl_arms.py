@@ -37,7 +37,7 @@ from trueline.policy import GRPO, Descent
 from trueline.records import Case, Comparison, Preference, Prompt
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
-from trueline.rewards.roles import Head
+from trueline.rewards.protocols import Head
 from trueline.rng import stream
 from trueline.runs import RunFolder
 from trueline.worlds.sums import POPULATIONS, Raters, Sums
@@ -45,7 +45,7 @@ from trueline.worlds.sums import POPULATIONS, Raters, Sums
 __all__ = ["ARMS", "Material", "Plan", "Setting", "run", "task_of"]
 
 PLAIN = Bayesian(
-    layer=4, pooling="last", precision=30.0, winsor=1e6, flip=0.0, rater_temperature=False
+    layer=4, pooling="last", precision=30.0, winsor=1e6, label_noise=0.0, rater_temperature=False
 )
 """A point estimate as they are usually made; of 1, 10, 30, 100, 300, 1000 this precision ranked
 held-out labels best on seed 100."""

@@ -61,7 +61,7 @@ from trueline.policy.limits import Limits
 from trueline.policy.reference import Charge, Reference, in_loss, in_reward, last_iterate, trunk
 from trueline.records import Case, Comparison, Prompt
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 from trueline.worlds.sums import Raters
 from trueline.worlds.sums.gold import breakdown, gold
@@ -207,7 +207,7 @@ def improve(policy: LoraPolicy, arm: Arm, reward: Fitted, at: tuple[int, int]) -
         limits=arm.limits,
         descent=Descent(learning_rate=RATE, batch_size=PROMPTS),
     )
-    scorer = reward.cautious(arm.k, arm.k).on(policy.trunk)
+    scorer = reward.with_lower_bound(arm.k, arm.k).on(policy.trunk)
     return optimiser.improve(policy, prompts, scorer, rng=stream(seed, "ablation", "improve", t))
 
 

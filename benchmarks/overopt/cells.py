@@ -24,7 +24,7 @@ from benchmarks.rivals.methods import PRECISIONS, RIVALS, TOLD, Rival, Setting
 from trueline.atomic import atomic_write
 from trueline.records import Scores
 from trueline.rewards.conservative import Conservative
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
 __all__ = ["DIALS", "Cell", "Plan", "forget_ours", "run_cell"]
@@ -170,7 +170,7 @@ def _fitted(
 
 
 def _lower(scores: Scores, reward: Any, std: float, novelty: float) -> np.ndarray:
-    """The bound of `reward.cautious(std, novelty / std)` without scoring everything again."""
+    """Return the bound of `with_lower_bound(std, novelty / std)` without scoring again."""
     beyond = np.maximum(scores.column("novelty") - 1.0, 0.0)
     doubt = std * scores.column("std") + novelty * reward.spread * beyond
     return np.asarray(scores.column("mean") - doubt)
@@ -193,4 +193,4 @@ def _says(reward: Fitted, scores: Sequence[Scores], pools: Sequence[Pool]) -> di
             said.setdefault(f"{name}_of_pick", []).append(float(column[pick]))
             said.setdefault(f"{name}_of_base", []).append(float(column[pool.where].mean()))
     card = reward.summary()
-    return said | {name: card[name] for name in ("flip", "evidence", "coin_evidence", "n")}
+    return said | {name: card[name] for name in ("label_noise", "evidence", "coin_evidence", "n")}

@@ -67,7 +67,7 @@ def test_each_group_gets_its_own_reward_and_helps_the_other(parted) -> None:
     assert corr(own["many"].mean, gold[:, 1]) > 0.93
     # Few raters know less of what they want.
     assert own["few"].std.mean() > own["many"].std.mean()
-    assert reward.card["pooling"]["rho"] > 0.2
+    assert reward.metadata["pooling"]["rho"] > 0.2
 
 
 def test_doubt_of_a_group_covers_its_gold(parted) -> None:
@@ -93,7 +93,7 @@ def test_where_all_want_the_same_groups_change_little() -> None:
     for seed in range(4):
         world, rows = divided(apart=0.0, seed=seed)
         reward, fresh = fit(world, groups=GROUPS), world.readings.take(rows)
-        rhos.append(reward.card["pooling"]["rho"])
+        rhos.append(reward.metadata["pooling"]["rho"])
         assert corr(reward.score(fresh).mean, reward.shared.score(fresh).mean) > 0.97
     assert np.median(rhos) < 0.1
 
@@ -111,7 +111,7 @@ def test_one_group_is_the_inner_head_exactly() -> None:
 def test_margins_bounds_and_storage_under_groups(parted, tmp_path: Path) -> None:
     _, fresh, _, reward = parted
     for objective in ("mean", "worst", "few"):
-        one = GroupedReward(**{**vars(reward), "objective": objective}).cautious(1.5, 0.2)
+        one = GroupedReward(**{**vars(reward), "objective": objective}).with_lower_bound(1.5, 0.2)
         scores = one.score(fresh)
         mean, std = one.margin(fresh, [0, 1, 2], [3, 4, 2])
         np.testing.assert_allclose(mean[:2], scores.mean[[0, 1]] - scores.mean[[3, 4]], atol=1e-9)
@@ -151,7 +151,7 @@ def test_unscored_rows_stay_unscored_under_groups(parted) -> None:
 
 def test_a_rater_worse_than_chance_is_reported_not_turned_round() -> None:
     world = planted(400, raters={"ann": 1.0, "bob": 1.0, "cid": 1.0, "dot": -1.0})
-    card = fit(world).card
+    card = fit(world).metadata
     assert card["worse_than_chance"] == ["dot"]
     assert card["raters"]["dot"]["temperature"] > 0
     assert card["raters"]["ann"]["left_out"]["lower"] > 0.5
@@ -175,7 +175,7 @@ def test_a_tie_pulls_a_margin_to_nothing_and_decides_nothing() -> None:
     ends = [world.readings.rows([getattr(c, e).key for c in tied]) for e in ("chosen", "rejected")]
     small, large = (np.abs(r.margin(world.readings, *ends)[0]).mean() for r in (with_ties, plain))
     assert small < 0.8 * large
-    assert with_ties.card["raters"]["ann"]["left_out"]["n"] == 100
+    assert with_ties.metadata["raters"]["ann"]["left_out"]["n"] == 100
 
 
 def test_what_cannot_be_aggregated_is_refused() -> None:

@@ -41,8 +41,8 @@ def test_the_evidence_finds_the_layer_and_the_pool(where: int) -> None:
     assert reward.layer == where
     precisions = reward.summary()["precision"]
     assert precisions[f"layer {where} last"] > 20 * precisions[f"layer {where} mean"]
-    tried = {t["layer"]: t["evidence"] for t in reward.card["layers_tried"]}
-    assert tried[where] == max(tried.values()) > reward.card["coin_evidence"]
+    tried = {t["layer"]: t["evidence"] for t in reward.metadata["layers_tried"]}
+    assert tried[where] == max(tried.values()) > reward.metadata["coin_evidence"]
 
 
 def test_layers_that_say_half_each_are_read_together() -> None:
@@ -60,7 +60,7 @@ def test_layers_that_say_half_each_are_read_together() -> None:
     reward = Bayesian(num_layers=2).fit(world.readings, pairs, rng=RNG)
     alone = Bayesian(num_layers=1).fit(world.readings, pairs, rng=RNG)
     assert len(alone.layers) == 1
-    assert alone.card["evidence"] <= reward.card["evidence"]
+    assert alone.metadata["evidence"] <= reward.metadata["evidence"]
     right = [np.corrcoef(r.score(world.readings).mean, gold)[0, 1] for r in (alone, reward)]
     assert right[1] >= right[0]
 
@@ -68,7 +68,7 @@ def test_layers_that_say_half_each_are_read_together() -> None:
 def test_noisier_labels_get_a_stronger_prior_and_noise_alone_no_reward() -> None:
     clean, noisy = planted(400), planted(400, flips=0.3)
     fits = [
-        Bayesian(layer=1, pooling="mean", flip=0.0).fit(w.readings, w.comparisons, rng=RNG)
+        Bayesian(layer=1, pooling="mean", label_noise=0.0).fit(w.readings, w.comparisons, rng=RNG)
         for w in (clean, noisy, planted(400, flips=0.5))
     ]
     precision = [f.summary()["precision"]["layer 1 mean"] for f in fits]
@@ -83,9 +83,9 @@ def test_random_swaps_are_told_from_close_calls() -> None:
     """Raters of the Bradley–Terry model swap by the margin; flipped labels do not."""
     clean, flipped = planted(1500, strength=3.0), planted(1500, strength=3.0, flips=0.2)
     fits = [Bayesian().fit(w.readings, w.comparisons, rng=RNG) for w in (clean, flipped)]
-    assert fits[0].flip <= 0.05 and 0.1 <= fits[1].flip <= 0.3
-    deaf = Bayesian(flip=0.0).fit(flipped.readings, flipped.comparisons, rng=RNG)
-    assert fits[1].card["evidence"] > deaf.card["evidence"] + 1.0
+    assert fits[0].label_noise <= 0.05 and 0.1 <= fits[1].label_noise <= 0.3
+    deaf = Bayesian(label_noise=0.0).fit(flipped.readings, flipped.comparisons, rng=RNG)
+    assert fits[1].metadata["evidence"] > deaf.metadata["evidence"] + 1.0
     found = [np.corrcoef(r.score(clean.readings).mean, clean.gold)[0, 1] for r in (deaf, fits[1])]
     assert found[1] > found[0]
 
@@ -173,7 +173,7 @@ def test_an_update_comes_close_to_fitting_again(width: int) -> None:
     # Same standardisation, so that only the linearisation differs.
     again = head.fit(world.readings, world.comparisons, rng=RNG)
     refit = again.score(world.readings)
-    assert begun.card["n"] == again.card["n"] == 264
+    assert begun.metadata["n"] == again.metadata["n"] == 264
     # Clipping and scale are those of 200 pairs in one and of 264 in the other: hence not closer.
     assert np.corrcoef(after.mean, refit.mean)[0, 1] > 0.99
     assert np.corrcoef(after.mean, refit.mean)[0, 1] > np.corrcoef(before.mean, refit.mean)[0, 1]
@@ -257,7 +257,7 @@ def test_outliers_buy_a_bounded_reward_and_are_called_novel() -> None:
         {"precision": float("nan")},
         {"num_layers": 0},
         {"winsor": 0.0},
-        {"flip": 0.5},
+        {"label_noise": 0.5},
     ],
 )
 def test_a_wrong_setting_is_refused_before_anything_runs(wrong: dict[str, object]) -> None:

@@ -23,7 +23,7 @@ from trueline.rewards.saved import load_reward
 from trueline.rewards.views import views_of
 from trueline.rng import stream
 
-PLAIN = Bayesian(layer=1, flip=0.0, winsor=3.0)
+PLAIN = Bayesian(layer=1, label_noise=0.0, winsor=3.0)
 
 
 def fit(world: Planted, num: int | None = None, **how: object) -> CalibratedReward:
@@ -113,7 +113,7 @@ def test_what_is_too_far_is_unscored_with_the_reason_everywhere(tmp_path: Path) 
     again = load_reward(tmp_path / "reward")
     head = Conservative(head=Calibrated(head=PLAIN))
     bounded = head.fit(world.readings, world.comparisons, rng=stream(0, "test"))
-    for other in (again, reward.cautious(2.0), bounded):
+    for other in (again, reward.with_lower_bound(2.0), bounded):
         assert not other.score(far).scored.any()
     reward.update(world.readings, world.comparisons[:5])
     assert not reward.score(far).scored.any()
@@ -148,9 +148,9 @@ def test_the_text_scorer_carries_intervals_and_reasons_through_repeats() -> None
 def test_a_lower_bound_subtracts_the_combined_doubt() -> None:
     world = planted(200)
     reward = fit(world)
-    scores = reward.cautious(1.5).score(world.readings)
+    scores = reward.with_lower_bound(1.5).score(world.readings)
     np.testing.assert_allclose(scores.lower, scores.mean - 1.5 * scores.std)
-    further = reward.cautious(1.5, distance=1.0).score(world.readings)
+    further = reward.with_lower_bound(1.5, distance=1.0).score(world.readings)
     assert (further.lower <= scores.lower).all() and (further.lower < scores.lower).any()
 
 

@@ -84,8 +84,8 @@ def test_contrast_prompts_alone_do_not_make_a_reward(tmp_path: Path) -> None:
     forced = use_anyway(reward, "a demonstration")
     scores = forced.on(trunk).score(["?", "?"], ["a good one", "a bad one"])
     assert scores.mean[0] > scores.mean[1]
-    assert forced.card["overridden"]["because"] == "a demonstration"
-    assert "contrast" in forced.card["overridden"]["withheld"]
+    assert forced.metadata["overridden"]["because"] == "a demonstration"
+    assert "contrast" in forced.metadata["overridden"]["withheld"]
     with pytest.raises(InputError, match="say why"):
         use_anyway(reward, " ")
 
@@ -94,15 +94,15 @@ def test_pairs_of_raters_that_hold_out_no_signal_are_withheld_too() -> None:
     used = 0
     for seed in range(30):
         world = planted(60, strength=0.0, seed=seed)
-        used += "withheld" not in fit(world, world.comparisons).card
+        used += "withheld" not in fit(world, world.comparisons).metadata
     assert used <= 3
-    assert "withheld" not in fit(planted(60), planted(60).comparisons).card
+    assert "withheld" not in fit(planted(60), planted(60).comparisons).metadata
 
 
 def judged(world: Planted, rows: list[Comparison]) -> tuple[FittedReward, Stance, dict]:
     contrast = [dataclasses.replace(c, rater=CONTRAST) for c in world.comparisons[:100]]
     reward = fit(world, contrast)
-    assert "withheld" in reward.card
+    assert "withheld" in reward.metadata
     trained = Comparisons(tuple(contrast))
     reward, finding = validate(
         reward,
@@ -118,18 +118,18 @@ def test_labelled_pairs_bear_it_out_or_do_not() -> None:
     world = planted(400, strength=3.0)
     fresh = world.comparisons[100:]
     reward, stance, evidence = judged(world, fresh)
-    assert stance is Stance.FOR and "withheld" not in reward.card
-    assert reward.card["validated"]["accuracy"]["lower"] > 0.7
+    assert stance is Stance.FOR and "withheld" not in reward.metadata
+    assert reward.metadata["validated"]["accuracy"]["lower"] > 0.7
     assert evidence["auc"]["value"] > 0.7
     assert evidence["bag_of_words"]["value"] == pytest.approx(0.5, abs=0.1)
     assert 0.5 < evidence["random_direction"]["upper"] < 1.0
     # The sign is the training pairs': labels the other way round speak against it.
     reward, stance, _ = judged(world, swapped(fresh))
-    assert stance is Stance.AGAINST and "against" in reward.card["withheld"]
+    assert stance is Stance.AGAINST and "against" in reward.metadata["withheld"]
     coin = np.random.default_rng(3).random(300) < 0.5
     tossed = [c if keep else swapped([c])[0] for c, keep in zip(fresh, coin, strict=True)]
     reward, stance, _ = judged(world, tossed)
-    assert stance is Stance.UNDECIDED and "undecided" in reward.card["withheld"]
+    assert stance is Stance.UNDECIDED and "undecided" in reward.metadata["withheld"]
 
 
 def test_texts_of_both_sides_are_a_leak() -> None:

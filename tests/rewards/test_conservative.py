@@ -31,16 +31,16 @@ def test_no_caution_is_the_plain_head_exactly() -> None:
 def test_the_bound_is_never_above_the_mean_and_falls_with_caution(
     k: float, distance: float
 ) -> None:
-    scores = PLAIN.cautious(k, distance).score(WORLD.readings)
+    scores = PLAIN.with_lower_bound(k, distance).score(WORLD.readings)
     plain = PLAIN.score(WORLD.readings)
     np.testing.assert_array_equal(scores.mean, plain.mean)
     assert (scores.lower <= scores.mean).all()
-    more = PLAIN.cautious(k + 1.0, distance + 1.0).score(WORLD.readings)
+    more = PLAIN.with_lower_bound(k + 1.0, distance + 1.0).score(WORLD.readings)
     assert (more.lower < scores.lower).all()
 
 
 def test_distance_subtracts_only_from_what_is_far() -> None:
-    scores = PLAIN.cautious(0.0, 1.0).score(WORLD.readings)
+    scores = PLAIN.with_lower_bound(0.0, 1.0).score(WORLD.readings)
     near = scores.novelty <= 1.0
     assert near.any() and not near.all()
     np.testing.assert_array_equal(scores.lower[near], scores.mean[near])

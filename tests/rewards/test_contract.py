@@ -15,7 +15,7 @@ from trueline.errors import DataError, InputError, SetupError
 from trueline.models.fake import FakeTrunk
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rewards.saved import load_reward
 from trueline.rng import stream
 

@@ -19,7 +19,7 @@ from trueline.rewards.drift import drift, forget, shift_p_value
 from trueline.rewards.heldout import held_out_raters, two_way_mean
 from trueline.rng import stream
 
-HEAD = Bayesian(layer=0, flip=0.0, winsor=3.0)
+HEAD = Bayesian(layer=0, label_noise=0.0, winsor=3.0)
 RATERS = [f"r{i}" for i in range(8)]
 
 
@@ -53,7 +53,7 @@ def test_a_change_is_found_and_dated_and_forgotten() -> None:
     kept = forget(HEAD, readings, comparisons, rng=stream(0, "forget"))
     assert kept.share < 1.0 and kept.loss[kept.share].value < kept.loss[1.0].value
     assert kept.late_over_early.lower > 0
-    assert kept.reward.card["n"] == round(kept.share * 400)
+    assert kept.reward.metadata["n"] == round(kept.share * 400)
 
 
 def test_a_single_rater_who_changes_is_named() -> None:

@@ -132,7 +132,7 @@ def test_update_learns_and_doubts_less(
 
 def test_a_row_scores_alone_as_among_others(learned: tuple[Planted, EnsembleReward]) -> None:
     world, reward = learned
-    careful = reward.cautious(2.0, 0.5)
+    careful = reward.with_lower_bound(2.0, 0.5)
     whole = careful.score(world.readings)
     few = careful.score(world.readings.take([5, 3]))
     for name in ("mean", "std", "lower"):

@@ -21,13 +21,13 @@ def differences(n: int, width: int, seed: int = 0, strength: float = 1.0) -> np.
 
 
 @given(st.floats(-30, 30), st.sampled_from([0.0, 0.05, 0.3]))
-def test_slope_and_curvature_are_derivatives(margin: float, flip: float) -> None:
+def test_slope_and_curvature_are_derivatives(margin: float, label_noise: float) -> None:
     step = 1e-5
-    terms = bradley_terry(np.array([margin - step, margin, margin + step]), flip)
+    terms = bradley_terry(np.array([margin - step, margin, margin + step]), label_noise)
     numeric = (terms.loglik[2] - terms.loglik[0]) / (2 * step)
     assert terms.slope[1] == pytest.approx(numeric, abs=1e-5)
     # Fisher information: E[slope²] over both outcomes.
-    other = bradley_terry(np.array([-margin]), flip)
+    other = bradley_terry(np.array([-margin]), label_noise)
     p, q = np.exp(terms.loglik[1]), np.exp(other.loglik[0])
     assert p + q == pytest.approx(1.0)
     assert terms.curvature[1] == pytest.approx(
@@ -41,20 +41,20 @@ def test_huge_margins_stay_finite() -> None:
     assert terms.loglik[1] == 0 and terms.slope[0] == 1
 
 
-@pytest.mark.parametrize("flip", [0.0, 0.2])
-def test_laplace_evidence_is_close_to_quadrature(flip: float) -> None:
+@pytest.mark.parametrize("label_noise", [0.0, 0.2])
+def test_laplace_evidence_is_close_to_quadrature(label_noise: float) -> None:
     """One weight, 40 comparisons: the integral can be done on a grid."""
     rows, alpha = differences(40, 1, strength=1.5), 2.0
     grid = np.linspace(-12, 12, 20_001)
-    loglik = bradley_terry(rows @ grid[None], flip).loglik.sum(0)
+    loglik = bradley_terry(rows @ grid[None], label_noise).loglik.sum(0)
     joint = loglik - 0.5 * alpha * grid**2 + 0.5 * np.log(alpha / (2 * np.pi))
     truth = np.log(np.trapezoid(np.exp(joint - joint.max()), grid)) + joint.max()
-    found = MarginalLikelihood([rows], flip=flip)
+    found = MarginalLikelihood([rows], label_noise=label_noise)
     point = found.at(np.array([np.log(alpha)]))
     variance = found.power[0] / alpha
     hyper = -0.5 * (np.log(variance) / 2.0) ** 2
     # With flips, Fisher's curvature stands in for the Hessian: a little further off.
-    assert point.value - hyper == pytest.approx(truth, abs=0.15 if flip else 0.08)
+    assert point.value - hyper == pytest.approx(truth, abs=0.15 if label_noise else 0.08)
 
 
 @pytest.mark.parametrize("widths", [(3, 5), (90, 60)])

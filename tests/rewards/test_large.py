@@ -70,7 +70,7 @@ def test_a_search_on_a_sample_ends_near_the_search_on_all(monkeypatch: pytest.Mo
     monkeypatch.setattr(training, "LARGE", 1000)
     sampled = Bayesian().fit(world.readings, world.comparisons, rng=stream(0, "test"))
     assert sampled.layer == whole.layer == 1
-    assert sampled.card["n"] == 1200
+    assert sampled.metadata["n"] == 1200
     assert sampled.temperatures["ann"] > 1 > sampled.temperatures["bob"]
     both = sampled.score(world.readings), whole.score(world.readings)
     assert np.corrcoef(both[0].mean, both[1].mean)[0, 1] > 0.995

@@ -15,7 +15,7 @@ from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
 from trueline.rewards.panel import Panel
-from trueline.rewards.roles import Head
+from trueline.rewards.protocols import Head
 from trueline.rewards.scorer import Reward
 from trueline.rng import stream
 from trueline.worlds.sums import trunk_path

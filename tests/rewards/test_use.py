@@ -114,7 +114,7 @@ def test_a_reward_goes_on_learning_after_reload(width: int, tmp_path: Path) -> N
     np.testing.assert_array_equal(
         here.score(world.readings).lower, there.score(world.readings).lower
     )
-    assert there.card["n"] == 90
+    assert there.metadata["n"] == 90
 
 
 def test_what_is_no_reward_folder_is_refused_and_left_alone(tmp_path: Path) -> None:

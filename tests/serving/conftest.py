@@ -40,7 +40,7 @@ def reward() -> Scorer:
         for a, b in zip(liked, others, strict=False)
     ]
     read = trunk.read([r for pair in pairs for r in (pair.chosen, pair.rejected)])
-    return Bayesian().fit(read, pairs, rng=np.random.default_rng(0)).cautious(1.0).on(trunk)
+    return Bayesian().fit(read, pairs, rng=np.random.default_rng(0)).with_lower_bound(1.0).on(trunk)
 
 
 class Moody:

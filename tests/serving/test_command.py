@@ -40,7 +40,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
         for p in prompts
     ]
     read = trunk.read([r for c in pairs for r in (c.chosen, c.rejected)])
-    fitted = Bayesian().fit(read, pairs, rng=np.random.default_rng(0)).cautious(1.0)
+    fitted = Bayesian().fit(read, pairs, rng=np.random.default_rng(0)).with_lower_bound(1.0)
     folder = tmp_path_factory.mktemp("served") / "reward"
     fitted.save(folder, model=str(trunk_path()))
     scores = fitted.on(trunk).score(["start 7"] * 20, [f"answer {i}" for i in range(20)])

@@ -37,7 +37,7 @@ from trueline.audits.assisted_evaluation import Arm
 from trueline.data.planted_flaws import PlantedCase
 from trueline.errors import DataError, InvalidExperiment
 from trueline.records import Comparison, Estimate
-from trueline.rewards.roles import Head, Reader
+from trueline.rewards.protocols import Head, Reader
 from trueline.stats.resampling import bootstrap, difference, mean
 
 __all__ = ["Gaps", "closed", "discriminate"]

@@ -25,7 +25,7 @@ from trueline.oversight.recursive import Division, Learn, Pointer, Raised, raise
 from trueline.protocols import Helper, Rater
 from trueline.records import Case, Comparison, Estimate, Response
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.roles import Reader
+from trueline.rewards.protocols import Reader
 from trueline.worlds.sums.flaws import true_flaws
 from trueline.worlds.sums.spans import Spans, draw_cases
 

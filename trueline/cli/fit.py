@@ -90,7 +90,7 @@ class Fit:
         fit_s = time.perf_counter() - started
         reward.save(self.out, model=self.model)
         accuracy = validated.accuracy
-        calibration = reward.card.get("calibration")
+        calibration = reward.metadata.get("calibration")
         _print(console, accuracy, below)
         if calibration is not None:
             console.print(_told(calibration))

@@ -23,7 +23,7 @@ from trueline.errors import InputError, SetupError
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.records import Estimate, Outcome, Score
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rewards.saved import load_reward
 from trueline.rng import stream
 

@@ -20,7 +20,7 @@ from trueline.models.reading import Readings
 from trueline.oversight.planted_flaws import passed
 from trueline.policy import DPO, GRPO, BestOfN, Update
 from trueline.records import Case, Critique, Preference, Response
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
 __all__ = ["Round", "margins"]

@@ -20,7 +20,7 @@ from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.reading import Readings
 from trueline.models.rollouts import Rollouts
 from trueline.records import Comparison, Estimate, Prompt, Response, Scores
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
 __all__ = ["Yardstick", "agreement_with_gold", "calibration", "gain_share"]

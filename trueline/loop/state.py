@@ -29,7 +29,7 @@ from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rewards.saved import load_reward
 from trueline.runs import RunFolder
 

@@ -280,7 +280,7 @@ def _card(reward: FittedReward, reason: str | None, layout: dict[str, Any]) -> s
         + (", with or without special tokens." if reason else " without special tokens."),
         f"In TRL: give conversational data{' and `trust_remote_code=True`' if reason else ''}.",
         "",
-        f"- fitted on {reward.card.get('n', 'an unknown number of')} comparisons; trunk "
+        f"- fitted on {reward.metadata.get('n', 'an unknown number of')} comparisons; trunk "
         f"{(reward.trunk_fingerprint or 'unknown')[:16]}; layers {list(reward.layers)}, pools "
         f"{reward.pooling}",
         f"- form: {'custom, because of ' + reason if reason else 'native, up to a constant'}",

@@ -1,4 +1,4 @@
-"""Rewards: one file, one idea, one verb `fit(readings, comparisons, *, rng) -> Fitted` (`roles`).
+"""Rewards: one file, one idea, one verb `fit(readings, comparisons, *, rng) -> Fitted`.
 
 bayesian      Bradley–Terry with its doubt: the default head
 conservative  a lower bound around any head

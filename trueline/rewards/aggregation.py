@@ -5,9 +5,9 @@
     ties          a tie is the pair both ways round: −log σ(m) − log σ(−m) is least at m = 0
 
 A rater's temperature stays positive, so somebody worse than chance is not turned round but
-*reported*: `card["raters"]` gives each rater's left-out agreement (how often the posterior of all
-other comparisons ranks theirs right, LA-LOO as in `raters`), and `card["worse_than_chance"]` those
-whose interval lies below one half. At weight ½ each way a tie would be Davidson's tie term (1970)
+*reported*: `metadata["raters"]` gives each rater's left-out agreement (how often the posterior of
+all other comparisons ranks theirs right, LA-LOO as in `raters`), and
+`metadata["worse_than_chance"]` those whose interval lies below one half. At weight ½ each way a tie would be Davidson's tie term (1970)
 where ties are rare, log cosh(m/2) but for a constant; at weight 1, as here, it counts twice.
 
 With groups="none", or one group, this is the inner head exactly. Groups need a head with a linear
@@ -35,8 +35,8 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.fitted import FittedReward
 from trueline.rewards.groups import GroupedReward, owners, pooled
 from trueline.rewards.laplace import bradley_terry
+from trueline.rewards.protocols import Head
 from trueline.rewards.raters import left_out_margins
-from trueline.rewards.roles import Head
 from trueline.rewards.training import Training
 
 __all__ = ["Aggregation", "both_ways", "ratings"]
@@ -70,7 +70,7 @@ class Aggregation:
         names = sorted({groups[c.rater] for c in given if c.rater in groups})
         shared = self.head.fit(readings, given, rng=rng)
         reward = GroupedReward(shared=shared, objective=self.objective, groups=groups)
-        linear = isinstance(shared, FittedReward) and "blocks" in shared.card
+        linear = isinstance(shared, FittedReward) and "blocks" in shared.metadata
         if len(names) > 1 and not linear:
             raise InputError(
                 "groups need a head with a linear reward and precisions of its own",
@@ -84,8 +84,8 @@ class Aggregation:
         if groups:
             owner = owners(training.raters, groups, names)
         if len(names) > 1:
-            reward.joint, reward.card["pooling"] = pooled(shared, training, owner, names)
-        reward.card |= _reliability(training, reward)
+            reward.joint, reward.metadata["pooling"] = pooled(shared, training, owner, names)
+        reward.metadata |= _reliability(training, reward)
         return reward
 
 
@@ -119,13 +119,13 @@ def ratings(
 
 
 def _reliability(training: Training, reward: GroupedReward) -> dict[str, Any]:
-    """What the card says of every rater, from left-out margins on pairs they did not call a tie."""
+    """What metadata says of every rater, from left-out margins on pairs that are no tie."""
     rows, found = training.differences(reward.linear.features), reward.joint or reward.linear
     if reward.joint is not None:
         owner = owners(training.raters, reward.groups, reward.joint.names)
         rows = reward.joint.rows(rows, np.eye(len(reward.joint.names))[owner])
     margins = rows @ found.weights
-    terms = bradley_terry(margins, found.flip)
+    terms = bradley_terry(margins, found.label_noise)
     right = left_out_margins(margins, found.belief.var(rows), terms) > 0
     ends = list(zip(training.chosen, training.rejected, training.raters, strict=True))
     said = set(ends)

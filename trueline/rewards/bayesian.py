@@ -22,7 +22,7 @@ doubt.
 Units: nats of log-odds. Deterministic: `rng` is part of the role and not drawn from; the order of
 rows and comparisons is irrelevant to the last bit.
 Fails where raters prefer what no layer shows linearly; then the evidence stays near that of
-coin tosses (`card["coin_evidence"]`), the prior shrinks and every answer scores about alike.
+coin tosses (`metadata["coin_evidence"]`), the prior shrinks and every answer scores about alike.
 
 >>> from trueline.models.fake import FakeTrunk
 >>> from trueline.records import Comparison, Prompt, Response
@@ -77,7 +77,7 @@ class Bayesian:
     """Standard deviations at which standardised features are clipped, or "evidence"."""
     rater_temperature: bool = True
     """Whether raters of at least 20 comparisons each get a reliability of their own."""
-    flip: float | str = "evidence"
+    label_noise: float | str = "evidence"
     """Share of labels taken to be random swaps, in [0, 0.5), or "evidence"."""
 
     def __post_init__(self) -> None:
@@ -91,8 +91,8 @@ class Bayesian:
             "num_layers must be at least 1": self.num_layers >= 1,
             'winsor must be positive or "evidence"': self.winsor == "evidence"
             or (not isinstance(self.winsor, str) and self.winsor > 0),
-            'flip must lie in [0, 0.5), or be "evidence"': self.flip == "evidence"
-            or (not isinstance(self.flip, str) and 0 <= self.flip < 0.5),
+            'label_noise must lie in [0, 0.5), or be "evidence"': self.label_noise == "evidence"
+            or (not isinstance(self.label_noise, str) and 0 <= self.label_noise < 0.5),
         }
         for must, holds in checks.items():
             if not holds:
@@ -104,7 +104,7 @@ class Bayesian:
         """The posterior given these comparisons, all of whose responses have been read."""
         started = time.perf_counter()
         training = Training.of(readings, comparisons)
-        training.flip = 0.0 if isinstance(self.flip, str) else self.flip
+        training.label_noise = 0.0 if isinstance(self.label_noise, str) else self.label_noise
         pools = {"evidence": readings.poolings, "both": ("last", "mean")}
         sample = training.sample(SAMPLE)
         search = Search(
@@ -114,7 +114,7 @@ class Bayesian:
             precision=self.precision,
             num_layers=self.num_layers,
             winsor=self.winsor,
-            flip=self.flip,
+            label_noise=self.label_noise,
         )
         single = search.each_layer()
         if self.rater_temperature:
@@ -123,7 +123,7 @@ class Bayesian:
         if sample is not training:
             best = search.settle(best, training)
         reward = _posterior(training, best, best.evidence or search.evidence(best.features))
-        reward.card |= {
+        reward.metadata |= {
             "spec": asdict(self),
             "layers_tried": [
                 {
@@ -141,7 +141,7 @@ class Bayesian:
 def _posterior(training: Training, best: Candidate, evidence: MarginalLikelihood) -> FittedReward:
     """The belief at the precisions found, with what it rests on."""
     # With swaps Fisher's steps close in linearly: the last digits would take most of the time.
-    tol = 1e-6 if evidence.flip else 1e-10
+    tol = 1e-6 if evidence.label_noise else 1e-10
     point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=tol)
     rows = training.differences(best.features) if evidence.dual else evidence.rows
     prior = point.precisions[evidence.owner]
@@ -151,13 +151,13 @@ def _posterior(training: Training, best: Candidate, evidence: MarginalLikelihood
         weights=evidence.weights(point),
         belief=belief_of(prior, rows, point.terms.curvature),
         temperatures=training.temperatures,
-        flip=evidence.flip,
+        label_noise=evidence.label_noise,
     )
     num = len(training.raters)
-    reward.card = {
+    reward.metadata = {
         "head": "bayesian",
         "n": num,
-        "flip": evidence.flip,
+        "label_noise": evidence.label_noise,
         "evidence": point.value,
         "coin_evidence": -num * float(np.log(2)),
         "blocks": _blocks(best.features, point),

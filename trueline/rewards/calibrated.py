@@ -40,7 +40,7 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.doubt import NOISE, CalibratedReward, Weights
-from trueline.rewards.roles import Fitted, Head
+from trueline.rewards.protocols import Fitted, Head
 from trueline.rewards.views import views_of
 from trueline.stats.conformal import conformal_limit, coverage
 
@@ -106,8 +106,8 @@ class Calibrated:
         half = limit * np.sqrt(NOISE + held.doubt(weights) ** 2)
         clusters = rows.groups if num_groups < len(rows) else None
         found = coverage(held.mean - half, held.mean + half, clusters=clusters, rng=rng)
-        reward.card = {
-            **inner.card,
+        reward.metadata = {
+            **inner.metadata,
             "calibration": {
                 "alpha": self.alpha,
                 "limit": limit if np.isfinite(limit) else None,

@@ -12,7 +12,7 @@ comes from the training pairs and is never turned afterwards.
 that their wordings differ, so a direction fitted on them alone is withheld: `on(trunk)` refuses it
 till `validate` has found it ahead of chance and of random directions on labelled pairs, bag of
 words beside. Pairs with raters are labelled: there the held-out folds decide. `use_anyway` lifts
-the ban by name and writes the reason into the card.
+the ban by name and writes the reason into its metadata.
 
 **A policy learns to evade a probe that it is optimised against** (Bailey et al. 2024, 2412.09565).
 Measured (`benchmarks/concept_evasion.py`): the best of 1,024 by a probe for "right" that validation
@@ -90,7 +90,7 @@ class Concept:
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> FittedReward:
-        """The direction from `rejected` to `chosen`; `rng` is for the card's interval alone."""
+        """The direction from `rejected` to `chosen`; `rng`: for its interval alone."""
         training = Training.of(readings, comparisons)
         groups = _groups(training, comparisons)
         layers = readings.layers if isinstance(self.layer, str) else (self.layer,)
@@ -112,7 +112,7 @@ class Concept:
         )
         held_out = stats.accuracy(_right(honest), clusters=groups, rng=rng)
         contrast = all(rater == CONTRAST for rater in training.raters)
-        reward.card = {
+        reward.metadata = {
             "head": "concept",
             "spec": asdict(self),
             "n": len(training.raters),
@@ -124,9 +124,9 @@ class Concept:
             "validated": None,
         }
         if contrast:
-            reward.card["withheld"] = "a direction that contrast prompts alone speak for"
+            reward.metadata["withheld"] = "a direction that contrast prompts alone speak for"
         elif held_out.lower is None or held_out.lower <= 0.5:
-            reward.card["withheld"] = f"a held-out accuracy of {held_out}"
+            reward.metadata["withheld"] = f"a held-out accuracy of {held_out}"
         return reward
 
     def _open(self, training: Training, part: Part) -> _Table:
@@ -217,7 +217,7 @@ def validate(
     rng: np.random.Generator,
     clusters: Sequence[Any] | None = None,
 ) -> tuple[FittedReward, Finding]:
-    """The same reward with what labelled pairs say of it in its card, and that finding.
+    """The same reward with what labelled pairs say of it in its metadata, and that finding.
 
     For: accuracy above 1/2 and above 95 % of random directions whose sign the training pairs fix,
     both by the interval's lower end. `clusters`: what pairs belong together by; prompts if absent.
@@ -262,19 +262,21 @@ def validate(
         evidence=evidence,
     )
     validated = {"accuracy": accuracy.as_dict(), "stance": str(stance), **evidence}
-    card = {k: v for k, v in reward.card.items() if k != "withheld"} | {"validated": validated}
+    metadata = {k: v for k, v in reward.metadata.items() if k != "withheld"} | {
+        "validated": validated
+    }
     if stance is not Stance.FOR:
-        card["withheld"] = f"labelled pairs that are {stance}: accuracy {accuracy}"
-    return replace(reward, card=card), finding
+        metadata["withheld"] = f"labelled pairs that are {stance}: accuracy {accuracy}"
+    return replace(reward, metadata=metadata), finding
 
 
 def use_anyway(reward: FittedReward, because: str) -> FittedReward:
-    """The same reward, no longer withheld; the reason stays in its card."""
+    """The same reward, no longer withheld; the reason stays in its metadata."""
     if not because.strip():
         raise InputError("an override must say why", got="nothing")
-    card = {k: v for k, v in reward.card.items() if k != "withheld"}
-    overridden = {"because": because, "withheld": reward.card.get("withheld")}
-    return replace(reward, card=card | {"overridden": overridden})
+    metadata = {k: v for k, v in reward.metadata.items() if k != "withheld"}
+    overridden = {"because": because, "withheld": reward.metadata.get("withheld")}
+    return replace(reward, metadata=metadata | {"overridden": overridden})
 
 
 def _groups(training: Training, comparisons: Sequence[Comparison]) -> np.ndarray:

@@ -26,7 +26,7 @@ from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.roles import Fitted, Head
+from trueline.rewards.protocols import Fitted, Head
 
 __all__ = ["Conservative"]
 
@@ -57,6 +57,6 @@ class Conservative:
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> Fitted:
         """The wrapped head's fit, with this lower bound."""
-        return self.head.fit(readings, comparisons, rng=rng).cautious(
+        return self.head.fit(readings, comparisons, rng=rng).with_lower_bound(
             self.k, self.k * self.distance
         )

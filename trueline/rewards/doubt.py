@@ -35,7 +35,7 @@ import numpy as np
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.nested import pack, prefixed, unpack
-from trueline.rewards.roles import Fitted, Reader
+from trueline.rewards.protocols import Fitted, Reader
 from trueline.rewards.scorer import NOT_FINITE, Reward
 from trueline.rewards.storage import write_folder
 from trueline.rewards.views import View, views_from, views_to
@@ -72,8 +72,8 @@ class CalibratedReward:
     """Above it a row is unscored."""
     k: float = 0.0
     """Doubts that `lower` subtracts."""
-    card: dict[str, Any] = field(default_factory=dict)
-    """The wrapped reward's card, and under "calibration" what was found."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """The wrapped reward's metadata, and under "calibration" what was found."""
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -86,12 +86,12 @@ class CalibratedReward:
         return self.inner.trunk_fingerprint
 
     def summary(self) -> dict[str, Any]:
-        """The card in one line of a run's result."""
-        return {**self.inner.summary(), "calibration": self.card["calibration"]}
+        """The metadata in one line of a run's result."""
+        return {**self.inner.summary(), "calibration": self.metadata["calibration"]}
 
-    def cautious(self, k: float, distance: float = 0.0) -> CalibratedReward:
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> CalibratedReward:
         """The same reward with another lower bound: mean − k doubt − distance's share."""
-        return replace(self, k=k, inner=self.inner.cautious(0.0, distance))
+        return replace(self, k=k, inner=self.inner.with_lower_bound(0.0, distance))
 
     def score(self, readings: Readings) -> Scores:
         """Scores of all N rows, relative to the reference point."""
@@ -187,7 +187,7 @@ class CalibratedReward:
                 "inner": words,
                 "views": views,
                 "weights": vars(self.weights),
-                "card": self.card,
+                "metadata": self.metadata,
             },
         )
 
@@ -208,5 +208,5 @@ def load(arrays: dict[str, np.ndarray], words: Mapping[str, Any]) -> CalibratedR
         limit=limit,
         novelty_limit=novelty_limit,
         k=k,
-        card=words["card"],
+        metadata=words["metadata"],
     )

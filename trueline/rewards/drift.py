@@ -33,8 +33,8 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison, Estimate
 from trueline.rewards.fitted import FittedReward
 from trueline.rewards.laplace import bradley_terry
+from trueline.rewards.protocols import Fitted, Head
 from trueline.rewards.raters import MIN_COMPARISONS
-from trueline.rewards.roles import Fitted, Head
 
 __all__ = ["Drift", "Forgetting", "drift", "forget", "shift_p_value"]
 
@@ -84,7 +84,7 @@ def drift(
     )
     names = np.array([c.rater for c in comparisons])
     gaps = (first - second) * np.array([[reward.temperatures.get(r, 1.0)] for r in names])
-    slope = bradley_terry(gaps @ reward.weights, reward.flip).slope
+    slope = bradley_terry(gaps @ reward.weights, reward.label_noise).slope
     left, size, _ = np.linalg.svd(slope[:, None] * gaps, full_matrices=False)
     scores = left[:, :DIRECTIONS] * size[:DIRECTIONS]
     p, cut = shift_p_value(scores, times, names, rng=rng, num_permutations=num_permutations)

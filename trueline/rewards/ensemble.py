@@ -43,7 +43,7 @@ from trueline.rewards.fitted import FittedReward, ordered
 from trueline.rewards.laplace import SLICE, Belief, belief_of, bradley_terry, dual_mode
 from trueline.rewards.members import Members, Pairs, Penalty, draw, resample, train
 from trueline.rewards.nested import pack, prefixed, unpack
-from trueline.rewards.roles import Reader
+from trueline.rewards.protocols import Reader
 from trueline.rewards.scorer import Reward
 from trueline.rewards.storage import belief_from, belief_to, write_folder
 from trueline.rewards.training import Training
@@ -84,12 +84,14 @@ class Ensemble:
         """All members at once, on these comparisons, all of whose responses have been read."""
         started = time.perf_counter()
         base = Bayesian(
-            layer=self.layer, pooling=self.pooling, num_layers=self.num_layers, flip=0.0
+            layer=self.layer, pooling=self.pooling, num_layers=self.num_layers, label_noise=0.0
         )
         linear = base.fit(readings, comparisons, rng=rng)
         training = Training.of(readings, comparisons)
         training.set_temperatures(linear.temperatures)
-        alphas = np.array([b["precision"] for b in linear.card["blocks"]])[linear.features.owners]
+        alphas = np.array([b["precision"] for b in linear.metadata["blocks"]])[
+            linear.features.owners
+        ]
         scale = np.maximum(np.sqrt(alphas.min() / alphas), LEAST)
         x = linear.features.clipped(training.readings).astype(np.float32) * scale.astype(np.float32)
         group = {c.chosen.key: group_of(c.prompt) for c in comparisons}
@@ -103,7 +105,7 @@ class Ensemble:
         start = draw(x, self.members, self.hidden, rng)
         members, loss, steps = train(x, pairs, start, penalty, rng)
         reward = EnsembleReward.of(linear, scale, members, x, pairs, penalty)
-        reward.card = {
+        reward.metadata = {
             "head": "ensemble",
             "spec": asdict(self),
             "left_out_loss": float(loss.mean()),
@@ -126,7 +128,7 @@ class EnsembleReward:
     """Of each member's last layer, over H + 1 weights."""
     reference: np.ndarray
     """Mean of `members.top` over the training rows, [M, H + 1]."""
-    card: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -166,13 +168,13 @@ class EnsembleReward:
         return self.linear.trunk_fingerprint
 
     def summary(self) -> dict[str, Any]:
-        """The card in one line of a run's result."""
-        kept = {name: self.card.get(name) for name in ("left_out_loss", "steps", "fit_s")}
+        """The metadata in one line of a run's result."""
+        kept = {name: self.metadata.get(name) for name in ("left_out_loss", "steps", "fit_s")}
         return {**self.linear.summary(), "members": len(self.members.outer), **kept}
 
-    def cautious(self, k: float, distance: float = 0.0) -> EnsembleReward:
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> EnsembleReward:
         """The same reward with another lower bound."""
-        return replace(self, linear=self.linear.cautious(k, distance))
+        return replace(self, linear=self.linear.with_lower_bound(k, distance))
 
     def score(self, readings: Readings) -> Scores:
         """Scores of all N rows, relative to the reference point."""
@@ -224,8 +226,8 @@ class EnsembleReward:
             outer[m] += reach @ dual
             beliefs[m] = belief.observe(rows, terms.curvature)
         self.members, self.beliefs = replace(self.members, outer=outer), tuple(beliefs)
-        self.linear.card["n"] = self.linear.card.get("n", 0) + len(raters)
-        self.card["updates"] = self.card.get("updates", 0) + 1
+        self.linear.metadata["n"] = self.linear.metadata.get("n", 0) + len(raters)
+        self.metadata["updates"] = self.metadata.get("updates", 0) + 1
 
     def save(self, folder: str | Path, *, model: str | None = None) -> None:
         """Write it to a folder, whole or not at all; `model`: where its trunk is found."""
@@ -236,7 +238,7 @@ class EnsembleReward:
         for m, belief in enumerate(self.beliefs):
             arrays |= belief_to(f"belief{m}", belief)
         about = {"kind": "ensemble", "trunk": model, "trunk_fingerprint": self.trunk_fingerprint}
-        write_folder(Path(folder), arrays, {**about, "linear": words, "card": self.card})
+        write_folder(Path(folder), arrays, {**about, "linear": words, "metadata": self.metadata})
 
     def on(self, trunk: Reader) -> Reward:
         """A scorer of texts: this reward with the trunk that reads them."""
@@ -268,5 +270,5 @@ def load(arrays: dict[str, np.ndarray], words: dict[str, Any]) -> EnsembleReward
         members=members,
         beliefs=tuple(belief_from(f"belief{m}", arrays) for m in range(len(members.outer))),
         reference=arrays["reference"],
-        card=words["card"],
+        metadata=words["metadata"],
     )

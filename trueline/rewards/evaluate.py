@@ -25,7 +25,7 @@ from trueline.errors import InvalidExperiment
 from trueline.models.reading import Readings
 from trueline.records import Estimate
 from trueline.rewards.doubt import CalibratedReward
-from trueline.rewards.roles import Head
+from trueline.rewards.protocols import Head
 from trueline.stats import Coverage
 
 __all__ = ["Validation", "coverage", "cross_validate"]

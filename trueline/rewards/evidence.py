@@ -78,10 +78,14 @@ class MarginalLikelihood:
     """Evidence of B blocks of differences [N, F_b] (already scaled by the rater's temperature)."""
 
     def __init__(
-        self, blocks: Sequence[np.ndarray], *, flip: float = 0.0, rows: np.ndarray | None = None
+        self,
+        blocks: Sequence[np.ndarray],
+        *,
+        label_noise: float = 0.0,
+        rows: np.ndarray | None = None,
     ) -> None:
         """`rows`: the blocks side by side, where there is such an array already."""
-        self.blocks, self.flip = list(blocks), flip
+        self.blocks, self.label_noise = list(blocks), label_noise
         self.num_rows = len(self.blocks[0])
         self.widths = np.array([b.shape[1] for b in self.blocks])
         self.owner = np.repeat(np.arange(len(self.blocks)), self.widths)
@@ -95,10 +99,10 @@ class MarginalLikelihood:
         else:
             self.rows = np.hstack(self.blocks) if rows is None else rows
 
-    def with_flip(self, flip: float) -> MarginalLikelihood:
+    def with_label_noise(self, label_noise: float) -> MarginalLikelihood:
         """The same differences under another share of random swaps; arrays are shared."""
         other = copy.copy(self)
-        other.flip = flip
+        other.label_noise = label_noise
         return other
 
     def start(self) -> np.ndarray:
@@ -128,7 +132,9 @@ class MarginalLikelihood:
 
     def _dual(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Found:
         gram = np.asarray(sum(g / a for g, a in zip(self.grams, alphas, strict=True)))
-        mode, terms, value, chol = dual_mode(gram, start=start, flip=self.flip, tol=tol)
+        mode, terms, value, chol = dual_mode(
+            gram, start=start, label_noise=self.label_noise, tol=tol
+        )
         root = np.sqrt(terms.curvature)
         # Only the lower triangle of the inverse is filled; sums over it count twice off-diagonal.
         inverse = lapack.dpotri(chol, lower=1)[0]
@@ -143,7 +149,7 @@ class MarginalLikelihood:
     def _primal(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Found:
         prior = alphas[self.owner]
         mode, terms, height, chol = primal_mode(
-            self.rows, prior, start=start, flip=self.flip, tol=tol
+            self.rows, prior, start=start, label_noise=self.label_noise, tol=tol
         )
         inverse = lapack.dtrtri(chol, lower=1)[0]
         variance = np.einsum("ij,ij->j", inverse, inverse)

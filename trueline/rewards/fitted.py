@@ -31,7 +31,7 @@ from trueline.records import Comparison, Scores
 from trueline.rewards.crowd import Crowd
 from trueline.rewards.features import Features
 from trueline.rewards.laplace import SLICE, Belief, dual_mode
-from trueline.rewards.roles import Reader
+from trueline.rewards.protocols import Reader
 from trueline.rewards.scorer import NOT_FINITE, Reward
 from trueline.rewards.storage import belief_from, belief_to, write_folder
 
@@ -39,7 +39,7 @@ __all__ = ["FittedReward", "load", "ordered"]
 
 CROWD = 20_000
 """About as many training rows say what is usual, where there are at least twice as many."""
-_SCALARS = ("spread", "temperatures", "flip", "k", "distance", "card")
+_SCALARS = ("spread", "temperatures", "label_noise", "k", "distance", "metadata")
 
 
 @dataclass(kw_only=True)
@@ -56,12 +56,12 @@ class FittedReward:
     spread: float
     """Standard deviation of the training rows' mean scores."""
     temperatures: dict[str, float] = field(default_factory=dict)
-    flip: float = 0.0
+    label_noise: float = 0.0
     k: float = 0.0
     """Standard deviations that `lower` subtracts."""
     distance: float = 0.0
     """Spreads that `lower` subtracts per unit of novelty above 1."""
-    card: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     """What it was fitted on and what the evidence said."""
 
     @classmethod
@@ -73,7 +73,7 @@ class FittedReward:
         weights: np.ndarray,
         belief: Belief,
         temperatures: dict[str, float],
-        flip: float = 0.0,
+        label_noise: float = 0.0,
     ) -> FittedReward:
         """With reference point, spread and crowd taken from the training readings."""
         total, scores = np.zeros(len(weights)), []
@@ -91,7 +91,7 @@ class FittedReward:
             crowd=Crowd.of(features.standard(some)[:, : _num_near(features)]),
             spread=float(np.concatenate(scores).std()),
             temperatures=dict(temperatures),
-            flip=flip,
+            label_noise=label_noise,
         )
 
     @property
@@ -112,23 +112,25 @@ class FittedReward:
     @property
     def trunk_fingerprint(self) -> str | None:
         """Of the trunk whose readings it was fitted on."""
-        return self.card.get("trunk_fingerprint")
+        return self.metadata.get("trunk_fingerprint")
 
     def summary(self) -> dict[str, Any]:
-        """The card in one line of a run's result."""
-        blocks = {b["name"]: round(b["precision"], 2) for b in self.card.get("blocks", [])}
-        kept = {name: self.card.get(name) for name in ("evidence", "coin_evidence", "fit_s", "n")}
+        """The metadata in one line of a run's result."""
+        blocks = {b["name"]: round(b["precision"], 2) for b in self.metadata.get("blocks", [])}
+        kept = {
+            name: self.metadata.get(name) for name in ("evidence", "coin_evidence", "fit_s", "n")
+        }
         return {
             "layer": self.layer,
             "layers": list(self.layers),
             "pooling": self.pooling,
             "precision": blocks,
             "rater_temperatures": self.temperatures,
-            "flip": self.flip,
+            "label_noise": self.label_noise,
             **kept,
         }
 
-    def cautious(self, k: float, distance: float = 0.0) -> FittedReward:
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> FittedReward:
         """The same reward with another lower bound."""
         return replace(self, k=k, distance=distance)
 
@@ -180,7 +182,7 @@ class FittedReward:
             ε + (1 − 2ε) σ(mean / sqrt(1 + π std² / 8))
         """
         steady = expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0))
-        return np.asarray(self.flip + (1.0 - 2.0 * self.flip) * steady)
+        return np.asarray(self.label_noise + (1.0 - 2.0 * self.label_noise) * steady)
 
     def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
         """Learn from more comparisons, in place; all their responses must have been read."""
@@ -195,11 +197,13 @@ class FittedReward:
         if not np.isfinite(rows).all():
             raise DataError("readings of comparisons must be finite", got="NaN or inf")
         reach = self.belief.times(rows)
-        dual, terms, _, _ = dual_mode(rows @ reach, offset=rows @ self.weights, flip=self.flip)
+        dual, terms, _, _ = dual_mode(
+            rows @ reach, offset=rows @ self.weights, label_noise=self.label_noise
+        )
         self.weights = self.weights + reach @ dual
         self.belief = self.belief.observe(rows, terms.curvature)
-        self.card["n"] = self.card.get("n", 0) + len(raters)
-        self.card["updates"] = self.card.get("updates", 0) + 1
+        self.metadata["n"] = self.metadata.get("n", 0) + len(raters)
+        self.metadata["updates"] = self.metadata.get("updates", 0) + 1
 
     def save(self, folder: str | Path, *, model: str | None = None) -> None:
         """Write the reward to a folder, whole or not at all; `model`: where its trunk is found."""
@@ -227,7 +231,7 @@ class FittedReward:
     def on(self, trunk: Reader) -> Reward:
         """A scorer of texts: this reward with the trunk that reads them."""
         self._check_trunk(trunk.fingerprint())
-        if why := self.card.get("withheld"):
+        if why := self.metadata.get("withheld"):
             raise InvalidExperiment(
                 "a reward must be borne out by labelled pairs before it is used",
                 got=str(why),

@@ -45,16 +45,16 @@ from trueline.rewards.evidence import MarginalLikelihood, Point, climb
 from trueline.rewards.fitted import FittedReward, ordered
 from trueline.rewards.laplace import SLICE, Belief, belief_of, dual_mode
 from trueline.rewards.nested import pack, prefixed, unpack
+from trueline.rewards.protocols import Fitted, Reader
 from trueline.rewards.raters import left_out_margins, temperatures
-from trueline.rewards.roles import Fitted, Reader
 from trueline.rewards.scorer import Reward
-from trueline.rewards.search import FLIPS
+from trueline.rewards.search import NOISE_LEVELS
 from trueline.rewards.storage import belief_from, belief_to, write_folder
 from trueline.rewards.training import Training
 
 __all__ = ["GroupedReward", "Joint", "load", "pooled"]
 
-_WORDS = ("names", "temperatures", "flip")
+_WORDS = ("names", "temperatures", "label_noise")
 FIRST_GUESS = 0.1
 """ρ from where its climb starts."""
 
@@ -70,7 +70,7 @@ class Joint:
     """[F + G F]"""
     belief: Belief
     temperatures: dict[str, float] = field(default_factory=dict)
-    flip: float = 0.0
+    label_noise: float = 0.0
 
     def rows(self, z: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """Augmented rows [N, F + G F] of Σ_g shares_g r_g(z); shares [G] or [N, G]."""
@@ -93,12 +93,14 @@ class Joint:
         rows = np.hstack(evidence.blocks)
         belief = belief_of(prior, rows, point.terms.curvature)
         weights = evidence.weights(point)
-        return replace(self, weights=weights, belief=belief, flip=evidence.flip)
+        return replace(self, weights=weights, belief=belief, label_noise=evidence.label_noise)
 
     def observe(self, rows: np.ndarray) -> Joint:
         """After more comparisons, as augmented rows (see `FittedReward.update`)."""
         reach = self.belief.times(rows)
-        dual, terms, _, _ = dual_mode(rows @ reach, offset=rows @ self.weights, flip=self.flip)
+        dual, terms, _, _ = dual_mode(
+            rows @ reach, offset=rows @ self.weights, label_noise=self.label_noise
+        )
         belief = self.belief.observe(rows, terms.curvature)
         return replace(self, weights=self.weights + reach @ dual, belief=belief)
 
@@ -112,17 +114,17 @@ def pooled(
     Swaps and temperatures are found anew: to the shared reward whoever wants something else looks
     careless.
     """
-    blocks = shared.card["blocks"]
+    blocks = shared.metadata["blocks"]
     log_prior = np.log([block["precision"] for block in blocks])
     scale = np.exp(-0.5 * log_prior)[shared.features.owners]
     joint = Joint(names=tuple(names), scale=scale, weights=np.zeros(0), belief=shared.belief)
     training.set_temperatures({})
     evidence = _evidence(joint, shared, training, owner)
     point = climb(evidence, evidence.at(np.append(log_prior, -np.log(FIRST_GUESS))), tol=0.1)
-    for flip in FLIPS:
-        other = evidence.with_flip(flip)
+    for label_noise in NOISE_LEVELS:
+        other = evidence.with_label_noise(label_noise)
         there = climb(other, other.at(point.log_precisions, start=point.mode), tol=0.1)
-        if flip > shared.flip or there.value < point.value:
+        if label_noise > shared.label_noise or there.value < point.value:
             break
         evidence, point = other, there
     if shared.temperatures:
@@ -130,7 +132,7 @@ def pooled(
         rows = joint.rows(training.differences(shared.features), np.eye(len(names))[owner])
         free = left_out_margins(rows @ joint.weights, joint.belief.var(rows), point.terms)
         training.set_temperatures(temperatures(free, training.raters))
-        warmer = _evidence(joint, shared, training, owner).with_flip(evidence.flip)
+        warmer = _evidence(joint, shared, training, owner).with_label_noise(evidence.label_noise)
         evidence, point = warmer, warmer.at(point.log_precisions)
     point = climb(evidence, point)
     joint = replace(joint.at(evidence, point), temperatures=training.temperatures)
@@ -158,7 +160,7 @@ class GroupedReward:
     groups: dict[str, str] = field(default_factory=dict)
     """Rater to group; empty where all are one."""
     joint: Joint | None = None
-    card: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     """Of every rater: group, n, temperature, left-out agreement; and what the pooling found."""
 
     @property
@@ -172,9 +174,9 @@ class GroupedReward:
         return self.shared.trunk_fingerprint
 
     def summary(self) -> dict[str, Any]:
-        """The card in one line of a run's result."""
+        """The metadata in one line of a run's result."""
         names = () if self.joint is None else self.joint.names
-        found = {"objective": self.objective, "groups": list(names), **self.card}
+        found = {"objective": self.objective, "groups": list(names), **self.metadata}
         return {**self.shared.summary(), "aggregation": found}
 
     def score(self, readings: Readings) -> Scores:
@@ -233,7 +235,7 @@ class GroupedReward:
         """Probability that a rater who wants what the objective says prefers the first, [M]."""
         if self.joint is None:
             return self.shared.win_probability(mean, std)
-        return replace(self.linear, flip=self.joint.flip).win_probability(mean, std)
+        return replace(self.linear, label_noise=self.joint.label_noise).win_probability(mean, std)
 
     def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
         """Learn from more comparisons, in place; under several groups only by known raters."""
@@ -252,9 +254,9 @@ class GroupedReward:
         self.shared.update(readings, comparisons)
         self.joint = self.joint.observe(rows)
 
-    def cautious(self, k: float, distance: float = 0.0) -> GroupedReward:
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> GroupedReward:
         """The same reward with another lower bound."""
-        return replace(self, shared=self.shared.cautious(k, distance))
+        return replace(self, shared=self.shared.with_lower_bound(k, distance))
 
     def save(self, folder: str | Path, *, model: str | None = None) -> None:
         """Write it to a folder, whole or not at all; `model`: where its trunk is found."""
@@ -270,7 +272,7 @@ class GroupedReward:
             "trunk_fingerprint": self.trunk_fingerprint,
             "shared": inner,
             "joint": joint,
-            **{name: getattr(self, name) for name in ("objective", "groups", "card")},
+            **{name: getattr(self, name) for name in ("objective", "groups", "metadata")},
         }
         write_folder(Path(folder), arrays, words)
 
@@ -319,5 +321,5 @@ def load(arrays: dict[str, np.ndarray], words: dict[str, Any]) -> GroupedReward:
         belief = belief_from("joint", arrays)
         own = {**words["joint"], "names": tuple(words["joint"]["names"])}
         joint = Joint(scale=arrays["scale"], weights=arrays["weights"], belief=belief, **own)
-    kept = {name: words[name] for name in ("objective", "groups", "card")}
+    kept = {name: words[name] for name in ("objective", "groups", "metadata")}
     return GroupedReward(shared=unpack("shared", arrays, words["shared"]), joint=joint, **kept)

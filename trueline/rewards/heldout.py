@@ -23,7 +23,7 @@ import numpy as np
 from trueline.data.comparisons import Comparisons, group_of, make_folds
 from trueline.models.reading import Readings
 from trueline.records import Estimate
-from trueline.rewards.roles import Head
+from trueline.rewards.protocols import Head
 from trueline.stats.resampling import codes, from_replicates
 
 __all__ = ["RaterValidation", "held_out_raters", "two_way_mean"]

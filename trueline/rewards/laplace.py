@@ -66,12 +66,15 @@ class Terms:
     turn: np.ndarray
 
 
-def bradley_terry(margins: np.ndarray, flip: float = 0.0) -> Terms:
-    """The Bradley–Terry terms at margins [N], a share `flip` of labels being random swaps."""
+def bradley_terry(margins: np.ndarray, label_noise: float = 0.0) -> Terms:
+    """Return the Bradley–Terry terms at margins [N]; `label_noise`: share of random swaps."""
     right, wrong = expit(margins), expit(-margins)
-    if flip == 0.0:
+    if label_noise == 0.0:
         return Terms(log_expit(margins), wrong, right * wrong, right * wrong * (wrong - right))
-    prob, change = flip + (1 - 2 * flip) * right, (1 - 2 * flip) * right * wrong
+    prob, change = (
+        label_noise + (1 - 2 * label_noise) * right,
+        (1 - 2 * label_noise) * right * wrong,
+    )
     spread = prob * (1 - prob)
     curvature = change**2 / spread
     turn = curvature * (2 * (wrong - right) - change * (1 - 2 * prob) / spread)
@@ -186,7 +189,7 @@ def dual_mode(
     *,
     offset: np.ndarray | float = 0.0,
     start: np.ndarray | None = None,
-    flip: float = 0.0,
+    label_noise: float = 0.0,
     tol: float = 1e-12,
 ) -> tuple[np.ndarray, Terms, float, np.ndarray]:
     """The mode from the Gram matrix D Σ Dᵀ [N, N] alone, by Newton steps with halving.
@@ -196,7 +199,7 @@ def dual_mode(
     """
     dual = np.zeros(len(gram)) if start is None else start
     gain = gram @ dual
-    terms = bradley_terry(offset + gain, flip)
+    terms = bradley_terry(offset + gain, label_noise)
     height = terms.loglik.sum() - 0.5 * dual @ gain
     for _ in range(MAX_NEWTON):
         root = np.sqrt(terms.curvature)
@@ -210,7 +213,7 @@ def dual_mode(
         size, old = 1.0, height
         while True:
             new_dual, new_gain = dual + size * move, gain + size * lift
-            terms = bradley_terry(offset + new_gain, flip)
+            terms = bradley_terry(offset + new_gain, label_noise)
             height = terms.loglik.sum() - 0.5 * new_dual @ new_gain
             if height >= old - 1e-9 or size < 1e-6:
                 break
@@ -224,7 +227,7 @@ def primal_mode(
     prior: np.ndarray,
     *,
     start: np.ndarray | None = None,
-    flip: float = 0.0,
+    label_noise: float = 0.0,
     tol: float = 1e-12,
 ) -> tuple[np.ndarray, Terms, float, np.ndarray]:
     """The mode of the weights under N(0, diag(1/prior)), by Newton steps with halving.
@@ -235,7 +238,7 @@ def primal_mode(
     weights = np.zeros(rows.shape[1]) if start is None else start
     for _ in range(MAX_NEWTON):
         margins = margins_of(rows, weights)
-        terms = bradley_terry(margins, flip)
+        terms = bradley_terry(margins, label_noise)
         precision = curved(rows, terms.curvature)
         precision.flat[:: len(prior) + 1] += prior
         chol = _factor(precision)
@@ -244,14 +247,14 @@ def primal_mode(
         if slope @ move < tol:
             break
         # One factor serves many steps where Fisher's curvature makes each a short one.
-        for _ in range(MAX_CONJUGATE if flip else 1):
+        for _ in range(MAX_CONJUGATE if label_noise else 1):
             lift = margins_of(rows, move)
-            size = _step_size(weights, margins, move, lift, prior, flip)
+            size = _step_size(weights, margins, move, lift, prior, label_noise)
             weights, margins = weights + size * move, margins + size * lift
-            old, terms = slope, bradley_terry(margins, flip)
+            old, terms = slope, bradley_terry(margins, label_noise)
             slope = pulled(rows, terms.slope) - prior * weights
             fresh = cho_solve((chol, True), slope, check_finite=False)
-            if not flip or slope @ fresh < 0.3 * tol:
+            if not label_noise or slope @ fresh < 0.3 * tol:
                 break
             keep = max(0.0, float(fresh @ (slope - old)) / max(float(move @ old), 1e-300))
             move = fresh + keep * move
@@ -267,12 +270,12 @@ def _step_size(
     move: np.ndarray,
     lift: np.ndarray,
     prior: np.ndarray,
-    flip: float,
+    label_noise: float,
 ) -> float:
     """How far to go along `move`: 1, or by one secant step on the slope, never downhill."""
 
     def along(size: float) -> tuple[float, float]:
-        terms, at = bradley_terry(margins + size * lift, flip), weights + size * move
+        terms, at = bradley_terry(margins + size * lift, label_noise), weights + size * move
         return (
             float(terms.loglik.sum() - 0.5 * prior @ at**2),
             float(terms.slope @ lift - (prior * at) @ move),
@@ -280,7 +283,7 @@ def _step_size(
 
     (here, first), (there, second) = along(0.0), along(1.0)
     size = 1.0
-    if flip and first > second:
+    if label_noise and first > second:
         size = float(np.clip(first / (first - second), 0.1, 4.0))
         there = along(size)[0]
     while there < here - 1e-9 and size > 1e-6:

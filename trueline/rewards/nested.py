@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rewards.saved import KINDS
 from trueline.rewards.storage import read_folder
 

@@ -1,6 +1,6 @@
 """Loads a saved reward, of whichever kind it is.
 
-A reward's card names its kind; `KINDS` says which module reads it back, by a function
+A reward's metadata names its kind; `KINDS` says which module reads it back, by a function
 `load(arrays, words)`. A reward inside another (an ensemble's, a group's) is saved and loaded by the
 same two functions.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trueline.errors import SetupError
-from trueline.rewards.roles import Fitted, Reader
+from trueline.rewards.protocols import Fitted, Reader
 from trueline.rewards.storage import read_folder
 
 __all__ = ["KINDS", "load_reward"]

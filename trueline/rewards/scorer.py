@@ -24,7 +24,7 @@ import numpy as np
 from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.records import Prompt, Response, Scores
-from trueline.rewards.roles import Fitted, Reader
+from trueline.rewards.protocols import Fitted, Reader
 
 __all__ = ["NOT_FINITE", "Reward"]
 

@@ -37,7 +37,7 @@ NEAR = 10.0
 # worth more at large n than the last half point of accuracy (benchmarks/overoptimisation.py).
 WINSOR = 2.0
 WINSORS = (1.0, 1.5, WINSOR, 2.5, 3.0, 4.0, 6.0)
-FLIPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+NOISE_LEVELS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Search:
     precision: float | str
     num_layers: int
     winsor: float | str
-    flip: float | str
+    label_noise: float | str
 
     def __post_init__(self) -> None:
         self.training.winsor = WINSOR if isinstance(self.winsor, str) else self.winsor
@@ -82,17 +82,21 @@ class Search:
             found = self._candidate(parts, best.point.log_precisions if best else None)
             top = best.point.value - NEAR if best else -np.inf
             done.append(self._climbed(found, tol=0.3, give_up_below=top, max_steps=8))
-            if best is None and self.flip == "evidence":
-                done = [self._flipped(done[0])]
+            if best is None and self.label_noise == "evidence":
+                done = [self._with_noise(done[0])]
             if best is not None and done[-1].point.value > best.point.value:
                 best.drop()
             elif best is not None:
                 done[-1].drop()
         first = done[0]
         done.sort(key=lambda c: -c.point.value)
-        if self.flip == "evidence" and self.training.flip == 0 and done[0] is not first:
+        if (
+            self.label_noise == "evidence"
+            and self.training.label_noise == 0
+            and done[0] is not first
+        ):
             # The first layer may have held nothing for swaps to stand out against.
-            done[0] = self._flipped(done[0])
+            done[0] = self._with_noise(done[0])
         if self.winsor == "evidence":
             done[0] = self._clipped(done[0])
         return [self._climbed(done[0], tol=0.02), *done[1:]]
@@ -116,21 +120,21 @@ class Search:
         self.training.winsor = best.features.winsor
         return best
 
-    def _flipped(self, found: Candidate) -> Candidate:
+    def _with_noise(self, found: Candidate) -> Candidate:
         """The share of random swaps that suits these parts best; the path goes from small to
         large, because each mode is the best place to look for the next."""
         best = last = found
-        for flip in FLIPS:
+        for label_noise in NOISE_LEVELS:
             if last.evidence is None or last.point.value < best.point.value - 0.5:
                 break
-            evidence = last.evidence.with_flip(flip)
+            evidence = last.evidence.with_label_noise(label_noise)
             near = evidence.at(last.point.log_precisions, start=last.point.mode)
             last = self._climbed(Candidate(found.features, near, evidence), tol=0.3, max_steps=2)
             best = max(best, last, key=lambda c: c.point.value)
         if best.point.value < found.point.value + 1.0:
             best = found
         if best.evidence is not None:
-            self.training.flip = best.evidence.flip
+            self.training.label_noise = best.evidence.label_noise
         return best
 
     def _candidate(
@@ -146,9 +150,9 @@ class Search:
             start = np.full(len(evidence.blocks), np.log(self.precision))
         start = evidence.start() if start is None else start
         near = None if mode is None else mode(evidence)
-        if near is None and evidence.flip > 0:
+        if near is None and evidence.label_noise > 0:
             # With swaps the posterior has several modes; the one of ε = 0 leads to a good one.
-            near = evidence.with_flip(0.0).at(start, tol=0.1).mode
+            near = evidence.with_label_noise(0.0).at(start, tol=0.1).mode
         return Candidate(features, evidence.at(start, start=near, tol=1e-2), evidence)
 
     def _climbed(
@@ -174,11 +178,11 @@ class Search:
     def evidence(self, features: Features) -> MarginalLikelihood:
         rows = self.training.differences(features)
         blocks = np.split(rows, np.flatnonzero(np.diff(features.owners)) + 1, axis=1)
-        return MarginalLikelihood(blocks, flip=self.training.flip, rows=rows)
+        return MarginalLikelihood(blocks, label_noise=self.training.label_noise, rows=rows)
 
     def settle(self, best: Candidate, everything: Training) -> Candidate:
         """What was found on a sample, at the precisions that suit all comparisons."""
-        everything.flip, everything.winsor = self.training.flip, self.training.winsor
+        everything.label_noise, everything.winsor = self.training.label_noise, self.training.winsor
         everything.set_temperatures(self.training.temperatures)
         mode = (best.evidence or self.evidence(best.features)).weights(best.point)
         all_rows = replace(self, training=everything, winsor=everything.winsor)

@@ -28,7 +28,7 @@ import numpy as np
 from trueline.errors import InputError, InvalidExperiment
 from trueline.models.reading import Readings
 from trueline.records import Response
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rewards.saved import load_reward
 
 __all__ = ["TOLERANCE", "selfcheck"]

@@ -45,7 +45,7 @@ class Training:
     temperatures: dict[str, float]
     heat: np.ndarray
     """Temperature of each comparison's rater, [N]."""
-    flip: float = 0.0
+    label_noise: float = 0.0
     winsor: float = np.inf
     """Where features are clipped; the search sets it."""
 
@@ -79,7 +79,9 @@ class Training:
         first, second = np.split(position, 2)
         taken = self.raters[::step]
         used = self.readings.take(rows)
-        return Training(used, first, second, taken, {}, np.ones(len(taken)), self.flip, self.winsor)
+        return Training(
+            used, first, second, taken, {}, np.ones(len(taken)), self.label_noise, self.winsor
+        )
 
     def differences(self, features: Features) -> np.ndarray:
         """z(chosen) − z(rejected), times the rater's temperature, [N, F]; float64, or float32

@@ -8,7 +8,7 @@ Newton run a layer and no search. Ensembles on one backbone share its errors (Ei
 no weight in any fit (benchmarks/calibration.py). A lower bound on what is not known, never all.
 
 Shapes: N rows, V views. Unit: nats of log-odds. Layers with less evidence than coin tosses have no
-say. Fails for a head whose card names no layers: such a reward has no views.
+say. Fails for a head whose metadata names no layers: such a reward has no views.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trueline.records import Comparison
 from trueline.rewards.evidence import MarginalLikelihood
 from trueline.rewards.features import Features
 from trueline.rewards.fitted import FittedReward
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rewards.training import Training
 
 __all__ = ["View", "views_from", "views_of", "views_to"]
@@ -57,7 +57,11 @@ def views_of(
     """One view for each layer the search tried, on the comparisons the reward was fitted on."""
     if not isinstance(reward, FittedReward):
         return ()
-    tried = [t for t in reward.card["layers_tried"] if t["evidence"] > reward.card["coin_evidence"]]
+    tried = [
+        t
+        for t in reward.metadata["layers_tried"]
+        if t["evidence"] > reward.metadata["coin_evidence"]
+    ]
     training = Training.of(readings, comparisons).sample(SAMPLE)
     training.set_temperatures(reward.temperatures)
     views = []
@@ -70,7 +74,7 @@ def views_of(
         )
         rows = training.differences(features)
         blocks = np.split(rows, np.flatnonzero(np.diff(features.owners)) + 1, axis=1)
-        evidence = MarginalLikelihood(blocks, flip=reward.flip, rows=rows)
+        evidence = MarginalLikelihood(blocks, label_noise=reward.label_noise, rows=rows)
         weights = evidence.weights(
             evidence.at(np.log([block["precision"] for block in entry["blocks"]]))
         )

@@ -29,7 +29,7 @@ class Reader(Protocol):
 class Fitted(Protocol):
     """A reward that has learned: what every head's `fit` returns."""
 
-    card: dict[str, Any]
+    metadata: dict[str, Any]
     """What it was fitted on and what the fit found."""
 
     @property
@@ -43,7 +43,7 @@ class Fitted(Protocol):
         ...
 
     def summary(self) -> dict[str, Any]:
-        """The card in one line of a run's result."""
+        """The metadata in one line of a run's result."""
         ...
 
     def score(self, readings: Readings) -> Scores:
@@ -67,7 +67,7 @@ class Fitted(Protocol):
         """Learn from more comparisons, in place; all their responses must have been read."""
         ...
 
-    def cautious(self, k: float, distance: float = 0.0) -> Fitted:
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> Fitted:
         """The same reward with another lower bound."""
         ...
 
