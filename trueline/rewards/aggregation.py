@@ -7,8 +7,7 @@
 A rater's temperature stays positive, so somebody worse than chance is not turned round but
 *reported*: `metadata["raters"]` gives each rater's left-out agreement (how often the posterior of
 all other comparisons ranks theirs right, LA-LOO as in `raters`), and
-`metadata["worse_than_chance"]` those whose interval lies below one half. At weight ½ each
-way a tie would be Davidson's tie term (1970) where ties are rare, log cosh(m/2) but for a constant; at weight 1, as here, it counts twice.
+`metadata["worse_than_chance"]` those whose interval lies below one half.
 
 With groups="none", or one group, this is the inner head exactly. Groups need a head with a linear
 reward (`Bayesian`, `Conservative` of it). Fails where a group is too small to be told from noise:
