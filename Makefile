@@ -9,7 +9,7 @@ DEMO_FLAGS ?=
 BESIDE_FLAGS ?= --rounds 2 --labels 1000
 PYTEST_FLAGS ?= -q
 # Those of a few minutes each; the long ones are named in results/README.md.
-BENCHMARKS ?= trl_grpo sampling gate_power flipped_labels scoring_cost rules fit_at_scale serving hh_harmless
+BENCHMARKS ?= gate_power flipped_labels rules hh_harmless trl_grpo sampling serving
 
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
