@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-HEAVY = ("pandas", "plotly", "sklearn", "pyarrow", "fastapi", "trl")
+HEAVY = ("pandas", "sklearn", "pyarrow", "fastapi", "trl")
 
 
 def test_the_command_line_loads_nothing_heavy_before_it_is_needed() -> None:

@@ -1,234 +1,177 @@
-"""The page: its numbers are the run's, its texts are escaped, and it needs no network."""
+"""The pages: their numbers are the run's, their texts are escaped, and they need no network."""
 
 from __future__ import annotations
 
-import html
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from tests.reports.report_runs import HOSTILE, SCENARIOS
+from tests.reports.report_runs import HOSTILE, SCENARIOS, save, write
 from trueline.errors import SetupError
-from trueline.reports import summary, write_report
-from trueline.reports.parse import estimate as parsed
-from trueline.reports.typeset import estimate
+from trueline.records import Estimate
+from trueline.reports import read_run, summary, write_judging, write_report
+from trueline.reports.charts import Axis, Series, draw, numbers
+from trueline.reports.formatting import estimate
+from trueline.reports.run_page import differences
 
-Make = Callable[..., Path]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CASE = {
+    "protocol": "debate",
+    "question": "7 + 5",
+    "answers": ["12", "13"],
+    "verdict": {
+        "preference": "second",
+        "reason": None,
+        "transcript": [
+            {"speaker": "anna", "text": "so <quote>it is</quote>", "side": 0, "in_favour": True}
+            | {"quotes": [{"text": "it is", "found": True}]},
+            {"speaker": "judge", "text": "", "round": 1, "side": None, "belief": 0.25},
+        ],
+    },
+    "correct": 0,
+}
 
 
 class Page(HTMLParser):
-    """Elements, attributes and visible text of a page; scripts apart."""
+    """Elements, attributes and visible text of a page."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[tuple[dict[str, str | None], str]] = []
         self.words: list[str] = []
-        self._in = ""
-        self.file = file
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._in = tag
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in = ""
 
     def handle_data(self, data: str) -> None:
-        if self._in == "script":
-            self.scripts.append((self.tags[-1][1], data))
-        elif self._in != "style":
+        if self.tags and self.tags[-1][0] != "style":
             self.words.append(data)
 
     @property
     def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
+        return re.sub(r"[\s\u00a0]+", " ", " ".join(self.words))
 
-    @property
-    def figures(self) -> dict[str, Any]:
-        return json.loads(next(s for a, s in self.scripts if a.get("id") == "figures"))
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+    def assert_harmless(self) -> None:
+        """Nothing runs, nothing is fetched."""
+        assert not {"script", "img", "iframe", "object", "form"} & {tag for tag, _ in self.tags}
+        for tag, attributes in self.tags:
+            assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+            for name in ("src", "href", "action", "data"):
+                value = attributes.get(name) or "#"
+                assert value.startswith(("#", "data:")), (tag, name, value)
+        policy = next(a["content"] for t, a in self.tags if t == "meta" and "http-equiv" in a)
+        assert policy is not None and policy.startswith("default-src 'none'; style-src")
 
 
-@pytest.fixture
-def page(make_run: Make, tmp_path: Path) -> Callable[..., Page]:
-    def make(*scenarios: str) -> Page:
-        runs = [make_run(s) for s in scenarios]
-        return Page(write_report(runs, tmp_path / "report.html"))
-
-    return make
-
-
-def result(tmp_path: Path, scenario: str) -> dict[str, Any]:
-    return json.loads((tmp_path / scenario / "result.json").read_text())
+def judged(folder: Path, **changes: Any) -> Path:
+    """A finished folder of judgements with two arms."""
+    arm = {
+        "n": 20,
+        "accuracy": {"value": 0.9, "lower": 0.7, "upper": 1.0, "n": 20},
+        "brier": {"value": None, "lower": None, "upper": None, "n": 0},
+        "curve": [{"round": i, "value": 0.5 + i / 4, "lower": 0.4, "upper": 1.0} for i in (0, 1)],
+        "bins": [{"predicted": 0.7, "observed": 0.8, "lower": 0.6, "upper": 0.9, "n": 10}] * 2,
+        "failed": {"no words": 3},
+    }
+    contrast = {"value": 0.02, "lower": -0.1, "upper": 0.14, "n": 20}
+    result = {
+        "arms": {"debate": arm, "direct": {**arm, "bins": []}},
+        "contrasts": {"debate - direct": contrast},
+        "samples": [CASE],
+    }
+    return save(folder, {"verb": "judge", "seed": 0}, {**result, **changes})
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_every_scenario_makes_a_page_with_a_table_under_each_plot(
-    scenario: str, page: Callable[..., Page]
-) -> None:
-    made = page(scenario)
-    ids = {a["id"] for t, a in made.tags if t == "div" and a.get("class") == "plot"}
-    assert ids == set(made.figures)
-    assert len(ids) >= 6
-    tables = [t for t, _ in made.tags].count("caption")
-    assert tables >= len(ids)
-    assert "None" not in made.text
-    assert "nan" not in re.findall(r"[a-z]+", made.text.lower())
+def test_every_scenario_makes_a_page_with_its_numbers(scenario: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", scenario)
+    made = Page(write_report([folder], tmp_path / "report.html"))
+    made.assert_harmless()
+    assert made.count("figure") == made.count("figcaption") >= 6
+    assert made.count("caption") >= made.count("figure"), "a table of numbers under each chart"
+    assert "None" not in made.text and not re.search(r"\bnan\b", made.text)
+    words = "".join(made.words)
+    for r in read_run(folder).rounds:
+        for e in (r.gold, r.proxy, r.uncertainty, r.novelty, r.length):
+            assert estimate(e) in words
+        assert estimate(r.gate.win_rate, share=True) in words
+    if scenario == "unfinished":
+        assert "To go on where it stands: trueline run --seed 0 --rounds 5" in made.text
+        assert "Not measured: Gold of best-of-n." in made.text
 
 
-@pytest.mark.parametrize("scenarios", [("good", "wrong"), ("no_gold",), ("hostile",)])
-def test_nothing_is_fetched_from_anywhere(
-    scenarios: tuple[str, ...], page: Callable[..., Page]
-) -> None:
-    made = page(*scenarios)
-    for tag, attributes in made.tags:
-        for name in ("src", "href", "action", "srcset", "poster", "data", "background"):
-            value = attributes.get(name) or ""
-            assert value.startswith(("#", "data:")) or not value, (tag, name, value)
-    policy = next(a["content"] for t, a in made.tags if t == "meta" and "http-equiv" in a)
-    assert policy is not None
-    assert policy.startswith("default-src 'none'; script-src 'sha256-")
-    assert "unsafe-inline" not in policy.split("style-src")[0]
-    ours = [s for a, s in made.scripts if len(s) < 100_000]
-    assert len(made.scripts) == 4
-    assert not any(w in s for s in ours for w in ("fetch(", "XMLHttpRequest", "import(", "http"))
-    style = re.findall(r"<style>(.*?)</style>", made.file.read_text(), re.S)
-    assert not any("url(" in s or "@import" in s for s in style)
-
-
-def test_numbers_in_the_page_are_those_of_the_result(
-    page: Callable[..., Page], tmp_path: Path
-) -> None:
-    made, truth = page("good"), result(tmp_path, "good")
-    for row in truth["rounds"]:
-        for name in ("gold", "proxy", "proxy_lower", "kl", "doubt", "novelty", "length"):
-            assert estimate(parsed(row[name])) in "".join(made.words), (row["round"], name)
-        assert estimate(parsed(row["gate"]["win_rate"]), share=True) in "".join(made.words)
-    gold = made.figures["gold-0"]["data"][0]
-    assert gold["y"] == [truth["gold_base"]["value"]] + [
-        r["gold"]["value"] for r in truth["rounds"]
-    ]
-    assert gold["x"] == [0] + [r["kl"]["value"] for r in truth["rounds"]]
-    ups = [r["gold"]["upper"] - r["gold"]["value"] for r in truth["rounds"]]
-    assert gold["error_y"]["array"][1:] == pytest.approx(ups)
-    marks = [d for d in made.figures["gate-0"]["data"] if d.get("mode") == "markers"]
-    assert marks[0]["y"] == pytest.approx([r["gate"]["e_value"] for r in truth["rounds"]])
-    assert made.figures["gate-0"]["layout"]["yaxis"]["type"] == "log"
-    plain = next(d for d in made.figures["best-of-n-0"]["data"] if d.get("name") == "plain")
-    assert plain["y"] == [e["value"] for e in truth["best_of_n"]["plain"]]
-
-
-def test_labels_are_stacked_by_purpose(page: Callable[..., Page], tmp_path: Path) -> None:
-    made, truth = page("good"), result(tmp_path, "good")
-    bars = {d["name"]: d["y"] for d in made.figures["labels-0"]["data"]}
-    assert bars["to learn from"] == [r["labels"]["learn"] for r in truth["rounds"]]
-    assert bars["for the gate"] == [r["labels"]["gate"] for r in truth["rounds"]]
-    assert f"{truth['labels_used']:,} labels in all" in made.text
-
-
-def test_runs_stand_side_by_side(page: Callable[..., Page]) -> None:
-    made = page("good", "wrong")
-    names = [d.get("name") for d in made.figures["gold-0"]["data"]]
-    assert names == ["assisted raters", "unassisted raters"]
+def test_runs_stand_side_by_side_and_the_same_folders_give_the_same_bytes(tmp_path: Path) -> None:
+    runs = [write(tmp_path / s, s, assist=s) for s in ("good", "wrong")]
+    file = write_report(runs, tmp_path / "a.html")
+    made = Page(file)
+    assert "assist good: better" in made.text and "assist wrong: worse" in made.text
     assert "The runs side by side" in made.text
-    assert "Evidence at the gate: unassisted raters" in made.text
-    assert "The gate cannot see that gold fell" in made.text
+    assert write_report(runs, tmp_path / "b.html").read_bytes() == file.read_bytes()
+    assert len(file.read_bytes()) < 300_000
+    assert write_report(runs, tmp_path / "good").name == "report.html"
 
 
-def test_missing_gold_is_not_measured_and_never_zero(page: Callable[..., Page]) -> None:
-    made = page("no_gold")
-    assert "Not measured in this run: Gold against KL." in made.text
-    assert "Not measured in this run: Kinds of answer, Raters against gold." in made.text
-    assert not any("gold" in str(f["layout"]["yaxis"]["title"]) for f in made.figures.values())
-    assert "gold 0" not in made.text.lower()
+def poisoned(value: Any) -> Any:
+    """The value with markup in every string and every name that is free."""
+    if isinstance(value, dict):
+        free = {"labels", "precision", "gold_breakdown", "failed", "arms", "contrasts"}
+        return {
+            key: {f"{k}{HOSTILE}": poisoned(v) for k, v in one.items()}
+            if key in free and isinstance(one, dict)
+            else poisoned(one)
+            for key, one in value.items()
+        }
+    if isinstance(value, list):
+        return [poisoned(one) for one in value]
+    return f"{value}{HOSTILE}" if isinstance(value, str) else value
 
 
-def test_a_missing_number_leaves_a_gap(make_run: Make, tmp_path: Path) -> None:
-    folder = make_run("good")
-    truth = result(tmp_path, "good")
-    truth["rounds"][2]["doubt"] = {"value": None, "lower": None, "upper": None, "n": 0}
-    (folder / "result.json").write_text(json.dumps(truth))
-    made = Page(write_report([folder], tmp_path / "r.html"))
-    doubt = made.figures["doubt-0"]["data"][0]
-    assert doubt["y"][2] is None
-    assert doubt["customdata"][2] == "not measured"
+@pytest.mark.parametrize("kind", ["run", "judging"])
+def test_every_string_poisoned_nothing_executes(kind: str, tmp_path: Path) -> None:
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for i, folder in enumerate(runs):
+        write(folder, "good", seed=i) if kind == "run" else judged(folder)
+        for name in ("config.json", "environment.json", "result.json"):
+            raw = json.loads((folder / name).read_text())
+            (folder / name).write_text(json.dumps(poisoned(raw)))
+    page = write_report(runs, tmp_path / "r.html") if kind == "run" else write_judging(runs[0])
+    made = Page(page)
+    made.assert_harmless()
+    assert made.text.count(HOSTILE) > 20
+    assert made.text.count("{{ 7*7 }}") == made.text.count("alert(1)>"), "no template reads it"
+    assert "window.pwned" not in re.sub(r"&lt;script&gt;window.pwned", "", page.read_text())
 
 
-def test_hostile_text_is_data(page: Callable[..., Page]) -> None:
-    made = page("hostile")
-    raw = made.file.read_text(encoding="utf-8")
-    assert "<script>window.pwned" not in raw
-    assert html.escape("<script>window.pwned=1</script>") in raw
-    assert not any(tag == "img" for tag, _ in made.tags)
-    assert HOSTILE.split("</article>")[0].replace(" ", "") in "".join(made.words).replace(" ", "")
-    assert len(made.scripts) == 4
-
-
-def test_hostile_configuration_is_data(make_run: Make, tmp_path: Path) -> None:
-    folder = make_run("good")
-    other = make_run("wrong")
-    for run, rater in ((folder, "</script><b>x"), (other, "<a href='http://evil'>y</a>")):
-        truth = json.loads((run / "result.json").read_text())
-        (run / "result.json").write_text(json.dumps({**truth, "rater": rater}))
-    made = Page(write_report([folder, other], tmp_path / "r.html"))
-    assert not any("evil" in (a.get("href") or "") for _, a in made.tags)
-    names = [d.get("name") for d in made.figures["gold-0"]["data"]]
-    assert all("<" not in (name or "") for name in names)
-
-
-def test_unfinished_run_shows_its_rounds_and_how_to_go_on(page: Callable[..., Page]) -> None:
-    made = page("unfinished")
-    assert "Unfinished, 3 of 5 rounds done" in made.text
-    assert made.figures["gold-0"]["data"][0]["text"] == ["0", "1", "2", "3"]
-    assert "To go on where it stands: trueline run --seed 0 --rounds 5" in made.text
-    assert "Not measured in this run: Gold of best-of-n." in made.text
-
-
-def test_the_command_line_repeats_the_configuration(page: Callable[..., Page]) -> None:
-    made = page("good")
-    assert "trueline run" in made.text
-    assert "--rounds 5 --prompts-per-round 200 --labels 2000 --alpha 0.1 --k 1.0" in made.text
-    assert "--out runs/again" in made.text
-
-
-def test_the_same_folders_give_the_same_bytes(make_run: Make, tmp_path: Path) -> None:
-    runs = [make_run("good"), make_run("wrong")]
-    first = write_report(runs, tmp_path / "a.html").read_bytes()
-    assert write_report(runs, tmp_path / "b.html").read_bytes() == first
-    assert first.count(b"* plotly.js v") == 1
-
-
-def test_a_folder_as_target_gets_report_html(make_run: Make) -> None:
-    folder = make_run("good")
-    assert write_report([folder], folder) == folder / "report.html"
-
-
-def test_no_run_and_a_wrong_run_are_refused_and_leave_nothing(
-    make_run: Make, tmp_path: Path
-) -> None:
-    target = tmp_path / "out.html"
-    with pytest.raises(SetupError):
-        write_report([], target)
-    with pytest.raises(SetupError):
-        write_report([make_run("good"), tmp_path / "absent"], target)
-    assert not target.exists()
+def test_judgements_say_who_is_ahead_only_where_the_interval_does(tmp_path: Path) -> None:
+    made = Page(write_judging(judged(tmp_path / "a")))
+    assert "debate against direct: 2 [−10, 14] points of accuracy, 20 cases: too few" in made.text
+    assert "90 % [70, 100]" in made.text and "Brier" not in made.text
+    assert "preferred B, better: A" in made.text and "belief in A 25 %" in made.text
+    assert ("mark", {"class": "now"}) in made.tags
+    assert "3 verdicts undecided because no words" in made.text and made.count("figure") == 2
+    ahead = {"debate - direct": {"value": 0.2, "lower": 0.1, "upper": 0.3, "n": 20}}
+    made = Page(write_judging(judged(tmp_path / "b", contrasts=ahead)))
+    assert "20 [10, 30] points of accuracy, 20 cases: ahead." in made.text
+    with pytest.raises(SetupError, match=r"arms: .* at least 1 item"):
+        write_judging(judged(tmp_path / "c", arms={}))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_summary_prints_each_round(scenario: str, make_run: Make) -> None:
-    folder = make_run(scenario)
+def test_the_terminal_shows_each_round(scenario: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", scenario)
     console = Console(width=110, record=True, file=io.StringIO())
     console.print(summary(folder))
     text = console.export_text().replace("\u00a0", " ")
@@ -239,29 +182,36 @@ def test_summary_prints_each_round(scenario: str, make_run: Make) -> None:
         assert "not measured" in text
 
 
+def test_no_run_and_a_wrong_run_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "out.html"
+    for runs in ([], [write(tmp_path / "run", "good"), tmp_path / "absent"]):
+        with pytest.raises(SetupError):
+            write_report(runs, target)
+    assert not target.exists()
+
+
 def test_reports_need_no_torch() -> None:
     code = "import sys, trueline.reports; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium to render the page in")
-@pytest.mark.parametrize("scenarios", [("good", "wrong"), ("hostile",)])
-def test_a_browser_draws_every_plot(
-    scenarios: tuple[str, ...], page: Callable[..., Page], tmp_path: Path
-) -> None:
-    made = page(*scenarios)
-    options = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-sync"
-    command = [
-        str(CHROMIUM),
-        *options.split(),
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--window-size=800,4000",
-        "--virtual-time-budget=10000",
-        "--dump-dom",
-        made.file.as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    drawn = done.stdout.count('class="cartesianlayer"')
-    assert drawn >= len(made.figures)
+def test_a_chart_puts_points_where_their_values_are() -> None:
+    y = [Estimate(0.0, -1.0, 1.0, 5), Estimate(None, None, None, 0), Estimate(4.0, 3.0, 5.0, 5)]
+    series = Series(name="a", x=[0, 1, 2], y=y)
+    svg = draw([series], Axis("x", limits=(0.0, 2.0)), Axis("y", limits=(0.0, 4.0)))
+    places = re.findall(r"translate\(([\d.]+),([\d.]+)\)\"><title>", svg)
+    assert places == [("56.0", "236.0"), ("466.0", "14.0")]
+    assert svg.count('class="bar"') == 2 and 'class="join"' not in svg, "a gap is not bridged"
+    band = draw([Series(name="a", x=[0, 1, 2], y=y, style="band")], Axis("x"), Axis("y", log=True))
+    assert 'class="band"' in band and "10<" in band
+    table = numbers("t", [series, series], Axis("x"), Axis("y"))
+    assert table.rows[1] == ("1", "not measured", "not measured")
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_marking_differences_loses_no_text(before: str, after: str) -> None:
+    left, right = differences(before, after)
+    assert "".join(text for text, _ in left) == before
+    assert "".join(text for text, _ in right) == after
+    same = ["".join(text for text, changed in side if not changed) for side in (left, right)]
+    assert same[0] == same[1]

@@ -1,8 +1,8 @@
-r"""Numbers as a reader wants them: few digits, a real minus sign, the interval beside the value.
+r"""Format numbers as a reader wants them: few digits, a real minus sign, the interval beside.
 
->>> num(-0.4213), num(2041.0), estimate(Estimate(0.883, 0.851, 0.912, 300), share=True)
+>>> number(-0.4213), number(2041.0), estimate(Estimate(0.883, 0.851, 0.912, 300), share=True)
 ('−0.42', '2,041', '88\xa0% [85,\xa091]')
->>> num(None), e_value(3.2e7)
+>>> number(None), e_value(3.2e7)
 ('not measured', '3.2 × 10⁷')
 """
 
@@ -21,7 +21,7 @@ __all__ = [
     "e_value",
     "estimate",
     "interval",
-    "num",
+    "number",
     "percent",
     "plain",
     "plural",
@@ -33,8 +33,8 @@ SPACE = "\u00a0"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def num(value: float | None, decimals: int = 2) -> str:
-    """At most `decimals` decimals, fewer where the number is large."""
+def number(value: float | None, decimals: int = 2) -> str:
+    """Return at most `decimals` decimals, fewer where the number is large."""
     if value is None:
         return NOT_MEASURED
     size = abs(value)
@@ -46,28 +46,26 @@ def num(value: float | None, decimals: int = 2) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in [0, 1] as a percentage."""
-    return NOT_MEASURED if share is None else f"{_hundredths(share)}{SPACE}%"
+    """Return a share in [0, 1] as a percentage."""
+    return NOT_MEASURED if share is None else f"{number(100 * share, 0)}{SPACE}%"
 
 
 def interval(e: Estimate, *, share: bool = False, decimals: int = 2) -> str:
-    """[lower, upper], or nothing where there is no interval."""
+    """Return [lower, upper], or nothing where there is no interval."""
     if e.value is None or e.lower is None or e.upper is None:
         return ""
-    if share:
-        return f"[{_hundredths(e.lower)},{SPACE}{_hundredths(e.upper)}]"
-    return f"[{num(e.lower, decimals)},{SPACE}{num(e.upper, decimals)}]"
+    scale, decimals = (100, 0) if share else (1, decimals)
+    return f"[{number(scale * e.lower, decimals)},{SPACE}{number(scale * e.upper, decimals)}]"
 
 
 def estimate(e: Estimate, *, share: bool = False, decimals: int = 2) -> str:
-    """Value and interval in one phrase."""
-    value = percent(e.value) if share else num(e.value, decimals)
-    span = interval(e, share=share, decimals=decimals)
-    return f"{value} {span}" if span else value
+    """Return value and interval in one phrase."""
+    value = percent(e.value) if share else number(e.value, decimals)
+    return f"{value} {interval(e, share=share, decimals=decimals)}".strip()
 
 
 def e_value(value: float | None) -> str:
-    """An evidence value over many orders of magnitude, two digits of it."""
+    """Return evidence that spans many orders of magnitude with two digits of it."""
     if value is None:
         return NOT_MEASURED
     if value == 0:
@@ -79,15 +77,17 @@ def e_value(value: float | None) -> str:
 
 
 def count(value: int | None) -> str:
+    """Return a whole number with its thousands apart."""
     return NOT_MEASURED if value is None else f"{value:,}"
 
 
-def plural(number: int, noun: str) -> str:
-    """'1 round', '1,200 rounds', 'no rounds'."""
-    return f"{f'{number:,}' if number else 'no'} {noun}{'' if number == 1 else 's'}"
+def plural(value: int, noun: str) -> str:
+    """Return '1 round', '1,200 rounds' or 'no rounds'."""
+    return f"{f'{value:,}' if value else 'no'} {noun}{'' if value == 1 else 's'}"
 
 
 def duration(seconds: float | None) -> str:
+    """Return hours and minutes, minutes and seconds, or seconds."""
     if seconds is None:
         return NOT_MEASURED
     minutes, rest = divmod(round(seconds), 60)
@@ -98,7 +98,7 @@ def duration(seconds: float | None) -> str:
 
 
 def plain(value: Any) -> str:
-    """A configuration value in words."""
+    """Return a configuration value in words."""
     if value is None:
         return "none"
     if isinstance(value, Mapping):
@@ -110,7 +110,3 @@ def plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(plain(v) for v in value) or "none"
     return str(value)
-
-
-def _hundredths(share: float) -> str:
-    return num(100 * share, 0)

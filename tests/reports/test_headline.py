@@ -1,0 +1,159 @@
+"""The sentences say what the numbers say, and broken folders are refused in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.reports.report_runs import e, write
+from trueline.errors import SetupError
+from trueline.records import Estimate
+from trueline.reports import read_run
+from trueline.reports.formatting import duration, e_value, number, percent
+from trueline.reports.headline import Change, Tone, change, headline, remarks, run_alpha, run_names
+from trueline.reports.run_records import RoundRecord, RunRecord
+
+
+def made(folder: Path, scenario: str, **changes: Any) -> RunRecord:
+    name = f"{scenario}-{len(list(folder.iterdir()))}"
+    return read_run(write(folder / name, scenario, **changes))
+
+
+def rounds(folder: Path, scenario: str) -> list[dict[str, Any]]:
+    """The rounds of a scenario as result.json holds them, to be changed."""
+    write(folder / "first", scenario)
+    return json.loads((folder / "first" / "result.json").read_text())["rounds"]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "tone", "says"),
+    [
+        ("good", Tone.BETTER, "Gold rose from 0.71 to 2.36 [2.30, 2.42], 85 % of the way"),
+        ("good", Tone.BETTER, "4 of 5 rounds were certified; 2,000 labels used"),
+        ("wrong", Tone.WORSE, "Gold fell from 0.71 to −0.42 [−0.48, −0.36]; 5 of 5 rounds"),
+        ("no_gold", Tone.JUDGED, "certified as improved in 3 of 4 rounds (win rate in the last"),
+        ("held", Tone.UNCLEAR, "The base policy stays, with gold 0.71"),
+        ("held", Tone.UNCLEAR, "none of the last 3 certified, with 1,200 labels unspent"),
+        ("unfinished", Tone.UNFINISHED, "Unfinished, 3 of 5 rounds done. So far: gold rose"),
+    ],
+)
+def test_a_run_in_one_sentence(scenario: str, tone: Tone, says: str, tmp_path: Path) -> None:
+    line = headline(made(tmp_path, scenario))
+    assert line.tone is tone and says in line.sentence.replace("\u00a0", " ")
+    assert (line.blind_spot is not None) == (scenario == "wrong")
+
+
+def test_too_few_answers_are_said_to_be_too_few(tmp_path: Path) -> None:
+    line = headline(made(tmp_path, "good", gold_final=e(0.9, 0.4, 30)))
+    assert line.tone is Tone.UNCLEAR
+    assert line.sentence.startswith("Too few answers (n = 30) to tell whether gold changed: 0.71")
+    coin = rounds(tmp_path, "good")
+    coin[-1]["rater_gold_agreement"] = e(0.55, 0.2, 20)
+    assert "too few to tell from a coin" in " ".join(remarks(made(tmp_path, "good", rounds=coin)))
+    begun = made(tmp_path, "unfinished").path
+    (begun / "metrics.jsonl").unlink()
+    assert headline(read_run(begun)).sentence == "Unfinished, 0 of 5 rounds done."
+
+
+def test_a_fall_that_raters_like_is_said_to_be_beyond_the_gate(tmp_path: Path) -> None:
+    rows = rounds(tmp_path, "wrong")
+    rows[-1] |= {"rater_gold_agreement": e(0.43, 0.03), "cut": 9}
+    run = made(tmp_path, "wrong", rounds=rows, gold_breakdown_base={"flattery": 0.1, "right": 0.6})
+    blind = str(headline(run).blind_spot)
+    assert "In 5 of 5 rounds the raters preferred" in blind and "it asks the same raters" in blind
+    texts = " ".join(remarks(run)).replace("\u00a0", " ")
+    assert "flattery from 10 % to 50 % of the answers" in texts
+    assert "43 % [40, 46] of the last round's comparisons: worse than a coin" in texts
+    assert "while gold fell" in texts and "9 of the last 300 measured answers were cut" in texts
+    for row in rows:
+        row["gate"]["win_rate"] = e(0.4, 0.1, 80)
+    disliked = read_run(write(tmp_path / "b", "wrong", rounds=rows, certified_round=0))
+    assert headline(disliked).blind_spot is None and "certified: flat" not in str(remarks(disliked))
+
+
+def test_certified_falls_are_pointed_out(tmp_path: Path) -> None:
+    rows = rounds(tmp_path, "good")
+    rows[2]["gold"] = e(1.0, 0.1)
+    run = made(tmp_path, "good", rounds=rows)
+    assert any("Round 3 passed the gate although gold fell there" in r for r in remarks(run))
+    assert run_alpha(run) == pytest.approx(5 / 50)
+
+
+def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -> None:
+    run = made(tmp_path, "unfinished")
+    file = run.path / "metrics.jsonl"
+    again = {**json.loads(file.read_text().splitlines()[2]), "gold": {"value": 9.5, "n": 1}}
+    with file.open("a") as out:
+        out.write(json.dumps(again) + "\n" + '{"kind": "round", "round": 4, "go')
+    read = read_run(run.path)
+    assert [r.round for r in read.rounds] == [1, 2, 3] and read.rounds[1].gold.value == 9.5
+    assert read.labels == {"learn": 1080, "gate": sum(r.gate.labels or 0 for r in read.rounds)}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("config.json", '{"format": 99}', "format 1; got format 99"),
+        ("config.json", "{", "config.json must hold JSON"),
+        ("result.json", '{"schema": 2}', "schema 1; got 2"),
+        ("result.json", '{"rounds": [{"round": 1, "kl": "far"}]}', r"rounds\.0\.kl.*; got 'far'"),
+        ("result.json", '{"rounds": [{"gold": null}]}', r"rounds\.0\.round: Field required"),
+        ("result.json", '{"labels": {"learn": "x"}}', r"labels\.learn"),
+    ],
+)
+def test_a_broken_folder_is_refused_in_one_clear_line(
+    file: str, text: str, says: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "run", "good")
+    (folder / file).write_text(text)
+    with pytest.raises(SetupError, match=says) as caught:
+        read_run(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_runs_are_named_by_what_differs(tmp_path: Path) -> None:
+    first = made(tmp_path, "good")
+    other = read_run(write(tmp_path / "again", "good", seed=1))
+    helped = read_run(write(tmp_path / "helped", "good", assist="none"))
+    assert run_names([first, helped]) == ["assist critique", "assist none"]
+    assert run_names([first, other]) == ["seed 0", "seed 1"]
+    assert run_names([first, first]) == ["good-0 (1)", "good-0 (2)"]
+
+
+@given(st.floats(-5, 5), st.floats(0.01, 1), st.floats(-5, 5), st.floats(0.01, 1))
+def test_change_is_antisymmetric(a: float, half_a: float, b: float, half_b: float) -> None:
+    first = Estimate(a, a - half_a, a + half_a, 100)
+    second = Estimate(b, b - half_b, b + half_b, 100)
+    mirror = {Change.ROSE: Change.FELL, Change.FELL: Change.ROSE, Change.UNTOLD: Change.UNTOLD}
+    assert change(second, first) is mirror[change(first, second)]
+
+
+def test_change_finds_what_the_normal_approximation_finds() -> None:
+    """MOVER on symmetric intervals is the usual interval of a difference of independent means."""
+    half = math.hypot(0.1, 0.2)
+    first = Estimate(1.0, 0.9, 1.1, 100)
+    assert change(first, Estimate(1 + half + 0.01, 0.81 + half, 1.21 + half, 9)) is Change.ROSE
+    assert change(first, Estimate(1 + half - 0.01, 0.79 + half, 1.19 + half, 9)) is Change.UNTOLD
+    assert change(first, Estimate(9.0, None, None, 9)) is Change.UNKNOWN
+
+
+def test_numbers_are_short_and_never_invented() -> None:
+    shown = [number(x) for x in (0.0, -0.001, 2.345678, -12.5, 128.44, 20410.2, None)]
+    assert shown == ["0.00", "−1.0 × 10⁻³", "2.35", "−12.50", "128.4", "20,410", "not measured"]
+    shown = [e_value(x) for x in (None, 0, 0.031, 1, 49.96, 1235.4, 8.7e12)]
+    assert shown == ["not measured", "0", "0.031", "1.0", "50", "1,235", "8.7 × 10¹²"]
+    assert [duration(x) for x in (8.2, 252.3, 7384)] == ["8 s", "4 min 12 s", "2 h 03 min"]
+    assert percent(None) == "not measured"
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_what_is_no_number_is_missing_and_not_zero(value: float | None, tmp_path: Path) -> None:
+    run = made(tmp_path, "good", gold_final={"value": value, "lower": 0.1, "n": 7}, wall_s=value)
+    assert run.gold_final.value is None and run.wall_s is None
+    assert RoundRecord(round=1).gold.value is None

@@ -1,0 +1,257 @@
+"""Say what the numbers of a run say, in plain sentences that a newcomer can read first.
+
+Whether two estimates differ is judged by the interval of their difference, from the intervals of
+both (Zou & Donner 2008, "Construction of confidence limits about effect measures", Stat. Med. 27,
+the MOVER method, for independent estimates):
+
+    lower = d - sqrt((b - b_lower)^2 + (a_upper - a)^2),    d = b - a
+
+It is somewhat too wide where both were measured on the same prompts. Where the interval of the
+difference holds 0, the sentence says that there are too few answers to tell, never that nothing
+changed; where an interval is missing, nothing is said to have changed.
+
+>>> change(Estimate(0.7, 0.6, 0.8, 300), Estimate(2.4, 2.3, 2.5, 300))
+<Change.ROSE: 'rose'>
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trueline.records import Estimate
+from trueline.reports.formatting import count, estimate, number, percent, plain, plural
+from trueline.reports.run_records import RoundRecord, RunRecord
+
+__all__ = ["Change", "Headline", "Tone", "change", "headline", "remarks", "run_alpha", "run_names"]
+
+_FAULTS = ("flattery", "unfounded_claim", "sure_wrong", "malformed")
+
+
+class Change(enum.StrEnum):
+    """What became of a number."""
+
+    ROSE = "rose"
+    FELL = "fell"
+    UNTOLD = "too few to tell"
+    UNKNOWN = "unknown"
+
+
+class Tone(enum.StrEnum):
+    """The headline in one word; always printed as a word, never by colour alone."""
+
+    BETTER = "better"
+    JUDGED = "better by the raters' judgement"
+    WORSE = "worse"
+    UNCLEAR = "undecided"
+    UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """One sentence on a run, and where it applies the sentence on what the gate cannot see."""
+
+    tone: Tone
+    sentence: str
+    blind_spot: str | None = None
+
+
+def change(before: Estimate, after: Estimate) -> Change:
+    """Return whether `after` lies measurably above or below `before`."""
+    ends = (before.value, before.lower, before.upper, after.value, after.lower, after.upper)
+    if any(end is None for end in ends):
+        return Change.UNKNOWN
+    a, a_low, a_high, b, b_low, b_high = (float(end) for end in ends if end is not None)
+    if b - a > math.hypot(b - b_low, a_high - a):
+        return Change.ROSE
+    if a - b > math.hypot(a - a_low, b_high - b):
+        return Change.FELL
+    return Change.UNTOLD
+
+
+def headline(run: RunRecord) -> Headline:
+    """Return the run in one sentence with its tone."""
+    moved = change(run.gold_base, run.gold_final)
+    tone = {Change.ROSE: Tone.BETTER, Change.FELL: Tone.WORSE}.get(moved, Tone.UNCLEAR)
+    golds = (run.gold_base, run.gold_final, *(r.gold for r in run.rounds))
+    known = any(gold.value is not None for gold in golds)
+    if not known and run.accepted:
+        tone = Tone.JUDGED
+    clauses = [_gold_clause(run, moved), _certified_clause(run)] if known else [_judged_clause(run)]
+    if run.labels_used is not None:
+        clauses.append(f"{plural(run.labels_used, 'label')} used")
+    if run.finished and run.planned_rounds > len(run.rounds):
+        clauses.append(_ended_clause(run))
+    sentence = "; ".join(clauses) + "."
+    if not run.finished:
+        tone = Tone.UNFINISHED
+        so_far = f" So far: {sentence[0].lower()}{sentence[1:]}" if run.rounds else ""
+        sentence = f"Unfinished, {len(run.rounds)} of {run.planned_rounds} rounds done.{so_far}"
+    return Headline(tone=tone, sentence=sentence, blind_spot=_blind_spot(run, moved))
+
+
+def _gold_clause(run: RunRecord, moved: Change) -> str:
+    base, final = run.gold_base, run.gold_final
+    if base.value is None or final.value is None:
+        return f"Gold of the base policy: {estimate(base)}; of the certified one: {estimate(final)}"
+    if run.certified_round == 0 and run.rounds:
+        stays = "policy taken over" if run.config.get("from") else "base policy"
+        return f"The {stays} stays, with gold {estimate(final)}"
+    if moved is Change.UNKNOWN:
+        values = f"from {number(base.value)} to {number(final.value)}"
+        return f"Gold went {values}, without an interval"
+    if moved is Change.UNTOLD:
+        values = f"{number(base.value)} before, {estimate(final)} after"
+        return f"Too few answers (n = {count(final.n)}) to tell whether gold changed: {values}"
+    text = f"Gold {moved} from {number(base.value)} to {estimate(final)}"
+    if moved is Change.ROSE and (run.gain_share.value or 0) > 0:
+        oracle = f"the oracle best-of-16 ({number(run.gold_oracle.value)})"
+        text += f", {percent(run.gain_share.value)} of the way to {oracle}"
+    return text
+
+
+def _judged_clause(run: RunRecord) -> str:
+    rates = [r.gate.win_rate for r in run.rounds if r.gate.decision == "accept"]
+    last = f" (win rate in the last of them {estimate(rates[-1], share=True)})" if rates else ""
+    return (
+        "What the answers are truly worth is not known here; by the raters' own judgement "
+        f"the policy was certified as improved in {len(run.accepted) or 'none'} of "
+        f"{plural(len(run.rounds), 'round')}{last}"
+    )
+
+
+def _certified_clause(run: RunRecord) -> str:
+    gates = sum(r.gate.decision is not None for r in run.rounds)
+    if not gates:
+        return "no gate was held"
+    verb = "were" if len(run.accepted) > 1 else "was"
+    return f"{len(run.accepted) or 'none'} of {plural(gates, 'round')} {verb} certified"
+
+
+def _ended_clause(run: RunRecord) -> str:
+    text = (
+        f"ended after {len(run.rounds)} of {run.planned_rounds} rounds, none of the last "
+        f"{run.config.get('patience')} certified"
+    )
+    if run.unspent is None:
+        return text
+    return f"{text}, with {plural(int(run.unspent), 'label')} unspent"
+
+
+def _blind_spot(run: RunRecord, moved: Change) -> str | None:
+    """Say that raters liked what gold says is worse: the gate asks the raters, so it is blind."""
+    rated = [r for r in run.rounds if r.gate.win_rate.value is not None]
+    liked = [r for r in rated if (r.gate.win_rate.value or 0) > 0.5]
+    if moved is not Change.FELL or not liked:
+        return None
+    last = liked[-1]
+    rate = estimate(last.gate.win_rate, share=True)
+    return (
+        f"In {len(liked)} of {len(rated)} rounds the raters preferred the new answers (in round "
+        f"{last.round}, {rate} of the gate's comparisons). The gate cannot see that gold fell, "
+        "because it asks the same raters."
+    )
+
+
+def remarks(run: RunRecord) -> list[str]:
+    """Return what a careful reader would want pointed out, each with its numbers."""
+    if not run.rounds:
+        return []
+    first, last = run.rounds[0], run.rounds[-1]
+    texts = [
+        liked_faults(run),
+        _agreement(last),
+        _divergence(run, first, last),
+        _certified_falls(run),
+        _cut(last),
+    ]
+    return [text for text in texts if text is not None]
+
+
+def liked_faults(run: RunRecord) -> str | None:
+    """Name the faults that grew by a fifth of the answers or more under a certificate.
+
+    The gate cannot see them, because it asks the very raters who like them.
+    """
+    held = next((r for r in run.rounds if r.round == run.certified_round), None)
+    if held is None:
+        return None
+    grown = [
+        f"{name.replace('_', ' ')} from {percent(was.value)} to {percent(now.value)}"
+        for name in _FAULTS
+        if (was := run.breakdown_base.get(name)) and (now := held.breakdown.get(name))
+        if change(was, now) is Change.ROSE and (now.value or 0) - (was.value or 0) >= 0.2
+    ]
+    if not grown:
+        return None
+    return (
+        f"Faults grew and were certified: {', '.join(grown)} of the answers. The raters like them, "
+        "and the gate asks these raters: it cannot see this."
+    )
+
+
+def _agreement(last: RoundRecord) -> str | None:
+    e = last.rater_gold_agreement
+    if e.value is None:
+        return None
+    shares = estimate(e, share=True)
+    text = f"The raters' labels agreed with gold in {shares} of the last round's comparisons"
+    if e.upper is not None and e.upper < 0.5:
+        return f"{text}: worse than a coin. No reward fitted on them can be right."
+    if e.lower is not None and e.lower <= 0.5:
+        return f"{text}: too few to tell from a coin."
+    return f"{text}."
+
+
+def _divergence(run: RunRecord, first: RoundRecord, last: RoundRecord) -> str | None:
+    if change(run.gold_base, last.gold) is not Change.FELL:
+        return None
+    if change(first.proxy, last.proxy) is not Change.ROSE:
+        return None
+    return (
+        f"The reward rose from {number(first.proxy.value)} to {number(last.proxy.value)} while "
+        "gold fell: the policy has learned what the reward likes, not what is good."
+    )
+
+
+def _certified_falls(run: RunRecord) -> str | None:
+    before = (run.gold_base, *(r.gold for r in run.rounds))
+    falls = [
+        str(r.round)
+        for was, r in zip(before, run.rounds, strict=False)
+        if r.gate.decision == "accept" and change(was, r.gold) is Change.FELL
+    ]
+    if not falls or len(falls) == len(run.rounds):
+        return None
+    which = f"Round{'s' * (len(falls) > 1)} {', '.join(falls)}"
+    return f"{which} passed the gate although gold fell there: the raters judged otherwise."
+
+
+def _cut(last: RoundRecord) -> str | None:
+    if not last.cut:
+        return None
+    return (
+        f"{last.cut} of the last {last.length.n} measured answers were cut before their end; such "
+        "answers are not learned from. More tokens an answer would let them end."
+    )
+
+
+def run_alpha(run: RunRecord) -> float | None:
+    """Return the error probability of all gates together, a sum of 1 / threshold; None: no gate."""
+    return sum(1 / r.gate.threshold for r in run.rounds if r.gate.threshold) or None
+
+
+def run_names(runs: Sequence[RunRecord]) -> list[str]:
+    """Return names that tell runs apart by what was asked of them, or else by their folders."""
+    names = [run.path.name for run in runs]
+    if len(runs) == 1:
+        return names
+    own = ("model", "world", "rater", "assist")
+    facts = [{**run.config, **{key: getattr(run, key) for key in own}} for run in runs]
+    differ = [key for key in facts[0] if len({plain(one.get(key)) for one in facts}) > 1]
+    told = [", ".join(f"{key} {plain(one.get(key))}" for key in differ[:3]) for one in facts]
+    if len(set(told)) == len(told):
+        return told
+    return [f"{name} ({i})" for i, name in enumerate(names, 1)]

@@ -1,0 +1,183 @@
+"""Write the page of a folder of verdicts: how right, how sure, at what cost, and what was said.
+
+It is read from result.json alone, as `trueline judge` wrote it. Speeches, questions and answers are
+data: the template escapes them, and a quote is marked by whether it was found in the source.
+
+>>> from trueline.records import Quote
+>>> quoted(Turn(speaker="A", text="so <quote>it is</quote>", quotes=(Quote("it is", True),)))
+[('so ', ''), ('it is', 'now')]
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from trueline.atomic import atomic_write
+from trueline.errors import SetupError
+from trueline.records import Estimate, Turn
+from trueline.reports.charts import Axis, Series
+from trueline.reports.formatting import count, estimate, number
+from trueline.reports.run_page import ReportSection, render, section
+from trueline.reports.run_records import MISSING, BinRecord, Measured, Record, parse
+from trueline.runs import RunFolder
+
+__all__ = ["quoted", "write_judging"]
+
+_QUOTE = re.compile(r"<(?:[uv]_)?quote>(.*?)</(?:[uv]_)?quote>", re.DOTALL)
+_MARKS = {True: "now", False: "was", None: "quoted"}
+
+
+class PointRecord(Record):
+    """Mean belief in the better answer after one round, over all cases."""
+
+    round: int
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    n: int = 0
+
+    @property
+    def belief(self) -> Estimate:
+        """The belief with its interval."""
+        return Estimate(self.value, self.lower, self.upper, self.n)
+
+
+class ArmRecord(Record):
+    """All cases judged in one way: means with intervals."""
+
+    n: int
+    accuracy: Measured = MISSING
+    undecided: Measured = MISSING
+    calibration_error: Measured = MISSING
+    brier: Measured = MISSING
+    asd: Measured = MISSING
+    """Agent score difference: how much more is believed in an answer argued for if it is better."""
+    quotes_found: Measured = MISSING
+    rounds: Measured = MISSING
+    letters: Measured = MISSING
+    calls: Measured = MISSING
+    tokens: Measured = MISSING
+    judge_s: Measured = MISSING
+    problems: int = 0
+    """Speeches of helpers that could not be used."""
+    failed: dict[str, int] = Field(default_factory=dict)
+    curve: tuple[PointRecord, ...] = ()
+    bins: tuple[BinRecord, ...] = ()
+
+
+class VerdictRecord(Record):
+    """What came of one act of judging."""
+
+    preference: str
+    transcript: tuple[Turn, ...] = ()
+    reason: str | None = None
+
+
+class TranscriptRecord(Record):
+    """One judged case in full."""
+
+    protocol: str
+    question: str
+    answers: tuple[str, str]
+    verdict: VerdictRecord
+    correct: int | None = None
+    speakers: str = ""
+
+
+class JudgingRecord(Record):
+    """A finished folder of `trueline judge`."""
+
+    path: Path
+    config: dict[str, Any]
+    recorded: bool = False
+    arms: dict[str, ArmRecord] = Field(min_length=1)
+    contrasts: dict[str, Measured] = Field(default_factory=dict)
+    samples: tuple[TranscriptRecord, ...] = ()
+
+
+def write_judging(folder: Path) -> Path:
+    """Write report.html beside the result.json of a folder of verdicts; return its path."""
+    view = RunFolder.view(folder)
+    if view.result is None:
+        raise SetupError("judging must be over to be shown", got=f"no result.json in {folder}")
+    judging = parse(JudgingRecord, view.result, view)
+    page = render(
+        "judging.html.j2",
+        judging=judging,
+        sentences=_sentences(judging),
+        sections=[one for one in (_beliefs(judging), _calibration(judging)) if one.chart],
+        quoted=quoted,
+    )
+    atomic_write(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def quoted(turn: Turn) -> list[tuple[str, str]]:
+    """Cut a speech at its quotes; each piece with its mark: now, was, quoted, or none."""
+    found = {quote.text.strip(): quote.found for quote in turn.quotes}
+    return [
+        (part, _MARKS[found.get(part.strip())] if i % 2 else "")
+        for i, part in enumerate(_QUOTE.split(turn.text))
+        if part
+    ]
+
+
+def _sentences(judging: JudgingRecord) -> list[str]:
+    """Say how the arms compare, each with its interval, or how right the only one is."""
+    texts = []
+    for name, e in judging.contrasts.items():
+        if e.value is None or e.lower is None or e.upper is None:
+            texts.append(f"{name}: {number(e.value)}, without an interval.")
+            continue
+        verdict = "ahead" if e.lower > 0 else "behind" if e.upper < 0 else "too few cases to tell"
+        points = Estimate(100 * e.value, 100 * e.lower, 100 * e.upper, e.n)
+        text = f"{estimate(points, decimals=0)} points of accuracy, {count(e.n)} cases: {verdict}."
+        texts.append(f"{name.replace(' - ', ' against ')}: {text}")
+    if texts:
+        return texts
+    name, arm = next(iter(judging.arms.items()))
+    if arm.accuracy.value is None:
+        return [f"{count(arm.n)} cases judged by {name}; the truth of none is known."]
+    right = estimate(arm.accuracy, share=True)
+    return [f"{name}: right in {right} of {count(arm.accuracy.n)} decided cases."]
+
+
+def _beliefs(judging: JudgingRecord) -> ReportSection:
+    """Chart the belief in the better answer over the rounds, where there was more than one."""
+    series = [
+        Series(
+            name=name,
+            x=[point.round for point in arm.curve],
+            y=[point.belief for point in arm.curve],
+            style="band",
+        )
+        for name, arm in judging.arms.items()
+    ]
+    title = "Belief in the better answer, by round"
+    if not any(len(one.x) > 1 for one in series):
+        return ReportSection(title=title)
+    last = max(point.round for arm in judging.arms.values() for point in arm.curve)
+    ticks = {float(i): str(i) for i in range(last + 1)}
+    axes = Axis("round", ticks=ticks), Axis("belief in the better answer", share=True)
+    return section(title, series, axes, level=("a coin", 0.5))
+
+
+def _calibration(judging: JudgingRecord) -> ReportSection:
+    """Chart how often the judge was right against how sure it was."""
+    series = [
+        Series(
+            name=name,
+            x=[b.predicted for b in arm.bins],
+            y=[b.share for b in arm.bins],
+        )
+        for name, arm in judging.arms.items()
+    ]
+    axes = (
+        Axis("confidence in the answer preferred", share=True, limits=(0.48, 1.02)),
+        Axis("share right", share=True, limits=(0.0, 1.0)),
+    )
+    return section("Is the judge as right as sure?", series, axes, diagonal=True)

@@ -1,0 +1,262 @@
+"""Read a run folder as typed records with nothing invented.
+
+A number that is absent, null or not finite is None or an `Estimate` whose value is None, which
+every table prints as "not measured"; a value of the wrong kind is an error that names its place. A
+finished run is read from result.json; an unfinished one from the rows of kind "round" in
+metrics.jsonl, where the later of two rows for one round counts. Reading takes no lock, so that a
+run can be looked at while it works.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from trueline.errors import SetupError
+from trueline.records import Estimate
+from trueline.runs import RunFolder
+from trueline.stats.resampling import wilson
+
+__all__ = ["MISSING", "BinRecord", "Measured", "Record", "RoundRecord", "RunRecord"]
+__all__ += ["parse", "read_run"]
+
+SCHEMA = 1
+MISSING = Estimate(None, None, None, 0)
+"""What was not measured."""
+
+
+def _as_estimate(raw: Any) -> Any:
+    """Accept what is left of an `Estimate.as_dict`, or a bare number without an interval."""
+    if isinstance(raw, float | int):
+        return Estimate(raw, None, None, 0)
+    if not isinstance(raw, Mapping) or "value" not in raw:
+        return Estimate(None, None, None, raw.get("n", 0)) if isinstance(raw, Mapping) else raw
+    return {"lower": None, "upper": None, "n": 0, **raw}
+
+
+Measured = Annotated[Estimate, BeforeValidator(_as_estimate)]
+
+
+class Record(BaseModel):
+    """A frozen record; names that are not known here are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class GateRecord(Record):
+    """What the gate measured in one round; `decision` is None where no gate was held."""
+
+    decision: str | None = None
+    e_value: float | None = None
+    e_value_worse: float | None = None
+    threshold: float | None = None
+    labels: int | None = None
+    win_rate: Measured = MISSING
+    win_rate_at_equal_length: Measured = MISSING
+
+
+class BinRecord(Record):
+    """One bin of a reliability diagram: shares in [0, 1]."""
+
+    predicted: float
+    observed: float
+    lower: float | None = None
+    upper: float | None = None
+    n: int = 0
+
+    @property
+    def share(self) -> Estimate:
+        """The observed share with its interval."""
+        return Estimate(self.observed, self.lower, self.upper, self.n)
+
+
+class CalibrationRecord(Record):
+    """How a round's reward predicted comparisons that it had not learned from."""
+
+    bins: tuple[BinRecord, ...] = ()
+    ece: Measured = MISSING
+
+
+class RoundRecord(Record):
+    """One round of the loop, under the names of metrics.jsonl."""
+
+    round: int
+    gold: Measured = MISSING
+    proxy: Measured = MISSING
+    kl: Measured = MISSING
+    uncertainty: Measured = Field(MISSING, alias="doubt")
+    novelty: Measured = MISSING
+    length: Measured = MISSING
+    accuracy: Measured = MISSING
+    rater_gold_agreement: Measured = MISSING
+    gate: GateRecord = GateRecord()
+    labels: dict[str, int] = Field(default_factory=dict)
+    reward: dict[str, Any] = Field(default_factory=dict)
+    calibration: CalibrationRecord = CalibrationRecord()
+    gold_breakdown: dict[str, Measured] = Field(default_factory=dict)
+    """Share of answers that are right, flatter, ...; empty where gold is unknown."""
+    stopped: str | None = None
+    """Why the policy was improved less than asked."""
+    cut: int | None = None
+    """Measured answers that were cut before their end."""
+
+    @property
+    def breakdown(self) -> dict[str, Estimate]:
+        """The shares with their intervals, from the number of answers gold was measured on."""
+        return _shares(self.gold_breakdown, self.gold.n)
+
+
+class AnswerRecord(Record):
+    """One sampled answer with what gold and the reward say of it."""
+
+    text: str = ""
+    gold: float | None = None
+    mean: float | None = None
+    std: float | None = None
+
+
+class SampleRecord(Record):
+    """The same prompt answered before and after."""
+
+    prompt: str | tuple[dict[str, Any], ...] = ""
+    before: AnswerRecord = AnswerRecord()
+    after: AnswerRecord = AnswerRecord()
+
+
+class CurveRecord(Record):
+    """Gold of the best of n, picked by gold, by the reward's mean, and by its lower bound."""
+
+    n: tuple[int, ...] = ()
+    oracle: tuple[Measured, ...] = ()
+    plain: tuple[Measured, ...] = ()
+    conservative: tuple[Measured, ...] = ()
+
+
+class RunRecord(Record):
+    """One run folder, finished or not."""
+
+    path: Path
+    finished: bool
+    config: dict[str, Any]
+    """The configuration as it was given."""
+    environment: dict[str, Any]
+    model: Any = None
+    world: str | None = None
+    rater: Any = None
+    assist: Any = None
+    certificate: str | None = None
+    """What the gate's comparisons tested."""
+    rounds: tuple[RoundRecord, ...] = ()
+    gold_base: Measured = MISSING
+    gold_final: Measured = MISSING
+    """Of the last certified policy, also for an unfinished run."""
+    gold_oracle: Measured = MISSING
+    gain_share: Measured = MISSING
+    gold_breakdown_base: dict[str, Measured] = Field(default_factory=dict)
+    certified_round: int = 0
+    """The round that made the last certified policy; 0 is the base policy."""
+    labels: dict[str, int] = Field(default_factory=dict)
+    labels_used: int | None = None
+    best_of_n: CurveRecord = CurveRecord()
+    samples: tuple[SampleRecord, ...] = ()
+    wall_s: float | None = None
+    unspent: float | None = None
+    """Labels left of the budget of a finished run."""
+
+    @property
+    def planned_rounds(self) -> int:
+        """Rounds asked for; those that were done where the configuration does not say."""
+        return int(self.config.get("rounds") or len(self.rounds))
+
+    @property
+    def accepted(self) -> list[int]:
+        """The rounds that the gate certified."""
+        return [r.round for r in self.rounds if r.gate.decision == "accept"]
+
+    @property
+    def breakdown_base(self) -> dict[str, Estimate]:
+        """The base policy's shares with their intervals."""
+        return _shares(self.gold_breakdown_base, self.gold_base.n)
+
+
+def read_run(path: str | Path) -> RunRecord:
+    """Return the run at `path`; `SetupError` on what is no run folder or is of another schema."""
+    folder = RunFolder.view(path)
+    result = folder.result
+    known = _progress(folder) if result is None else result
+    if known.get("schema", SCHEMA) != SCHEMA:
+        raise SetupError(
+            f"result.json must be of schema {SCHEMA}",
+            got=f"{known.get('schema')!r} in {folder.folder}",
+            do="make the report with the version of trueline that wrote the run",
+        )
+    run = parse(RunRecord, {**known, "finished": result is not None}, folder)
+    return run if run.finished else _certified_so_far(run)
+
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def parse(kind: type[Kind], raw: Mapping[str, Any], folder: RunFolder) -> Kind:
+    """Return raw values of a folder as a record; `SetupError` in one line where they are wrong."""
+    facts = {"path": folder.folder, "config": folder.config, "environment": folder.environment}
+    try:
+        return kind.model_validate({**_present(raw), **facts})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise SetupError(
+            f"a run's record must be whole: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            got=f"{str(first['input'])[:60]!r} in {folder.folder}",
+            do="restore result.json and metrics.jsonl, or run it again",
+        ) from None
+
+
+def _present(raw: Any) -> Any:
+    """Leave out what is null or not finite."""
+    if isinstance(raw, list):
+        return [_present(value) for value in raw]
+    if not isinstance(raw, Mapping):
+        return raw
+    finite = {k: v for k, v in raw.items() if not isinstance(v, float) or math.isfinite(v)}
+    return {name: _present(value) for name, value in finite.items() if value is not None}
+
+
+def _progress(folder: RunFolder) -> dict[str, Any]:
+    """Return what metrics.jsonl knows of a run that has not written its result yet."""
+    try:
+        rows = folder.metrics()
+    except json.JSONDecodeError as error:
+        raise SetupError(
+            "metrics.jsonl must hold one JSON object a line",
+            got=f"{error} in {folder.folder}",
+            do="resume the run, which mends it",
+        ) from None
+    rounds = {row.get("round"): row for row in rows if row.get("kind") == "round"}
+    totals = {k: v for row in rows for k, v in row.items() if k in ("gold_base", "gold_oracle")}
+    return {**totals, "rounds": list(rounds.values())}
+
+
+def _certified_so_far(run: RunRecord) -> RunRecord:
+    """Fill in what an unfinished run has certified and spent so far."""
+    names = dict.fromkeys(name for r in run.rounds for name in r.labels)
+    labels = {name: sum(r.labels.get(name, 0) for r in run.rounds) for name in names}
+    certified = max(run.accepted, default=0)
+    # A run that goes on from another begins with a policy that is not the base.
+    first = MISSING if run.config.get("from") else run.gold_base
+    gold = next((r.gold for r in run.rounds if r.round == certified), first)
+    used = sum(labels.values()) if labels else None
+    changes = {"certified_round": certified, "gold_final": gold, "labels": labels}
+    return run.model_copy(update={**changes, "labels_used": used})
+
+
+def _shares(shares: Mapping[str, Estimate], n: int) -> dict[str, Estimate]:
+    """Give shares of n answers Wilson intervals, where they come without."""
+    return {
+        name: wilson(e.value * n, n) if n and e.value is not None and e.lower is None else e
+        for name, e in shares.items()
+    }
