@@ -151,7 +151,7 @@ def test_another_configuration_is_not_resumed(whole):
 
 
 def task(prompts: Any) -> Task:
-    return Task(trunk=None, prompts=prompts, rater=lambda _: None)  # type: ignore[arg-type]
+    return Task(trunk=None, prompts=prompts, rater=None)  # type: ignore[arg-type]
 
 
 def test_no_prompt_serves_two_purposes():

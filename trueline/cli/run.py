@@ -20,7 +20,6 @@ from trueline.loop.budget import Budget
 from trueline.loop.online import Online
 from trueline.loop.progress import Bar, Silent
 from trueline.loop.source import continue_from
-from trueline.loop.state import for_helpers
 from trueline.loop.task import Task
 from trueline.loop.tasks import LEVELS, Asked, Assist, make_task
 from trueline.models.endpoint import Endpoint
@@ -41,7 +40,6 @@ from trueline.worlds.sums.spans import Spans
 
 __all__ = ["Run"]
 
-_LABELS, _CONTROLS = 2000, 0.1
 _PROTOCOLS: dict[str, Oversight] = {
     "none": Direct(),
     "critique": WithCritique(),
@@ -94,12 +92,8 @@ class Run:
     patience: int | None = None
     """End after so many rounds in a row without a certificate, labels unspent; never, if not
     given."""
-    labels: int | None = None
-    """Comparisons in all: for learning and for the gates; 2000 if not given."""
-    judge_seconds: float | None = None
-    """Seconds of judging in all, instead of labels; help is then bought where it is worth them."""
-    controls: float | None = None
-    """Share of the judge seconds spent on trying out help, 0.1 if not given; 0: always help."""
+    labels: int = 2000
+    """Comparisons in all: for learning and for the gates."""
     alpha: float = 0.1
     """Chance, over the whole run, of certifying a policy that the raters like less."""
     k: float = 1.0
@@ -124,19 +118,10 @@ class Run:
     def execute(self, console: Console) -> dict[str, Any]:
         """Run or resume; returns the result object."""
         set_threads(self.threads)
-        if self.labels is not None and self.judge_seconds is not None:
-            raise InputError("a budget must be --labels or --judge-seconds", got="both")
-        if self.controls is not None and self.judge_seconds is None:
-            raise InputError("--controls are a share of --judge-seconds", got="no --judge-seconds")
-        if not 0 <= (self.controls or 0) < 1:
-            raise InputError(
-                "--controls must be a share, from 0 to below 1", got=str(self.controls)
-            )
         trunk = load_trunk(self.model, device=self.device)
         task = self._task(trunk)
         workers, spec = trunk.workers, self._spec(task.about["assist"])
-        whole = Budget.of(spec.labels, spec.judge_s, gate_frac=spec.gate_frac, rounds=spec.rounds)
-        for_helpers(task, whole)
+        Budget(spec.labels, spec.gate_frac, spec.rounds).check_learning(task.helper_cost)
         with self._folder(trunk, dict(task.data_hashes)) as folder:
             result = workers.once(lambda: folder.result)
             if result is None:
@@ -220,13 +205,11 @@ class Run:
         return Online(
             rounds=self.rounds,
             patience=self.patience,
-            labels=_LABELS if self.labels is None else self.labels,
-            judge_s=self.judge_seconds,
-            control_frac=_CONTROLS if self.controls is None else self.controls,
+            labels=self.labels,
             alpha=self.alpha,
             prompts_per_round=self.prompts_per_round,
             measured_prompts=self.measured_prompts,
-            head=Conservative(head=Bayesian(), k=self.k),
+            reward=Conservative(head=Bayesian(), k=self.k),
             optimiser=optimiser,
             protocol=_PROTOCOLS[assist],
             seed=self.seed,
@@ -239,8 +222,6 @@ class Run:
         asked = {
             k.rstrip("_"): v for k, v in asdict(self).items() if k not in ("out", "json", "threads")
         }
-        if self.labels is None and self.judge_seconds is None:
-            asked["labels"] = _LABELS
         config = {
             "verb": "run",
             **{k: str(v) if isinstance(v, Path) or v == inf else v for k, v in asked.items()},

@@ -48,7 +48,7 @@ def conclude(
 def _totals(state: State, task: Task, what: str) -> dict[str, float]:
     """Over all rounds, by purpose; and what raising helpers took before them."""
     rows = [row.get(what, {}) for row in state.rounds]
-    rows += [{"helpers": task.raised[what]}] if task.raised else []
+    rows += [{"helpers": task.helper_cost[what]}] if task.helper_cost else []
     purposes = dict.fromkeys(purpose for row in rows for purpose in row)
     return {purpose: sum(row.get(purpose, 0) for row in rows) for purpose in purposes}
 

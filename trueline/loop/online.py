@@ -1,12 +1,12 @@
-"""The loop: gather, ask, fit, improve, certify, measure; round after round, within one budget.
+"""The loop: sample, ask, fit, improve, certify, evaluate; round after round, within one budget.
 
     for each round:
-        gather    sample answers of the working policy, read them in one frozen pass
-        ask       show the most telling pairs to the raters, with help where it is worth its time
+        sample    answers of the working policy, read in one frozen pass
+        ask       raters, by an oversight protocol, about the most informative pairs
         fit       the reward, anew on all comparisons (seconds), with its doubt
         improve   the policy against the reward's lower bound
         certify   fresh pairs of candidate and certified policy, labels kept for this alone
-        measure   on prompts that serve for nothing else
+        evaluate  on prompts that serve for nothing else
 
 Online iterative preference learning after Christiano et al. 2017 (arXiv 1706.03741), Bai et al.
 2022 (arXiv 2204.05862) and Dong et al. 2024 (arXiv 2405.07863). Where we differ: (1) one trunk is
@@ -23,14 +23,14 @@ from functools import partial
 from typing import Any
 
 from trueline.errors import InputError
-from trueline.loop.acts import Round, margins
 from trueline.loop.budget import Budget
-from trueline.loop.desk import Desk
 from trueline.loop.finish import conclude
 from trueline.loop.gate import Gate
+from trueline.loop.labels import Labels
 from trueline.loop.measure import Yardstick, agreement_with_gold, calibration
 from trueline.loop.progress import Reporter
 from trueline.loop.state import State
+from trueline.loop.steps import Steps
 from trueline.loop.task import Task
 from trueline.models.reading import Readings
 from trueline.oversight.critique import WithCritique
@@ -38,6 +38,7 @@ from trueline.policy import DPO, GRPO, BestOfN
 from trueline.protocols import Oversight
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
+from trueline.rewards.roles import Head
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
@@ -51,11 +52,8 @@ class Online:
     rounds: int = 4
     labels: int = 2000
     """The whole budget: what the reward learns from and what the gates certify with."""
-    judge_s: float | None = None
-    """The budget in seconds of judging instead, of which controls are paid as well."""
     gate_frac: float = 0.2
-    control_frac: float = 0.1
-    """Share of the seconds to learn from spent on controls first; 0: help with every item."""
+    """Share of the labels kept for the gates."""
     alpha: float = 0.1
     """Chance, over the whole run, that any policy is certified that the raters like less."""
     prompts_per_round: int = 192
@@ -64,7 +62,8 @@ class Online:
     patience: int | None = None
     """End after so many rounds in a row without a certificate; None: never, holds are common."""
     rank: int = 16
-    head: Conservative = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
+    reward: Head = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
+    """Any kind of reward; refitted every round on all comparisons."""
     optimiser: BestOfN | DPO | GRPO = field(default_factory=BestOfN)
     protocol: Oversight = field(default_factory=WithCritique)
     curve: tuple[int, int] = (40, 64)
@@ -84,13 +83,13 @@ class Online:
         state = State.start_or_resume(folder, task, self._budget(), rank=self.rank, rng=rng)
         once, done = task.trunk.workers.once, len(state.rounds)
         once(lambda: folder.rewrite_metrics(lambda row: row["round"] < done + bool(done)))
-        desk = Desk(folder, task, self.protocol, self.seed)
+        labels = Labels(folder, task, self.protocol, self.seed)
         yardstick = Yardstick.make(task, self.measured_prompts, self.seed)
         if not done:
             once(lambda: folder.log({"kind": "base", "round": 0, "gold_base": yardstick.gold_base}))
         while len(state.rounds) < self.rounds and not state.stalled(self.patience):
-            now = Round(len(state.rounds) + 1, self.seed, task, reporter)
-            state, judged = self.round(now, state, desk, yardstick)
+            steps = Steps(len(state.rounds) + 1, self.seed, task, labels, reporter)
+            state, judged = self.round(steps, state, yardstick)
             once(partial(state.save, folder, judged, task.comparisons))
         reporter.act(self.rounds, "conclude")
         task.trunk.verify_frozen()
@@ -100,40 +99,37 @@ class Online:
         once(lambda: folder.finish(result))
         return result
 
-    def round(
-        self, now: Round, state: State, desk: Desk, yardstick: Yardstick
-    ) -> tuple[State, Readings]:
-        """One round; the new state and the readings of the answers that were judged."""
+    def round(self, now: Steps, state: State, yardstick: Yardstick) -> tuple[State, Readings]:
+        """Do one round; return the new state and the readings of the answers that were judged."""
         task, t = now.task, now.t
         budget = self._budget(state)
 
-        now.begin("gather")
-        cases, seen = now.gather(state, budget, num_samples=self.samples_per_prompt)
+        now.begin("sample")
+        num_pairs = budget.for_learning(t)
+        cases, seen = now.sample(state, num_pairs=num_pairs, num_samples=self.samples_per_prompt)
 
         now.begin("ask")
-        allocator = now.try_help(state, budget, desk, frac=self.control_frac)
-        now.ask(cases, margins(state.reward, seen, cases), desk, budget, allocator)
-        learned, new = desk.learned(t)
+        learned, new = now.ask(cases, budget)
         judged = seen.take(seen.rows(list(dict.fromkeys(r.key for r in new.responses))))
         foretold = calibration(state.reward, judged, new, seed=self.seed)
 
         now.begin("fit")
         readings = Readings.concat([*([state.readings] if state.readings else []), judged])
-        reward = self.head.fit(readings, learned, rng=stream(self.seed, "fit", t))
+        reward = self.reward.fit(readings, learned, rng=stream(self.seed, "fit", t))
 
         now.begin("improve")
         update = now.improve(state, self.optimiser, reward, num_prompts=self.prompts_per_round)
 
         now.begin("certify")
         gate = self._gate(budget).session(t)
-        gate = now.certify(update.policy, state.certified, gate, desk, budget, allocator)
+        gate = now.certify(update.policy, state.certified, gate, budget)
 
-        now.begin("measure")
+        now.begin("evaluate")
         record = {
             "round": t,
             **yardstick.measure(update.policy, reward),
             "gate": gate.record(rng=stream(self.seed, "gate", t, "length")),
-            **desk.account(t, allocator),
+            **now.labels.account(t),
             "reward": reward.summary(),
             "optimiser": dict(update.stats),
             "stopped": update.stopped,
@@ -143,8 +139,8 @@ class Online:
         return state.after(update.policy, gate.decision, readings, reward, budget, record), judged
 
     def _budget(self, state: State | None = None) -> Budget:
-        whole = Budget.of(self.labels, self.judge_s, gate_frac=self.gate_frac, rounds=self.rounds)
-        return whole if state is None else whole.after(state.spent, state.label_s)
+        spent = {} if state is None else dict(state.spent)
+        return Budget(self.labels, self.gate_frac, self.rounds, spent)
 
     def _gate(self, budget: Budget) -> Gate:
-        return Gate(alpha=self.alpha, max_labels=budget.gate_labels, rounds=self.rounds)
+        return Gate(alpha=self.alpha, max_labels=budget.per_gate, rounds=self.rounds)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 __all__ = ["ACTS", "Bar", "Reporter", "Silent"]
 
-ACTS = ("gather", "ask", "fit", "improve", "certify", "measure")
+ACTS = ("sample", "ask", "fit", "improve", "certify", "evaluate")
 
 
 class Reporter(Protocol):

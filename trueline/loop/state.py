@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 
 from trueline.data.comparisons import Comparisons
-from trueline.errors import InputError
-from trueline.loop.allocator import Allocator
 from trueline.loop.budget import Budget
 from trueline.loop.gate import Decision
 from trueline.loop.task import Task
@@ -33,22 +31,10 @@ from trueline.rewards.protocols import Fitted
 from trueline.rewards.saved import load_reward
 from trueline.runs import RunFolder
 
-__all__ = ["KNOWN", "State", "for_helpers"]
+__all__ = ["KNOWN", "State"]
 
 KNOWN = "known.jsonl"
 """In the first round's checkpoint: the comparisons that were known before it."""
-
-
-def for_helpers(task: Task, budget: Budget) -> dict[str, float]:
-    """What raising helpers took; InputError where the budget leaves nothing beside it."""
-    spent = {"helpers": task.raised[budget.unit]} if task.raised else {}
-    if budget.after(spent, None).for_learning(1) < 1:
-        raise InputError(
-            "the budget must pay for raising helpers and leave something to learn from",
-            got=f"{budget.total:g}, of which helpers take {sum(spent.values()):g}",
-            do="raise --labels or --judge-seconds",
-        )
-    return spent
 
 
 @dataclass
@@ -60,23 +46,9 @@ class State:
     certified_round: int = 0
     readings: Readings | None = None
     reward: Fitted | None = None
-    spent: dict[str, float] = field(default_factory=dict)
-    """Of the budget, by purpose, in its unit."""
+    spent: dict[str, int] = field(default_factory=dict)
+    """Labels of the budget, by purpose."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def allocator(self) -> Allocator | None:
-        """What controls have shown, if any were judged."""
-        learned = self.rounds[-1].get("allocator") if self.rounds else None
-        return None if learned is None else Allocator.of(learned)
-
-    @property
-    def label_s(self) -> float | None:
-        """Mean seconds of a label so far; None where seconds are not counted."""
-        seconds = sum(sum(row.get("judge_s", {}).values()) for row in self.rounds)
-        return (
-            seconds / sum(sum(row["labels"].values()) for row in self.rounds) if seconds else None
-        )
 
     @classmethod
     def start_or_resume(
@@ -91,6 +63,7 @@ class State:
         """From the last whole checkpoint of the folder, or from the beginning."""
         if cls.rounds_of(folder):
             return cls.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
+        budget.check_learning(task.helper_cost)
         parts = [] if task.readings is None else [task.readings]
         read = {key for part in parts for key in part.keys}
         if unread := [r for r in task.comparisons.responses if r.key not in read]:
@@ -102,7 +75,7 @@ class State:
             working=first,
             certified=first,
             readings=Readings.concat(parts) if parts else None,
-            spent=for_helpers(task, budget),
+            spent=dict(budget.spent),
         )
 
     @staticmethod

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from trueline.data.comparisons import Comparisons
-from trueline.data.planted_flaws import PlantedCase
 from trueline.errors import DataError
 from trueline.models.adapters import LoraPolicy, Sampler
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
-from trueline.protocols import Helper, Rater
+from trueline.protocols import Rater
 from trueline.records import Prompt, Response
 from trueline.rng import stream
 
-__all__ = ["Purpose", "Task", "purpose_of"]
+__all__ = ["Purpose", "RatersByRound", "Task", "purpose_of"]
 
 Purpose = str
 
@@ -34,6 +33,15 @@ def purpose_of(prompt: Prompt) -> Purpose:
     return _BUCKETS.get(int(prompt.key[:8], 16) % 5, "learn")
 
 
+@runtime_checkable
+class RatersByRound(Protocol):
+    """Raters who change from round to round."""
+
+    def at(self, round: int) -> Rater:
+        """Return who judges in that round."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Everything the loop asks of the world around it."""
@@ -41,17 +49,12 @@ class Task:
     trunk: Trunk
     prompts: Callable[[int, np.random.Generator], list[Prompt]] | Sequence[Prompt]
     """A generator of n fresh prompts, or a fixed collection."""
-    rater: Callable[[int], Rater]
-    """Who judges in a round; people change from one to the next."""
-    helper: Helper | None = None
-    """The critic: what it says of a case is known before it is decided how to judge it."""
-    speaker: Callable[[Helper | None], Any] = lambda critic: critic
-    """Makes of the critic what the protocol asks for: itself, a debater, a stack of helpers."""
-    raised: Mapping[str, float] = field(default_factory=dict)
-    """Labels and judge seconds that raising the helpers took, to be paid from the budget."""
-    controls: Callable[[Sequence[Prompt], np.random.Generator], list[PlantedCase]] | None = None
-    """Makes cases in which one answer is worse for certain; what judges make of them shows where
-    help is worth its time."""
+    rater: Rater | RatersByRound
+    """Who judges, in all rounds or by round: people change from one to the next."""
+    helper: Any = None
+    """What the protocol is given: a critic, a debater, a stack of helpers; None: nothing."""
+    helper_cost: Mapping[str, float] = field(default_factory=dict)
+    """`labels` and `judge_s` that raising the helper took; the labels are paid from the budget."""
     gold: Callable[[Response], float] | None = None
     """The true value of a response, where a world knows it. The loop reports it, never uses it."""
     breakdown: Callable[[Response], Mapping[str, bool]] | None = None
@@ -67,6 +70,10 @@ class Task:
     about: Mapping[str, str] = field(default_factory=dict)
     """Words for the report: what was rated, by whom, what a certificate means here."""
     data_hashes: Mapping[str, str] = field(default_factory=dict)
+
+    def rater_of(self, round: int) -> Rater:
+        """Return who judges in that round."""
+        return self.rater.at(round) if isinstance(self.rater, RatersByRound) else self.rater
 
     def draw(self, num: int, purpose: Purpose, rng: np.random.Generator) -> list[Prompt]:
         """`num` different prompts set apart for `purpose`; fewer if a collection holds fewer."""

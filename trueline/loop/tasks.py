@@ -13,16 +13,12 @@ becomes helpers raised level by level on judgements that the budget has to pay (
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from trueline.audits.recursion import raise_on_sums
 from trueline.data.comparisons import Comparisons
-from trueline.data.planted_flaws import PlantedCase, plant_flaws
 from trueline.data.prompts import load_prompts
 from trueline.errors import InputError
 from trueline.loop.task import Task
@@ -36,14 +32,12 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums, SumsCritic
 from trueline.worlds.sums.debaters import SumsDebater
-from trueline.worlds.sums.flaws import SumsFlaws, good_answer
 
 __all__ = ["Asked", "make_task"]
 
 Assist = Literal["critique", "debate", "recursive", "none"]
 LEVELS = (40, 40, 40)
 """Judgements that raise each level of helpers; three levels cover chains of eight steps."""
-_GRAVE = ("wrong_step", "wrong_answer")
 _WORLD_RATERS = {"simulated": "default", "impressed": "impressed", "exact": "exact"}
 
 
@@ -111,7 +105,7 @@ class _Own:
         return Task(
             trunk=self.trunk,
             prompts=self.prompts,
-            rater=lambda _: rule,
+            rater=rule,
             gold=lambda response: rule.value(response.text),
             max_new_tokens=self.asked.max_new_tokens,
             about=self._about(f"better by the rule '{name}'"),
@@ -128,7 +122,7 @@ class _Own:
         return Task(
             trunk=self.trunk,
             prompts=self.prompts,
-            rater=lambda _: standin,
+            rater=standin,
             comparisons=ours,
             max_new_tokens=self.asked.max_new_tokens,
             about=self._about(
@@ -140,13 +134,11 @@ class _Own:
 
     def by_reader(self, judge: Rater) -> Task:
         """A judge who reads; gold is not known."""
-        helper = self.asked.helper
         return Task(
             trunk=self.trunk,
             prompts=self.prompts,
-            rater=lambda _: judge,
-            helper=helper if hasattr(helper, "critique") else None,
-            speaker=lambda critic: critic or helper,
+            rater=judge,
+            helper=self.asked.helper,
             max_new_tokens=self.asked.max_new_tokens,
             about=self._about(f"better by the judgement of {self.asked.rater}"),
             data_hashes=self.hashes,
@@ -170,6 +162,7 @@ def _sums(trunk: Trunk, asked: Asked) -> Task:
     def review(prefixes: list[list[int]]) -> list[list[int]]:
         return complete(trunk.model, trunk.codec, prefixes, max_new_tokens=asked.max_new_tokens)
 
+    critic = SumsCritic(review)
     prompts = (
         (lambda n, rng: world.prompts(n, rng))
         if asked.prompts is None
@@ -178,9 +171,8 @@ def _sums(trunk: Trunk, asked: Asked) -> Task:
     task = Task(
         trunk=trunk,
         prompts=prompts,
-        rater=raters.at,
-        helper=SumsCritic(review) if assist in ("critique", "debate") else None,
-        controls=_controls,
+        rater=raters,
+        helper={"critique": critic, "debate": SumsDebater(critic=critic)}.get(assist),
         gold=world.gold,
         breakdown=world.breakdown,
         max_new_tokens=asked.max_new_tokens,
@@ -193,10 +185,6 @@ def _sums(trunk: Trunk, asked: Asked) -> Task:
         },
         data_hashes={} if asked.prompts is None else {"prompts": _sha256(asked.prompts)},
     )
-    if assist == "debate":
-        return replace(
-            task, speaker=lambda critic: SumsDebater(critic=critic or SumsCritic(review))
-        )
     return _raised(task, raters, asked.seed) if assist == "recursive" else task
 
 
@@ -205,21 +193,7 @@ def _raised(task: Task, judge: Rater, seed: int) -> Task:
     rng = stream(seed, "raise")
     raised = raise_on_sums(task.trunk, judge=judge, labels=LEVELS, rng=rng)
     paid = {"labels": sum(LEVELS), "judge_s": raised.cost.judge_s}
-    return replace(task, speaker=lambda _: raised.helper, raised=paid)
-
-
-def _controls(prompts: Sequence[Prompt], rng: np.random.Generator) -> list[PlantedCase]:
-    """Good answers beside spoiled copies; every other two share a flaw of style besides, so that
-    the critic finds fault with both."""
-    style = SumsFlaws(kinds=("flattery", "unfounded_claim"))
-    first, second = SumsFlaws(kinds=_GRAVE + style.kinds), SumsFlaws(kinds=_GRAVE)
-    planted: list[PlantedCase] = []
-    for i, prompt in enumerate(prompts):
-        answer, shared = good_answer(prompt, rng), i // 2 % 2 == 1
-        spoiled = style.inject(answer, rng=rng) if shared else None
-        answer = answer if spoiled is None else spoiled.response
-        planted += plant_flaws([answer], first if spoiled is None else second, rng=rng)
-    return planted
+    return replace(task, helper=raised.helper, helper_cost=paid)
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,141 @@
+"""Raters are asked once, in order, with critiques written in blocks; and what a round took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trueline.errors import JudgeError
+from trueline.loop.labels import Labels
+from trueline.models.workers import Workers
+from trueline.oversight.critique import WithCritique
+from trueline.oversight.direct import Direct
+from trueline.protocols import Rater
+from trueline.records import Case, Critique, Preference, Prompt, Response, Verdict
+from trueline.runs import RunFolder
+
+
+class Judge:
+    """Prefers the first answer; counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.rounds: list[int] = []
+        self.seen: list[tuple[Critique, ...]] = []
+
+    def at(self, round: int) -> Rater:
+        self.rounds.append(round)
+        return self  # type: ignore[return-value]
+
+    def compare(
+        self,
+        first: Response,
+        second: Response,
+        *,
+        critiques: tuple[Critique, ...] = (),
+        rng: np.random.Generator,
+    ) -> Verdict:
+        self.seen.append(critiques)
+        return Verdict(preference=Preference.FIRST, rater="judge")
+
+
+class Critic:
+    """Says of each answer what it drew."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.batches: list[int] = []
+        self.fails = fails
+
+    def critique(
+        self, responses: Sequence[Response], *, rng: np.random.Generator
+    ) -> list[Critique]:
+        self.batches.append(len(responses))
+        if self.fails:
+            raise JudgeError("the critic is away")
+        return [
+            Critique(response=r, text=f"{rng.random()}", flaws=(), helper="critic")
+            for r in responses
+        ]
+
+
+def cases(num: int) -> list[Case]:
+    prompts = [Prompt.of(f"prompt {i}") for i in range(num)]
+    return [
+        Case(first=Response(prompt=p, text="a"), second=Response(prompt=p, text="b"))
+        for p in prompts
+    ]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Any:
+    def labels(protocol: Any, helper: Any, judge: Any, name: str = "run") -> Labels:
+        task = SimpleNamespace(
+            trunk=SimpleNamespace(workers=Workers()),
+            rater_of=judge.at,
+            helper=helper,
+            comparisons=(),
+        )
+        place = tmp_path / name
+        return Labels(RunFolder.resume(place, {}, data_hashes={}), task, protocol, 0)  # type: ignore[arg-type]
+
+    return labels
+
+
+def test_nobody_is_asked_twice_or_for_more_than_was_wanted(make):
+    judge = Judge()
+    labels = make(Direct(), None, judge)
+    asked = labels.ask(cases(5), purpose="learn", round=1)
+    first = [next(asked), next(asked)]
+    assert len(judge.seen) == 2
+    again = list(labels.ask(cases(5), purpose="learn", round=1))
+    assert len(judge.seen) == 5 and again[:2] == first
+    assert labels.store.spent()["learn"] == 5
+    assert len(labels.learned(1)[1]) == 5 and not labels.learned(2)[1]
+    assert judge.rounds == [1, 1]
+
+
+def test_critiques_are_written_in_blocks_that_a_resumed_run_repeats(make):
+    whole, resumed = Judge(), Judge()
+    critic = Critic()
+    list(make(WithCritique(), critic, whole).ask(cases(60), purpose="learn", round=1))
+    assert critic.batches == [96, 24], "48 cases, then the rest"
+    part, late = make(WithCritique(), critic, resumed, "part"), Critic()
+    for _ in zip(range(50), part.ask(cases(60), purpose="learn", round=1), strict=False):
+        pass
+    part.folder.close()
+    again = make(WithCritique(), late, resumed, "part")
+    assert len(list(again.ask(cases(60), purpose="learn", round=1))) == 60
+    assert resumed.seen == whole.seen and late.batches == [24]
+
+
+def test_a_second_critique_of_an_answer_is_an_independent_one(make):
+    judge, critic = Judge(), Critic()
+    protocol = WithCritique(num_critiques=2, usefulness=lambda c: float(c.text))
+    list(make(protocol, critic, judge).ask(cases(3), purpose="gate", round=1))
+    assert critic.batches == [6, 2, 2, 2]
+
+
+def test_a_critic_that_fails_is_recorded_and_the_judge_is_still_asked(make):
+    judge = Judge()
+    (verdict,) = make(WithCritique(), Critic(fails=True), judge).ask(
+        cases(1), purpose="learn", round=1
+    )
+    assert verdict.preference is Preference.FIRST
+    assert [c.problem for c in judge.seen[0]] == ["the critic is away"] * 2
+
+
+def test_seconds_that_were_not_all_counted_are_left_out(make):
+    """Labels of an older store hold none: unknown, and no part of a sum."""
+    kept = {
+        "learn": [("direct", 10.0), (None, None)],
+        "gate": [("critique", 4.0), ("direct", 6.0)],
+    }
+    labels = make(Direct(), None, Judge())
+    vars(labels)["store"] = SimpleNamespace(seconds=lambda purpose, *, round: kept[purpose])
+    account = labels.account(1)
+    assert account["labels"] == {"learn": 2, "gate": 2}
+    assert account["judge_s"] == {"gate": 10.0}
