@@ -38,7 +38,7 @@ from trueline.policy import DPO, GRPO, BestOfN
 from trueline.protocols import Oversight
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
-from trueline.rewards.roles import Head
+from trueline.rewards.protocols import Head
 from trueline.rng import stream
 from trueline.runs import RunFolder
 

@@ -17,7 +17,7 @@ from scipy.special import expit, xlogy
 
 from trueline.models.reading import Readings
 from trueline.records import Case, Response
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 
 __all__ = ["expected_information", "informative_pairs"]
 

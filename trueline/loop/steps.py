@@ -21,7 +21,7 @@ from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.policy import DPO, GRPO, BestOfN, Update
 from trueline.records import Case, Preference
-from trueline.rewards.roles import Fitted
+from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
 __all__ = ["Steps"]
