@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +51,56 @@ def test_a_fresh_adapter_says_what_the_trunk_says(
 ) -> None:
     fresh, base = make(speaker), BasePolicy(speaker)
     assert torch.equal(fresh.logp(responses, grad=False), base.logp(responses, grad=False))
+
+
+def test_merged_weights_say_the_same_and_leave_no_trace(
+    speaker: Trunk, responses: list[Response]
+) -> None:
+    fingerprint, policy, other = speaker.fingerprint(), make(speaker), make(speaker, 1)
+    train(policy, responses)
+    rows = speaker.codec.encode(responses)
+    before = policy.logp(rows, grad=False)
+    trunks, others = (BasePolicy(speaker).logp(rows, grad=False), other.logp(rows, grad=False))
+    adapter = [p.detach().clone() for p in policy.trainable()]
+    with policy.merged() as network:
+        assert not any(p.data_ptr() == q.data_ptr() for p, q in _linears(network, speaker.model))
+        torch.testing.assert_close(policy.logp(rows, grad=False), before, atol=1e-3, rtol=1e-4)
+        assert torch.equal(BasePolicy(speaker).logp(rows, grad=False), trunks)
+        assert torch.equal(other.logp(rows, grad=False), others)
+    assert all(p is q for p, q in _linears(policy.network, speaker.model))
+    assert torch.equal(policy.logp(rows, grad=False), before)
+    assert all(map(torch.equal, adapter, policy.trainable()))
+    assert all(p.requires_grad and not p.is_inference() for p in policy.trainable())
+    assert speaker.verify_frozen() == fingerprint
+
+
+@pytest.mark.parametrize("way", ["off", "large", "failed"])
+def test_what_is_not_merged_is_the_policy_still(
+    chat: Trunk, responses: list[Response], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make(chat)
+    train(policy, responses)
+    if way == "large":
+        monkeypatch.setattr("trueline.models.adapters._MERGE_BYTES", 0)
+    moved = policy.logp(responses, grad=False)
+    off = policy.off() if way == "off" else contextlib.nullcontext()
+    with contextlib.suppress(KeyError), off, policy.merged() as network:
+        if way == "failed":
+            raise KeyError
+        assert all(p is q for p, q in _linears(network, chat.model))
+        assert torch.equal(policy.logp(responses, grad=False), moved) == (way == "large")
+    assert torch.equal(policy.logp(responses, grad=False), moved)
+
+
+def _linears(network: Any, model: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The adapted matrices of a policy beside the trunk's own."""
+    own = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    theirs = dict(network.named_modules())
+    return [
+        (theirs[f"{name}.base_layer"].weight, module.weight)
+        for name, module in own.items()
+        if f"{name}.base_layer" in theirs
+    ]
 
 
 def test_training_moves_the_policy_and_nothing_else(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy
@@ -37,6 +40,52 @@ def test_greedy_is_hugging_faces_greedy(stories: Trunk) -> None:
         whole = stories.model.generate(ids, do_sample=False, max_new_tokens=60)[0]
         expected = stories.codec.tokenizer.decode(whole, skip_special_tokens=True)
         assert [prompt.text + r.text for r in row] == [expected] * 2
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"attention_bias": True, "tie_word_embeddings": True},
+    "mistral": {"sliding_window": 8},
+    "qwen3": {"head_dim": 16},
+    "gpt2": {"n_embd": 48, "n_layer": 2, "n_head": 6},
+    "gpt_neox": {},
+}
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_every_family_is_greedy_as_in_hugging_face(kind: str) -> None:
+    sizes = {
+        "vocab_size": 61,
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.3,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+    config = CONFIG_MAPPING[kind](**{**sizes, **FAMILIES[kind]})
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = AutoModelForCausalLM.from_config(config).eval()
+    prefixes = [[5, 6, 7] + [n] * 9 for n in (4, 9)]
+    ids = torch.tensor(prefixes)
+    whole = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=24,
+        pad_token_id=0,
+    )
+    grown = grow(
+        model,
+        [*prefixes, [8, 9]],
+        uniforms=np.zeros((3, 2, 24)),
+        stop_ids=frozenset(),
+        temperature=0.0,
+    )
+    for row, theirs in zip(grown[:2], whole[:, 12:].tolist(), strict=True):
+        assert [c.ids for c in row] == [theirs] * 2
 
 
 def test_what_is_said_does_not_depend_on_the_batch(chat: Trunk) -> None:

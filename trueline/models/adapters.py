@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -49,6 +50,7 @@ from trueline.rng import torch_seed
 __all__ = ["BasePolicy", "LoraPolicy", "Sampler"]
 
 _NOTE = "trueline.json"
+_MERGE_BYTES = 2**30
 
 
 class Sampler(Protocol):
@@ -126,17 +128,18 @@ class BasePolicy:
                 temperature=temperature,
                 max_new_tokens=room,
             )
-        network, codec, workers = self.network, self.trunk.codec, self.trunk.workers
+        codec, workers = self.trunk.codec, self.trunk.workers
         if workers.num == 1 or not prompts:
-            return roll(
-                network,
-                codec,
-                prompts,
-                num_samples=num_samples,
-                rng=rng,
-                temperature=temperature,
-                max_new_tokens=room,
-            )
+            with self.merged() as network:
+                return roll(
+                    network,
+                    codec,
+                    prompts,
+                    num_samples=num_samples,
+                    rng=rng,
+                    temperature=temperature,
+                    max_new_tokens=room,
+                )
         uniforms = rng.random((len(prompts), num_samples, room))
 
         def mine(at: np.ndarray) -> tuple[np.ndarray]:
@@ -146,9 +149,14 @@ class BasePolicy:
             )
             return (_by_prompt(rolled, num_samples),)
 
-        with whole(network):
+        with self.merged() as network, whole(network):
             (parts,) = workers.spread([1] * len(prompts), mine)
         return _joined(parts)
+
+    @contextlib.contextmanager
+    def merged(self) -> Iterator[Any]:
+        """Yield the network as it samples fastest; the trunk itself has nothing to merge."""
+        yield self.network
 
     def token_logps(
         self, responses: Sequence[Response] | Sequence[Encoded], *, grad: bool = True
@@ -305,6 +313,35 @@ class LoraPolicy(BasePolicy):
         """Within this context the policy is the reference: the trunk without its adapter."""
         with self.adapted.disable_adapter():
             yield
+
+    @contextlib.contextmanager
+    def merged(self) -> Iterator[Any]:
+        """Yield the network with W + (alpha / r) B A in the place of each adapted matrix W.
+
+        The sums stand in copies that only this policy's module tree holds, and the trunk's own
+        parameters come back afterwards: neither the trunk nor another policy sees a change.
+        Weights of more than 1 GiB, or parted among processes, are not copied: there the adapter
+        stays two thin products.
+        """
+        layers = [m for m in self.adapted.modules() if isinstance(m, LoraLayer)]
+        num_bytes = sum(p.nbytes for p in self.trunk.model.parameters())
+        off = any(layer.disable_adapters for layer in layers)
+        if off or self.trunk.sharded or num_bytes > _MERGE_BYTES:
+            yield self.network
+            return
+        bases = [(base := layer.get_base_layer(), base.weight) for layer in layers]
+        try:
+            with torch.no_grad():
+                for base, weight in bases:
+                    base.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
+                self.adapted.merge_adapter()
+            yield self.network
+        finally:
+            # peft's subtraction only ends its own bookkeeping: its rounding goes with the copies.
+            with torch.no_grad():
+                self.adapted.unmerge_adapter()
+            for base, weight in bases:
+                base.weight = weight
 
     @property
     def network(self) -> Any:

@@ -3,8 +3,7 @@
     logits, cache = model(tokens, cache)
 
 Keys and values lie in buffers with room to spare, repeated for the K samples of a prompt. Prompts
-are padded on the right and the padded slots are masked afterwards. `decoder` is several times
-faster for the families it knows.
+are padded on the right and the padded slots are masked afterwards.
 
 Shapes: B prompts, K samples of each, R rows, V vocabulary.
 Fails for models that take no `past_key_values` of attention layers.

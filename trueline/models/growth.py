@@ -4,9 +4,8 @@
 
 Every sample brings its own row of uniforms, so that what a row says depends neither on the batch it
 is in nor on how many batches there are (up to rounding of the logits). Prefixes are sorted by
-length; their keys and values are computed once for K samples, and kept once where that pays. Rows
-that have ended are dropped once they are a quarter, in eights. The logits come from a `Decoder`
-for the families it knows, from the model's own forward pass for the others.
+length; their keys and values are computed once for K samples. Rows that have ended are dropped
+once they are a quarter, in eights.
 
 Shapes: B prefixes, K samples of each, R rows alive, M tokens at most, V vocabulary. Units: nats.
 """
@@ -16,14 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trueline.models.decoder import decoder_for
-from trueline.models.decoding import Decoding, Own, Shared
 from trueline.models.forwards import Forwards
 
 __all__ = ["Continuation", "grow"]
@@ -69,20 +66,15 @@ def grow(
     """
     _, num_samples, room = uniforms.shape
     longest = max(len(ids) for ids in prefixes)
-    decoder = decoder_for(model, uniforms.size)
-    sharing = decoder is not None and shares(num_samples, longest)
-    per_pass, size = _batch(model, num_samples, longest, room, sharing, max_rows)
+    per_pass, size = _batch(model, num_samples, longest, room, max_rows)
     order = sorted(range(len(prefixes)), key=lambda b: (len(prefixes[b]), b))
     out: list[list[Continuation]] = [[] for _ in prefixes]
     for k in range(0, num_samples, per_pass):
         width = min(per_pass, num_samples - k)
         for i in range(0, len(order), size):
             chosen = order[i : i + size]
-            steps: _Steps = Forwards(model)
-            if decoder is not None:
-                steps = Decoding(decoder, Shared if sharing and width > 1 else Own)
             field = _Field(
-                steps,
+                Forwards(model),
                 uniforms[np.array(chosen), k : k + width],
                 stop_ids,
                 torch.device(model.device),
@@ -93,19 +85,15 @@ def grow(
     return out
 
 
-class _Steps(Protocol):
-    """What computes the logits, and remembers what it must for the next token."""
-
-    def start(self, prefixes: list[list[int]], width: int, room: int) -> Tensor: ...
-    def step(self, tokens: Tensor) -> Tensor: ...
-    def keep(self, at: Tensor) -> None: ...
-
-
 class _Field:
     """What one batch has said: columns are rows of the batch, the first of them still growing."""
 
     def __init__(
-        self, steps: _Steps, uniforms: np.ndarray, stop_ids: AbstractSet[int], device: torch.device
+        self,
+        steps: Forwards,
+        uniforms: np.ndarray,
+        stop_ids: AbstractSet[int],
+        device: torch.device,
     ) -> None:
         self.steps = steps
         _, self.width, self.room = uniforms.shape
@@ -167,15 +155,7 @@ class _Field:
         ]
 
 
-def shares(num_samples: int, longest: int) -> bool:
-    """Whether the K samples of a prompt are to share its keys and values: reading them K times
-    costs more than a second product from 32 (16 prompts) to 100 tokens (one prompt) on."""
-    return num_samples > 1 and longest >= 64
-
-
-def _batch(
-    model: Any, num_samples: int, longest: int, room: int, sharing: bool, max_rows: int
-) -> tuple[int, int]:
+def _batch(model: Any, num_samples: int, longest: int, room: int, max_rows: int) -> tuple[int, int]:
     """How many samples of how many prompts go side by side: what fits into 128 MB, or the size
     of the weights if that is more."""
     config = model.config
@@ -185,7 +165,6 @@ def _batch(
     )
     per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
     tokens = max(_CACHE_BYTES, sum(p.nbytes for p in model.parameters())) // per_token
-    prompt, own = (longest, room) if sharing else (0, longest + room)
-    rows = min(max_rows, max(1, (tokens - prompt) // own))
+    rows = min(max_rows, max(1, tokens // (longest + room)))
     width = min(num_samples, rows)
-    return width, max(1, min(tokens // (prompt + width * own), max_rows // width))
+    return width, max(1, rows // width)
