@@ -30,12 +30,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from trueline.models.decoder import Decoder
+from trueline.models.decoding import Decoding, Own, Shared
 
 from benchmarks.common import headline, write_result
 from trueline.cli.common import load_trunk, set_threads
 from trueline.models import growth
-from trueline.models.decoder import Decoder
-from trueline.models.decoding import Decoding, Own, Shared
 from trueline.models.growth import grow
 from trueline.models.products import linear
 from trueline.rng import stream
