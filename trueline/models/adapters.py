@@ -323,7 +323,7 @@ class LoraPolicy(BasePolicy):
         Weights of more than 1 GiB, or parted among processes, are not copied: there the adapter
         stays two thin products.
         """
-        layers = [m for m in self.adapted.modules() if isinstance(m, LoraLayer)]
+        layers: list[Any] = [m for m in self.adapted.modules() if isinstance(m, LoraLayer)]
         num_bytes = sum(p.nbytes for p in self.trunk.model.parameters())
         off = any(layer.disable_adapters for layer in layers)
         if off or self.trunk.sharded or num_bytes > _MERGE_BYTES:
