@@ -204,7 +204,8 @@ def test_rows_to_score_keep_their_order(tmp_path: Path) -> None:
     assert [[r.text for r in row.responses] for row in rows] == [
         ["a"], ["Hi.", "No."], ["Hi."], ["Hi.", "Hi."], [], ["b"],
     ]  # fmt: skip
-    assert [row.reason for row in rows] == [None, None, None, "identical", "empty_answer", None]
+    left_out = [dict(row.skipped) for row in rows]
+    assert left_out == [{}, {}, {}, {"identical": 1}, {"empty_answer": 1}, {}]
     assert rows[5].label is False
 
 
@@ -216,10 +217,6 @@ PROMPTS: dict[str, tuple[Any, str]] = {
     "messages": ({"messages": [ASK, GOOD]}, "Hello?"),
     "text": ({"text": "\n\nOnce upon\na time  there was"}, "Once upon\na time"),
     "preference": (FORMS["implicit text dialogue"][0], "Hello?"),
-    "Argilla": (
-        {"fields": {"query": "Hello?", "answer_1": "a", "answer_2": "b"}, "responses": {}},
-        "Hello?",
-    ),
 }
 
 

@@ -17,8 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueline.data import Comparisons, load_bench, load_prompts, load_rows
-from trueline.data.argilla import write_argilla
+from trueline.data import Comparisons, load_bench, load_prompts
 from trueline.errors import DataError
 from trueline.records import Comparison, Message, Prompt, Response
 
@@ -103,30 +102,6 @@ RM_BENCH = {
 }
 
 
-def answer(value: Any, user: str, status: str | None = "submitted") -> dict[str, Any]:
-    return {"value": value, "user_id": user, **({} if status is None else {"status": status})}
-
-
-def ranks(*places: int) -> list[dict[str, Any]]:
-    return [{"value": f"response_{i}", "rank": rank} for i, rank in enumerate(places, start=1)]
-
-
-def record(responses: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    shown = fields or {"prompt": ASK, "response_1": "Red.", "response_2": "Beige."}
-    return {
-        "id": "r1",
-        "fields": shown,
-        "metadata": {"source": "quiz"},
-        "suggestions": {"preference": {"value": ranks(2, 1), "score": 0.9, "agent": "m"}},
-        "responses": responses,
-        "vectors": {},
-        "_server_id": "s1",
-    }
-
-
-RANKED = record({"preference": [answer(ranks(1, 2), "u1", None), answer(ranks(2, 1), "u2")]})
-
-
 def put(folder: Path, rows: list[Any], name: str = "rows.jsonl") -> Path:
     path = folder / name
     if name.endswith(".json"):
@@ -179,7 +154,6 @@ FORMS: dict[str, tuple[dict[str, Any], list[tuple[str, str, str]], int]] = {
         [(a, b, "unknown") for a in RM_BENCH["chosen"] for b in RM_BENCH["rejected"]],
         0,
     ),
-    "argilla": (RANKED, [("Red.", "Beige.", "u1"), ("Beige.", "Red.", "u2")], 0),
 }
 
 
@@ -209,71 +183,6 @@ def test_equal_scores_are_ties_and_missing_ones_are_counted(tmp_path: Path) -> N
     assert found.skipped == {"tie": 1, "unscored": 1}
 
 
-QUESTIONS: dict[str, tuple[dict[str, Any], list[tuple[str, str, str]], dict[str, int]]] = {
-    "equal ranks": ({"p": [answer(ranks(1, 1), "u")]}, [], {"tie": 1}),
-    "label by name": ({"p": [answer("response_2", "u")]}, [("Beige.", "Red.", "u")], {}),
-    "label by number": ({"p": [answer("2", "u")]}, [("Beige.", "Red.", "u")], {}),
-    "label by letter": ({"p": [answer("A", "u")]}, [("Red.", "Beige.", "u")], {}),
-    "label tie": ({"p": [answer("Both", "u")]}, [], {"tie": 1}),
-    "ratings": (
-        {"rating_1": [answer(2, "u")], "rating_2": [answer(5, "u")]},
-        [("Beige.", "Red.", "u")],
-        {},
-    ),
-    "ratings of two kinds by two people": (
-        {
-            "honesty-response-1": [answer(4, "u"), answer(1, "v")],
-            "honesty-response-2": [answer(1, "u"), answer(4, "v")],
-            "tone-response-1": [answer(1, "u")],
-            "tone-response-2": [answer(2, "u")],
-        },
-        [("Red.", "Beige.", "u"), ("Beige.", "Red.", "v"), ("Beige.", "Red.", "u")],
-        {},
-    ),
-    "what is not submitted": (
-        {"p": [answer("1", "u"), answer("2", "v", "discarded"), answer("2", "w", "draft")]},
-        [("Red.", "Beige.", "u")],
-        {"discarded": 1, "draft": 1},
-    ),
-    "a text beside": (
-        {"p": [answer("1", "u")], "why": [answer("Red is one.", "u")], "none": None},
-        [("Red.", "Beige.", "u")],
-        {"other_question": 1},
-    ),
-    "version 1": (
-        [{"user_id": "u", "status": "submitted", "values": {"p": {"value": ranks(2, 1)}}}],
-        [("Beige.", "Red.", "u")],
-        {},
-    ),
-}
-
-
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_argilla_questions(name: str, tmp_path: Path) -> None:
-    responses, expected, skipped = QUESTIONS[name]
-    found = Comparisons.load(put(tmp_path, [RANKED, record(responses)]))
-    assert said(found)[2:] == expected
-    assert found.skipped == skipped and len(found.ties) == skipped.get("tie", 0)
-
-
-def test_argilla_chats_and_unanswered_records(tmp_path: Path) -> None:
-    turns = [
-        {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": "Yes?"},
-        {"role": "user", "content": ASK},
-    ]
-    chat = record(
-        {"p": [answer("chosen", "u")]},
-        conversation=turns,
-        chosen=[{"role": "assistant", "content": "Red."}],
-        rejected=[{"role": "assistant", "content": "Beige."}],
-    )
-    path = put(tmp_path, [chat, record({})])
-    (only,) = Comparisons.load(path)
-    assert len(only.prompt.messages) == 3 and only.chosen.text == "Red."
-    assert [len(row.responses) for row in load_rows(path)] == [2, 2], "both can be scored"
-
-
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "vote": (PANDALM | {"annotator2": 3}, "0 (a tie), 1 or 2"),
     "vote in words": (PANDALM | {"annotator2": "left"}, "must be a number"),
@@ -284,13 +193,6 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "completion": (ULTRAFEEDBACK | {"completions": ["a"]}, "each of `completions`"),
     "no rejected": (REWARDBENCH_2 | {"rejected": []}, "`rejected` must be a list of texts"),
-    "one answer": (record({}, prompt=ASK, response="Red."), "at least two answers"),
-    "no prompt": (record({}, response_1="a", response_2="b"), "show a prompt"),
-    "rank of nothing": (
-        record({"p": [answer([{"value": "third", "rank": 1}], "u")]}),
-        "a rank must be of one of response_1, response_2",
-    ),
-    "responses": (record("yes"), "lists of answers"),  # type: ignore[arg-type]
 }
 
 
@@ -331,9 +233,6 @@ def test_what_is_saved_loads_back_equal(cases: list[tuple[Any, ...]]) -> None:
         again = Comparisons.load(Path(folder) / "a.jsonl")
         assert again.rows == saved.rows and again.ties == saved.ties
         assert again.sha256 == saved.sha256
-        write_argilla(Path(folder) / "records.json", saved)
-        back = Comparisons.load(Path(folder) / "records.json")
-        assert sorted(map(repr, back.rows)) == sorted(map(repr, saved.rows))
 
 
 def test_ties_follow_their_group_and_are_no_rows(tmp_path: Path, rng: Any) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import os
 import signal
 import sqlite3
@@ -12,10 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from trueline.data.migrations import MIGRATIONS, VERSION
-from trueline.data.store import LEARN_FROM_GATE, LabelStore
+from trueline.data.store import FORMAT, LabelStore
 from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.records import (
     Cost,
@@ -87,21 +84,21 @@ def test_several_processes_write_one_store(tmp_path: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0, 0]
     with LabelStore(path) as store:
         # Each rater's own label counts; the one all three wrote counts once.
-        assert store.spent() == {"learn": 240, "gate": 80, "control": 0}
+        assert store.spent() == {"learn": 240, "gate": 80}
 
 
 def test_a_repeated_label_counts_once_and_the_first_stays(tmp_path: Path) -> None:
     with LabelStore(tmp_path / "labels.db") as store:
         assert store.add(verdict(), A, B, purpose="learn", round=1) == verdict()
         assert store.add(verdict("second"), A, B, purpose="learn", round=1) == verdict()
-        assert store.spent() == {"learn": 1, "gate": 0, "control": 0}
+        assert store.spent() == {"learn": 1, "gate": 0}
         store.add(verdict("second"), A, B, purpose="learn", round=2)
         store.add(verdict(), B, A, purpose="learn", round=1)
         store.add(verdict(), A, B, purpose="learn", round=1, ask=1)
         store.add(verdict(rater="bob"), A, B, purpose="learn", round=1)
         store.add(verdict(), A, B, purpose="gate", round=1)
-        assert store.spent() == {"learn": 5, "gate": 1, "control": 0}
-        assert store.spent(last_round=1) == {"learn": 4, "gate": 1, "control": 0}
+        assert store.spent() == {"learn": 5, "gate": 1}
+        assert store.spent(last_round=1) == {"learn": 4, "gate": 1}
         assert len(store.comparisons(last_round=1)) == 4
 
 
@@ -151,50 +148,12 @@ def test_what_a_judgement_took_comes_back_with_it(tmp_path: Path) -> None:
         reason="no answer",
     )
     with LabelStore(tmp_path / "labels.db") as store:
-        store.add(seen, A, B, purpose="control", round=1, assist="debate")
-        store.add(verdict(), B, A, purpose="control", round=1)
+        store.add(seen, A, B, purpose="gate", round=1, assist="debate")
+        store.add(verdict(), B, A, purpose="gate", round=1)
     with LabelStore(tmp_path / "labels.db") as store:
-        assert store.find(A, B, purpose="control", round=1) == seen
-        assert store.seconds("control", round=1) == [("debate", 12.5), (None, 0.0)]
-        assert store.seconds("control", round=2) == []
-        assert store.spent()["control"] == 2
-
-
-def test_a_store_of_the_first_version_opens_and_its_labels_are_found(tmp_path: Path) -> None:
-    path = tmp_path / "labels.db"
-    database = sa.create_engine(f"sqlite:///{path}")
-    with database.begin() as connection:
-        connection.execute(sa.text("CREATE TABLE schema_version (version INTEGER NOT NULL)"))
-        connection.execute(sa.text("INSERT INTO schema_version VALUES (1)"))
-        MIGRATIONS[0](connection)
-        row = {
-            "pair": hashlib.sha256(f"{A.key} {B.key}".encode()).hexdigest(),
-            "prompt": json.dumps([[m.role, m.content] for m in PROMPT.messages]),
-            "critiques": json.dumps([[1, "empty", [["step", 2]], "h", 3], [0, "?", None, "h", 0]]),
-        }
-        connection.execute(
-            sa.text(
-                "INSERT INTO learn_labels VALUES (1, 1, :pair, 0, 'ann', :prompt, '4', '',"
-                " 'first', :critiques, '2026-01-01')"
-            ),
-            row,
-        )
-    database.dispose()
-    with LabelStore(path) as store:
-        found = store.find(A, B, purpose="learn", round=1)
-        assert found is not None and (found.belief, found.cost, found.transcript) == (
-            None,
-            Cost(),
-            (),
-        )
-        assert [(c.response, c.flaws) for c in found.critiques] == [
-            (B, (Flaw(kind="step", step=2),)),
-            (A, None),
-        ]
-        assert store.seconds("learn", round=1) == [(None, None)], "unknown, not free"
-        assert len(store.comparisons()) == 1
-        store.add(verdict(), A, B, purpose="learn", round=2, assist="direct")
-        assert store.spent() == {"learn": 2, "gate": 0, "control": 0}
+        assert store.find(A, B, purpose="gate", round=1) == seen
+        assert store.seconds("gate", round=1) == [("debate", 12.5), (None, 0.0)]
+        assert store.seconds("gate", round=2) == []
 
 
 def test_comparisons_keep_order_rater_round_and_count_the_undecided(tmp_path: Path) -> None:
@@ -215,13 +174,8 @@ def test_gate_labels_cannot_be_learned_from(tmp_path: Path) -> None:
     with LabelStore(path) as store:
         store.add(verdict(), A, B, purpose="gate")
         assert len(store.comparisons()) == 0
-        for override in (None, "yes"):
-            with pytest.raises(InvalidExperiment, match="certify"):
-                store.comparisons("gate", override=override)
-        assert store.overrides() == ()
-        assert len(store.comparisons("gate", override=LEARN_FROM_GATE)) == 1
-    with LabelStore(path) as store:
-        assert store.overrides() == (LEARN_FROM_GATE,)
+        with pytest.raises(InvalidExperiment, match="certify"):
+            store.comparisons("gate")
     # Physically apart: the table that learning reads holds no gate label.
     database = sqlite3.connect(path)
     assert database.execute("SELECT COUNT(*) FROM learn_labels").fetchone() == (0,)
@@ -240,7 +194,7 @@ def test_wrong_use_is_refused() -> None:
     seen = Verdict(preference=Preference.FIRST, rater="ann", critiques=(strange,))
     with pytest.raises(InputError, match="one of the two"):
         store.add(seen, A, B, purpose="learn")
-    assert store.spent() == {"learn": 0, "gate": 0, "control": 0}
+    assert store.spent() == {"learn": 0, "gate": 0}
 
 
 def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -257,20 +211,18 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [FORMAT - 1, FORMAT + 1])
+def test_a_store_of_another_format_is_refused_and_left_as_it_is(tmp_path, version) -> None:
     path = tmp_path / "labels.db"
     LabelStore(path).close()
     LabelStore(path).close()
-    database = sqlite3.connect(path)
-    assert database.execute("SELECT version FROM schema_version").fetchall() == [
-        (version + 1,) for version in range(VERSION)
-    ]
-    database.execute("INSERT INTO schema_version VALUES (?)", (VERSION + 1,))
-    database.commit()
-    with pytest.raises(SetupError, match=f"version {VERSION + 1}"):
-        LabelStore(path)
-    assert database.execute("SELECT COUNT(*) FROM schema_version").fetchone() == (VERSION + 1,)
-    database.close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT version FROM schema_version").fetchall() == [(FORMAT,)]
+        database.execute("UPDATE schema_version SET version = ?", (version,))
+        database.commit()
+        with pytest.raises(SetupError, match=f"got format {version}"):
+            LabelStore(path)
+        assert database.execute("SELECT version FROM schema_version").fetchall() == [(version,)]
 
 
 def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
@@ -283,4 +235,4 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
         large = Response(prompt=PROMPT, text="x" * 100_000)
         with pytest.raises(OSError, match="No space left"):
             store.add(verdict(), A, large, purpose="learn")
-        assert store.spent() == {"learn": 1, "gate": 0, "control": 0}
+        assert store.spent() == {"learn": 1, "gate": 0}

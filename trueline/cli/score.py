@@ -113,9 +113,9 @@ def load_scored(folder: Path, model: str | None, *, device: str) -> tuple[Trunk,
 def _describe(
     row: Row, scores: dict[str, Score], reward: Fitted, readings: Readings
 ) -> dict[str, Any]:
-    if row.judged is not None:
+    if row.kind == "several":
         return {"responses": [_numbers(scores[answer.key]) for answer in row.responses]}
-    if row.comparison is not None:
+    if row.kind == "pair":
         chosen, rejected = row.responses
         both = [scores[chosen.key], scores[rejected.key]]
         margin = None
@@ -124,9 +124,9 @@ def _describe(
             mean, std = reward.margin(readings, first, second)
             margin = {"mean": float(mean[0]), "std": float(std[0])}
         return {"chosen": _numbers(both[0]), "rejected": _numbers(both[1]), "margin": margin}
-    if row.response is not None:
-        return _numbers(scores[row.response.key])
-    return _numbers(Score(outcome=Outcome.UNSCORED, reason=row.reason))
+    if row.kind == "single":
+        return _numbers(scores[row.responses[0].key])
+    return _numbers(Score(outcome=Outcome.UNSCORED, reason=next(iter(row.skipped))))
 
 
 def _numbers(score: Score) -> dict[str, Any]:

@@ -26,10 +26,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from trueline.data.fields import prompt_in
-from trueline.data.files import Record, read_records
-from trueline.data.formats import to_row
-from trueline.data.judged import text_list
+from trueline.data.files import Record, at_row, read_records
+from trueline.data.formats import prompt_in, text_list, to_row
 from trueline.errors import DataError
 from trueline.records import Prompt, Response
 
@@ -93,7 +91,7 @@ def _kind(fields: Mapping[str, Any]) -> Kind:
 
 def _listed(record: Record, number: int, kind: Kind) -> BenchItem:
     fields = record.fields
-    try:
+    with at_row(record.where):
         prompt = prompt_in(fields)
         chosen, rejected = text_list(fields, "chosen"), text_list(fields, "rejected")
         if kind == "rm-bench" and (len(chosen) != len(rejected) or len(chosen) < 2):
@@ -101,8 +99,6 @@ def _listed(record: Record, number: int, kind: Kind) -> BenchItem:
                 "chosen and rejected must hold one answer a style, at least two styles",
                 got=f"{len(chosen)} and {len(rejected)}",
             )
-    except DataError as error:
-        raise DataError(error.must, got=f"{record.where}: {error.got}", do=error.do) from None
     return BenchItem(
         prompt=prompt,
         chosen=tuple(Response(prompt=prompt, text=text) for text in chosen),
@@ -114,23 +110,22 @@ def _listed(record: Record, number: int, kind: Kind) -> BenchItem:
 
 def _pairs(record: Record, number: int, skipped: Counter[str]) -> list[BenchItem]:
     row = to_row(record)
-    if not row.responses or row.response is not None:
-        if row.reason is None:
-            raise DataError(
-                "a bench's row must hold chosen and rejected", got=f"{record.where}: neither"
-            )
-        skipped[row.reason] += 1
-        return []
-    # Answers that are equal are an item that nothing can rank; a tie is none.
-    pairs = (row.comparison,) if row.comparison and row.reason != "tie" else row.comparisons
-    skipped["tie"] += len(row.ties)
+    if row.kind == "single":
+        must = "a bench's row must hold chosen and rejected"
+        raise DataError(must, got=f"{record.where}: neither")
+    pairs = [(pair.chosen, pair.rejected) for pair in row.comparisons]
+    counts = Counter(row.skipped)
+    if row.kind == "pair" and counts.pop("identical", 0):
+        # Answers that are equal are an item that nothing can rank; a tie is none.
+        pairs = [(row.responses[0], row.responses[1])]
+    skipped.update(counts)
     return [
         BenchItem(
-            prompt=pair.prompt,
-            chosen=(pair.chosen,),
-            rejected=(pair.rejected,),
+            prompt=chosen.prompt,
+            chosen=(chosen,),
+            rejected=(rejected,),
             subset=str(record.fields.get("subset") or "all"),
             id=str(record.fields.get("id", number)),
         )
-        for pair in pairs
+        for chosen, rejected in pairs
     ]

@@ -1,12 +1,7 @@
 """Preference data: comparisons as one immutable sequence that splits by dialogue.
 
 Splits and folds go by group, and a group is the content hash of a dialogue's first human turn, so
-that two branches of one dialogue never stand on both sides. `sha256` names the content, order
-included, for run folders.
-
-Fails with a `DataError` where a row cannot be used (see `formats`); `skipped` counts the benign
-cases that were left out. Pairs judged equal are no comparisons: they stand apart, in `ties`, so
-that a reward that knows of preferences only never meets one.
+that two branches of one dialogue never stand on both sides.
 
 >>> import numpy as np
 >>> train, test = make_folds(["a", "a", "b", "c"], 2, np.random.default_rng(0))[0]
@@ -22,14 +17,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
 
-from trueline.data.fields import SAVED_MARK
 from trueline.data.files import write_jsonl
-from trueline.data.formats import load_rows, pair_up
+from trueline.data.formats import SAVED_MARK, load_rows, pair_up
 from trueline.errors import InputError
 from trueline.records import Comparison, Prompt, Response
 
@@ -41,21 +34,24 @@ class Comparisons(Sequence[Comparison]):
     """N comparisons, in the order they came."""
 
     rows: tuple[Comparison, ...]
-    skipped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    skipped: Mapping[str, int] = field(default_factory=dict, compare=False)
     """How many judgements of the source were left out, by reason."""
     ties: tuple[Comparison, ...] = field(default=(), compare=False)
-    """Pairs that a rater found equal: `chosen` is merely the first shown. `take` drops them."""
+    """Pairs judged equal, kept apart so that a reward that knows of preferences only never meets
+    one: `chosen` is merely the first shown. `take` drops them."""
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Comparisons:
-        """The preferences of a .jsonl, .jsonl.gz, .json, .csv or .parquet file, at least one."""
-        read = load_rows(path)
-        rows, skipped = pair_up(read, str(path))
-        ties = tuple(tie for row in read for tie in row.ties)
-        return cls(rows, MappingProxyType(skipped), ties)
+        """Return the preferences of a .jsonl[.gz], .json, .csv or .parquet file, at least one.
+
+        Raises `DataError` where a row cannot be used; the forms are those of `data.formats`.
+        """
+        rows = load_rows(path)
+        comparisons, skipped = pair_up(rows, str(path))
+        return cls(comparisons, skipped, tuple(tie for row in rows for tie in row.ties))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes .jsonl or .jsonl.gz that `load` reads back equal; all or nothing."""
+        """Write .jsonl or .jsonl.gz that `load` reads back equal; all or nothing."""
         write_jsonl(path, self._as_saved())
 
     @cached_property
@@ -82,17 +78,18 @@ class Comparisons(Sequence[Comparison]):
 
     @cached_property
     def sha256(self) -> str:
+        """Hash of the content, order included, for run folders."""
         digest = hashlib.sha256()
         for row in self._as_saved():
             digest.update(json.dumps(row).encode() + b"\n")
         return digest.hexdigest()
 
     def take(self, rows: Iterable[int]) -> Comparisons:
-        """Those rows, in that order."""
+        """Return those rows, in that order."""
         return Comparisons(tuple(self.rows[int(row)] for row in rows))
 
     def split(self, frac: float, rng: np.random.Generator) -> tuple[Comparisons, Comparisons]:
-        """Two parts with no group in common, the first of about `frac` of the rows.
+        """Return two parts with no group in common, the first of about `frac` of the rows.
 
         Ties go with their group; those of a group of ties alone go to the second part.
         """
@@ -132,7 +129,7 @@ class Comparisons(Sequence[Comparison]):
 
 
 def group_of(prompt: Prompt) -> str:
-    """Content hash of the first human turn (of the whole prompt where there is none)."""
+    """Return the content hash of the first human turn (of the whole prompt where there is none)."""
     first = next((turn for turn in prompt.messages if turn.role == "user"), None)
     return prompt.key if first is None else Prompt.of(first.content.strip()).key
 
@@ -140,7 +137,7 @@ def group_of(prompt: Prompt) -> str:
 def make_folds(
     groups: Sequence[str], k: int, rng: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """K pairs of (train rows, test rows): no group in both, every row tested once, sizes even."""
+    """Return K (train rows, test rows): no group in both, each row tested once, sizes even."""
     names, rows = np.unique(np.asarray(groups), return_inverse=True)
     if not 2 <= k <= len(names):
         raise InputError(

@@ -1,191 +1,170 @@
-r"""Recognises, from a row's fields, what it is: a preference, a response alone or a prompt.
+r"""Turn a row of a file into preferences, ties, or a response to be scored.
 
-    {"prompt", "chosen", "rejected"}     text, or lists of messages
-    {"chosen", "rejected"}               dialogues that share a beginning, text or messages
-    {"prompt", "completion", "label"}    true or false; each true one is preferred to each false
-                                         one of the same prompt
-    {"prompt", "response"}               to score; also completion, answer, output, or `messages`
-    several judgements in one row        UltraFeedback, PandaLM and benches (see `judged`),
-                                         Argilla's records (see `argilla`)
+The forms, in the order in which `FORMS` tries them:
 
-For `prompt` there may stand `question`, or `instruction` with `input`. Optional beside them:
-`rater` and `round`. A prompt that is itself a dialogue in text (``\n\nHuman: …\n\nAssistant:``)
-becomes turns. What cannot be used is refused with its file and line. What is no fault of a file is
-counted instead of refused: `identical` (the two answers are equal), `empty_answer` (a dialogue ends
-where the assistant begins), `one_label` (an unpaired response whose prompt has no response of the
-other label) and `tie` (judged equal, or `score_chosen` equals `score_rejected`, as in the binarized
-UltraFeedback), which is kept beside. Contradictory duplicates stay: they are honest disagreement.
+    {"instruction", "completions": [{"response", "overall_score"}, …]}     UltraFeedback 2310.01377
+    {"instruction", "response1", "response2", "annotator1", …}              PandaLM 2306.05087
+    {"prompt", "chosen": [text, …], "rejected": [text, …], "subset" | …}    a bench's row
+    {"prompt", "chosen", "rejected"}     text or messages; without "prompt" dialogues that share it
+    {"messages"}                         a dialogue that ends in the answer to be scored
+    {"prompt", "response"}               or completion, answer, output. With "label", each true one
+                                         is preferred to each false one of the same prompt
+
+For `prompt` there may stand `question`, or `instruction` with `input`; optional are `rater` and
+`round`. A prompt that is a text dialogue (``\n\nHuman: …\n\nAssistant:``) becomes turns.
+
+A fault raises a `DataError` with file and line. What is no fault is counted: `identical` answers,
+`empty_answer` (a dialogue ends where the assistant begins), `one_label` (no response of the other
+label), `tie` (judged equal, or equal `score_chosen` and `score_rejected`; kept beside), `unscored`
+and `unanswered` (nobody judged). Contradictory duplicates stay: they are honest disagreement.
 
 >>> row = to_row(Record("pairs.jsonl:1", {"prompt": "2 + 2", "chosen": "4", "rejected": "5"}))
->>> row.comparison.chosen.text
+>>> row.comparisons[0].chosen.text
 '4'
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import os
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from trueline.data.argilla import argilla
 from trueline.data.dialogues import (
     is_dialogue,
     messages_of,
+    parse_dialogue,
     prompt_of,
-    split_messages,
-    split_texts,
+    split_pair,
 )
-from trueline.data.fields import (
-    SAVED_MARK,
-    answer_in,
-    filled,
-    has_prompt,
-    label_in,
-    prompt_in,
-    rater_in,
-    round_in,
-)
-from trueline.data.files import Record, read_records
-from trueline.data.judged import Judged, judged
+from trueline.data.files import Record, at_row, read_records
 from trueline.errors import DataError
 from trueline.records import Comparison, Prompt, Response
 
-__all__ = ["Row", "load_rows", "pair_up", "split", "to_row"]
+__all__ = ["Row", "load_rows", "pair_up", "prompt_in", "split", "text_in", "text_list", "to_row"]
 
+Fields = Mapping[str, Any]
+SAVED_MARK = "trueline"
+"""Field of rows that `Comparisons.save` wrote: only there may an answer be empty."""
+PROMPT_FIELDS = ("prompt", "question", "instruction")
 _RESPONSE_FIELDS = ("response", "completion", "answer", "output")
+_BENCH_FIELDS = frozenset({"subset", "domain", "num_correct", "total_completions"})
+_ANNOTATOR = re.compile(r"annotator_?\d+$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one row says: a preference, several judgements, a response alone, or why none."""
+    """What one row of a file says."""
 
     where: str
-    comparison: Comparison | None = None
-    response: Response | None = None
+    kind: Literal["pair", "several", "single", "empty"]
+    """Chosen and rejected; several judged answers; one response; nothing that can be scored."""
+    responses: tuple[Response, ...] = ()
+    """What can be scored: chosen and rejected, all that were judged, the one, or nothing."""
+    comparisons: tuple[Comparison, ...] = ()
+    ties: tuple[Comparison, ...] = ()
+    """Pairs judged equal; `chosen` is merely the first shown."""
     label: bool | None = None
-    """Of an unpaired response: whether it is wanted."""
-    judged: Judged | None = None
-    reason: str | None = None
-    """Why it is no preference: `identical` or `tie` (scoreable still), `empty_answer` (not)."""
+    """Of a single response: whether it is wanted."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Judgements that are no preference, by reason."""
 
-    @property
-    def responses(self) -> tuple[Response, ...]:
-        """What can be scored in it: chosen and rejected, all that were judged, the one, nothing."""
-        if self.judged is not None:
-            return self.judged.answers
-        if self.comparison is not None:
-            return (self.comparison.chosen, self.comparison.rejected)
-        return () if self.response is None else (self.response,)
 
-    @property
-    def comparisons(self) -> tuple[Comparison, ...]:
-        """The preferences in it."""
-        if self.judged is not None:
-            return tuple(self.judged.comparisons)
-        return () if self.comparison is None or self.reason else (self.comparison,)
+class _Answers:
+    """The answers to one prompt; gathers what is said of them."""
 
-    @property
-    def ties(self) -> tuple[Comparison, ...]:
-        """The pairs judged equal; `chosen` is merely the first shown."""
-        if self.judged is not None:
-            return tuple(self.judged.ties)
-        return (self.comparison,) if self.comparison and self.reason == "tie" else ()
+    def __init__(self, prompt: Prompt, texts: Sequence[str]) -> None:
+        self.responses = tuple(Response(prompt=prompt, text=text) for text in texts)
+        self.comparisons: list[Comparison] = []
+        self.ties: list[Comparison] = []
+        self.skipped: Counter[str] = Counter()
+
+    def compare(self, first: int, second: int, gap: float, *, rater: str, round: int = 0) -> None:
+        """Record that answer `first` is better than `second` by `gap` (negative: worse)."""
+        better, worse = (second, first) if gap < 0 else (first, second)
+        chosen, rejected = self.responses[better], self.responses[worse]
+        if chosen.key == rejected.key:
+            self.skipped["identical"] += 1
+            return
+        pair = Comparison(chosen=chosen, rejected=rejected, rater=rater, round=round)
+        (self.comparisons if gap else self.ties).append(pair)
+        self.skipped["tie"] += not gap
+
+    def row(self, where: str, kind: Literal["pair", "several"] = "several") -> Row:
+        return Row(
+            where=where,
+            kind=kind,
+            responses=self.responses,
+            comparisons=tuple(self.comparisons),
+            ties=tuple(self.ties),
+            skipped=dict(+self.skipped),
+        )
 
 
 def load_rows(path: str | os.PathLike[str]) -> list[Row]:
-    """Every row of a file, in order: preferences, and responses to be scored."""
+    """Return every row of a file, in order: preferences, and responses to be scored."""
     return [to_row(record) for record in read_records(path)]
 
 
+def to_row(record: Record) -> Row:
+    """Return one row, recognised and checked."""
+    with at_row(record.where):
+        read = next(read for applies, read in FORMS if applies(record.fields))
+        return read(record.fields, record.where)
+
+
 def pair_up(rows: Sequence[Row], path: str) -> tuple[tuple[Comparison, ...], dict[str, int]]:
-    """The comparisons in rows of preferences or of labelled responses, and what was left out."""
-    skipped = Counter(row.reason for row in rows if row.reason is not None)
-    for row in rows:
-        skipped.update(row.judged.skipped if row.judged else {})
+    """Return the comparisons in rows of preferences or labels, and what was left out."""
     comparisons = [comparison for row in rows for comparison in row.comparisons]
-    singles = [row for row in rows if row.response is not None]
-    for row in singles:
-        if row.label is None:
-            raise DataError(
-                "every row must hold a preference: chosen and rejected, or a label",
-                got=f"{row.where}: a response alone",
-                do="use `score` for rows without preference",
-            )
-    paired, left_out = _pairs_of_labelled(singles)
-    comparisons += paired
-    skipped.update(left_out)
+    skipped: Counter[str] = Counter()
+    labelled: dict[str, dict[bool, list[Response]]] = {}
+    for row in rows:
+        skipped.update(row.skipped)
+        if row.kind == "single":
+            if row.label is None:
+                raise DataError(
+                    "every row must hold a preference: chosen and rejected, or a label",
+                    got=f"{row.where}: a response alone",
+                    do="use `score` for rows without preference",
+                )
+            (response,) = row.responses
+            sides = labelled.setdefault(response.prompt.key, {True: [], False: []})
+            sides[row.label].append(response)
+    for sides in labelled.values():
+        if not (sides[True] and sides[False]):
+            skipped["one_label"] += len(sides[True]) + len(sides[False])
+        for wanted, unwanted in itertools.product(sides[True], sides[False]):
+            if wanted.key == unwanted.key:
+                skipped["identical"] += 1
+            else:
+                comparisons.append(Comparison(chosen=wanted, rejected=unwanted))
     if not comparisons:
-        counts = ", ".join(
-            f"{reason}: {count}" for reason, count in sorted(skipped.items()) if count
-        )
+        counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
         raise DataError(
             "a file must hold at least one pair of different answers to one prompt, one preferred",
             got=f"{path}: none in {len(rows)} rows ({counts})",
             do="with labels, give both true and false responses to a prompt",
         )
-    return tuple(comparisons), {reason: n for reason, n in skipped.items() if n}
+    return tuple(comparisons), dict(skipped)
 
 
-def to_row(record: Record) -> Row:
-    """One row, recognised and checked."""
-    try:
-        several = argilla(record.fields) or judged(record.fields)
-        if several is not None:
-            return Row(where=record.where, judged=several)
-        if {"chosen", "rejected"} & record.fields.keys():
-            return _preference(record)
-        return _single(record)
-    except DataError as error:
-        if error.got is not None and error.got.startswith(record.where):
-            raise
-        got = record.where if error.got is None else f"{record.where}: {error.got}"
-        raise DataError(error.must, got=got, do=error.do) from None
-
-
-def _preference(record: Record) -> Row:
-    fields = record.fields
-    chosen, rejected = filled(fields, "chosen"), filled(fields, "rejected")
-    if isinstance(chosen, str) != isinstance(rejected, str):
-        raise DataError("chosen and rejected must both be text or both be lists of messages")
-    prompt, better, worse = split(fields, chosen, rejected)
-    reason = None
-    if better == worse:
-        reason = "identical"
-    elif not (better.strip() and worse.strip()) and SAVED_MARK not in fields:
-        return Row(where=record.where, reason="empty_answer")
-    elif _tied(fields):
-        reason = "tie"
-    comparison = Comparison(
-        chosen=Response(prompt=prompt, text=better),
-        rejected=Response(prompt=prompt, text=worse),
-        rater=rater_in(fields),
-        round=round_in(fields),
-    )
-    return Row(where=record.where, comparison=comparison, reason=reason)
-
-
-def _tied(fields: Mapping[str, Any]) -> bool:
-    chosen, rejected = fields.get("score_chosen"), fields.get("score_rejected")
-    scored = chosen is not None and rejected is not None and chosen == rejected
-    return scored or (SAVED_MARK in fields and fields.get("tie") is True)
-
-
-def split(fields: Mapping[str, Any], chosen: Any, rejected: Any) -> tuple[Prompt, str, str]:
-    """The prompt and the two answers of a preference row, in whichever form it is written."""
+def split(fields: Fields, chosen: Any, rejected: Any) -> tuple[Prompt, str, str]:
+    """Return the prompt and the two answers of a preference, in whichever form it is written."""
     if not isinstance(chosen, str):
         better, worse = messages_of(chosen, "chosen"), messages_of(rejected, "rejected")
-        if better[0].role != "assistant" or worse[0].role != "assistant":
-            return split_messages(better, worse)
-        # TRL's explicit form: the answers alone are messages.
-        given = prompt_in(fields).messages
-        return split_messages((*given, *better), (*given, *worse))
-    if not has_prompt(fields):
-        return split_texts(chosen, rejected)
-    prompt = prompt_in(fields)
-    written = fields.get("prompt")
+        if better[0].role == worse[0].role == "assistant":
+            # TRL's explicit form: the answers alone are messages.
+            given = prompt_in(fields).messages
+            better, worse = (*given, *better), (*given, *worse)
+        return split_pair(better, worse)
+    if fields.keys().isdisjoint(PROMPT_FIELDS):
+        return split_pair(chosen, rejected)
+    prompt, written = prompt_in(fields), fields.get("prompt")
     if isinstance(written, str) and is_dialogue(written):
         start = written.rstrip()
         if chosen.startswith(start) and rejected.startswith(start):
@@ -193,8 +172,104 @@ def split(fields: Mapping[str, Any], chosen: Any, rejected: Any) -> tuple[Prompt
     return prompt, chosen, rejected
 
 
-def _single(record: Record) -> Row:
-    fields = record.fields
+def prompt_in(fields: Fields) -> Prompt:
+    """Return the prompt of a row: text, a text dialogue or messages."""
+    name = next((name for name in PROMPT_FIELDS if name in fields), "prompt")
+    value: Any = None
+    if name == "instruction":
+        # Either may be blank (PandaLM has such rows), not both.
+        parts = [part for part in ("instruction", "input") if not _blank(fields.get(part))]
+        value = "\n\n".join(text_in(fields, part) for part in parts)
+    value = value or filled(fields, name)
+    if not isinstance(value, str):
+        return prompt_of(messages_of(value, name), name)
+    if is_dialogue(value):
+        return prompt_of(parse_dialogue(value.rstrip().removesuffix("Assistant:")), name)
+    return Prompt.of(value)
+
+
+def filled(fields: Fields, name: str) -> Any:
+    """Return a field's value, text or list, that is there and not empty."""
+    value = fields.get(name)
+    if value is None:
+        got = "null" if name in fields else f"fields {', '.join(fields) or 'none'}"
+        raise DataError(f"every row must hold `{name}`", got=got, do="fill it in or drop the row")
+    if not isinstance(value, str | list):
+        raise DataError(f"`{name}` must be text or a list of messages", got=repr(value)[:40])
+    if not (value.strip() if isinstance(value, str) else value) and SAVED_MARK not in fields:
+        raise DataError(f"`{name}` must not be empty", got=repr(value)[:20], do="drop the row")
+    return value
+
+
+def text_in(fields: Fields, name: str) -> str:
+    """Return a field that must be text and not empty."""
+    value = filled(fields, name)
+    if not isinstance(value, str):
+        raise DataError(f"`{name}` must be text", got=type(value).__name__)
+    return value
+
+
+def text_list(fields: Fields, name: str) -> list[str]:
+    """Return a field that must be a list of answers in text, at least one."""
+    texts = fields.get(name)
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+        must = f"`{name}` must be a list of texts, at least one"
+        raise DataError(must, got=repr(texts)[:40], do="mend or drop the row")
+    return texts
+
+
+def _scored(fields: Fields, where: str) -> Row:
+    completions = fields["completions"]
+    for completion in completions:
+        if not isinstance(completion, Mapping) or "response" not in completion:
+            must = "each of `completions` must hold response and overall_score"
+            raise DataError(must, got=repr(completion)[:40])
+    answers = _Answers(prompt_in(fields), [_words(c["response"], "response") for c in completions])
+    given = [(i, c.get("overall_score")) for i, c in enumerate(completions)]
+    scores = [(i, _number(score, "overall_score")) for i, score in given if score is not None]
+    answers.skipped["unscored"] += len(given) - len(scores)
+    for (i, a), (j, b) in itertools.combinations(scores, 2):
+        answers.compare(i, j, a - b, rater=_rater(fields))
+    return answers.row(where)
+
+
+def _voted(fields: Fields, where: str) -> Row:
+    texts = [_words(fields[name], name) for name in ("response1", "response2")]
+    answers, gaps = _Answers(prompt_in(fields), texts), {0.0: 0, 1.0: 1, 2.0: -1}
+    for name in filter(_ANNOTATOR.match, fields):
+        if fields[name] is None:
+            answers.skipped["unanswered"] += 1
+        elif (vote := _number(fields[name], name)) in gaps:
+            answers.compare(0, 1, gaps[vote], rater=name)
+        else:
+            raise DataError(f"`{name}` must be 0 (a tie), 1 or 2", got=f"{vote:g}")
+    return answers.row(where)
+
+
+def _each_over_each(fields: Fields, where: str) -> Row:
+    right, wrong = text_list(fields, "chosen"), text_list(fields, "rejected")
+    answers = _Answers(prompt_in(fields), [*right, *wrong])
+    for i, j in itertools.product(range(len(right)), range(len(wrong))):
+        answers.compare(i, len(right) + j, 1.0, rater=_rater(fields))
+    return answers.row(where)
+
+
+def _paired(fields: Fields, where: str) -> Row:
+    chosen, rejected = filled(fields, "chosen"), filled(fields, "rejected")
+    if isinstance(chosen, str) != isinstance(rejected, str):
+        raise DataError("chosen and rejected must both be text or both be lists of messages")
+    prompt, better, worse = split(fields, chosen, rejected)
+    saved = SAVED_MARK in fields
+    if better != worse and not (better.strip() and worse.strip()) and not saved:
+        return Row(where=where, kind="empty", skipped={"empty_answer": 1})
+    answers = _Answers(prompt, [better, worse])
+    scores = [fields.get(name) for name in ("score_chosen", "score_rejected")]
+    tied = (None not in scores and scores[0] == scores[1]) or (saved and fields.get("tie") is True)
+    answers.compare(0, 1, float(not tied), rater=_rater(fields), round=_round(fields))
+    return answers.row(where, "pair")
+
+
+def _single(fields: Fields, where: str) -> Row:
     if "messages" in fields:
         *turns, last = messages_of(filled(fields, "messages"), "messages")
         if last.role != "assistant" or not turns:
@@ -202,31 +277,83 @@ def _single(record: Record) -> Row:
         prompt, text = prompt_of(turns, "messages"), last.content
     else:
         name = next((name for name in _RESPONSE_FIELDS if name in fields), None)
-        if name is None or not has_prompt(fields):
+        if name is None or fields.keys().isdisjoint(PROMPT_FIELDS):
             raise DataError(
                 "a row must hold chosen and rejected, or prompt and response",
                 got=f"fields {', '.join(fields)}" if fields else "no fields",
                 do="rename its fields",
             )
-        prompt, text = prompt_in(fields), answer_in(fields, name)
+        prompt, text = prompt_in(fields), _one_answer(fields, name)
     response = Response(prompt=prompt, text=text)
-    return Row(where=record.where, response=response, label=label_in(fields))
+    return Row(where=where, kind="single", responses=(response,), label=_label(fields))
 
 
-def _pairs_of_labelled(rows: Sequence[Row]) -> tuple[list[Comparison], dict[str, int]]:
-    by_prompt: dict[str, dict[bool, list[Response]]] = {}
-    for row in rows:
-        if row.response is not None and row.label is not None:
-            sides = by_prompt.setdefault(row.response.prompt.key, {True: [], False: []})
-            sides[row.label].append(row.response)
-    skipped = {"identical": 0, "one_label": 0}
-    pairs = []
-    for sides in by_prompt.values():
-        if not (sides[True] and sides[False]):
-            skipped["one_label"] += len(sides[True]) + len(sides[False])
-        for wanted, unwanted in itertools.product(sides[True], sides[False]):
-            if wanted.key == unwanted.key:
-                skipped["identical"] += 1
-            else:
-                pairs.append(Comparison(chosen=wanted, rejected=unwanted))
-    return pairs, skipped
+def _is_voted(fields: Fields) -> bool:
+    return {"response1", "response2"} <= fields.keys() and any(map(_ANNOTATOR.match, fields))
+
+
+def _is_bench(fields: Fields) -> bool:
+    chosen = fields.get("chosen")
+    texts = isinstance(chosen, list) and all(isinstance(answer, str) for answer in chosen)
+    return texts and not _BENCH_FIELDS.isdisjoint(fields)
+
+
+FORMS: tuple[tuple[Callable[[Fields], bool], Callable[[Fields, str], Row]], ...] = (
+    (lambda fields: isinstance(fields.get("completions"), list), _scored),
+    (_is_voted, _voted),
+    (_is_bench, _each_over_each),
+    (lambda fields: not fields.keys().isdisjoint({"chosen", "rejected"}), _paired),
+    (lambda fields: True, _single),
+)
+"""Whether a row has the form, and how it is read; the first that applies counts."""
+
+
+def _one_answer(fields: Fields, name: str) -> str:
+    """Return an answer: text, or one assistant message."""
+    value = filled(fields, name)
+    if isinstance(value, str):
+        return value
+    turns = messages_of(value, name)
+    if len(turns) != 1 or turns[0].role != "assistant":
+        raise DataError(f"`{name}` must be one assistant message", got=f"{len(turns)} messages")
+    return turns[0].content
+
+
+def _label(fields: Fields) -> bool | None:
+    if "label" not in fields:
+        return None
+    known = {"true": True, "1": True, "false": False, "0": False}
+    label = known.get(str(fields["label"]).strip().lower())
+    if label is None:
+        raise DataError("`label` must be true or false", got=repr(fields["label"])[:40])
+    return label
+
+
+def _rater(fields: Fields) -> str:
+    value = fields.get("rater")
+    return "unknown" if value is None else str(value)
+
+
+def _round(fields: Fields) -> int:
+    number = _number(fields.get("round") or 0, "round")
+    if number < 0 or number != int(number):
+        raise DataError("`round` must be a whole number from 0", got=f"{number:g}")
+    return int(number)
+
+
+def _number(value: Any, name: str) -> float:
+    with contextlib.suppress(TypeError, ValueError):
+        if math.isfinite(float(value)):
+            return float(value)
+    raise DataError(f"`{name}` must be a number", got=repr(value)[:40], do="drop the row")
+
+
+def _words(value: object, name: str) -> str:
+    """Return what somebody saw and judged: an empty answer, `true` and 4 are words here."""
+    if not isinstance(value, str | bool | int | float) or value != value:
+        raise DataError(f"`{name}` must be text", got=repr(value)[:40], do="drop the row")
+    return str(value)
+
+
+def _blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

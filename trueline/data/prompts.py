@@ -1,7 +1,4 @@
-"""Reads the prompts that a policy is to answer.
-
-A row is {"prompt"}, {"question"}, {"instruction"[, "input"]}, {"messages"}, {"text"}, a record of
-Argilla's, or a preference (its shared prompt); in a .txt file each line is one.
+"""Read the prompts that a policy is to answer.
 
 >>> import tempfile, pathlib
 >>> path = pathlib.Path(tempfile.mkdtemp()) / "stories.txt"
@@ -14,13 +11,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from trueline.data.argilla import argilla
 from trueline.data.dialogues import messages_of, prompt_of
-from trueline.data.fields import filled, has_prompt, prompt_in, text_in
-from trueline.data.files import Record, read_lines, read_records
-from trueline.data.formats import split
+from trueline.data.files import at_row, read_lines, read_records
+from trueline.data.formats import PROMPT_FIELDS, filled, prompt_in, split, text_in
 from trueline.errors import DataError, InputError
 from trueline.records import Message, Prompt
 
@@ -28,50 +25,42 @@ __all__ = ["load_prompts"]
 
 
 def load_prompts(path: str | os.PathLike[str], *, max_words: int | None = None) -> list[Prompt]:
-    """The distinct prompts of a file, in order of first appearance.
+    """Return the distinct prompts of a file, in order of first appearance.
 
-    A row is {"prompt"}, {"question"}, {"instruction"[, "input"]}, {"messages"}, {"text"}, a record
-    of Argilla's, or a preference (its shared prompt); in a .txt file each line is one. {"text"} and
-    lines of .txt are to be continued: `max_words` keeps no more than their first so many words.
+    A row is {"prompt"}, {"question"}, {"instruction"[, "input"]}, {"messages"}, {"text"} or a
+    preference (its shared prompt); in a .txt file each line is one. {"text"} and lines of .txt are
+    to be continued: `max_words` keeps no more than their first so many words.
     """
     if max_words is not None and max_words < 1:
         raise InputError("max_words must be at least 1", got=str(max_words))
+    prompts = []
     if Path(path).name.lower().endswith((".txt", ".txt.gz")):
-        prompts = [_continuation(line, max_words) for line, _ in read_lines(path)]
+        prompts = [_to_continue(line, max_words) for line in read_lines(path)]
     else:
-        prompts = [_prompt_row(record, max_words) for record in read_records(path)]
-    distinct: dict[str, Prompt] = {}
-    for prompt in prompts:
-        distinct.setdefault(prompt.key, prompt)
-    return list(distinct.values())
+        for record in read_records(path):
+            with at_row(record.where):
+                prompts.append(_prompt(record.fields, max_words))
+    return list({prompt.key: prompt for prompt in prompts}.values())
 
 
-def _prompt_row(record: Record, max_words: int | None) -> Prompt:
-    fields = record.fields
-    try:
-        if has_prompt(fields):
-            return prompt_in(fields)
-        if "messages" in fields:
-            turns = messages_of(filled(fields, "messages"), "messages")
-            turns = turns[:-1] if turns[-1].role == "assistant" else turns
-            return prompt_of(turns, "messages")
-        if "text" in fields:
-            return _continuation(text_in(fields, "text"), max_words)
-        record_of_people = argilla(fields)
-        if record_of_people is not None:
-            return record_of_people.answers[0].prompt
-        if {"chosen", "rejected"} <= fields.keys():
-            return split(fields, filled(fields, "chosen"), filled(fields, "rejected"))[0]
-    except DataError as error:
-        raise DataError(error.must, got=f"{record.where}: {error.got}", do=error.do) from None
+def _prompt(fields: Mapping[str, Any], max_words: int | None) -> Prompt:
+    if not fields.keys().isdisjoint(PROMPT_FIELDS):
+        return prompt_in(fields)
+    if "messages" in fields:
+        turns = messages_of(filled(fields, "messages"), "messages")
+        return prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, "messages")
+    if "text" in fields:
+        return _to_continue(text_in(fields, "text"), max_words)
+    if {"chosen", "rejected"} <= fields.keys():
+        return split(fields, filled(fields, "chosen"), filled(fields, "rejected"))[0]
     raise DataError(
         "a row must hold a prompt: prompt, question, instruction, messages or text",
-        got=f"{record.where}: fields {', '.join(fields) or 'none'}",
+        got=f"fields {', '.join(fields) or 'none'}",
         do="rename its fields",
     )
 
 
-def _continuation(text: str, max_words: int | None) -> Prompt:
+def _to_continue(text: str, max_words: int | None) -> Prompt:
     if max_words is not None:
         words = list(re.finditer(r"\S+", text))[:max_words]
         text = text[: words[-1].end()]

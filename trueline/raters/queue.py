@@ -14,13 +14,18 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from trueline.data.database import Database
-from trueline.data.packing import pack_account, pack_critiques, unpack_account, unpack_critiques
+from trueline.data.database import (
+    Database,
+    pack_critiques,
+    pack_verdict,
+    unpack_critiques,
+    unpack_verdict,
+)
 from trueline.errors import InputError
 from trueline.records import Cost, Critique, Message, Preference, Prompt, Response, Verdict
 
@@ -35,11 +40,7 @@ _CASES = sa.Table(
     sa.Column("critiques", sa.Text, nullable=False),
     sa.Column("wanted", sa.Boolean, nullable=False),
     sa.Column("leased_until", sa.Float, nullable=False),
-    sa.Column("rater", sa.Text),
-    sa.Column("preference", sa.String(16)),
-    sa.Column("belief", sa.Float),
-    sa.Column("seconds", sa.Float),
-    sa.Column("account", sa.Text),
+    sa.Column("verdict", sa.Text),
 )
 _C = _CASES.c
 
@@ -88,7 +89,7 @@ class Queue:
     def take(self) -> Waiting | None:
         """The case that waits longest, leased to whoever asks; None if none waits."""
         now = time.time()
-        free = (_C.preference.is_(None), _C.wanted, _C.leased_until <= now)
+        free = (_C.verdict.is_(None), _C.wanted, _C.leased_until <= now)
         with self._database.transaction() as connection:
             row = connection.execute(
                 sa.select(_CASES).where(*free).order_by(_C.number).limit(1)
@@ -114,40 +115,30 @@ class Queue:
                 "a belief must be a probability and agree with the preference",
                 got=f"{belief} and {preference.value}",
             )
-        values = {
-            "rater": verdict.rater,
-            "preference": preference.value,
-            "belief": belief,
-            "seconds": verdict.cost.judge_s,
-            "account": pack_account(verdict),
-        }
         with self._database.transaction() as connection:
-            connection.execute(_at(number).where(_C.preference.is_(None)).values(**values))
-        found = self.verdict(number)
-        if found is None:
-            raise InputError("an answer must be to a case that was put", got=f"number {number}")
-        return found
+            row = connection.execute(sa.select(_CASES).where(_C.number == number)).one_or_none()
+            if row is None:
+                raise InputError("an answer must be to a case that was put", got=f"number {number}")
+            first, second, critiques = _read(row)
+            if row.verdict is not None:
+                return unpack_verdict(row.verdict, first, second)
+            cost = Cost(calls=1, judge_s=verdict.cost.judge_s)
+            verdict = replace(verdict, critiques=critiques, cost=cost)
+            packed = pack_verdict(verdict, first, second)
+            connection.execute(_at(number).values(verdict=packed))
+        return verdict
 
     def verdict(self, number: int) -> Verdict | None:
         """What was answered; None if nothing was yet."""
         with self._database.transaction() as connection:
             row = connection.execute(
-                sa.select(_CASES).where(_C.number == number, _C.preference.is_not(None))
+                sa.select(_CASES).where(_C.number == number, _C.verdict.is_not(None))
             ).one_or_none()
-        if row is None:
-            return None
-        return Verdict(
-            preference=Preference(row.preference),
-            rater=row.rater,
-            critiques=_read(row)[2],
-            belief=row.belief,
-            cost=Cost(calls=1, judge_s=row.seconds),
-            **unpack_account(row.account),
-        )
+        return None if row is None else unpack_verdict(row.verdict, *_read(row)[:2])
 
     def withdraw(self, number: int) -> bool:
         """Hand a case out no more; False if it has been answered. A late answer is still kept."""
-        unanswered = _at(number).where(_C.preference.is_(None))
+        unanswered = _at(number).where(_C.verdict.is_(None))
         with self._database.transaction() as connection:
             return connection.execute(unanswered.values(wanted=False)).rowcount == 1
 
