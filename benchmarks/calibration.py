@@ -200,12 +200,7 @@ def against_gold(rows: Rows) -> dict[str, Any]:
     known = rows["gold"] != 0
     wrong = (np.sign(rows["mean"]) != np.sign(rows["gold"]))[known]
     undecided = -np.abs(rows["mean"]) / np.sqrt(NOISE + rows["doubt"] ** 2)
-    auc = stats.auc(
-        undecided[known],
-        wrong,
-        clusters=rows["group"][known],
-        rng=stream(0, "calibration", "auc"),
-    )
+    auc = stats.auc(undecided[known], wrong, clusters=rows["group"][known])
     return {
         "gold": rows.coverage("calibrated", gold=True),
         "ranked_against_gold": float(wrong.mean()),

@@ -63,16 +63,14 @@ TRUE_AUC = float(scipy_stats.norm.cdf(1 / 2))
 """Two draws differ by 1 on average, each with variance 1 + 1."""
 
 
-@pytest.mark.parametrize("way", ["placements", "bootstrap"])
-def test_clustered_auc_intervals_cover(way: str, rng: np.random.Generator) -> None:
-    covered, num = 0, 400 if way == "placements" else 120
-    for _ in range(num):
+def test_clustered_auc_intervals_cover(rng: np.random.Generator) -> None:
+    covered = 0
+    for _ in range(300):
         scores, labels, clusters = clustered_auc_data(rng)
-        options = {} if way == "placements" else {"rng": rng, "num_resamples": 200}
-        found = stats.auc(scores, labels, clusters=clusters, **options)  # type: ignore[arg-type]
+        found = stats.auc(scores, labels, clusters=clusters)
         assert found.lower is not None and found.upper is not None
         covered += found.lower <= TRUE_AUC <= found.upper
-    assert covered / num > 0.90
+    assert covered / 300 > 0.90
 
 
 def test_auc_without_clusters_covers(rng: np.random.Generator) -> None:
@@ -224,36 +222,6 @@ def test_values_must_be_finite_numbers(bad: list[float]) -> None:
     for function in (stats.mean, stats.accuracy):
         with pytest.raises(DataError):
             function(bad)
-
-
-# Permutation test
-
-
-@pytest.mark.parametrize("paired", [False, True])
-def test_permutation_p_values_are_uniform_or_larger_under_the_null(
-    paired: bool, rng: np.random.Generator
-) -> None:
-    values = [
-        stats.permutation_test(
-            rng.integers(0, 3, 12), rng.integers(0, 3, 12), rng, paired=paired, num_permutations=199
-        )
-        for _ in range(500)
-    ]
-    for level in (0.05, 0.2):
-        assert np.mean(np.array(values) <= level) <= level + 3 * math.sqrt(level / 500)
-
-
-def test_permutation_agrees_with_the_exact_test(rng: np.random.Generator) -> None:
-    a, b = [3.1, 2.4, 5.0, 4.4], [1.0, 2.0, 2.6, 3.0]
-    for paired in (False, True):
-        exact = scipy_stats.permutation_test(
-            (a, b),
-            lambda x, y: np.mean(x) - np.mean(y),
-            permutation_type="samples" if paired else "independent",
-            alternative="greater",
-        ).pvalue
-        assert stats.permutation_test(a, b, rng, paired=paired) == pytest.approx(exact, abs=0.01)
-    assert stats.permutation_test([1.0] * 4, [1.0] * 4, rng) == 1.0
 
 
 # Calibration

@@ -1,4 +1,4 @@
-"""Tests of a bounded mean by betting against it: valid whenever one stops looking.
+"""Test a bounded mean by betting against it: valid whenever one stops looking.
 
     H0: E[x_t | past] <= m, x_t in [0, 1]
     capital_t(f) = prod_i (1 + (f / m) (x_i - m)),   e_t = average of capital_t over fractions f
@@ -8,12 +8,11 @@ t) <= alpha (Ville 1939), for any dependence and any stopping. A confidence sequ
 that have not been bet down from either side. Waudby-Smith & Ramdas 2020 (2010.09686).
 
 We differ: 1. an average over fixed fractions f of the stake instead of predictable plug-in bets;
-at alpha 0.02, within 80 observations of win rate 0.7, aGRAPA rejects in 71 % of runs, the
-Krichevsky-Trofimov portfolio in 74 %, the average of f = .2 .4 .6 .8 in 79 %, f = 0.4 alone in 87 %
-(benchmarks/gate_power.py; `loop/gate.py` uses the last). 2. Each side of the interval spends
+at alpha 0.02, within 80 observations of win rate 0.7, aGRAPA rejects in 71 % of runs, f = 0.4 alone
+in 87 % (benchmarks/gate_power.py; `loop/gate.py` uses it). 2. Each side of the interval spends
 alpha/2 instead of the two being averaged: capital is then monotone in m, the set kept is an
-interval, and the grid rounds outwards. Fails (loses power, never validity) for effects far below
-the smallest fraction.
+interval, and the grid rounds outwards. It loses power, never validity, for effects far below the
+smallest fraction.
 
 >>> test = BettingTest(0.5)
 >>> for x in [1, 1, 0.5, 1, 1, 1, 1, 1]:
@@ -29,10 +28,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from trueline.errors import DataError, InputError
-from trueline.stats.resampling import floats
+from trueline.stats.resampling import Floats, floats
 
 __all__ = ["BettingTest", "confidence_sequence"]
 
@@ -62,7 +61,7 @@ class BettingTest:
         self._log_scale = 0.0
 
     def update(self, x: float) -> None:
-        """One more observation in [0, 1]."""
+        """Add one observation in [0, 1]."""
         if not 0 <= x <= 1:
             raise DataError("an observation must lie between 0 and 1", got=str(x))
         gain = x - self.m
@@ -85,8 +84,11 @@ def confidence_sequence(
     fractions: Sequence[float] = FRACTIONS,
     resolution: int = 500,
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-    """Lower and upper ends [N] after 1, 2, … N observations in [0, 1]: with probability 1 - alpha
-    all of these intervals hold the mean. Ends are multiples of 1 / resolution, rounded outwards."""
+    """Return lower and upper ends [N] after 1, 2, … N observations in [0, 1].
+
+    With probability 1 - alpha all of these intervals hold the mean. Ends are multiples of
+    1 / resolution, rounded outwards.
+    """
     x = floats(xs)
     if ((x < 0) | (x > 1)).any():
         raise DataError("observations must lie between 0 and 1", got=f"{x.min():g} to {x.max():g}")
@@ -98,9 +100,9 @@ def confidence_sequence(
 
 
 def _lower_ends(
-    x: NDArray[np.float64], log_threshold: float, fractions: tuple[float, ...], resolution: int
-) -> NDArray[np.float64]:
-    """After each observation, the largest mean on the grid that has been rejected from above."""
+    x: Floats, log_threshold: float, fractions: tuple[float, ...], resolution: int
+) -> Floats:
+    """Return, after each observation, the largest mean on the grid rejected from above."""
     m = np.arange(1, resolution) / resolution
     bets = np.array(fractions)[:, None] / m
     log_capital = np.full(bets.shape, -math.log(len(fractions)))

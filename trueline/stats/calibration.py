@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: calibration error, reliability bins, Brier score.
+"""How far probabilities mean what they say: calibration error, reliability bins, Brier score.
 
     ECE = sum_b (n_b / N) |mean probability in b - mean outcome in b|,   bins of equal count
     Brier = mean (probability - outcome)^2
@@ -22,11 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from trueline.errors import DataError, InputError
 from trueline.records import Estimate
-from trueline.stats.resampling import bootstrap, floats, mean, wilson
+from trueline.stats.resampling import Floats, bootstrap, floats, mean, wilson
 
 __all__ = ["Bin", "brier", "calibration_error", "reliability"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +35,13 @@ class Bin:
     observed: Estimate
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """Flat, as it stands in results: predicted, observed, lower, upper, n."""
-        found = self.observed
-        ends = {"observed": found.value, "lower": found.lower, "upper": found.upper, "n": found.n}
-        return {"predicted": self.predicted, **ends}
+        """Return it flat, as it stands in results: predicted, observed, lower, upper, n."""
+        row = self.observed.as_dict()
+        return {"predicted": self.predicted, "observed": row.pop("value"), **row}
 
 
 def reliability(probs: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bin]:
-    """At most `bins` groups of like probability, in rising order, with Wilson intervals."""
+    """Return at most `bins` groups of like probability, in rising order, with Wilson intervals."""
     p, y = _checked(probs, labels, bins)
     group = _groups(p, bins)
     members = [np.flatnonzero(group == g) for g in np.unique(group)]
@@ -59,7 +56,7 @@ def calibration_error(
     clusters: ArrayLike | None = None,
     rng: np.random.Generator | None = None,
 ) -> Estimate:
-    """Expected calibration error; its interval needs `rng`."""
+    """Return the expected calibration error; its interval needs `rng`."""
     p, y = _checked(probs, labels, bins)
     if not len(p):
         return Estimate(None, None, None, 0)
@@ -84,7 +81,7 @@ def brier(
     clusters: ArrayLike | None = None,
     rng: np.random.Generator | None = None,
 ) -> Estimate:
-    """Mean squared distance of probability and outcome; 0.25 for a coin."""
+    """Return the mean squared distance of probability and outcome; 0.25 for a coin."""
     p, y = _checked(probs, labels, 1)
     return mean((p - y) ** 2, clusters=clusters, rng=rng)
 
@@ -101,7 +98,7 @@ def _checked(probs: ArrayLike, labels: ArrayLike, bins: int) -> tuple[Floats, Fl
 
 
 def _groups(p: Floats, bins: int) -> NDArray[np.intp]:
-    """Bin numbers [N] of about equal count; equal probabilities are never parted."""
+    """Return bin numbers [N] of about equal count; equal probabilities are never parted."""
     if not len(p):
         return np.zeros(0, dtype=np.intp)
     ordered = np.sort(p)

@@ -4,18 +4,13 @@
     P(s_new ≤ q) ≥ 1 − α, and ≤ 1 − α + 1/(n + 1) without ties
 
 if the new score is exchangeable with the n: Vovk, Gammerman and Shafer 2005; Angelopoulos and
-Bates 2021 (2107.07511). With clusters (comparisons of one prompt) only the clusters are
-exchangeable: a cluster then weighs one, shared by its rows, and the promise is for a random row of
-a new cluster (Lee, Barber and Willett 2023, 2306.06342). The promise is over all rows together;
-nothing is promised of a slice, which is why `Coverage` is measured slice by slice.
+Bates 2021 (2107.07511). With clusters (comparisons of one prompt) a cluster weighs one, shared by
+its rows, and the promise is for a random row of a new cluster (Lee, Barber and Willett 2023,
+2306.06342). Nothing is promised of a slice: measure `coverage` slice by slice.
 
-Here a verdict is what is observed, not a margin: an interval [low, high] of a margin of chosen
-over rejected *covers* the verdict if it holds a margin that is not negative, and it *decides* if it
-lies on one side of 0. An interval without end covers always and decides never, so both are shown.
-
-Where we differ: a limit below 0, which asks for less than a point, is set to 0. That happens where
-the model is right more often than 1 − α, and then the coverage is that larger number.
-Shapes: N scores or pairs. Fails where the new is not like the old: nothing is promised then.
+What is observed is a verdict, not a margin: an interval [low, high] of the margin of chosen over
+rejected *covers* it if it holds a margin that is not negative, and *decides* if it lies on one side
+of 0. Where we differ: a limit below 0, which asks for less than a point, is set to 0.
 
 >>> conformal_limit(np.arange(1.0, 20.0), 0.1), conformal_limit(np.ones(3), 0.1)
 (18.0, inf)
@@ -50,12 +45,13 @@ class Coverage:
     """Share of all pairs of which one side or both are unscored."""
 
     def as_dict(self) -> dict[str, dict[str, float | int | None]]:
+        """Return it as plain data."""
         names = ("covered", "decided", "right", "abstained")
         return {name: getattr(self, name).as_dict() for name in names}
 
 
 def conformal_limit(scores: ArrayLike, alpha: float, *, clusters: ArrayLike | None = None) -> float:
-    """The limit that a new score stays at or below with probability 1 − alpha; at least 0."""
+    """Return the limit, at least 0, that a new score keeps to with probability 1 − alpha."""
     x = floats(scores)
     if not 0 < alpha < 1:
         raise InputError("alpha must lie between 0 and 1", got=str(alpha))
@@ -76,7 +72,7 @@ def coverage(
     clusters: ArrayLike | None = None,
     rng: np.random.Generator | None = None,
 ) -> Coverage:
-    """Of intervals [N] of the margin of chosen over rejected; rows not `scored` are abstentions."""
+    """Return the coverage of intervals [N] of margins; rows not `scored` are abstentions."""
     lower, upper = np.asarray(low, np.float64), np.asarray(high, np.float64)
     known = np.ones(len(lower), bool) if scored is None else np.asarray(scored, bool)
     if not lower.shape == upper.shape == known.shape or (lower > upper)[known].any():

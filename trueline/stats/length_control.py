@@ -1,4 +1,4 @@
-"""The win rate that would be left if both answers were equally long.
+"""Estimate the win rate that would be left if both answers were equally long.
 
     P(win) = sigma(theta + phi tanh(d / std d)),   d = length of ours - length of theirs
     length-controlled win rate = sigma(theta)
@@ -22,15 +22,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from trueline.errors import DataError
 from trueline.records import Estimate
-from trueline.stats.resampling import bootstrap, floats
+from trueline.stats.resampling import Floats, bootstrap, floats
 
 __all__ = ["length_controlled"]
 
-Floats = NDArray[np.float64]
 _STEPS, _LARGEST = 50, 20.0
 
 
@@ -41,7 +40,10 @@ def length_controlled(
     clusters: ArrayLike | None = None,
     rng: np.random.Generator,
 ) -> Estimate:
-    """Win rate at equal length; `wins` [N] are 0, 0.5 or 1, the differences ours less theirs."""
+    """Return the win rate at equal length.
+
+    `wins` [N] are 0, 0.5 or 1; the differences are ours less theirs.
+    """
     won, longer = floats(wins), floats(length_difference)
     if len(won) != len(longer):
         raise DataError("there must be one length a win", got=f"{len(longer)} for {len(won)}")
@@ -51,7 +53,7 @@ def length_controlled(
 
 
 def _at_equal_length(won: Floats, longer: Floats) -> float:
-    """sigma(theta), by Newton's method; NaN where the likelihood has no maximum."""
+    """Return sigma(theta), by Newton's method; NaN where the likelihood has no maximum."""
     spread = float(longer.std())
     if spread == 0:
         return math.nan if longer.any() else float(won.mean())

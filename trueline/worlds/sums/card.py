@@ -141,7 +141,7 @@ def surprisal_card(
         for answer in answers:
             parsed = parse(answer.text)
             wrong.append(rework(Problem.read(answer.prompt.text), parsed) != parsed.steps)
-        rows[name] = stats.auc(largest(answers), np.array(wrong), rng=rng).as_dict()
+        rows[name] = stats.auc(largest(answers), np.array(wrong)).as_dict()
     return {"surprisal_auroc": rows}
 
 
