@@ -66,6 +66,9 @@ $(VENV)/.for-bench: $(VENV)/.for-test
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,bench]'
 	@touch $@
 
+# Bubblewrap is no Python package: tests of the sandbox are skipped where it cannot be installed.
 $(VENV)/.for-test: pyproject.toml constraints.txt $(VENV)/.with-torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@command -v bwrap > /dev/null || { apt-get update -qq && apt-get install -qq -y bubblewrap; } \
+	  || echo "no bubblewrap: say apt-get install bubblewrap as root"
 	@touch $@ $(VENV)/.for-run

@@ -2,7 +2,7 @@
 
     python -m benchmarks.rules          about a minute; writes results/rules.json
 
-Exact against the file's own labels; Arithmetic on the calculator's annotations and on the running
+Exact against the file's own labels; equations in the running
 text of solutions written by people (which are right: what it calls wrong is a false alarm); on
 answers of `sums` against the world's own reading of every step; UnitTest on five functions, each
 right and wrong, and on code that tries to pass without being right.
@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import headline, shared, write_result
-from tests.rewards.hostile import FORGERIES, FUNCTIONS, TEST
+from tests.rewards.hostile import FORGERIES, FUNCTIONS, TESTS
 from trueline.records import Estimate, Prompt
-from trueline.rewards.rules import Exact, after
-from trueline.rewards.rules_code import UnitTest
-from trueline.rewards.rules_proof import Arithmetic, calculator
-from trueline.rewards.sandbox import Limits
+from trueline.rewards.rules import Exact, UnitTest
+from trueline.rewards.rules_arithmetic import equations, holds
+from trueline.rewards.sandbox import SandboxLimits
 from trueline.rng import stream
 from trueline.worlds.sums.language import parse, render
 from trueline.worlds.sums.problems import draw_problem
@@ -49,7 +48,7 @@ def solutions() -> dict[str, Any]:
     rows = [(p, p[system]) for p in problems for system in SYSTEMS]
     prompts = [Prompt.of("?", answer=p["ground_truth"].rpartition("A:")[2]) for p, _ in rows]
     started = time.perf_counter()
-    exact = Exact(extract=after("A:")).score(prompts, [s["solution"] for _, s in rows])
+    exact = Exact(extract="after:A:").score(prompts, [s["solution"] for _, s in rows])
     per_row_ms = 1000 * (time.perf_counter() - started) / len(rows)
     labels = np.array([s["is_correct"] for _, s in rows])
     people = [p["ground_truth"] for p in problems]
@@ -57,10 +56,9 @@ def solutions() -> dict[str, Any]:
         "exact_agrees": share(int(((exact.mean == 1.0) == labels).sum()), len(rows)),
         "exact_ms_a_row": per_row_ms,
     }
-    for name, rule in (("annotations", Arithmetic(find=calculator)), ("text", Arithmetic())):
-        shown = [text for text in people if rule.find(text)]
-        alarms = sum(rule.judge(text) != 1.0 for text in shown)
-        found[f"false_alarms_{name}"] = share(alarms, len(shown))
+    shown = [chains for text in people if (chains := equations(text))]
+    alarms = sum(not all(map(holds, chains)) for chains in shown)
+    found["false_alarms_text"] = share(alarms, len(shown))
     return found
 
 
@@ -70,8 +68,8 @@ def world(n: int = 4000) -> dict[str, Any]:
         task = draw_problem(rng, int(rng.integers(1, 11)), limit=79 if i % 3 == 0 else 49)
         text = render(write(task, draw_writer(rng), rng))
         said = parse(text)
-        holds = all(s.holds for s in [*said.steps, *([said.check] if said.check else [])])
-        wrong += Arithmetic().judge(text) != float(holds)
+        right = all(s.holds for s in [*said.steps, *([said.check] if said.check else [])])
+        wrong += all(map(holds, equations(text))) != right
     return share(wrong, n)
 
 
@@ -79,14 +77,14 @@ def code() -> dict[str, Any]:
     prompts, texts, right = [], [], []
     for name, (good, bad, tests) in FUNCTIONS.items():
         for body in (good, bad):
-            prompts.append(Prompt.of("?", tests=tests, entry_point=name))
+            prompts.append(Prompt.of("?", tests=tests))
             texts.append(f"def {name}(n):\n    {body}")
             right.append(body is good)
-    rule = UnitTest(limits=Limits(wall_s=60.0))
+    rule = UnitTest(limits=SandboxLimits(wall_s=60.0))
     started = time.perf_counter()
     scores = rule.score(prompts, texts)
     seconds = (time.perf_counter() - started) / len(texts)
-    forged = rule.score([Prompt.of("?", tests=TEST)] * len(FORGERIES), FORGERIES)
+    forged = rule.score([Prompt.of("?", tests=TESTS)] * len(FORGERIES), FORGERIES)
     return {
         "functions_disagree": share(
             int((scores.column("mean") != np.array(right)).sum()), len(right)

@@ -43,9 +43,16 @@ if TYPE_CHECKING:
     from trueline.rewards.conservative import Conservative
     from trueline.rewards.ensemble import Ensemble
     from trueline.rewards.panel import Panel
-    from trueline.rewards.rules import Exact, JsonSchema, Regex
-    from trueline.rewards.rules_code import UnitTest
-    from trueline.rewards.rules_proof import Arithmetic, Logic
+    from trueline.rewards.rules import (
+        Arithmetic,
+        Exact,
+        JsonSchema,
+        MaxSentences,
+        MaxWords,
+        Proof,
+        Regex,
+        UnitTest,
+    )
     from trueline.rewards.saved import load_reward
 
 __all__ = [
@@ -69,11 +76,13 @@ __all__ = [
     "JsonSchema",
     "Lexicographic",
     "Limits",
-    "Logic",
     "LoraPolicy",
+    "MaxSentences",
+    "MaxWords",
     "Minimum",
     "Panel",
     "Prompt",
+    "Proof",
     "Regex",
     "Response",
     "Score",
@@ -90,7 +99,7 @@ __all__ = [
 
 _HOMES = {
     "Aggregation": "rewards.aggregation",
-    "Arithmetic": "rewards.rules_proof",
+    "Arithmetic": "rewards.rules",
     "Bayesian": "rewards.bayesian",
     "BestOfN": "policy.best_of_n",
     "BestOfNPolicy": "policy.best_of_n_policy",
@@ -109,16 +118,18 @@ _HOMES = {
     "JsonSchema": "rewards.rules",
     "Lexicographic": "rewards.compose",
     "Limits": "policy.limits",
-    "Logic": "rewards.rules_proof",
+    "MaxSentences": "rewards.rules",
+    "MaxWords": "rewards.rules",
     "LoraPolicy": "models.adapters",
     "Minimum": "rewards.compose",
     "Panel": "rewards.panel",
     "Prompt": "records",
+    "Proof": "rewards.rules",
     "Regex": "rewards.rules",
     "Response": "records",
     "Score": "records",
     "Trunk": "models.trunk",
-    "UnitTest": "rewards.rules_code",
+    "UnitTest": "rewards.rules",
     "WeightedSum": "rewards.compose",
     "load_bench": "data.benches",
     "load_reward": "rewards.saved",

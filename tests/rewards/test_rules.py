@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,39 +12,107 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rewards.hostile import FUNCTIONS
 from trueline.errors import InputError, SetupError
+from trueline.models.fake import FakeTrunk
 from trueline.protocols import Scorer
-from trueline.records import Prompt, Scores
-from trueline.rewards import rules_apart
+from trueline.records import Comparison, Prompt, Response, Scores
+from trueline.rewards import rules_formulas, rules_grade
 from trueline.rewards.rules import (
+    RULES,
+    Arithmetic,
     Exact,
-    Extract,
     JsonSchema,
+    MaxSentences,
+    MaxWords,
+    Proof,
     Regex,
-    after,
-    boxed,
-    last_number,
-    whole,
+    Rule,
+    UnitTest,
 )
-from trueline.rewards.rules_code import UnitTest
-from trueline.rewards.rules_numbers import Unreadable, number, read, value
-from trueline.rewards.rules_proof import Arithmetic, Equivalent, Logic, equations, exactly
-from trueline.rewards.sandbox import Limits
+from trueline.rewards.rules_arithmetic import Unreadable, asked_for, equations, value
+from trueline.rewards.rules_extract import number
+from trueline.rewards.saved import load_reward
+
+EXAMPLES: dict[str, Rule] = {
+    "arithmetic": Arithmetic(extract="after:="),
+    "exact": Exact(expected="truth"),
+    "json_schema": JsonSchema(schema={"type": "object", "required": ["n"]}),
+    "max_sentences": MaxSentences(n=2),
+    "max_words": MaxWords(n=3),
+    "proof": Proof(max_atoms=3),
+    "regex": Regex(must=("a",), never=("b", "c")),
+    "unit_test": UnitTest(tolerance=0.1),
+}
 
 
 def outcome(scores: Scores, i: int = 0) -> float | str:
     """The number of a row, or the reason why it has none."""
     score = scores[i]
-    return score.reason if score.mean is None else score.mean
+    return str(score.reason) if score.mean is None else score.mean
 
 
-def answers(scorer: Scorer, texts: list[str], **meta: Any) -> list[float | str]:
-    scores = scorer.score([Prompt.of("?", **meta)] * len(texts), texts)
+def answers(scorer: Scorer, texts: list[str], ask: str = "?", **meta: Any) -> list[float | str]:
+    scores = scorer.score([Prompt.of(ask, **meta)] * len(texts), texts)
     return [outcome(scores, i) for i in range(len(texts))]
 
 
-# Numbers and formulas.
+# What all of them share.
+
+
+@pytest.mark.parametrize("kind", sorted(RULES))
+def test_a_rule_lives_like_a_learned_reward(kind: str, tmp_path: Path) -> None:
+    rule, trunk = EXAMPLES[kind], FakeTrunk()
+    assert rule.kind == kind and isinstance(rule, Scorer)
+    prompt = Prompt.of("1 + 1", truth="a", answer="2", conclusion="p", premises=["p"])
+    given = [Response(prompt=prompt, text=t) for t in ("a", '{"n": 1}', "1 + 1 = 2", "1. p [P1]")]
+    readings = trunk.read(given)
+    pair = Comparison(chosen=given[0], rejected=given[1])
+    fitted = rule.fit(readings, [pair], rng=np.random.default_rng(0))
+    scores = fitted.score(readings)
+    assert np.all(scores.std == 0.0)
+    fitted.save(tmp_path / "reward")
+    again = load_reward(tmp_path / "reward", trunk)
+    assert again == fitted.with_lower_bound(3.0) and again.summary()["kind"] == kind
+    texts = again.on(trunk).score([prompt] * 4, [r.text for r in given])
+    np.testing.assert_array_equal(texts.mean, scores.mean)
+    turned = again.score(readings.take([3, 2, 1, 0]))
+    np.testing.assert_array_equal(turned.mean, scores.mean[::-1])
+    if scores.scored.all():
+        again.update(readings, [pair])
+        mean, std = again.margin(readings, [0, 1], [1, 1])
+        assert mean[0] == scores.mean[0] - scores.mean[1] and mean[1] == 0 and not std.any()
+        np.testing.assert_allclose(again.win_probability(mean, std)[1], 0.5)
+    assert len(rule.score([], [])) == 0
+    with pytest.raises(InputError, match="as many"):
+        rule.score(["?"], [])
+
+
+def test_readings_without_texts_are_refused() -> None:
+    fitted = MaxWords(n=1).fit(None, [], rng=None)  # type: ignore[arg-type]
+    readings = FakeTrunk().read([Response(prompt=Prompt.of("?"), text="a")])
+    with pytest.raises(InputError, match=r"trunk\.read"):
+        fitted.score(
+            type(readings)(keys=readings.keys, latents=readings.latents, layers=(0, 1, 2, 3))
+        )
+
+
+def test_no_expected_answer_is_no_score() -> None:
+    for rule in (Exact(), Proof(), UnitTest()):
+        for meta in ({}, {"answer": None}, {"answer": ""}, {"conclusion": " ", "tests": []}):
+            (said,) = answers(rule, ["18"], **meta)
+            assert "holds no" in str(said)
+    scores = Exact().score([Prompt.of("?", answer=1), "?"], ["1", "1"])
+    assert scores.scored.tolist() == [True, False] and scores[0].interval == (1.0, 1.0)
+
+
+def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules_grade.importlib.util, "find_spec", lambda name: None)
+    for make in (Proof, lambda: JsonSchema(schema={}), lambda: Regex(must=("a",))):
+        with pytest.raises(SetupError, match=r"trueline\[rules\]"):
+            make()
+
+
+# Numbers, formulas, exact answers.
 
 
 @pytest.mark.parametrize(
@@ -52,13 +120,9 @@ def answers(scorer: Scorer, texts: list[str], **meta: Any) -> list[float | str]:
     [
         ("1,000", 1000), ("1e3", 1000), ("0.50", Fraction(1, 2)), ("1/2", Fraction(1, 2)),
         ("−7", -7), ("- 7", -7), ("$18", 18), (r"\$1,234.50.", Fraction(2469, 2)),
-        ("50%", Fraction(1, 2)),
-        (r"\frac{1}{2}", Fraction(1, 2)), (r"-\frac{3}{4}", Fraction(-3, 4)),
-        (".5", Fraction(1, 2)),
-        ("+3", 3), ("3 4", None), ("1,00", None), ("12,345,6", None), ("7 apples", None),
-        ("", None),
-        ("1/0", None), ("1e9999", None), ("9" * 5000, None), ("1.2.3", None), ("nan", None),
-        ("inf", None), ("0x10", None), ("1_000", None), ("2+3", None),
+        ("50%", Fraction(1, 2)), (".5", Fraction(1, 2)), ("+3", 3), ("3 4", None), ("1,00", None),
+        ("12,345,6", None), ("7 apples", None), ("", None), ("1/0", None), ("1e9999", None),
+        ("9" * 5000, None), ("1.2.3", None), ("nan", None), ("0x10", None), ("2+3", None),
     ],
 )  # fmt: skip
 def test_what_is_a_number(text: str, is_number: Fraction | None) -> None:
@@ -66,106 +130,99 @@ def test_what_is_a_number(text: str, is_number: Fraction | None) -> None:
 
 
 @given(st.fractions(), st.fractions())
-def test_numbers_and_sums_are_exact(a: Fraction, b: Fraction) -> None:
-    assert number(str(a)) == a
-    assert value(read(f"({a}) + ({b}) * ({a}) - ({b})")) == a + b * a - b
+def test_sums_are_exact(a: Fraction, b: Fraction) -> None:
+    assert value(f"({a}) + ({b}) * ({a}) - ({b})") == a + b * a - b
 
 
 @pytest.mark.parametrize(
     ("text", "result"),
-    [("-2^2", -4), ("2^3^2", 512), ("10 − 4 − 3", 3), ("8 ÷ 4 ÷ 2", 1), ("2(3 + 4)", 14),
-     ("150% × 2", 3), (r"\frac{1}{2} \times 4", 2), ("2^-1", Fraction(1, 2)),
-     ("(-1)^99999999", -1)],
+    [("-2^2", -4), ("2^3^2", 512), ("10 - 4 - 3", 3), ("8 / 4 / 2", 1), ("2(3 + 4)", 14),
+     ("150% * 2", 3), ("1/2 * 4", 2), ("2^-1", Fraction(1, 2))],
 )  # fmt: skip
 def test_formulas_bind_as_usual(text: str, result: Fraction) -> None:
-    assert value(read(text)) == result
+    assert value(text) == result
 
 
 @pytest.mark.parametrize(
     "text",
-    ["9^9^9^9", "(" * 10_000, "1+" * 10_000 + "1", "-" * 10_000 + "1", "2**10000000", "1e9999",
-    "(1", "1 2",
-     "__import__('os').system('true')", "(lambda: 0)()", "a.b", "[1]", "", "+", "9" * 2000,
-     "*".join(["99999999"] * 190)],
+    ["9^9^9^9", "(" * 10_000, "1+" * 10_000 + "1", "-" * 390 + "1", "2^10000000", "1e9999", "(1",
+     "__import__('os').system('true')", "(lambda: 0)()", "a.b", "[1]", "", "+", "9" * 2000, "1 2",
+     "*".join(["99999999"] * 44), "1 // 2", "n0", "1 if 1 else 2"],
 )  # fmt: skip
 def test_hostile_formulas_are_unreadable_and_cheap(text: str) -> None:
     started = time.process_time()
-    with pytest.raises(Unreadable):
-        value(read(text))
+    try:
+        assert value(text) in (1, -1) or len(text) < 400
+    except Unreadable:
+        pass
+    else:
+        assert text[0] == "-" or "*" in text
     assert time.process_time() - started < 0.5
-
-
-@given(st.text(alphabet=r"0123456789+-*/^()=%., x$\{}<>~&|abfrcsqt" + "\n", max_size=80))
-def test_any_text_is_read_or_refused(text: str) -> None:
-    with contextlib.suppress(Unreadable, ZeroDivisionError):
-        value(read(text))
-    assert Arithmetic().judge(text) in (0.0, 1.0) or isinstance(Arithmetic().judge(text), str)
-    for response in answers(Exact(), [text], answer="12"):
-        assert response in (0.0, 1.0)
-
-
-# Exact.
 
 
 @pytest.mark.parametrize(
     ("expected", "text", "extract", "right"),
     [
-        ("18", "18", whole, 1), (18, "18.0", whole, 1), (0.5, "1/2", whole, 1), ("18",
-        "19", whole, 0),
-        ("1000", r"so \boxed{1{,}000}", None, 1), (r"\frac{1}{2}", r"\boxed{\frac12}", None, 1),
-        ("42", "6 * 7\n#### 42", None, 1), ("42", "#### 41\n#### 42", None, 1), ("42",
-        "it is 42", None, 0),
-        ("42", "it is 42 apples.", last_number, 1), ("-3", "so 7 - 10 = -3", last_number, 1),
-        ("3", "7-3", last_number, 1), ("Paris", "  paris.\n", whole, 1), ("New York",
-        "new   york", whole, 1),
-        ("B", "Answer: B\nbecause", after("Answer:"), 1), ("B", "no answer", after("Answer:"), 0),
-        ("5", "no box", boxed, 0), ("5", "\\boxed{5", boxed, 0), (["yes", "y"], "Y", whole, 1),
-        ("6 * 7 is 42\n#### 42", "#### 42", None, 1), ("5", "", whole, 0),
-        ("nan", "nan", whole, 1), ("1", "True", whole, 0),
+        ("18", "18", "whole", 1), (18, "18.0", "whole", 1), (0.5, "1/2", "whole", 1),
+        ("18", "19", "whole", 0), ("1000", r"so \boxed{1{,}000}", "final", 1),
+        (r"\frac{1}{2}", r"\boxed{\frac12}", "final", 1), ("42", "6 * 7\n#### 42", "final", 1),
+        ("42", "#### 41\n#### 42", "final", 1), ("42", "it is 42", "final", 0),
+        ("42", "it is 42 apples.", "last_number", 1), ("-3", "so 7 - 10 = -3", "last_number", 1),
+        ("3", "7-3", "last_number", 1), ("Paris", "  paris.\n", "whole", 1),
+        ("New York", "new   york", "whole", 1), ("B", "Answer: B\nbecause", "after:Answer:", 1),
+        ("B", "no answer", "after:Answer:", 0), ("5", "no box", "boxed", 0),
+        ("5", "\\boxed{5", "boxed", 0), (["yes", "y"], "Y", "whole", 1), ("5", "", "whole", 0),
+        ("6 * 7 is 42\n#### 42", "#### 42", "final", 1), ("1", "True", "whole", 0),
     ],
 )  # fmt: skip
-def test_exact(expected: Any, text: str, extract: Extract | None, right: int) -> None:
-    rule = Exact() if extract is None else Exact(extract=extract)
-    assert answers(rule, [text], answer=expected) == [float(right)]
+def test_exact(expected: Any, text: str, extract: str, right: int) -> None:
+    assert answers(Exact(extract=extract), [text], answer=expected) == [float(right)]
+    with pytest.raises(InputError, match="after:MARKER"):
+        Exact(extract="somewhere")
 
 
-def test_no_expected_answer_is_no_score() -> None:
-    for rule in (Exact(), Equivalent(), UnitTest(), Logic()):
-        for meta in ({}, {"answer": None}, {"answer": ""}):
-            (said,) = answers(rule, ["18"], **meta)
-            assert isinstance(said, str) and "holds no" in said
-    scores = Exact().score([Prompt.of("?", answer=1), "?"], ["1", "1"])
-    assert scores.scored.tolist() == [True, False] and np.isnan(scores.mean[1])
-    assert scores[0].interval == (1.0, 1.0) and scores.std[0] == 0.0
+def test_formulas_are_compared_by_what_they_mean() -> None:
+    """In one call: what cannot be compared harms no other row."""
+    square = "(x+1)^2"
+    rows: list[tuple[Any, str, float]] = [
+        (square, "x^2 + 2x + 1", 1.0), (square, r"\boxed{(1+x)^2}", 1.0), (square, "x^2 + 1", 0.0),
+        (square, "(x^3+3x^2+3x+1)/(x+1)", 1.0), (square, "", 0.0), (square, "x**2+2*x+1", 1.0),
+        (r"\sqrt{8}", r"2\sqrt{2}", 1.0), ("sqrt(8)", "2.83", 0.0), ("x", "x^(10^9)", 0.0),
+        ([r"\frac{1}{2}", "x"], r"\dfrac{2}{4}", 1.0), ("42", "9^9^9^9", 0.0),
+        (r"\{1, 2\}", r"\{2, 1\}", 1.0), ("5", "__import__('os').system('true')", 0.0),
+    ]  # fmt: skip
+    scores = Exact().score([Prompt.of("?", answer=r) for r, _, _ in rows], [t for _, t, _ in rows])
+    for i, (_, text, expected) in enumerate(rows):
+        assert outcome(scores, i) == expected, text
 
 
-def test_rules_are_scorers_and_refuse_uneven_input() -> None:
-    rules = [
-        Exact(),
-        Regex(must=("a",)),
-        JsonSchema(schema={}),
-        UnitTest(),
-        Arithmetic(),
-        Equivalent(),
-        Logic(),
-    ]
-    for rule in rules:
-        assert isinstance(rule, Scorer)
-        assert len(rule.score([], [])) == 0
-        with pytest.raises(InputError, match="as many"):
-            rule.score(["?"], [])
+def test_a_comparison_without_end_is_unscored_and_harms_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "compare.py"
+    script.write_text(
+        "import json, sys, time\n"
+        "for a, b in json.load(sys.stdin):\n"
+        "    if b == 'slow': time.sleep(99)\n"
+        "    if b == 'dead': sys.exit(3)\n"
+        "    print(json.dumps([a == b]), flush=True)\n"
+    )
+    for name, new in (("__file__", str(script)), ("START_S", 2), ("ROW_S", 0)):
+        monkeypatch.setattr(rules_formulas, name, new)
+    said = rules_formulas.equal_formulas([("1", "1"), ("1", "slow"), ("1", "dead"), ("1", "2")])
+    assert said[0] == 1.0 and "too long" in str(said[1]) and "with 3" in str(said[2])
+    assert said[3] == 0.0
 
 
-# Regex.
+# Patterns, JSON, lengths.
 
 
 def test_regex() -> None:
     rule = Regex(must=(r"^yes",), never=(r"\bsorry\b",))
     assert answers(rule, ["yes", "yes, sorry", "no"]) == [1.0, 0.0, 0.0]
-    with pytest.raises(InputError, match="regular expression"):
-        Regex(must=("(",))
-    with pytest.raises(InputError, match="must be a pattern"):
-        Regex()
+    for wrong in ({"must": ("(",)}, {}):
+        with pytest.raises(InputError, match="pattern"):
+            Regex(**wrong)  # type: ignore[arg-type]
 
 
 def test_backtracking_gives_no_score_and_does_not_hang() -> None:
@@ -173,15 +230,14 @@ def test_backtracking_gives_no_score_and_does_not_hang() -> None:
     rule = Regex(must=(r"^(a|aa|a?)+$", "b"), pattern_s=0.1)
     # The second is decided by the other pattern, whatever the slow one would say.
     late, decided = answers(rule, ["a" * 60 + "!b", "a" * 60 + "!"])
-    assert isinstance(late, str) and "took over" in late and decided == 0.0
+    assert "took over" in str(late) and decided == 0.0
     assert time.monotonic() - started < 10
 
-
-# JSON.
 
 SCHEMA = {
     "type": "object",
     "properties": {"n": {"type": "integer"}, "s": {"type": "string", "pattern": "^(a|aa)+$"}},
+    "patternProperties": {"^x": {"type": "string"}},
     "required": ["n"],
 }
 
@@ -189,13 +245,15 @@ SCHEMA = {
 def test_json_schema() -> None:
     texts = {
         '{"n": 1}': 1, 'Here:\n```json\n{"n": 1}\n```\nDone': 1, '```\n{"n": 1}\n```': 1,
-        'so {"n": 1} it is': 1,
+        'so {"n": 1} it is': 1, '{"n": 1, "xy": "1"}': 1, '{"n": 1, "s": "aa"}': 1, '{"n": 1}}': 1,
         '{"n": 1.5}': 0, '{"n": "1"}': 0, "{}": 0, "": 0, "no": 0, '{"n": 1': 0, '{"n": NaN}': 0,
-        "[": 0,
-        '{"n": 1e999}': 0, '{"n": 1, "n": 2}': 0, '{"n": ' + "9" * 5000 + "}": 0, "[" * 100_000: 0,
-        '{"a":' * 200 + "1" + "}" * 200: 0, '{"n": 1}}': 1, "```json\n{'n': 1}\n```": 0,
+        "[": 0, '{"n": 1, "n": 2}': 0, '{"n": ' + "9" * 5000 + "}": 0, "[" * 100_000: 0,
+        '{"n": 1, "xy": 1}': 0, '{"n": 1, "s": "b"}': 0, "```json\n{'n': 1}\n```": 0,
     }  # fmt: skip
     assert answers(JsonSchema(schema=SCHEMA), list(texts)) == [float(v) for v in texts.values()]
+    tree = {"type": "object", "additionalProperties": {"$ref": "#"}}
+    deep = ['{"a":' * depth + "{}" + "}" * depth for depth in (50, 900)]
+    assert answers(JsonSchema(schema=tree), deep) == [1.0, 0.0]
 
 
 def test_what_the_checker_of_json_cannot_say() -> None:
@@ -208,11 +266,16 @@ def test_what_the_checker_of_json_cannot_say() -> None:
         JsonSchema(schema={"type": "no such type"})
 
 
-def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules_apart.importlib.util, "find_spec", lambda name: None)
-    for make in (Equivalent, Logic, lambda: JsonSchema(schema={})):
-        with pytest.raises(SetupError, match=r"trueline\[rules\]"):
-            make()
+def test_lengths() -> None:
+    texts = {
+        "One. Two!": 1, "One, e.g. this by Dr. No, is 3.5 long.": 1, "": 1, "Really?! Yes...": 1,
+        'He said "no." Then left.': 1, "One. Two. Three": 0, "a\nb\nc": 0, "1. a\n2. b": 1,
+        "一。二。三。": 0,
+    }  # fmt: skip
+    assert answers(MaxSentences(n=2), list(texts)) == [float(v) for v in texts.values()]
+    assert answers(MaxWords(n=2), ["", "one two", "one two\nthree"]) == [1.0, 1.0, 0.0]
+    with pytest.raises(InputError, match="at least 1"):
+        MaxWords(n=0)
 
 
 # Arithmetic.
@@ -221,122 +284,105 @@ def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "right"),
     [
-        ("7 + 5 = 12 ; 12 * 3 = 36", 1), ("7 + 5 = 12 ; 12 * 3 = 37", 0), ("7 + 5 makes 12 ,", 1),
-        ("no sums", 0),
-        ("9 * 2 = $<<9*2=19>>18 a day", 1), ("- 7 + 5 = 12\n- 12 x 3 = 36", 1),
-        ("1. 3+4=7\n2. 7-4=3", 1),
-        ("x = 3 + 4 = 7", 1), ("(7+5=12)", 1), ("100/3 = 33.33", 1), ("100/3 = 33.34", 0),
-        ("100/3 = 33", 0),
-        ("80,000*1.5=120,000, so", 1), ("5/0 = 3", 0), ("3 apples + 5 = 8", 0),
-        ("2 + 2 = 4 = 5 - 1", 1),
-        ("12 * 3 = 36 - 4 = 32", 0), ("5 / 2 = 2 1/2", 1), ("100 − 60 = 40%", 1),
-        ("50% × 8 = 4", 1), ("2 + 2 = ", 0),
-        ("60 / 15 = 4 (15 minutes each)", 1), ("0.1 + 0.2 = 0.30000000000000004", 1),
+        ("7 + 5 = 12 ; 12 * 3 = 36", 1), ("7 + 5 = 12 ; 12 * 3 = 37 ; 36 = 6 * 6", 0),
+        ("12 x 3 makes 36 ,", 1), ("36", 0), ("1 + 1 = 2", 0), ("1 + 1 = 2, so 36", 0),
+        ("12 * 3 = $<<12*3=35>>36 a day", 1), ("- 7 + 5 = 12\n- 12 x 3 = 36", 1),
+        ("1. 3+4=7\n2. 40-4=36", 1), ("x = 30 + 6 = 36", 1), ("(7+29=36)", 1),
+        ("5/0 = 3, 6*6 = 36", 0),
+        ("100/3 = 33.33, 6*6 = 36", 1), ("100/3 = 33.34, 6*6=36", 0), ("100/3 = 33; 6*6=36", 0),
+        ("2 apples + 3 + 5 = 10 and 6*6 = 36", 1), ("6*6 = 36 = 40 - 4 = 36", 1),
+        ("12 * 3 = 36 - 4 = 32 + 4 = 36", 0), ("5 / 2 = 2 1/2, 6*6 = 36", 1),
+        ("100 − 64 = 36%; 40 - 4 = 36", 1), ("50% × 72 = 36", 1), ("6*6 = ", 0),
+        ("144 / 4 = 36 (15 minutes each): 36", 1), ("0.1 + 0.2 = 0.30000000000000004; 6*6=36", 1),
+        (r"\frac{72}{2} = 36", 1), (r"6 \times 6 = 36", 1), ("3 apples + 33 = 36", 0),
     ],
 )  # fmt: skip
 def test_arithmetic(text: str, right: int) -> None:
-    assert answers(Arithmetic(), [text]) == [float(right)]
+    for ask, meta in (("?", {"answer": "36"}), ("start 7 , + 5 , * 3", {})):
+        assert answers(Arithmetic(), [text], ask, **meta) == [float(right)]
 
 
-def test_arithmetic_beyond_limits_is_unscored_unless_another_step_is_wrong() -> None:
-    late, wrong = answers(Arithmetic(), ["9^99999999 = 3", "9^99999999 = 3 ; 1 + 1 = 3"])
+def test_arithmetic_knows_what_was_asked() -> None:
+    asked = {
+        "What is 12 * (3 + 4)?": 84, "12*3 =": 36, "Compute: 1,000 - 1": 999, "2 + 2": 4,
+        "start 9 , - 10 , / 2": Fraction(-1, 2), "2 + 2 apples": None, "Ann has 3-5 pens?": None,
+        "12": None, "What is 1 / 0?": None, "start 7": None, "": None,
+    }  # fmt: skip
+    assert {ask: asked_for(ask) for ask in asked} == asked
+    (said,) = answers(Arithmetic(), ["1 + 1 = 2"], "Ann has 1 pen and buys another.")
+    assert "no sum" in str(said)
+    late, wrong = answers(Arithmetic(), ["9^99999999 = 3", "9^99999999 = 3 ; 1 + 1 = 3"], answer=3)
     assert "too large" in str(late) and wrong == 0.0
-    assert answers(Arithmetic(agree=exactly), ["1 / 3 = 0.33", "1 / 4 = 0.25"]) == [0.0, 1.0]
 
 
-@given(st.text(alphabet="0123456789+-*/^()=%., \nx", max_size=300))
-def test_equations_of_any_text(text: str) -> None:
+@given(st.text(alphabet=r"0123456789+-*/^()=%., x$\{}<>~&|abfrcsqt" + "\n", max_size=120))
+def test_any_text_is_read_or_refused(text: str) -> None:
     assert all(len(sides) > 1 for sides in equations(text))
+    (said,) = answers(Arithmetic(), [text], answer="12")
+    assert said in (0.0, 1.0) or isinstance(said, str)
 
 
 @pytest.mark.parametrize(
-    "text", ["(" * 20_000 + "=", "1+" * 20_000 + "1=2", "=" * 20_000, "1 " * 20_000]
+    "text", ["(" * 20_000 + "=", "1+" * 20_000 + "1=2", "=" * 20_000, "1 " * 20_000, " " * 20_000]
 )
 def test_long_texts_take_no_time(text: str) -> None:
     started = time.process_time()
-    Arithmetic().judge(text)
+    answers(Arithmetic(), [text], answer=1)
     assert time.process_time() - started < 2
 
 
-# Expressions and logic.
-
-
-def test_equivalent_expressions() -> None:
-    """In one call: what cannot be compared is unscored, and harms no other row."""
-    square, one, root = "(x+1)^2", "sin(x)^2 + cos(x)^2", "sqrt(8)"
-    rows: list[tuple[str, str, float | str]] = [
-        (square, "x^2 + 2x + 1", 1.0), (square, r"\boxed{(1+x)^2}", 1.0), (square, "x^2 + 1", 0.0),
-        (square, "(x^3+3x^2+3x+1)/(x+1)", 1.0), (square, "", 0.0), (one, "1", 1.0),
-        (one, "cos(x)", 0.0),
-        ("x", "x^(10^9)", "too large"), ("x", "os.system('x')", "cannot be read"), ("x", "x", 1.0),
-        (root, "2sqrt(2)", 1.0), (root, r"2\sqrt{2}", 1.0), (root, "2.83", 0.0),
-    ]  # fmt: skip
-    asked = [Prompt.of("?", answer=right) for right, _, _ in rows]
-    scores = Equivalent().score(asked, [text for _, text, _ in rows])
-    for i, (_, text, expected) in enumerate(rows):
-        said = outcome(scores, i)
-        assert said == expected or (isinstance(expected, str) and expected in str(said)), text
-
+# Proofs.
 
 CHAIN = {"premises": ["p -> q", "q -> r", "p"], "conclusion": "r"}
+PROOFS = {
+    "1. q [P1, P3]\n2. r [P2, 1]": 1, "First:\n 1) q  [P3, P1].\n\nso\nb: (r) [1, P2]": 1,
+    "1. p -> r [P1, P2]\n2. r [1, P3]": 1, "1. ~~q [P1, P3]\n2. q [1]\n3. r [2, P2]": 1,
+    "r": 0, "1. r": 0, "1. r []": 0, "1. r [1]": 0, "1. r [2]\n2. r [1]": 0, "": 0,
+    "1. r [P1, P2, P3]": 0, "1. r [P1, P2]": 0, "1. q [P1, P3]": 0, "1. q [P1, P3]\n2. r [1]": 0,
+    "1. q [P1, P3]\n1. r [P2, 1]": 0, "P1. r [P2]\n1. r [P1]": 0, "1. s [P1]\n2. r [1]": 0,
+    "1. q [P1, P3]\n2. r or s [P2, 1]": 0, "1. q [P1, P3]\n2. for all x: r [P2, 1]": 0,
+    "1. q and (s or ~s) [P1, P3]\n2. r [P2, 1]": 1, "1. q [P1, P9]\n2. r [P2, 1]": 0,
+    "1. " + "(" * 200 + "q [P1, P3]": 0,
+}  # fmt: skip
 
 
-def test_logic() -> None:
-    texts = {
-        "p -> q, p ⊢ q\nq -> r, q |- r.": 1, "⊢ r": 1, "so r": 0, "⊢ q": 0, "⊢ ~r": 0, "s ⊢ r": 0,
-        "false ⊢ r": 0, "s, ~s ⊢ r": 0, "⊢ q and r": 1, "⊢ s -> r": 0, "⊢ r or s": 0,
-    }  # fmt: skip
-    assert answers(Logic(), list(texts), **CHAIN) == [float(v) for v in texts.values()]
+def test_a_proof_goes_in_small_steps_that_say_what_they_rest_on() -> None:
+    assert answers(Proof(), list(PROOFS), **CHAIN) == [float(v) for v in PROOFS.values()]
 
 
-def test_logic_of_whole_numbers_with_a_counter_model() -> None:
-    ask = Prompt.of("?", premises=["x > 2", "y = x + 1"], conclusion="y >= 4")
-    logic = Logic()
-    assert answers(logic, ["⊢ x >= 3\n⊢ y >= 4", "⊢ x >= 4\n⊢ y >= 4"], **ask.meta) == [1.0, 0.0]
-    (steps,) = logic.check([ask], ["⊢ x >= 4"])
-    assert steps[0].proved is False and "x = 3" in steps[0].why  # type: ignore[union-attr]
+def test_a_step_may_not_be_large() -> None:
+    """Three pigeons in two holes: z3 sees it at once, which proves nothing of the answer."""
+    holes = " or ".join(f"(a{i} and a{j}) or (b{i} and b{j})" for i, j in ((1, 2), (1, 3), (2, 3)))
+    meta = {"premises": ["(a1 or b1) and (a2 or b2) and (a3 or b3)"], "conclusion": holes}
+    assert answers(Proof(), [f"1. {holes} [P1]"], **meta) == [0.0]
+    assert answers(Proof(max_atoms=6), [f"1. {holes} [P1]"], **meta) == [1.0]
+
+
+def test_proofs_about_whole_numbers() -> None:
+    meta = {"premises": ["x > 2", "y = x + 1", "2*x - y = z"], "conclusion": "y >= 4"}
+    texts = ["1. x >= 3 [P1]\n2. y >= 4 [1, P2]", "1. x >= 4 [P1]\n2. y >= 4 [1, P2]"]
+    assert answers(Proof(), [*texts, "1. x*y > 6 [P1]\n2. y >= 4 [1, P2]"], **meta) == [
+        1.0,
+        0.0,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize(
-    ("meta", "text", "why"),
+    ("meta", "why"),
     [
-        ({"premises": ["p", "~p"], "conclusion": "q"}, "⊢ q", "contradict"),
-        ({"conclusion": "forall x. x"}, "⊢ q", "cannot be read"),
-        (CHAIN, "⊢ for all x: r", "cannot be read"),
-        (CHAIN, "⊢ p > 2", "both as"),
-        ({"premises": ["x*x*x + y*y*y = z*z*z", "x > 0",
-        "y > 0"], "conclusion": "z != 5 * x + 7 * y * z"},
-         "⊢ z != 5 * x + 7 * y * z", ""),
+        ({"premises": ["p", "~p"], "conclusion": "q"}, "contradict"),
+        ({"conclusion": "forall x. x"}, "cannot be read"),
+        ({"premises": ["x * y = 2"], "conclusion": "q"}, "whole number"),
+        ({"conclusion": "p + q"}, "cannot stand"),
+        ({"conclusion": "2"}, "no statement"),
     ],
-)  # fmt: skip
-def test_what_logic_cannot_say(meta: dict[str, Any], text: str, why: str) -> None:
-    (said,) = answers(Logic(), [text], **meta)
-    assert (isinstance(said, str) and why in said) or (not why and said in (0.0, 1.0))
+)
+def test_what_is_wrong_with_a_prompt_is_no_fault_of_the_answer(meta: Any, why: str) -> None:
+    (said,) = answers(Proof(), ["1. q [P1]"], **meta)
+    assert why in str(said)
 
 
-# Code.
-
-
-def test_unit_tests_tell_right_code_from_wrong() -> None:
-    prompts, texts = [], []
-    for name, (right, wrong, tests) in FUNCTIONS.items():
-        for body in (right, wrong):
-            prompts.append(Prompt.of(f"write {name}", tests=tests, entry_point=name))
-            texts.append(f"Sure:\n```python\ndef {name}(n):\n    {body}\n```\nThat is it.")
-    scores = UnitTest(limits=Limits(wall_s=30.0)).score(prompts, texts)
-    if not scores.scored.all():
-        pytest.skip(f"this machine cannot lock a process: {scores.reasons}")
-    np.testing.assert_array_equal(scores.mean, [1.0, 0.0] * len(FUNCTIONS))
-
-
-def test_no_code_is_wrong_and_broken_tests_are_unscored() -> None:
-    assert answers(UnitTest(), ["", "```sh\nls\n```"], tests="assert f(1)") == [0.0, 0.0]
-    (said,) = answers(UnitTest(), ["def f(x): return 1"], tests="assert (")
-    assert isinstance(said, str)
-
-
-def test_memory_of_a_worker_is_bounded() -> None:
-    (said,) = rules_apart.each(
-        "equivalent", "sympy", [(["name", "x"], ["name", "x"])], memory_mb=20
-    )
-    assert "unscored" in said
+@given(st.text(alphabet="pqr123 ()-+*<>=~&|![],.\nPand", max_size=60))
+def test_any_proof_is_read_or_wrong(text: str) -> None:
+    assert answers(Proof(), [text, f"1. {text} [P1]"], **CHAIN) in ([0.0, 0.0], [0.0, 1.0])

@@ -1,280 +1,239 @@
-"""The sandbox, attacked: by code that wants to pass without being right, and by code that breaks
-out."""
+"""Unit tests in the sandbox, attacked: by code that wants to pass without being right, and by code
+that breaks out."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.rewards.hostile import FORGERIES, RIGHT, TEST
-from trueline.errors import InputError
-from trueline.rewards.sandbox import Ending, Limits, Ran, apart, examine
-from trueline.rewards.sandbox_confine import ARCHITECTURES
-from trueline.rewards.sandbox_exam import decode, encode
+from tests.rewards.hostile import FORGERIES, FUNCTIONS, RIGHT, TESTS
+from trueline.errors import InputError, SetupError
+from trueline.records import Prompt
+from trueline.rewards import sandbox
+from trueline.rewards.rules_code import UnitTest
+from trueline.rewards.sandbox import SandboxLimits, run_calls, run_program
 
-QUICK = Limits(cpu_s=1, wall_s=20.0)
-
-
-def passes(code: str, tests: str = TEST) -> Ran:
-    return examine(code, tests, limits=QUICK)
+QUICK = SandboxLimits(cpu_s=1, wall_s=20.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def can_be_locked() -> None:
-    """Old kernels cannot lock a process; there, everything must be refused and nothing run."""
-    ran = passes(RIGHT)
-    if ran.ending is Ending.REFUSED and "not confined" in ran.why:
-        pytest.skip(f"this machine cannot lock a process: {ran.why}")
+def bubblewrap() -> None:
+    """Without bubblewrap nothing here can be tested; where data is required, so is bubblewrap."""
+    if shutil.which("bwrap") is None:
+        reason = "needs bubblewrap: apt-get install bubblewrap"
+        if os.environ.get("TRUELINE_REQUIRE_SHARED") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def grade(code: str, tests: Any = TESTS, limits: SandboxLimits = QUICK) -> float | str:
+    (grade,) = grades([code], tests, limits)
+    return grade
+
+
+def grades(codes: list[str], tests: Any, limits: SandboxLimits = QUICK) -> list[float | str]:
+    scores = UnitTest(limits=limits).score([Prompt.of("?", tests=tests)] * len(codes), codes)
+    return [str(s.reason) if s.mean is None else s.mean for s in scores]
 
 
 def test_right_code_passes_and_wrong_code_fails() -> None:
-    assert passes(RIGHT).ending is Ending.PASSED
-    assert passes(RIGHT.replace("+", "-")).ending is Ending.FAILED
+    prompts, texts = [], []
+    for name, (right, wrong, tests) in FUNCTIONS.items():
+        for body in (right, wrong):
+            prompts.append(Prompt.of(f"write {name}", tests=tests))
+            texts.append(f"Sure:\n```python\ndef {name}(n):\n    {body}\n```\nThat is it.")
+    scores = UnitTest().score(prompts, texts)
+    np.testing.assert_array_equal(scores.mean, [1.0, 0.0] * len(FUNCTIONS))
 
 
-# Passing without being right.
+def test_code_cannot_pass_without_being_right() -> None:
+    assert grades([RIGHT, *FORGERIES], TESTS) == [1.0] + [0.0] * len(FORGERIES)
 
 
-@pytest.mark.parametrize("code", FORGERIES)
-def test_code_cannot_pass_without_being_right(code: str) -> None:
-    ending = passes(code).ending
-    assert ending in (Ending.FAILED, Ending.CRASHED, Ending.TIMED_OUT)
+PLAIN = """
+from __future__ import annotations
+import asyncio
+from dataclasses import dataclass, field
 
+print("noise", flush=True)
 
-def test_unittest_runs_out_of_reach_of_the_code() -> None:
-    code = (
-        "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\ndef add(a, b): return 0"
-    )
-    tests = """
-import unittest
-class TestAdd(unittest.TestCase):
-    def test_small(self): self.assertEqual(add(1, 2), 3)
+@dataclass
+class Point:
+    x: int
+    tags: list[str] = field(default_factory=list)
+
+class Stack:
+    def __init__(self): self.items = []
+    def push(self, item): self.items.append(item)
+
+async def slow(n):
+    await asyncio.sleep(0)
+    return n + 1
+
+def count(n):
+    print("more noise")
+    yield from range(n)
+
+def stop(): raise StopIteration
+def deep(): return deep()
+
+if __name__ == "__main__":
+    raise SystemExit("an example of use")
 """
-    assert passes(code, tests).ending is Ending.FAILED
-    assert passes(RIGHT, tests).ending is Ending.PASSED
 
 
-def test_sums_with_an_object_of_the_code_are_not_taken_from_it() -> None:
-    code = "class Zero:\n    def __sub__(self, other): return 0.0\ndef add(a, b): return Zero()"
-    assert passes(code, "assert abs(add(1, 2) - 3) < 1e-9").ending is Ending.FAILED
+def test_what_tests_can_do_with_the_code() -> None:
+    cases = [
+        {"call": "Point(1).x", "expected": 1},
+        {"call": "[Point(2), Point(2)][0] == Point(2)", "expected": True},
+        {
+            "setup": "s = Stack(); s.push(1); s.push('two')",
+            "call": "s.items",
+            "expected": [1, "two"],
+        },
+        {"call": "slow(1)", "expected": 2},
+        {"call": "[await slow(1), await slow(2)]", "expected": [2, 3]},
+        {"call": "list(count(3))", "expected": (0, 1, 2)},
+        {"call": "stop()", "raises": "StopIteration"},
+        {"call": "deep()", "raises": "RecursionError"},
+        {"call": "{1: {3, 2}, 'a': (None, 0.1 + 0.2)}", "expected": {1: [2, 3], "a": [None, 0.3]}},
+    ]
+    assert grade(PLAIN, cases) == 1.0
+    for case in cases:
+        wrong = dict(case)
+        wrong["raises" if "raises" in case else "expected"] = "another"
+        assert grade(PLAIN, [wrong]) == 0.0, case
+
+
+def test_programs_are_judged_by_what_they_print() -> None:
+    cases = [{"stdin": "1 2\n", "expected": "3\n"}, {"stdin": "5 6", "expected": "11"}]
+    program = (
+        "import sys\nif __name__ == '__main__':\n    print(sum(map(int, input().split())), ' ')"
+    )
+    assert grades([program, "print(3)", program + "\nsys.exit(1)"], cases) == [1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
     ("tests", "why"),
     [
-        ("assert 1 == 1", "use nothing"),
-        ("assert (", "no Python"),
-        ("import numpy\nassert add(1, 2) == 3", "numpy"),
-        ("raise SystemExit(0)", "SystemExit"),
-        ("import os\nos._exit(0)", "no verdict"),
-        ("assert add(lambda: 1, 2) == 3", "cannot be given"),
-        ("add(1, 2)\nwhile True: pass", "no verdict"),
+        (None, "holds no 'tests'"),
+        ("assert add(1, 2) == 3", "holds no 'tests'"),
+        ([{"call": "add(", "expected": 1}], "cannot be read"),
+        ([{"call": "add(1, 2)"}], "must hold 'expected'"),
+        ([{"expected": 1}], "must hold 'call'"),
+        ([{"call": "1", "expected": object()}], "no data"),
     ],
 )
-def test_tests_that_break_give_no_verdict(tests: str, why: str) -> None:
-    ran = examine(RIGHT, tests, limits=Limits(cpu_s=1, wall_s=1.0))
-    assert ran.ending is Ending.REFUSED and why in ran.why
+def test_tests_that_are_none_give_no_grade(tests: Any, why: str) -> None:
+    assert why in str(grade(RIGHT, tests))
 
 
-# What tests can do with the code.
+def test_no_code_is_wrong() -> None:
+    assert grades(["", "```sh\nls\n```"], TESTS) == [0.0, 0.0]
 
 
-def test_functions_classes_generators_and_changed_arguments() -> None:
-    code = """
-class Stack:
-    def __init__(self): self.items = []
-    def push(self, item): self.items.append(item)
-    def __len__(self): return len(self.items)
-    def __add__(self, other):
-        both = Stack()
-        both.items = self.items + other.items
-        return both
-def count(n):
-    yield from range(n)
-def put_in_order(items): items.sort()
-def refuse(x): raise ValueError("no")
-def tally(text):
-    from collections import Counter
-    return Counter(text)
-"""
-    tests = """
-def test_stack():
-    s = Stack(); s.push(1); s.push("two")
-    assert len(s) == 2 and s.items == [1, "two"] and isinstance(s, Stack) and (s + s).items[2] == 1
-def test_plain():
-    assert list(count(3)) == [0, 1, 2] and tally("aab") == {"a": 2, "b": 1}
-    items = [3, 1]
-    put_in_order(items)
-    assert items == [1, 3]
+LIMITED = [
+    "while True: pass",
+    "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n"
+    "    except (OSError, ValueError): pass\nwhile True: pass",
+    "x = bytearray(1 << 30)",
+    "x = []\nwhile True: x.append(bytearray(1 << 20))",
+    "import os\nwhile True: os.fork()",
+    "import ctypes\nctypes.string_at(0)",
+    "while True: print('x' * 100_000)",
+    "import os\nfor i in range(9): open(f'/tmp/{i}', 'wb').write(b'x' * (1 << 24))",
+    "import os\npid = os.fork()\nimport time\ntime.sleep(99)",
+]
+
+
+@pytest.mark.parametrize("code", LIMITED)
+def test_limits_hold(code: str) -> None:
+    started = time.monotonic()
+    limits = SandboxLimits(cpu_s=1, wall_s=5.0, memory_mb=256)
+    assert grade(code + "\n" + RIGHT, limits=limits) == 0.0
+    result = run_program(code, stdin="", limits=limits)
+    assert result.ran and result.code != 0 and len(result.output) <= limits.output_bytes + 1
+    assert time.monotonic() - started < 60
+
+
+def test_nobody_outlives_the_sandbox() -> None:
+    mark = f"{os.getpid()}{time.time_ns()}"
+    code = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; "
+    code += f"time.sleep(60)', '{mark}'], start_new_session=True)\n{RIGHT}"
+    assert grade(code) == 1.0
+    alive = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if _there(p)]
+    assert not any(mark.encode() in line for line in alive)
+
+
+def _there(path: Path) -> bool:
     try:
-        refuse(1)
-        assert False
-    except ValueError as error:
-        assert str(error) == "no"
-"""
-    assert passes(code, tests) == Ran(ending=Ending.PASSED)
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
 
 
-def test_the_names_taken_can_be_said() -> None:
-    code, tests = "def sum(a, b): return a * b", "assert sum(2, 3) == 5"
-    assert examine(code, tests, entry=["sum"], limits=QUICK).ending is Ending.FAILED
+BREAKOUTS = {
+    "files": "open({secret!r}).read()",
+    "home": "os.listdir({home!r})",
+    "write": "open('/usr/x', 'w')",
+    "root": "open('/x', 'w')",
+    "device": "open('/dev/shm/x', 'w').write('x')",
+    "python": "open(os.__file__, 'a')",
+    "mount": "__import__('ctypes').CDLL(None).mount(b'x', b'/tmp', b'tmpfs', 0, None) and 1 / 0",
+    "kill": "os.kill({pid}, 0)",
+    "become": "os.setuid(0)",
+    "loopback": "socket.create_connection(('127.0.0.1', {port}), timeout=1)",
+    "more": "resource.setrlimit(resource.RLIMIT_NPROC, (99, 99))",
+}
 
 
-DATA = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-    | st.binary(),
-    lambda inner: (
-        st.lists(inner) | st.dictionaries(st.text(), inner) | st.lists(inner).map(tuple)
-        | st.frozensets(st.integers())
-    ),
-    max_leaves=10,
-)  # fmt: skip
-
-
-@given(DATA)
-def test_data_crosses_unchanged(value: object) -> None:
-    back = decode(encode(value, None), None)
-    assert back == value and type(back) is type(value)
-
-
-# Breaking out.
-
-
-def test_what_must_not_work_does_not(tmp_path: Path) -> None:
-    victim = tmp_path / "file"
-    victim.write_text("kept")
-    os.environ["TRUELINE_TEST_SECRET"] = "hunter2"
-    try:
-        code = f"""
-import ctypes, os, signal, resource
-def attempt(act):
-    try: return repr(act())
-    except (OSError, ValueError, MemoryError) as error: return type(error).__name__
-libc = ctypes.CDLL(None)
-ACTS = dict(
-    write=lambda: open({str(tmp_path / "new")!r}, "w"),
-    append=lambda: open({str(victim)!r}, "a"),
-    truncate=lambda: os.open(os.__file__, os.O_RDONLY | os.O_TRUNC),
-    read=lambda: open({str(victim)!r}).read(),
-    remove=lambda: os.remove({str(victim)!r}),
-    rename=lambda: os.rename({str(victim)!r}, {str(tmp_path / "b")!r}),
-    mode=lambda: os.chmod({str(victim)!r}, 0),
-    parent=lambda: open(f"/proc/{os.getpid()}/environ").read(),
-    listing=lambda: os.listdir("/"),
-    fork=os.fork,
-    execute=lambda: os.execv("/bin/true", ["true"]),
-    kill=lambda: os.kill({os.getpid()}, signal.SIGTERM),
-    limits=lambda: resource.setrlimit(resource.RLIMIT_AS, (-1, -1)),
-    theirs=lambda: resource.prlimit({os.getpid()}, resource.RLIMIT_CPU, (1, 1)),
-)
-def outcome(name): return attempt(ACTS[name])
-def raw(number, *args): return libc.syscall(number, *args)
-def environment(): return dict(os.environ)
-def names(): return sorted(ACTS)
-"""
-        tests = """
-for name in names():
-    assert outcome(name) in ("PermissionError", "ValueError"), (name, outcome(name))
-assert "TRUELINE_TEST_SECRET" not in environment() and len(environment()) < 5, environment()
-"""
-        if (
-            os.uname().machine == "x86_64"
-        ):  # socket, ptrace, memfd, io_uring, clone3, unshare, keyctl
-            tests += (
-                "for n in (41, 101, 319, 425, 435, 272, 250): assert raw(n, 0, 0, 0) == -1, n\n"
-            )
-        ran = examine(code, tests, limits=QUICK)
-    finally:
-        del os.environ["TRUELINE_TEST_SECRET"]
-    assert ran.ending is Ending.PASSED, ran
-    assert victim.read_text() == "kept" and [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-def test_no_listener_on_loopback_hears_it() -> None:
+def test_nothing_outside_can_be_had(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("kept")
+    os.environ["TRUELINE_TEST_SECRET"] = "1"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         heard: list[object] = []
-        listener.settimeout(0.5)
-
-        def listen() -> None:
-            try:
-                heard.append(listener.accept())
-            except TimeoutError:
-                return
-
-        thread = threading.Thread(target=listen)
+        listener.settimeout(3)
+        thread = threading.Thread(target=lambda: _accept(listener, heard))
         thread.start()
-        code = f"""
-import socket
-def call():
-    socket.create_connection(("127.0.0.1", {listener.getsockname()[1]}), timeout=1)
-"""
-        ran = passes(code, "call()")
+        places = {
+            "secret": str(secret), "home": str(Path(__file__).parent), "pid": os.getpid(),
+            "port": listener.getsockname()[1],
+        }  # fmt: skip
+        calls = [("", act.format(**places)) for act in BREAKOUTS.values()]
+        calls += [("", "sorted(os.environ)"), ("", "os.listdir('.')")]
+        result, answers = run_calls("import os, socket, resource", calls, limits=QUICK)
         thread.join()
-    assert ran.ending is Ending.FAILED and "PermissionError" in ran.why and not heard
+    del os.environ["TRUELINE_TEST_SECRET"]
+    assert result.ran and not heard
+    for name, answer in zip(BREAKOUTS, answers, strict=False):
+        assert "raised" in answer, f"{name}: {answer}"
+    left = answers[len(BREAKOUTS) :]
+    assert set(left[0]["value"]) <= {"LC_CTYPE", "PWD"} and left[1]["value"] == []
+    assert secret.read_text() == "kept"
 
 
-@pytest.mark.parametrize(
-    ("code", "ending"),
-    [
-        (
-            "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n"
-            "    except (OSError, ValueError): pass\nwhile True: pass",
-            Ending.TIMED_OUT,
-        ),
-        ("x = bytearray(1 << 30)", Ending.OUT_OF_MEMORY),
-        ("x = []\nwhile True: x.append(bytearray(1 << 20))", Ending.OUT_OF_MEMORY),
-        ("import os\nwhile True: os.fork()", Ending.FAILED),
-        ("import ctypes\nctypes.string_at(0)", Ending.CRASHED),
-    ],
-)
-def test_limits_hold(code: str, ending: Ending) -> None:
-    assert passes(code).ending is ending
+def _accept(listener: socket.socket, heard: list[object]) -> None:
+    try:
+        heard.append(listener.accept())
+    except TimeoutError:
+        return
 
 
-def test_sleeping_and_printing_end_with_the_clock() -> None:
-    limits = Limits(cpu_s=2, wall_s=1.0, output_bytes=100)
-    assert examine("import time\ntime.sleep(99)", TEST, limits=limits).ending is Ending.TIMED_OUT
-    ran = examine("while True: print('x' * 100_000)", TEST, limits=limits)
-    assert ran.ending is Ending.TIMED_OUT and ran.output == "x" * 100
-
-
-def test_nothing_runs_where_the_lock_fails() -> None:
-    """Where a forbidden act succeeds after all, or memory ends before: no verdict."""
-    ran = apart("sandbox_exam", "serve", {}, limits=QUICK, readable=["/"])
-    assert ran.ending is Ending.REFUSED and "somebody's folder could be had" in ran.why
-    assert examine(RIGHT, TEST, limits=Limits(memory_mb=1)).ending is Ending.REFUSED
+def test_without_a_sandbox_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    with pytest.raises(SetupError, match="apt-get install bubblewrap"):
+        UnitTest().score([Prompt.of("?", tests=TESTS)], [RIGHT])
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: "/usr/bin/false")
+    assert "could not be made" in str(grade(RIGHT))
     with pytest.raises(InputError, match="positive"):
-        Limits(memory_mb=-1)
-
-
-def test_what_never_ends_is_the_delay_of_the_code() -> None:
-    code = "def forever():\n    while True: yield 0"
-    ran = examine(code, "sum(forever())", limits=Limits(cpu_s=5, wall_s=1.0))
-    assert ran.ending is Ending.TIMED_OUT
-
-
-def test_errors_of_the_code_are_never_taken_for_those_of_the_tests() -> None:
-    code = "def f(): raise ImportError('numpy')\ndef g(): raise KeyError('x')"
-    for tests in (
-        "f()",
-        "try:\n    f()\nfinally:\n    g()",
-        "try:\n    g()\nexcept KeyError:\n    f()",
-    ):
-        assert passes(code, tests).ending is Ending.FAILED
-    assert (
-        passes("__builtins__ = {}\nx = 1", "assert x == 1 and __builtins__").ending is Ending.PASSED
-    )
-
-
-def test_both_machines_have_a_whole_table() -> None:
-    for machine in ARCHITECTURES.values():
-        names, numbers = machine["free"].split()[::2], machine["free"].split()[1::2]
-        assert len(set(names)) == len(set(numbers)) == len(names)
-        assert {"read", "write", "mmap", "exit_group", "futex"} <= set(names)
-        assert not {"socket", "kill", "execve", "ptrace", "fork", "vfork"} & set(names)
+        SandboxLimits(memory_mb=-1)

@@ -1,8 +1,11 @@
-"""What the rules share: where the expected answer lies, and verdicts as `Scores`.
+"""What every rule shares: it grades answers, and lives the life of a learned reward.
 
-A rule gives each response a number or the reason why it gives none. Its number has no doubt: std 0,
-lower = low = high = mean; and no distance to data: novelty 0. Rules are the one reward that reads a
-prompt's `meta`: what is right of it stands there, out of the policy's sight.
+A rule gives each answer a number, or the reason why it gives none (*unscored*). An answer's own
+fault is a definite 0.0; the checker's, or a prompt without what the rule needs, is unscored. The
+number is certain: std 0, lower = low = high = mean, novelty 0. Rules are the one reward that reads
+a prompt's `meta`: what is right stands there, out of the policy's sight.
+
+`fit` learns nothing. The `FittedRule` it returns grades `readings.responses`.
 
 >>> [score.reason for score in as_scores([1.0, "no answer known"])]
 [None, 'no answer known']
@@ -10,49 +13,149 @@ prompt's `meta`: what is right of it stands there, out of the policy's sight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib.util
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
-from trueline.errors import InputError
-from trueline.records import Prompt, Scores
+from trueline.errors import DataError, InputError, SetupError
+from trueline.models.reading import Readings
+from trueline.records import Comparison, Prompt, Response, Scores
+from trueline.rewards.protocols import Reader
+from trueline.rewards.storage import write_folder
 
-__all__ = ["Verdict", "as_scores", "graded", "known", "paired"]
+__all__ = ["FittedRule", "Grade", "Rule", "as_scores", "differences", "from_meta", "needs"]
 
-Verdict = float | str
-"""What a rule gives, or why it gives nothing."""
+Grade = float | str
+"""A number, or why there is none."""
 
 
-def as_scores(verdicts: Sequence[Verdict]) -> Scores:
-    """N verdicts as columns; a text is the reason of an unscored row."""
-    reasons = {i: v for i, v in enumerate(verdicts) if isinstance(v, str)}
-    mean = np.array([np.nan if isinstance(v, str) else v for v in verdicts], np.float64)
+class Rule(ABC):
+    """A reward that is decided by the text alone; subclasses are frozen dataclasses."""
+
+    @abstractmethod
+    def grade(self, responses: Sequence[Response]) -> list[Grade]:
+        """Return one grade for each response, in order."""
+
+    @property
+    def kind(self) -> str:
+        """The name it has in recipes: `json_schema` of `JsonSchema`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
+        """Return scores of N texts, row i answering prompt i; no trunk is needed."""
+        if len(prompts) != len(responses):
+            raise InputError(
+                "there must be as many prompts as responses",
+                got=f"{len(prompts)} and {len(responses)}",
+            )
+        asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
+        pairs = zip(asked, responses, strict=True)
+        return as_scores(self.grade([Response(prompt=p, text=text) for p, text in pairs]))
+
+    def fit(
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+    ) -> FittedRule:
+        """Return the rule as a fitted reward; the comparisons teach it nothing."""
+        return FittedRule(rule=self, metadata={"head": self.kind, "n": 0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedRule:
+    """A rule that grades what a trunk has read; any trunk's readings do."""
+
+    rule: Rule
+    metadata: dict[str, Any] = field(default_factory=dict)
+    layers: tuple[int, ...] = ()
+    """None: a rule reads texts, not latents."""
+    trunk_fingerprint: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the rule and its settings."""
+        return {"kind": self.rule.kind, **asdict(self.rule)}  # type: ignore[call-overload]
+
+    def score(self, readings: Readings) -> Scores:
+        """Return scores of all N rows."""
+        if readings.responses is None:
+            raise InputError(
+                "a rule needs the texts that were read",
+                got="readings that do not hold them",
+                do="read the responses again with trunk.read(...)",
+            )
+        return as_scores(self.rule.grade(readings.responses))
+
+    def margin(
+        self,
+        readings: Readings,
+        first_rows: Sequence[int] | np.ndarray,
+        second_rows: Sequence[int] | np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the difference of both grades, [M], and its std of 0."""
+        return differences(self.score(readings), first_rows, second_rows)
+
+    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Return σ(mean): a grade counts as one nat of log-odds."""
+        return np.asarray(expit(mean))
+
+    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
+        """Learn nothing: a rule is what it is."""
+
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> FittedRule:
+        """Return the same rule: where nothing is uncertain there is nothing to subtract."""
+        return self
+
+    def save(self, folder: str | Path, *, model: str | None = None) -> None:
+        """Write the rule's name and settings to a folder, whole or not at all."""
+        words = {"kind": "rule", "trunk": model, "rule": self.summary(), "metadata": self.metadata}
+        write_folder(Path(folder), {}, words)
+
+    def on(self, trunk: Reader) -> Rule:
+        """Return a scorer of texts: the rule itself, which needs no trunk."""
+        return self.rule
+
+
+def as_scores(grades: Sequence[Grade]) -> Scores:
+    """Return N grades as columns; a text is the reason of an unscored row."""
+    reasons = {i: grade for i, grade in enumerate(grades) if isinstance(grade, str)}
+    mean = np.array([np.nan if isinstance(g, str) else g for g in grades], np.float64)
     zero = np.zeros(len(mean))
     scored = np.array([i not in reasons for i in range(len(mean))], bool)
     return Scores(mean, zero, mean, zero, scored, reasons, low=mean, high=mean)
 
 
-def graded(
-    prompts: Sequence[Prompt | str],
-    responses: Sequence[str],
-    rule: Callable[[Prompt, str], Verdict],
-) -> Scores:
-    """`rule` on each prompt and its response."""
-    return as_scores([rule(prompt, text) for prompt, text in paired(prompts, responses)])
-
-
-def paired(prompts: Sequence[Prompt | str], responses: Sequence[str]) -> list[tuple[Prompt, str]]:
-    """Each prompt as a `Prompt`, with its response."""
-    if len(prompts) != len(responses):
-        raise InputError(
-            "there must be as many prompts as responses", got=f"{len(prompts)} and {len(responses)}"
+def differences(
+    scores: Scores, first: Sequence[int] | np.ndarray, second: Sequence[int] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and std of first - second, [M] each, of rows that err independently."""
+    first, second = np.asarray(first, dtype=int), np.asarray(second, dtype=int)
+    unscored = ~(scores.scored[first] & scores.scored[second])
+    if unscored.any():
+        raise DataError(
+            "both sides of a margin must be scored",
+            got=f"{int(unscored.sum())} of {len(unscored)} pairs that are not",
+            do="drop them first: score(readings)[i].outcome says which",
         )
-    asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
-    return list(zip(asked, responses, strict=True))
+    std = np.where(first == second, 0.0, np.hypot(scores.std[first], scores.std[second]))
+    return scores.mean[first] - scores.mean[second], std
 
 
-def known(prompt: Prompt, key: str) -> Any:
-    """What the prompt's meta holds under a key, None if nothing (None and "" are nothing)."""
+def from_meta(prompt: Prompt, key: str) -> Any:
+    """Return what the prompt's meta holds under a key; None for nothing, blanks and no items."""
     value = prompt.meta.get(key)
-    return None if value == "" else value
+    if isinstance(value, str):
+        return value if value.strip() else None
+    return None if isinstance(value, list | tuple) and not value else value
+
+
+def needs(library: str) -> None:
+    """Refuse to go on without an optional library."""
+    if importlib.util.find_spec(library) is None:
+        raise SetupError(
+            f"this rule needs {library}", got="not installed", do="pip install 'trueline[rules]'"
+        )

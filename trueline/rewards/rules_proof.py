@@ -1,277 +1,197 @@
-"""Rewards for reasoning that can be checked step by step: arithmetic, expressions, logic.
+"""Reward for proofs: every step follows from one or two named earlier ones.
 
-`Arithmetic` recomputes every equation that the response writes, as exact rationals; `Equivalent`
-asks whether an expression equals the expected one (sympy); `Logic` whether every claimed step
-follows (z3), up to the conclusion that the prompt asks for. Nothing is `eval`uated: formulas are
-read by `rules_numbers`.
+The prompt's meta holds a list of premises, named P1, P2, ... in order, and a conclusion. An answer
+proves it by numbered lines, each with the names of what it rests on in brackets; the last one is
+the conclusion. Other lines are read as remarks.
 
-                0                                        unscored
-    Arithmetic  a wrong equation, or none at all         a number beyond limits, none wrong beside
-    Equivalent  no answer, or another expression         no expected one; unreadable; undecided
-    Logic       a refuted step, no step, another end     a step unreadable or undecided; no
-                                                         conclusion in the prompt, or premises
-                                                         that contradict one another
+    1. q           [P1, P3]        premises: p -> q, q -> r, p
+    2. r           [P2, 1]         conclusion: r
 
-A right calculation is not a right solution: combine with `Exact`. Equations in words ("3 apples and
-5 apples make 8") are not seen; a remainder or a mixed number ("5 / 2 = 2 1/2") reads as wrong.
+A formula has not, and, or, ->, <-> (and ~ ! & | => for some), parentheses, and comparisons
+(= != < <= > >=) of linear sums of whole numbers. z3 (de Moura & Bjørner 2008) checks each step from
+the formulas it names alone; so that it does not do the proving, a step names at most two formulas
+and speaks of at most `max_atoms` statements in all.
 
->>> Arithmetic().score(["?"] * 2, ["7 + 5 = 12 ; 12 * 3 = 36", "so 7 + 5 = 13"]).mean
+    0         no step; one that names nothing, itself, a later or an unknown step; that cannot be
+              read, is too large or does not follow; a last step other than the conclusion
+    unscored  no conclusion in the prompt, one that cannot be read, or premises that contradict
+
+>>> ask = Prompt.of("?", premises=["p -> q", "p"], conclusion="q")
+>>> Proof().score([ask, ask], ["1. q [P1, P2]", "1. q"]).mean
 array([1., 0.])
 """
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
-from trueline.records import Prompt, Scores
-from trueline.rewards.rules import Extract, final
-from trueline.rewards.rules_apart import needs, settled
-from trueline.rewards.rules_grade import Verdict, as_scores, graded, known, paired
-from trueline.rewards.rules_numbers import NUMBER, Tree, Unreadable, plain, read, value
+from trueline.records import Prompt, Response
+from trueline.rewards.rules_grade import Grade, Rule, from_meta, needs
 
-__all__ = [
-    "Agreement",
-    "Arithmetic",
-    "Equivalent",
-    "Logic",
-    "Step",
-    "as_written",
-    "calculator",
-    "equations",
-    "exactly",
-]
+__all__ = ["Proof"]
 
-Agreement = Callable[[Fraction, Fraction, int], bool]
-"""Whether a computed value is the written one, given how many decimals are written."""
-
-
-def exactly(computed: Fraction, written: Fraction, places: int) -> bool:
-    """Equal as rationals."""
-    return computed == written
-
-
-def as_written(computed: Fraction, written: Fraction, places: int) -> bool:
-    """Equal, or written with decimals and right to the last of them (a calculator's 13th too)."""
-    slack = max(Fraction(1, 2 * 10**places), abs(computed) / 10**12) if places else 0
-    return abs(computed - written) <= slack
-
-
-_RUN = re.compile(
-    rf"(?P<mixed>\d+[ ]+\d+/\d+)|(?P<number>{NUMBER})|(?P<word>[^\W\d_]+)|(?P<sign>[-+*/^%()]+)"
-    r"|(?P<equals>=)|(?P<other>\n|[^\s$])"
+_STEP = re.compile(
+    r"^[ \t]*(\w+)[.):][ \t]+([^\n\[\]]+?)[ \t]*\[([^\n\[\]]*)\][ \t]*\.?[ \t]*$", re.M
 )
-_TERM = re.compile(r"\s*\$?[\d(.]")
-_BULLET = re.compile(r"^\s*(?:[-*+•]|\d+[.)])\s+", re.M)
+_SYMBOL = re.compile(
+    r"\s*(?:(\d{1,9})|([A-Za-z]\w*)|(<->|<=>|->|=>|<=|>=|!=|==|[-+*()<>=~!&|¬∧∨→↔≤≥≠]))"
+)
+_SAME = {
+    "&": "and", "∧": "and", "|": "or", "∨": "or", "~": "not", "!": "not", "¬": "not", "=>": "->",
+    "→": "->", "<=>": "<->", "↔": "<->", "≤": "<=", "≥": ">=", "≠": "!=", "==": "=",
+}  # fmt: skip
+_PULL = {"<->": 1, "->": 2, "or": 3, "and": 4, "+": 7, "-": 7, "*": 8}
+_PULL |= dict.fromkeys(("=", "!=", "<", "<=", ">", ">="), 6)
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
+    ">": operator.gt, ">=": operator.ge, "+": operator.add, "-": operator.sub, "*": operator.mul,
+}  # fmt: skip
+_NOT, _MINUS, _MOST_SYMBOLS, _EFFORT = 5, 8, 100, 1_000_000
+"""How strongly prefixes bind; symbols of a formula; z3's work for a step, alike on all machines."""
 
 
-def equations(text: str) -> list[list[str]]:
-    """Every chain "a = b [= c …]" of numbers and signs in a text, as its sides.
-
-    Sides of which a part is no number ("3 apples + 5") are left out.
-    """
-    text = _BULLET.sub("", plain(re.sub(r"<<[^<>]*>>", "", text)))
-    runs: list[list[str]] = [[""]]
-    before = ""
-    for found in _RUN.finditer(text):
-        kind, piece = str(found.lastgroup), found[0]
-        if kind == "mixed":
-            kind, piece = "number", "(" + re.sub(r"\s+", "+", piece) + ")"
-        is_x = kind == "word" and piece.lower() == "x" and before == "number"
-        if is_x and _TERM.match(text, found.end()):
-            kind, piece = "sign", "*"
-        if kind == "equals" or (kind == "word" and piece.lower() in ("makes", "equals")):
-            runs[-1].append("")
-            kind = "equals"
-        elif kind in ("word", "other"):
-            runs.append([""])
-        elif (kind == before == "number") or (before == "word" and piece[0] in "+-*/^%)"):
-            runs.append(["?"])  # "3 apples + 5 = 8": the first term is not known
-        else:
-            runs[-1][-1] += piece + " "
-        before = kind
-    chains = [[side for side in map(_known, run) if side] for run in runs]
-    return [sides for sides in chains if len(sides) > 1 and any(map(_WORKS.search, sides))]
-
-
-_WORKS = re.compile(r"[\d)%.]\s*[-+*/^(]")
-_CUT_OFF = re.compile(r"[-+*/^]$|^[*/^]|(?<![\d.,])0\d")
-
-
-def _known(side: str) -> str:
-    """A side from which nothing is missing, else ""; parentheses around the equation left out."""
-    side = side.strip()
-    if len(side) > 400 or "?" in side:
-        return ""
-    while (at := _unmatched(side)) is not None:
-        inside = side[at] == "(" and not side[:at].strip()
-        side = (side[at + 1 :] if inside else side[:at]).strip()
-    return "" if _CUT_OFF.search(side) or not re.search(r"\d", side) else side
-
-
-def _unmatched(side: str) -> int | None:
-    """Where the first parenthesis without a partner stands."""
-    opened: list[int] = []
-    for at, sign in enumerate(side):
-        if sign == "(":
-            opened.append(at)
-        elif sign == ")" and not opened:
-            return at
-        elif sign == ")":
-            opened.pop()
-    return opened[0] if opened else None
-
-
-def calculator(text: str) -> list[list[str]]:
-    """The calculator's annotations of GSM8K, <<48/2=24>>, as sides."""
-    found = [run.split("=") for run in re.findall(r"<<([^<>]*)>>", text)]
-    return [sides for sides in found if len(sides) > 1]
+class _Unreadable(ValueError):
+    """Not a formula."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arithmetic:
-    """1 if the response shows at least one equation and all of them hold."""
-
-    find: Callable[[str], list[list[str]]] = equations
-    """`equations`, `calculator`, or any function of the text."""
-    agree: Agreement = as_written
-    """`as_written` or `exactly`."""
-
-    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
-        return graded(prompts, responses, lambda prompt, text: self.judge(text))
-
-    def judge(self, text: str) -> Verdict:
-        """1.0, 0.0, or why it cannot be said."""
-        chains = self.find(text)
-        unsure = ""
-        for sides in chains:
-            try:
-                if not self._holds(sides):
-                    return 0.0
-            except ZeroDivisionError:
-                return 0.0
-            except Unreadable as error:
-                unsure = unsure or f"{' = '.join(sides)[:60]}: {error}"
-        return unsure or float(bool(chains))
-
-    def _holds(self, sides: list[str]) -> bool:
-        values = [value(read(side)) for side in sides]
-        for i in range(len(sides) - 1):
-            places = max(_places(sides[i]), _places(sides[i + 1]))
-            # "100 - 60 = 40%": a percent sign may be the unit of both sides.
-            units = [100 if re.fullmatch(r"[\d.,\s]+%", side) else 1 for side in sides[i : i + 2]]
-            if not any(
-                self.agree(a * values[i], b * values[i + 1], places)
-                for a, b in {(1, 1), (units[0], 1), (1, units[1])}
-            ):
-                return False
-        return True
-
-
-def _places(side: str) -> int:
-    """Decimals of a side that is one number, 0 of any other."""
-    found = re.fullmatch(r"\s*-?\s*[\d,]*\.(\d+)\s*", side)
-    return len(found[1]) if found else 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Equivalent:
-    """1 if the response's expression equals the one in the prompt's meta, for all its symbols."""
-
-    expected: str = "answer"
-    extract: Extract = final
-
-    def __post_init__(self) -> None:
-        needs("sympy")
-
-    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
-        plans = [self._plan(prompt, text) for prompt, text in paired(prompts, responses)]
-        said = settled("equivalent", "sympy", plans)
-        return as_scores([float(a["equal"]) if isinstance(a, dict) else a for a in said])
-
-    def _plan(self, prompt: Prompt, text: str) -> Verdict | tuple[Tree, Tree]:
-        right, answer = known(prompt, self.expected), self.extract(text)
-        if right is None:
-            return f"the prompt's meta holds no {self.expected!r}"
-        try:
-            return (read(str(right)), read(answer)) if answer and answer.strip() else 0.0
-        except Unreadable as error:
-            return f"cannot be read: {error}"
-
-
-_CLAIM = re.compile(r"^[^\n⊢⊨]*?(?:⊢|⊨|\|-|\|=)[^\n]*?(?=\.?\s*$)", re.M)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """What became of one claimed step of a proof."""
-
-    claim: str
-    proved: bool | None
-    """None: it could not be decided, or not be read."""
-    why: str = ""
-    """A counter-model, or the reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Logic:
-    """1 if the response proves the prompt's conclusion from its premises, step by step.
-
-    A step is a line "premises ⊢ conclusion" (or |-): propositions with not, and, or, ->, <->, and
-    comparisons of sums of whole numbers. The premises it names (none: all) must follow from the
-    prompt's and the conclusions before; its conclusion from them; the last one must imply the
-    prompt's. So a proof cannot begin from `false`. Steps may be as large as z3 can check.
-    """
+class Proof(Rule):
+    """1 if the response proves the prompt's conclusion from its premises in small steps."""
 
     premises: str = "premises"
-    """Key of the prompt's meta: a list of formulas, or nothing."""
+    """Key of the prompt's meta: a list of formulas."""
     conclusion: str = "conclusion"
+    """Key of the prompt's meta: a formula."""
+    max_atoms: int = 4
+    """Distinct statements in a step and what it names: variables, and comparisons of numbers."""
 
     def __post_init__(self) -> None:
         needs("z3")
 
-    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
-        return as_scores([_verdict(steps) for steps in self.check(prompts, responses)])
+    def grade(self, responses: Sequence[Response]) -> list[Grade]:
+        """Return 1.0, 0.0, or what is wrong with the prompt, for each response."""
+        return [self._grade(response.prompt, response.text) for response in responses]
 
-    def check(
-        self, prompts: Sequence[Prompt | str], responses: Sequence[str]
-    ) -> list[Verdict | list[Step]]:
-        """The steps of each response, or in place of them 0.0 if there are none, or a reason.
-
-        The last of them is that the response's last conclusion implies the prompt's.
-        """
-        plans = [self._plan(prompt, text) for prompt, text in paired(prompts, responses)]
-        claims = [[*_CLAIM.findall(text), "the last step shows it"] for text in responses]
-        return [
-            [Step(claim=c, proved=p, why=w) for c, (p, w) in zip(said, a["steps"], strict=True)]
-            if isinstance(a, dict)
-            else a
-            for said, a in zip(claims, settled("prove", "z3", plans), strict=True)
-        ]
-
-    def _plan(self, prompt: Prompt, text: str) -> Verdict | tuple[Any, ...]:
-        goal, given = known(prompt, self.conclusion), known(prompt, self.premises) or ()
+    def _grade(self, prompt: Prompt, text: str) -> Grade:
+        goal, given = from_meta(prompt, self.conclusion), from_meta(prompt, self.premises) or ()
         if goal is None:
             return f"the prompt's meta holds no {self.conclusion!r}"
-        premises = [given] if isinstance(given, str) else given
-        lines = [re.split(r"⊢|⊨|\|-|\|=", line, maxsplit=1) for line in _CLAIM.findall(text)]
+        reader = _Reader()
         try:
-            steps = [
-                ([read(part) for part in re.split(r"[,;]", named) if part.strip()], read(end))
-                for named, end in lines
-            ]
-            plan = ([read(str(one)) for one in premises], steps, read(str(goal)))
-        except Unreadable as error:
-            return f"cannot be read: {error}"
-        return plan if steps else 0.0
+            known = {
+                f"P{i}": reader.read(str(one))
+                for i, one in enumerate([given] if isinstance(given, str) else given, start=1)
+            }
+            wanted = reader.read(str(goal))
+        except _Unreadable as error:
+            return f"the prompt's formulas cannot be read: {error}"
+        if reader.follows([*known.values()], reader.false, effort=20 * _EFFORT) is not False:
+            return "the premises contradict one another, or cannot be decided"
+        last = None
+        for name, formula, cited in _STEP.findall(text):
+            names = [one.strip() for one in cited.split(",")]
+            if name in known or not 1 <= len(names) <= 2 or not all(n in known for n in names):
+                return 0.0
+            try:
+                last = reader.read(formula)
+            except _Unreadable:
+                return 0.0
+            rests_on = [known[n] for n in names]
+            if len(_atoms([*rests_on, last])) > self.max_atoms:
+                return 0.0
+            if not reader.follows(rests_on, last, effort=_EFFORT):
+                return 0.0
+            known[name] = last
+        return float(last is not None and last.eq(wanted))
 
 
-def _verdict(steps: Verdict | list[Step]) -> Verdict:
-    if not isinstance(steps, list):
-        return steps
-    if any(step.proved is False for step in steps):
-        return 0.0
-    return next((f"{s.claim.strip()}: {s.why}" for s in steps if s.proved is None), 1.0)
+class _Reader:
+    """Reads formulas into one z3 context: by operator precedence (Pratt 1973), never as code."""
+
+    def __init__(self) -> None:
+        import z3
+
+        self.z3, self.context = z3, z3.Context()
+        self.false = z3.BoolVal(False, self.context)
+
+    def follows(self, premises: list[Any], conclusion: Any, *, effort: int) -> bool | None:
+        """Return whether the conclusion follows; None if that takes more than this effort."""
+        solver = self.z3.Solver(ctx=self.context)
+        solver.set("rlimit", effort)
+        solver.add(*premises, self.z3.Not(conclusion))
+        return {"unsat": True, "sat": False}.get(str(solver.check()))
+
+    def read(self, text: str) -> Any:
+        """Return the truth value that a formula stands for."""
+        self.symbols: list[str] = []
+        at, text = 0, text.strip()
+        while at < len(text):
+            match = _SYMBOL.match(text, at)
+            if match is None or len(self.symbols) >= _MOST_SYMBOLS:
+                raise _Unreadable(f"{text[:40]!r} is too long, or has an unknown sign")
+            symbol = match[0].strip()
+            self.symbols.append(_SAME.get(symbol, symbol))
+            at = match.end()
+        self.symbols.reverse()
+        tree = self._formula(0)
+        if self.symbols or not isinstance(tree, tuple | str):
+            raise _Unreadable(f"{text[:40]!r} goes on after its end")
+        return self._build(tree, truth=True)
+
+    def _formula(self, pull: int) -> Any:
+        left = self._first()
+        while self.symbols and _PULL.get(self.symbols[-1], 0) > pull:
+            sign = self.symbols.pop()
+            # "p -> q -> r" is "p -> (q -> r)"; all others bind to the left.
+            left = (sign, left, self._formula(_PULL[sign] - (sign == "->")))
+        return left
+
+    def _first(self) -> Any:
+        symbol = self.symbols.pop() if self.symbols else ""
+        if symbol == "(":
+            inner = self._formula(0)
+            if not self.symbols or self.symbols.pop() != ")":
+                raise _Unreadable("a parenthesis is not closed")
+            return inner
+        if symbol in ("not", "-"):
+            return (symbol, self._formula(_NOT if symbol == "not" else _MINUS))
+        if symbol in _PULL or not re.fullmatch(r"\w+", symbol):
+            raise _Unreadable(f"a formula cannot begin with {symbol!r}")
+        return symbol
+
+    def _build(self, tree: Any, *, truth: bool) -> Any:
+        z3, c = self.z3, self.context
+        if isinstance(tree, str):
+            if tree.isdigit() and not truth:
+                return z3.IntVal(int(tree), c)
+            if tree.isdigit():
+                raise _Unreadable(f"{tree} is no statement")
+            return z3.Bool(tree, c) if truth else z3.Int(tree, c)
+        sign, *parts = tree
+        of_truths = sign in ("not", "and", "or", "->", "<->")
+        if truth != (of_truths or _PULL[sign] == 6):
+            raise _Unreadable(f"{sign!r} cannot stand there")
+        terms = [self._build(part, truth=of_truths) for part in parts]
+        if sign == "*" and not any(z3.is_int_value(term) for term in terms):
+            raise _Unreadable("a product must have a whole number in it")
+        if len(terms) == 1:
+            return z3.Not(terms[0]) if of_truths else -terms[0]
+        words = {"and": z3.And, "or": z3.Or, "->": z3.Implies, "<->": operator.eq}
+        return (words | _COMPARE)[sign](*terms)
+
+
+def _atoms(formulas: list[Any]) -> set[str]:
+    """Return the distinct statements that formulas are made of: variables and comparisons."""
+    atoms, queue = set(), list(formulas)
+    while queue:
+        formula = queue.pop()
+        parts = formula.children()
+        if parts and all(part.sort().name() == "Bool" for part in parts):
+            queue += parts
+        else:
+            atoms.add(formula.sexpr())
+    return atoms

@@ -1,249 +1,187 @@
-"""Runs Python that nobody vouches for, in processes that can do nothing but compute and answer.
+"""Runs code that a model wrote, in bubblewrap (github.com/containers/bubblewrap).
 
-Elsewhere in this package no text is ever executed. `rewards.rules_code.UnitTest` is the one
-exception, by the user's choice, and this is where it happens: `examine` starts the code and its
-tests as two locked processes (`sandbox_confine`: no network, no files but the standard library's,
-no new process, limits on CPU time and memory), joined by pipes that carry data only
-(`sandbox_exam`). `apart` runs one of our own functions on data in such a process, for checkers
-that text could make run for ever (z3, sympy, JSON Schema).
+The code gets the system's and Python's own files read-only and a small empty folder, no network, no
+other process and no variable of ours, and limits of time, memory, processes and output that it
+cannot raise. What it can read holds no expected value: `run_calls` gives it expressions to evaluate
+and compares nothing; values come back on a descriptor of their own, each line under a fresh nonce.
+The code shares a process with what writes there, so it can forge lines; but a forger has to know
+the right value, and who knows it may return it. Anything but one line a call is no answer.
 
-An ending is never a guess: `REFUSED` says that there is no verdict (the lock, the tests or the
-checker did not work, or somebody outside killed a process), and reads as *unscored*, never as a
-failure of the code. Endings of the code itself are definite: what does not finish within its CPU
-time, or `wall_s` of waiting for it, has `TIMED_OUT`.
-
-1. Environment, working folder and standard input are ours; the hash seed is fixed, so that a run
-   repeats. `-s -P -S` with that environment is `-I -S` with a fixed seed.
-2. Output beyond `output_bytes` is read and thrown away.
-
-Each run starts two interpreters. Side channels of timing are not closed.
-
->>> examine("def add(a, b): return a + b", "assert add(1, 2) == 4").ending in ("failed", "refused")
-True
+Where the sandbox cannot be made (no bubblewrap: `SetupError`; a kernel without user namespaces:
+`ran` is False with the reason), nothing runs: there is no weaker mode.
 """
 
 from __future__ import annotations
 
-import enum
 import json
-import math
 import os
-import selectors
-import signal
+import random
+import secrets
+import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from trueline.errors import InputError
+from trueline.errors import InputError, SetupError
+from trueline.rewards import sandbox_child
 
-__all__ = ["Ending", "Limits", "Ran", "apart", "examine"]
+__all__ = ["SandboxLimits", "SandboxResult", "needs_bubblewrap", "run_calls", "run_program"]
 
-_HERE = Path(__file__).resolve().parent
-_FLAGS = ("-s", "-P", "-S", "-B", "-X", "utf8")
-_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
-_GRACE_S = 5.0
-
-
-class Ending(enum.StrEnum):
-    """How a run ended."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    OUT_OF_MEMORY = "out_of_memory"
-    CRASHED = "crashed"
-    """The code ended its own process before the tests were done."""
-    REFUSED = "refused"
-    """No verdict: it could not be isolated, or the checker broke."""
+_CHILD = Path(sandbox_child.__file__).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What each process may use."""
+class SandboxLimits:
+    """What one answer's code may use up."""
 
-    cpu_s: int = 2
-    """Whole seconds of CPU time."""
-    wall_s: float = 10.0
-    """How long the tests wait for the code in all; a busy machine asks for more."""
-    memory_mb: int = 256
-    """Address space, the interpreter's own included."""
-    output_bytes: int = 10_000
-    """How much of what the code prints is kept."""
+    cpu_s: int = 5
+    """Processor seconds of a process."""
+    wall_s: float = 20.0
+    """Seconds until all is ended."""
+    memory_mb: int = 512
+    """Megabytes of a process."""
+    num_processes: int = 16
+    """Processes and threads at a time."""
+    output_bytes: int = 1 << 20
+    """Bytes of output, and of each file."""
 
     def __post_init__(self) -> None:
-        # Below zero the kernel reads "no limit".
-        if min(self.cpu_s, self.wall_s, self.memory_mb) <= 0 or self.output_bytes < 0:
-            raise InputError("limits of a sandbox must be positive", got=str(self))
+        if min(vars(self).values()) <= 0:
+            raise InputError("limits must be positive", got=str(self))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ran:
-    """What came of a run."""
+class SandboxResult:
+    """What became of a run."""
 
-    ending: Ending
+    ran: bool
+    """Whether the code was started, with all limits in force."""
+    output: bytes = b""
+    """What a program printed, or the lines of values."""
+    code: int | None = None
+    """Its exit code; None where time was up."""
     why: str = ""
-    output: str = ""
-    """What the code printed, cut."""
-    value: Any = None
-    """What a function run apart reported."""
+    """What was said on standard error, in part."""
 
 
-def examine(code: str, tests: str, *, entry: Sequence[str] = (), limits: Limits = Limits()) -> Ran:
-    """Whether the code passes the tests; `entry`: names the tests take from it (else derived)."""
-    started = time.monotonic()
-    with ExitStack() as stack:
-        ask, answer, report, printed = (_pipe(stack) for _ in range(4))
-        under_test = _start(
-            stack,
-            "sandbox_exam",
-            "serve",
-            limits,
-            printed[1],
-            source=code,
-            calls=ask[0],
-            out=answer[1],
+def needs_bubblewrap() -> str:
+    """Return where bubblewrap is."""
+    path = shutil.which("bwrap")
+    if path is None:
+        raise SetupError(
+            "running code needs bubblewrap", got="none", do="apt-get install bubblewrap"
         )
-        # A loop over what the code yields for ever must end as the code's delay, not the tests'.
-        patient = replace(limits, cpu_s=limits.cpu_s + math.ceil(limits.wall_s))
-        examiner = _start(
-            stack, "sandbox_exam", "examine", patient, None,
-            tests=tests, entry=list(entry), calls=ask[1], answers=answer[0], out=report[1],
-            wall_s=limits.wall_s,
-        )  # fmt: skip
-        for end in (ask[0], ask[1], answer[0], answer[1], report[1], printed[1]):
-            end.close()
-        caps = {report[0].fileno(): 1 << 16, printed[0].fileno(): limits.output_bytes}
-        deadline = started + limits.wall_s + limits.cpu_s + _GRACE_S
-        got = _gather(report[0].fileno(), caps, deadline)
-        verdict, output = _message(got[report[0].fileno()]), got[printed[0].fileno()]
-        if verdict.get("ending") == "ended":
-            with suppress(subprocess.TimeoutExpired):
-                under_test.wait(1.0)
-            verdict = _how_it_ended(under_test.returncode, time.monotonic() - started, limits)
-        if "ending" not in verdict:
-            why = verdict.get("refused") or f"the tests gave no verdict (exit {examiner.poll()})"
-            verdict = {"ending": "refused", "why": why}
-    return Ran(
-        ending=Ending(verdict["ending"]),
-        why=verdict["why"],
-        output=output.decode("utf-8", "replace"),
-    )
+    return path
 
 
-def apart(
-    program: str, call: str, given: Any, *, limits: Limits, readable: Sequence[str | Path] = ()
-) -> Ran:
-    """`call(given=…, out=…)` of a module of this folder, locked; `readable`: folders it may read.
+def run_program(code: str, *, stdin: str, limits: SandboxLimits) -> SandboxResult:
+    """Run code as a script that reads `stdin`; `output` is what it prints."""
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out:
+        _fill(source, code)
+        files = ["--perms", "0444", "--ro-bind-data", str(source.fileno()), "/run/program.py"]
+        return _run(["/run/program.py"], files, stdin, (source, out, None), limits)
 
-    `value` holds the JSON lines it wrote to `out` before it ended, whole ones only; PASSED if it
-    ended by itself, else REFUSED. What it works on is data: it is not expected to lie.
+
+def run_calls(
+    code: str, calls: Sequence[tuple[str, str]], *, limits: SandboxLimits
+) -> tuple[SandboxResult, list[dict[str, Any]]]:
+    """Evaluate expressions on what code defines, each after its set-up statements.
+
+    Returns:
+        The result, and for each (setup, call) `{"value": ...}` as JSON shows it or
+        `{"raised": name}`; no answer at all where any is missing, forged or unreadable.
     """
-    with ExitStack() as stack:
-        report, printed = _pipe(stack), _pipe(stack)
-        process = _start(
-            stack, program, call, limits, printed[1], readable, given=given, out=report[1]
-        )
-        report[1].close()
-        printed[1].close()
-        caps = {report[0].fileno(): 64 << 20, printed[0].fileno(): limits.output_bytes}
-        got = _gather(report[0].fileno(), caps, time.monotonic() + limits.wall_s)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(1.0)
-        lines = [json.loads(line) for line in got[report[0].fileno()].split(b"\n")[:-1]]
-        output = got[printed[0].fileno()].decode("utf-8", "replace")
-    refused = lines[0].get("refused") if lines and isinstance(lines[0], dict) else None
-    if process.returncode == 0 and not refused:
-        return Ran(ending=Ending.PASSED, value=lines, output=output)
-    last = output.strip().splitlines()[-1:] or [f"it ended with {process.returncode}"]
-    return Ran(ending=Ending.REFUSED, why=refused or last[0][:500], output=output, value=lines)
+    nonce = secrets.token_hex(16)
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out:
+        _fill(source, f"{_CHILD}\nimport json, sys\n_call(*json.loads(sys.stdin.readline()))\n")
+        files = ["--perms", "0444", "--ro-bind-data", str(source.fileno()), "/run/child.py"]
+        given = json.dumps([out.fileno(), nonce, code, list(calls)])
+        result = _run(["/run/child.py"], files, given + "\n", (source, None, out), limits)
+        return result, _answers(result.output, nonce, len(calls))
 
 
-def _pipe(stack: ExitStack) -> tuple[Any, Any]:
-    read, write = os.pipe()
-    return (
-        stack.enter_context(os.fdopen(read, "rb", 0)),
-        stack.enter_context(os.fdopen(write, "wb", 0)),
-    )
-
-
-def _start(
-    stack: ExitStack,
-    program: str,
-    call: str,
-    limits: Limits,
-    printed: Any,
-    readable: Sequence[str | Path] = (),
-    **given: Any,
-) -> subprocess.Popen[bytes]:
-    """A locked process that calls a function of a file of this folder; killed when `stack` ends."""
-    pipes = {name: value.fileno() for name, value in given.items() if hasattr(value, "fileno")}
-    order = {
-        "program": str(_HERE / f"{program}.py"), "call": call, "given": {**given, **pipes},
-        "readable": [str(path) for path in readable],
-        "cpu_s": limits.cpu_s, "memory_mb": limits.memory_mb,
-    }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, *_FLAGS, str(_HERE / "sandbox_confine.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL if printed is None else printed,
-        stderr=subprocess.DEVNULL if printed is None else printed,
-        env=_ENVIRONMENT,
-        cwd="/",
-        pass_fds=tuple(pipes.values()),
-        start_new_session=True,
-    )
-    stack.callback(_end, process)
-    assert process.stdin is not None
-    with suppress(BrokenPipeError), process.stdin:
-        process.stdin.write(json.dumps(order).encode())
-    return process
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _gather(report: int, caps: Mapping[int, int], deadline: float) -> dict[int, bytes]:
-    """What comes through pipes until `report` ends or time is up, each cut at its cap."""
-    got = dict.fromkeys(caps, b"")
-    with selectors.DefaultSelector() as selector:
-        for pipe in caps:
-            selector.register(pipe, selectors.EVENT_READ)
-        while report in selector.get_map() and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
-                data = os.read(key.fd, 1 << 16)
-                got[key.fd] += data[: caps[key.fd] - len(got[key.fd])]
-                if not data:
-                    selector.unregister(key.fd)
-    return got
-
-
-def _message(line: bytes) -> dict[str, Any]:
-    """What one of our own processes reported; empty if it did not come to that."""
+def _answers(output: bytes, nonce: str, num_calls: int) -> list[dict[str, Any]]:
+    lines = output.splitlines()
+    start = nonce.encode() + b" "
+    if len(lines) != num_calls or not all(line.startswith(start) for line in lines):
+        return []
     try:
-        message = json.loads(line)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
+        answers = [json.loads(line[len(start) :]) for line in lines]
+    except (ValueError, RecursionError):
+        return []
+    return answers if all(isinstance(answer, dict) for answer in answers) else []
 
 
-def _how_it_ended(code: int | None, after_s: float, limits: Limits) -> dict[str, str]:
-    """The verdict on code whose process ended before its tests."""
-    if code is None:
-        return {"ending": "crashed", "why": "the code closed its pipe before the tests were done"}
-    if code >= 0:
-        return {"ending": "crashed", "why": f"the code ended with status {code} before its tests"}
-    slow = -code == signal.SIGKILL and after_s >= limits.cpu_s
-    if -code == signal.SIGXCPU or slow:
-        return {"ending": "timed_out", "why": f"over {limits.cpu_s} s of CPU time"}
-    if -code == signal.SIGKILL:
-        return {"ending": "refused", "why": "the code's process was killed from outside"}
-    return {"ending": "crashed", "why": f"the code's process ended by signal {-code}"}
+def _fill(file: IO[bytes], text: str) -> None:
+    file.write(text.encode("utf-8", "replace"))
+    file.seek(0)
+
+
+def _run(
+    program: list[str],
+    files: list[str],
+    stdin: str,
+    handles: tuple[IO[bytes], IO[bytes] | None, IO[bytes] | None],
+    limits: SandboxLimits,
+) -> SandboxResult:
+    """Run Python on a file of the sandbox; of standard output and `values` one is given."""
+    source, printed, values = handles
+    python = [os.path.realpath(getattr(sys, "_base_executable", sys.executable)), "-I", "-S"]
+    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as ready:
+        _fill(asked, stdin)
+        most = [limits.cpu_s, limits.memory_mb << 20, limits.num_processes, limits.output_bytes]
+        # A user of its own for each sandbox: the kernel counts a user's processes together.
+        most.append(random.SystemRandom().randrange(1 << 20, 1 << 30))
+        first = f"{_CHILD}\n_limit({ready.fileno()}, {most}, {[*python, *program]})\n"
+        keep = [file.fileno() for file in (source, ready, values) if file is not None]
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                [*_bubblewrap(limits), *files, "--remount-ro", "/", *python, "-c", first],
+                stdin=asked, stdout=printed or subprocess.DEVNULL, stderr=errors, pass_fds=keep,
+                env={},
+            )  # fmt: skip
+            try:
+                code: int | None = process.wait(limits.wall_s)
+            except subprocess.TimeoutExpired:
+                # With bubblewrap ends all that runs in it (--die-with-parent, its own pids).
+                process.kill()
+                process.wait()
+                code = None
+            why = _read(errors, 2_000).decode("utf-8", "replace").strip()
+        output = _read(printed or values, limits.output_bytes + 1)
+        return SandboxResult(ran=bool(_read(ready, 9)), output=output, code=code, why=why[-300:])
+
+
+def _read(file: IO[bytes] | None, most: int) -> bytes:
+    if file is None:
+        return b""
+    file.seek(0)
+    return file.read(most)
+
+
+def _bubblewrap(limits: SandboxLimits) -> list[str]:
+    """Return the command that makes the sandbox, up to what runs in it."""
+    system = [f"/{name}" for name in ("lib", "lib32", "lib64", "libx32", "bin", "sbin")]
+    base = Path(sys.base_prefix).resolve()
+    command = [needs_bubblewrap(), "--ro-bind", "/usr", "/usr", "--dir", "/run"]
+    for parent in reversed(base.parents):
+        command += ["--dir", str(parent)]  # else they are closed to all users but one
+    command += ["--ro-bind", str(base), str(base)]
+    for path in system:
+        if os.path.islink(path):
+            command += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            command += ["--ro-bind", path, path]
+    command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--proc", "/proc"]
+    command += ["--dev", "/dev", "--remount-ro", "/dev", "--size", str(16 << 20)]
+    command += ["--perms", "1777", "--tmpfs", "/tmp", "--chdir", "/tmp"]
+    command += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    command += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    if os.geteuid() == 0:
+        # To become a user without rights, which the limits on processes hold for.
+        return [*command, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    return [*command, "--unshare-user"]

@@ -17,7 +17,13 @@ from trueline.rewards.storage import read_folder
 
 __all__ = ["KINDS", "load_reward"]
 
-KINDS = {"calibrated": "doubt", "ensemble": "ensemble", "groups": "groups", "linear": "fitted"}
+KINDS = {
+    "rule": "rules",
+    "calibrated": "doubt",
+    "ensemble": "ensemble",
+    "groups": "groups",
+    "linear": "fitted",
+}
 """Kind to the module of this folder that loads it."""
 
 
