@@ -47,7 +47,10 @@ RULES: dict[str, type[Rule]] = {
 
 def load(arrays: dict[str, np.ndarray], words: dict[str, Any]) -> FittedRule:
     """Return the rule of a folder's content."""
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in words["rule"].items()}
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in words["rule"].items()
+    }
     kind = settings.pop("kind")
     if kind not in RULES:
         raise SetupError(f"a saved rule must be one of {', '.join(RULES)}", got=repr(kind))

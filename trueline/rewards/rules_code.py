@@ -87,7 +87,7 @@ class UnitTest(Rule):
 
     def _right(self, case: Mapping[str, Any], answer: Mapping[str, Any]) -> bool:
         if "raises" in case:
-            return answer.get("raised") == case["raises"]
+            return bool(answer.get("raised") == case["raises"])
         expected = json.loads(json.dumps(as_data(case["expected"])))
         return "value" in answer and self._equal(expected, answer["value"])
 

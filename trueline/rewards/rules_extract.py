@@ -44,7 +44,9 @@ def extractor(name: str) -> Callable[[str], str | None]:
     """Return the function of this name: from a text to the answer in it, None if there is none."""
     if name.startswith("after:") and name != "after:":
         return lambda text: _after(name.removeprefix("after:"), text)
-    known = {"final": final, "boxed": _boxed, "whole": str, "last_number": _last_number}
+    known: dict[str, Callable[[str], str | None]] = {
+        "final": final, "boxed": _boxed, "whole": str, "last_number": _last_number,
+    }  # fmt: skip
     if name not in known:
         raise InputError(
             f"extract must be one of {', '.join(known)}, or after:MARKER", got=repr(name)
@@ -69,8 +71,8 @@ def number(text: str) -> Fraction | None:
 
     Money signs, thousands' commas, fractions and percent signs are read: "$1,000", "1/2", "50%".
     """
-    match = _ONE.fullmatch(plain(text).strip().removesuffix(".").strip()) if len(text) < 500 else 0
-    if not match:
+    match = _ONE.fullmatch(plain(text[:500]).strip().removesuffix(".").strip())
+    if match is None or len(text) > 500:
         return None
     try:
         over = Fraction(match[3].replace(",", "")) if match[3] else Fraction(1)

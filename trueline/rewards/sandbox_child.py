@@ -18,9 +18,12 @@ def as_data(value: object) -> object:
     """
     if value is None or isinstance(value, bool):
         return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind.__new__(kind, value) if type(value) is not kind else value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     if isinstance(value, list | tuple):
         return [as_data(item) for item in value]
     if isinstance(value, set | frozenset):
