@@ -46,7 +46,6 @@ from trueline.records import Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rng import stream
-from trueline.serving.listening import keep_memory
 from trueline.worlds.sums import Sums, trunk_path
 
 
@@ -200,7 +199,6 @@ def measure(
 
 def main(arguments: Arguments) -> None:
     set_threads(1)
-    keep_memory()  # as the server does, for the bare reading too
     trunk, world = Trunk.load(trunk_path()), Sums()
     policy = BasePolicy(trunk, max_new_tokens=80)
     pairs = labelled(policy, world, Labels(pairs=arguments.pairs), arguments.seed)

@@ -65,7 +65,7 @@ class Serve:
     def execute(self, console: Console) -> dict[str, Any]:
         """Serve until a signal comes; returns what was done."""
         try:
-            from trueline.serving import app, listening
+            from trueline.serving import app
         except ImportError as error:
             raise SetupError(
                 "serving needs FastAPI and uvicorn",
@@ -86,37 +86,36 @@ class Serve:
         model = self.model or read_folder(self.reward)[1].get("trunk")
         if not model:
             raise SetupError("--model must name the trunk", got=f"none noted in {self.reward}")
-        place = listening.bind(self.host, self.port)
-        listening.keep_memory()
+        place = app.bind(self.host, self.port)
         service = self._service(str(model))
-        service.batcher.start()
+        service.batcher.probe()
         name = f"[{self.host}]" if ":" in self.host else self.host
         address = f"http://{name}:{place.getsockname()[1]}"
         # A token of the operator's own is not shown.
         drawn = service.token and service.token != os.environ.get("TRUELINE_TOKEN")
         said = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         said.print(f"listening on {address}/" + (f"?token={service.token}" if drawn else ""))
-        listening.listen(app.create_app(service), place)
+        app.listen(service, place)
         done = {k: v for k, v in service.health().items() if k not in ("ready", "queued")}
         console.print(f"stopped after {done['uptime_s']:.0f} s: {done['scored']} items scored")
         return {**done, "address": address}
 
     def _service(self, model: str) -> Service:
         """The reward on its trunk, with the policy and the limits asked for."""
-        from trueline.serving.app import Limits, Service
+        from trueline.serving.app import ServerLimits, Service
         from trueline.serving.dialogue import Splitter
-        from trueline.serving.formats import Policy
+        from trueline.serving.formats import ScoreChoice
 
         trunk = load_trunk(model, device=self.device)
         fitted = load_reward(self.reward, trunk)
         token = os.environ.get("TRUELINE_TOKEN") or secrets.token_urlsafe(16)
         return Service(
             scorer=fitted.on(trunk),
-            policy=Policy(
+            choice=ScoreChoice(
                 use=self.use, unscored=None if self.unscored == "refuse" else self.unscored
             ),
             splitter=Splitter(trunk.codec),
-            limits=Limits(
+            limits=ServerLimits(
                 body_bytes=int(self.body_mb * 2**20),
                 items=self.items,
                 queue=self.queue,
