@@ -46,6 +46,7 @@ from trueline.records import Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rng import stream
+from trueline.serving.listening import keep_memory
 from trueline.worlds.sums import Sums, trunk_path
 
 
@@ -199,6 +200,7 @@ def measure(
 
 def main(arguments: Arguments) -> None:
     set_threads(1)
+    keep_memory()  # as the server does, for the bare reading too
     trunk, world = Trunk.load(trunk_path()), Sums()
     policy = BasePolicy(trunk, max_new_tokens=80)
     pairs = labelled(policy, world, Labels(pairs=arguments.pairs), arguments.seed)

@@ -18,17 +18,43 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "trueline"
 
 LAYERS = {
-    0: "atomic environment errors records protocols registry rng runs stats",
-    1: "data models worlds",
+    0: "atomic environment errors protocols records registry rng runs stats",
+    1: "data models testing worlds",
     2: "oversight policy raters rewards",
     3: "audits loop monitor plugs reports research",
-    4: "__init__ __main__ cli serving web",
+    4: "recipes",
+    5: "__init__ __main__ cli serving",
 }
 LAYER_OF = {part: layer for layer, parts in LAYERS.items() for part in parts.split()}
 IDEAS = {"oversight", "policy", "rewards"}
 """These meet through records and protocols alone."""
 SHARED_COMPOSITIONS = {"audits", "loop"}
 """The parts of layer 3 that the others of layer 3 may use."""
+KNOW_THE_WORLDS = {"audits", "recipes", "worlds"}
+"""Who may import trueline.worlds."""
+BUDGETS = {
+    "ground": (
+        "__init__ __main__ atomic environment errors protocols records registry rng runs "
+        "stats testing",
+        2_150,
+    ),
+    "models": ("models", 2_700),
+    "data": ("data", 1_400),
+    "rewards": ("rewards", 3_500),
+    "policy": ("policy", 900),
+    "oversight": ("oversight", 1_300),
+    "raters": ("raters", 350),
+    "loop": ("loop", 1_250),
+    "recipes": ("recipes", 1_150),
+    "audits": ("audits", 900),
+    "worlds": ("worlds", 2_250),
+    "surfaces": ("cli plugs reports serving", 3_600),
+}
+"""Lines of .py that a folder may have (docs/decisions/0015); whoever raises one says what left."""
+WHOLE = 20_000
+"""Lines of the package."""
+BESIDE = {"benchmarks": 4_500, "tests": 0.6}
+"""Lines of the benchmarks, and lines of the tests for one of the package."""
 HEAVY = {"accelerate", "peft", "tokenizers", "torch", "transformers"}
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_LOOP = 400, 60, 7, 150
 
@@ -109,6 +135,8 @@ def _crossing(source: str, target: str) -> str | None:
         return "imports point down only"
     if {source, target} <= IDEAS:
         return "idea folders never import one another"
+    if target == "worlds" and source not in KNOW_THE_WORLDS:
+        return f"only {sorted(KNOW_THE_WORLDS)} know the worlds"
     if target == "reports" and own < 4:
         return "nothing below the surfaces imports reports"
     if own == other == 3 and target not in SHARED_COMPOSITIONS:
@@ -202,7 +230,32 @@ def _catches_all(handler: ast.ExceptHandler) -> bool:
     return broad and not any(isinstance(node, ast.Raise) for node in ast.walk(handler))
 
 
-CHECKS = [layer_faults, cycle_faults, size_faults, manner_faults]
+def name_faults(modules: Mapping[str, Module]) -> Iterator[str]:
+    """Class names that mean two things."""
+    homes: dict[str, list[str]] = {}
+    for name, module in modules.items():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name)
+    for title, places in homes.items():
+        if len(places) > 1:
+            yield f"class {title} is defined in {' and '.join(places)}: one name, one meaning"
+
+
+def budget_faults(modules: Mapping[str, Module]) -> Iterator[str]:
+    """Folders over their budget of lines."""
+    lines: dict[str, int] = {}
+    for module in modules.values():
+        lines[module.part] = lines.get(module.part, 0) + module.lines
+    for name, (parts, budget) in BUDGETS.items():
+        total = sum(lines.get(part, 0) for part in parts.split())
+        if total > budget:
+            yield f"{name} has {total} lines, more than its budget of {budget}"
+    if sum(lines.values()) > WHOLE:
+        yield f"the package has {sum(lines.values())} lines, more than {WHOLE}"
+
+
+CHECKS = [layer_faults, cycle_faults, size_faults, manner_faults, name_faults, budget_faults]
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +267,21 @@ def package() -> dict[str, Module]:
 def test_the_package_keeps_the_rules(check: object, package: dict[str, Module]) -> None:
     faults = list(check(package))  # type: ignore[operator]
     assert not faults, "\n".join(faults)
+
+
+def test_what_stands_beside_the_package_keeps_its_budget(package: dict[str, Module]) -> None:
+    def lines(folder: str) -> int:
+        files = (ROOT.parent / folder).rglob("*.py")
+        return sum(len(file.read_text("utf-8").splitlines()) for file in files)
+
+    assert lines("benchmarks") <= BESIDE["benchmarks"]
+    whole = sum(module.lines for module in package.values())
+    assert lines("tests") <= BESIDE["tests"] * whole
+
+
+def test_every_folder_has_a_budget(package: dict[str, Module]) -> None:
+    known = {part for parts, _ in BUDGETS.values() for part in parts.split()}
+    assert {module.part for module in package.values()} <= known
 
 
 def test_every_public_name_is_there(package: dict[str, Module]) -> None:
@@ -294,6 +362,9 @@ TYPED = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import truelin
         ("wherever.py", "", "is in no layer"),
         ("records.py", "import trueline.stats.means", "a cycle: trueline."),
         ("stats/means.py", "from trueline.stats import mean", "a cycle: trueline."),
+        ("rewards/bayesian.py", "import trueline.worlds.sums", "know the worlds"),
+        ("rewards/bayesian.py", "class mean: ...\nclass mean: ...", "one name, one meaning"),
+        ("raters/people.py", "x = 1\n" * 390, "more than its budget of 350"),
         ("data/files.py", "x = 1\n" * 400, "has 403 lines, more than 400"),
         ("loop/online.py", "x = 1\n" * 148, "has 151 lines, more than 150"),
         ("data/files.py", "def f():\n" + "    x = 1\n" * 60, "has 61 lines, more than 60"),

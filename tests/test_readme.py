@@ -5,52 +5,32 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks.table import BEGIN, END, everything, table
-from trueline.data.comparisons import Comparisons
-from trueline.records import Comparison, Response
-from trueline.worlds.sums import Sums, trunk_path
-from trueline.worlds.sums.language import render
-from trueline.worlds.sums.problems import Problem
-from trueline.worlds.sums.writers import Writer, write
+from tests.material import right_over_wrong
+from trueline.recipes import Recipe
+from trueline.worlds.sums import trunk_path
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def pairs() -> Comparisons:
-    """Right answers preferred to wrong ones."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for prompt in Sums().prompts(40, rng):
-        right, wrong = (
-            Response(
-                prompt=prompt,
-                text=render(write(Problem.read(prompt.text), Writer(wrong_step=share), rng)),
-            )
-            for share in (0.0, 1.0)
-        )
-        rows.append(Comparison(chosen=right, rejected=wrong))
-    return Comparisons(tuple(rows))
-
-
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
-    assert len(block.splitlines()) <= 20
-    pairs().save(tmp_path / "pairs.jsonl")
+    assert len(block.splitlines()) <= 22
+    right_over_wrong(40).save(tmp_path / "pairs.jsonl")
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {"model": str(trunk_path())})
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed[:8]] == ["scored"] * 8
-    assert "prompts_used" in printed[8]
+    assert "gold.value" in printed[8]
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
 def test_the_python_of_the_pages_runs(page, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)
-    pairs().save(tmp_path / "pairs.jsonl")
+    right_over_wrong(40).save(tmp_path / "pairs.jsonl")
     monkeypatch.chdir(tmp_path)
     names = {"model": str(trunk_path())}
     for block in blocks:
@@ -74,4 +54,14 @@ def test_every_verb_and_make_target_named_is_real():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     assert set(re.findall(r"`?make (\w+)`?", README)) - {"s"} <= targets
     verbs = set(re.findall(r"^trueline (\w+)", README, flags=re.M))
-    assert verbs == {"fit", "score", "judge", "run", "report", "serve", "export"}
+    assert verbs == {"fit", "score", "judge", "run", "report", "serve", "export", "recipe"}
+
+
+def test_the_recipe_of_the_readme_holds(tmp_path):
+    (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
+    (tmp_path / "mine.toml").write_text(block)
+    assert Recipe.of(tmp_path / "mine.toml").budget.rounds == 4
+
+
+def test_the_readme_fits_three_screens():
+    assert len(README.splitlines()) <= 180

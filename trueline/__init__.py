@@ -3,14 +3,16 @@ caution.
 
     import trueline as tl
 
+    run = tl.run("sums", out="runs/first", seed=0)        # or tl.run("mine.toml", ...)
+    run.rounds                                            # a pandas frame, one row a round
+
     trunk = tl.Trunk.load(model)
     pairs = tl.Comparisons.load("pairs.jsonl")
-    head = tl.Conservative(head=tl.Bayesian(), k=1.0)
-    reward = head.fit(trunk.read(pairs), pairs, rng=tl.rng(0)).on(trunk)
-    reward.score(prompts, responses)
+    reward = tl.Conservative(head=tl.Bayesian(), k=1.0).fit(trunk.read(pairs), pairs, rng=tl.rng(0))
+    reward.on(trunk).score(prompts, responses)
 
 Names are loaded when they are first used, so that the words (`trueline.records`, `trueline.stats`)
-can be had without torch.
+can be had without torch; `dir(trueline)` lists them all.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from trueline.rng import rng, stream
 
 if TYPE_CHECKING:
+    from trueline import plugs
     from trueline.data.benches import load_bench
     from trueline.data.comparisons import Comparisons
     from trueline.models.adapters import LoraPolicy
@@ -29,10 +32,11 @@ if TYPE_CHECKING:
     from trueline.models.trunk import Trunk
     from trueline.policy.best_of_n import BestOfN
     from trueline.policy.best_of_n_policy import BestOfNPolicy
-    from trueline.policy.descent import Descent
     from trueline.policy.dpo import DPO
     from trueline.policy.grpo import GRPO
     from trueline.policy.limits import Limits
+    from trueline.recipes.runs import load_run, run
+    from trueline.recipes.schema import Recipe
     from trueline.records import Comparison, Estimate, Prompt, Response, Score
     from trueline.rewards.aggregation import Aggregation
     from trueline.rewards.bayesian import Bayesian
@@ -42,7 +46,6 @@ if TYPE_CHECKING:
     from trueline.rewards.concept import Concept
     from trueline.rewards.conservative import Conservative
     from trueline.rewards.ensemble import Ensemble
-    from trueline.rewards.panel import Panel
     from trueline.rewards.rules import (
         Arithmetic,
         Exact,
@@ -54,6 +57,47 @@ if TYPE_CHECKING:
         UnitTest,
     )
     from trueline.rewards.saved import load_reward
+
+_HOMES = {
+    "Aggregation": "rewards.aggregation",
+    "Arithmetic": "rewards.rules",
+    "Bayesian": "rewards.bayesian",
+    "BestOfN": "policy.best_of_n",
+    "BestOfNPolicy": "policy.best_of_n_policy",
+    "Calibrated": "rewards.calibrated",
+    "Comparison": "records",
+    "Comparisons": "data.comparisons",
+    "Concept": "rewards.concept",
+    "Conservative": "rewards.conservative",
+    "DPO": "policy.dpo",
+    "Ensemble": "rewards.ensemble",
+    "Estimate": "records",
+    "Exact": "rewards.rules",
+    "FakeTrunk": "models.fake",
+    "GRPO": "policy.grpo",
+    "JsonSchema": "rewards.rules",
+    "Lexicographic": "rewards.compose",
+    "Limits": "policy.limits",
+    "LoraPolicy": "models.adapters",
+    "MaxSentences": "rewards.rules",
+    "MaxWords": "rewards.rules",
+    "Minimum": "rewards.compose",
+    "Prompt": "records",
+    "Proof": "rewards.rules",
+    "Recipe": "recipes.schema",
+    "Regex": "rewards.rules",
+    "Response": "records",
+    "Score": "records",
+    "Trunk": "models.trunk",
+    "UnitTest": "rewards.rules",
+    "WeightedSum": "rewards.compose",
+    "load_bench": "data.benches",
+    "load_reward": "rewards.saved",
+    "load_run": "recipes.runs",
+    "run": "recipes.runs",
+    "run_bench": "rewards.benches",
+}
+"""Public name to the module it lives in."""
 
 __all__ = [
     "DPO",
@@ -68,7 +112,6 @@ __all__ = [
     "Comparisons",
     "Concept",
     "Conservative",
-    "Descent",
     "Ensemble",
     "Estimate",
     "Exact",
@@ -80,9 +123,9 @@ __all__ = [
     "MaxSentences",
     "MaxWords",
     "Minimum",
-    "Panel",
     "Prompt",
     "Proof",
+    "Recipe",
     "Regex",
     "Response",
     "Score",
@@ -91,50 +134,13 @@ __all__ = [
     "WeightedSum",
     "load_bench",
     "load_reward",
+    "load_run",
     "plugs",
     "rng",
+    "run",
     "run_bench",
     "stream",
 ]
-
-_HOMES = {
-    "Aggregation": "rewards.aggregation",
-    "Arithmetic": "rewards.rules",
-    "Bayesian": "rewards.bayesian",
-    "BestOfN": "policy.best_of_n",
-    "BestOfNPolicy": "policy.best_of_n_policy",
-    "Calibrated": "rewards.calibrated",
-    "Comparison": "records",
-    "Comparisons": "data.comparisons",
-    "Concept": "rewards.concept",
-    "Conservative": "rewards.conservative",
-    "DPO": "policy.dpo",
-    "Descent": "policy.descent",
-    "Ensemble": "rewards.ensemble",
-    "Estimate": "records",
-    "Exact": "rewards.rules",
-    "FakeTrunk": "models.fake",
-    "GRPO": "policy.grpo",
-    "JsonSchema": "rewards.rules",
-    "Lexicographic": "rewards.compose",
-    "Limits": "policy.limits",
-    "MaxSentences": "rewards.rules",
-    "MaxWords": "rewards.rules",
-    "LoraPolicy": "models.adapters",
-    "Minimum": "rewards.compose",
-    "Panel": "rewards.panel",
-    "Prompt": "records",
-    "Proof": "rewards.rules",
-    "Regex": "rewards.rules",
-    "Response": "records",
-    "Score": "records",
-    "Trunk": "models.trunk",
-    "UnitTest": "rewards.rules",
-    "WeightedSum": "rewards.compose",
-    "load_bench": "data.benches",
-    "load_reward": "rewards.saved",
-    "run_bench": "rewards.benches",
-}
 
 
 def __getattr__(name: str) -> Any:
@@ -143,3 +149,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'trueline' has no attribute {name!r}")
     return getattr(importlib.import_module(f"trueline.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -78,7 +78,20 @@ def test_a_truncated_gzip_an_unknown_ending_and_a_missing_file(tmp_path, capsys)
 def test_an_unknown_layer_names_those_there_are(tmp_path, capsys):
     file = write(tmp_path / "pairs.jsonl", GOOD)
     out = tmp_path / "reward"
-    assert run("fit", file, "--model", trunk_path(), "--layer", 99, "--out", out, "--json") == 2
+    assert (
+        run(
+            "fit",
+            file,
+            "--model",
+            trunk_path(),
+            "--set",
+            "reward.head.layer=99",
+            "--out",
+            out,
+            "--json",
+        )
+        == 2
+    )
     assert "0..4; got 99" in one_line(capsys)
     assert not out.exists()
 
@@ -111,15 +124,17 @@ def test_a_run_folder_of_another_version_or_of_another_configuration(tmp_path, c
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (("--rater", "rule:joy"), "--prompts"),
+        (("--model", "x"), "--prompts"),
         (("--rater", "nobody"), "nobody"),
         (("--labels", "3", "--rounds", "5"), "--labels"),
-        (("--helper", "endpoint:http://x#y"), "a rater that reads"),
-        (("--rater", "people", "--assist", "recursive"), "critique or debate"),
-        (("--rater", "people", "--assist", "none"), "--prompts"),
-        (("--assist", "recursive", "--labels", "100"), "raising helpers"),
-        (("--k", "-1"), "k"),
-        (("--alpha", "2"), "alpha"),
+        (("--helper", "endpoint:http://x"), "URL#MODEL"),
+        (("--protocol", "debate", "--helper", "none"), "debate"),
+        (("--protocol", "recursive", "--helper", "raised", "--labels", "100"), "raising helpers"),
+        (("--set", "reward.k=-1"), "reward: k"),
+        (("--set", "budget.alpha=2"), "alpha"),
+        (("--set", "budget.alpha=x"), "budget.alpha"),
+        (("--optimiser", "ppo"), "policy.kind"),
+        (("nowhere.toml",), "nowhere.toml"),
     ],
 )
 def test_options_that_do_not_fit_together(options, word, tmp_path, capsys):

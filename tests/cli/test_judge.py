@@ -76,7 +76,7 @@ def obedient(turns):
 
 def test_protocols_are_compared_on_the_same_cases_and_cost_is_kept(sums, tmp_path, capsys):
     out = tmp_path / "judged"
-    common = ("--judge", "sums", "--helper", "sums", "--out", out)
+    common = ("--judge", "simulated", "--helper", "sums", "--out", out)
     found = run(capsys, sums, "--protocol", "direct", "critique", *common)
     direct, critique = found["arms"]["direct"], found["arms"]["critique"]
     assert min(direct["accuracy"]["value"], critique["accuracy"]["value"]) > 0.6
@@ -91,7 +91,7 @@ def test_protocols_are_compared_on_the_same_cases_and_cost_is_kept(sums, tmp_pat
 
 
 def test_a_killed_run_goes_on_to_the_same_result(sums, tmp_path, capsys):
-    options = ("--protocol", "direct", "planted_flaws", "--judge", "sums")
+    options = ("--protocol", "direct", "planted_flaws", "--judge", "simulated")
     whole = run(capsys, sums, *options, "--out", tmp_path / "whole")
     killed = tmp_path / "killed"
     run(capsys, sums, *options, "--out", killed)
@@ -136,14 +136,28 @@ def test_an_endpoint_that_fails_loses_no_verdict_and_gives_no_score(texts, tmp_p
 
 
 def test_limits_hold_for_every_case(sums, tmp_path, capsys):
-    options = ("--judge", "sums", "--helper", "sums", "--protocol", "critique")
-    found = run(capsys, sums, *options, "--limit-calls", 1, "--out", tmp_path / "judged")
+    options = ("--judge", "simulated", "--helper", "sums", "--protocol", "critique")
+    found = run(
+        capsys, sums, *options, "--set", "oversight.limit.calls=1", "--out", tmp_path / "judged"
+    )
     assert found["arms"]["critique"]["calls"]["value"] == 1
-    none = run(capsys, sums, *options, "--limit-calls", 0, "--out", tmp_path / "none")
+    none = run(
+        capsys, sums, *options, "--set", "oversight.limit.calls=0", "--out", tmp_path / "none"
+    )
     assert none["arms"]["critique"]["undecided"]["value"] == 1.0
     assert none["arms"]["critique"]["failed"] == {"the budget allowed no judgement": 12}
     with pytest.raises(SystemExit):
-        main(["judge", str(sums), *options, "--limit-calls", "0", "--out", str(tmp_path / "none")])
+        main(
+            [
+                "judge",
+                str(sums),
+                *options,
+                "--set",
+                "oversight.limit.calls=0",
+                "--out",
+                str(tmp_path / "none"),
+            ]
+        )
     assert "critique, 12 undecided: the budget allowed" in capsys.readouterr().out
 
 
@@ -171,25 +185,36 @@ def test_recorded_debates_are_measured_and_shown(shared, tmp_path, capsys):
 def test_wrong_input_is_one_line_and_leaves_nothing(sums, texts, tmp_path, capsys):
     out = ("--out", tmp_path / "judged")
     assert "give --judge" in run(capsys, sums, *out, code=2)
-    assert "--judge must be one of" in run(capsys, sums, "--judge", "oracle", *out, code=2)
-    assert "--helper must be one of" in run(
-        capsys, sums, "--judge", "sums", "--protocol", "critique", "--helper", "x", *out, code=2
+    assert "judge must be one of" in run(capsys, sums, "--judge", "oracle", *out, code=2)
+    assert "helper must be one of" in run(
+        capsys,
+        sums,
+        "--judge",
+        "simulated",
+        "--protocol",
+        "critique",
+        "--helper",
+        "x",
+        *out,
+        code=2,
     )
     assert "needs a helper" in run(
-        capsys, sums, "--judge", "sums", "--protocol", "debate", *out, code=2
+        capsys, sums, "--judge", "simulated", "--protocol", "debate", *out, code=2
     )
-    assert "oversight must be one of" in run(
-        capsys, sums, "--judge", "sums", "--protocol", "séance", *out, code=2
+    assert "oversight.kind must be one of" in run(
+        capsys, sums, "--judge", "simulated", "--protocol", "séance", *out, code=2
     )
-    assert "at least 1" in run(capsys, sums, "--judge", "sums", "--parallel", 0, *out, code=2)
-    assert "only endpoints" in run(capsys, sums, "--judge", "sums", "--parallel", 2, *out, code=2)
+    assert "at least 1" in run(capsys, sums, "--judge", "simulated", "--parallel", 0, *out, code=2)
+    assert "only endpoints" in run(
+        capsys, sums, "--judge", "simulated", "--parallel", 2, *out, code=2
+    )
     assert "needs a file" in run(capsys, "--recorded", *out, code=2)
     assert "card.json" in run(capsys, sums, "--judge", f"reward:{tmp_path}", *out, code=2)
     assert "URL#MODEL" in run(capsys, sums, "--judge", "endpoint:http://x", *out, code=2)
-    run(capsys, texts, "--judge", "sums", *out, code=2)
-    run(capsys, tmp_path / "none.jsonl", "--judge", "sums", *out, code=2)
+    run(capsys, texts, "--judge", "simulated", *out, code=2)
+    run(capsys, tmp_path / "none.jsonl", "--judge", "simulated", *out, code=2)
     bad = write_rows(tmp_path / "bad.jsonl", [{"prompt": "p", "first": "a"}])
-    assert "bad.jsonl:1" in run(capsys, bad, "--judge", "sums", *out, code=2)
+    assert "bad.jsonl:1" in run(capsys, bad, "--judge", "simulated", *out, code=2)
     assert "bad.jsonl:1" in run(capsys, bad, "--recorded", *out, code=2)
     assert not (tmp_path / "judged").exists()
 

@@ -14,7 +14,16 @@ from trueline.models.fake_endpoint import FakeEndpoint
 from trueline.rng import stream
 from trueline.worlds.sums import Sums, trunk_path
 
-SMALL = ("--rounds", "1", "--labels", "24", "--prompts-per-round", "4", "--measured-prompts", "4")
+SMALL = (
+    "--rounds",
+    "1",
+    "--labels",
+    "24",
+    "--set",
+    "budget.prompts_per_round=4",
+    "--set",
+    "evaluate.prompts=4",
+)
 
 
 def says(messages: list[dict[str, str]]) -> str:
@@ -29,21 +38,21 @@ def says(messages: list[dict[str, str]]) -> str:
     return f"VERDICT {code[1]}: {better} 80%"
 
 
-@pytest.mark.parametrize("assist", ["critique", "debate"])
-def test_a_language_model_judges_with_help(assist, tmp_path: Path, capsys):
+@pytest.mark.parametrize("protocol", ["critique", "debate"])
+def test_a_language_model_judges_with_help(protocol, tmp_path: Path, capsys):
     prompts = Sums().prompts(80, stream(0, "helped"))
     file = tmp_path / "prompts.jsonl"
     file.write_text("".join(json.dumps({"prompt": p.text}) + "\n" for p in prompts))
     with FakeEndpoint(says) as server, pytest.raises(SystemExit) as ended:
         name = f"endpoint:{server.url}#fake"
         command = ["run", "--model", str(trunk_path()), "--prompts", str(file), "--rater", name]
-        command += ["--helper", name, "--assist", assist, "--out", str(tmp_path / "run")]
+        command += ["--helper", name, "--protocol", protocol, "--out", str(tmp_path / "run")]
         main([*command, *SMALL, "--json"])
     assert ended.value.code == 0
     found = json.loads(capsys.readouterr().out)
     (row,) = found["rounds"]
-    assert found["assist"] == assist and found["gold_final"] is None
-    assert all(set(kinds) <= {assist} for kinds in row["protocols"].values())
+    assert found["assist"] == protocol and found["gold_final"] is None
+    assert all(set(kinds) <= {protocol} for kinds in row["protocols"].values())
     assert found["judge_s"] == {}, "nobody counted seconds, which is not none"
     learned = LabelStore(tmp_path / "run" / "labels.sqlite").comparisons()
     assert len(learned) > 5

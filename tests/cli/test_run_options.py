@@ -1,62 +1,69 @@
-"""Every option of `trueline run` that concerns improving reaches its place."""
+"""Flags fill in a recipe, --set changes it, and a run on from another says which."""
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 
 import pytest
 
 from trueline.cli import main
-from trueline.cli.run import Run
+from trueline.cli.run import RunVerb
 from trueline.errors import InputError
 from trueline.models.engine import Engine
-from trueline.models.trunk import Trunk
-from trueline.policy import DPO, GRPO, BestOfN, Limits
-from trueline.worlds.sums import trunk_path
+from trueline.oversight.direct import Direct
+from trueline.policy import GRPO, BestOfN
+from trueline.recipes import Recipe
+from trueline.recipes.judges import EndpointJudge, RuleJudge
+from trueline.recipes.session import Session
+from trueline.recipes.task import make_loop, make_task
 
 
-@pytest.fixture(scope="module")
-def trunk() -> Trunk:
-    return Trunk.load(str(trunk_path()))
+def test_without_a_flag_it_is_the_shipped_recipe():
+    assert RunVerb().checked() == Recipe.of("sums")
+    assert RunVerb(optimiser="best_of_n", rounds=4).checked() == Recipe.of("sums")
 
 
-@pytest.mark.parametrize("kind", [BestOfN, DPO, GRPO])
-def test_options_of_the_optimiser(kind):
-    name = {BestOfN: "best_of_n", DPO: "dpo", GRPO: "grpo"}[kind]
-    plain = Run(optimiser=name)._spec("none").optimiser
-    assert plain == kind(), "what is not given is the optimiser's own"
-    given = Run(optimiser=name, kl_budget=1.5, length_penalty=0.02, learning_rate=1e-4)
-    spec = given._spec("none").optimiser
-    assert isinstance(spec, kind)
-    assert spec.limits.kl_budget == 1.5 and spec.limits.novelty_limit == Limits().novelty_limit
-    assert spec.length_penalty == 0.02 and spec.descent.learning_rate == 1e-4
-    assert Run(kl_budget=math.inf)._spec("none").optimiser.limits.kl_budget == math.inf
-    assert Run(patience=2)._spec("none").patience == 2
+def test_flags_fill_in_the_recipe():
+    verb = RunVerb(
+        model="folder",
+        prompts=Path("prompts.txt"),
+        rater="rule:joy",
+        labels=10,
+        rounds=2,
+        optimiser="grpo",
+        set=("policy.beta=0.5",),
+    )
+    recipe = verb.checked()
+    assert (recipe.model.path, recipe.data.prompts) == ("folder", Path("prompts.txt"))
+    assert recipe.judge == RuleJudge(name="joy") and recipe.policy == GRPO(beta=0.5)
+    assert (recipe.budget.labels, recipe.budget.rounds) == (10, 2)
+    loop = make_loop(recipe, seed=7)
+    assert (loop.labels, loop.seed, loop.optimiser) == (10, 7, recipe.policy)
 
 
-def test_an_engine_samples_for_the_optimiser(trunk):
-    task = Run(engine="http://localhost:8000/v1#org/model")._task(trunk)
-    assert isinstance(task.sampler, Engine)
-    said = task.sampler.endpoint
-    assert (said.url, said.model) == ("http://localhost:8000/v1", "org/model")
-    assert Run()._task(trunk).sampler is None
+def test_judge_and_helper_are_tables_behind_their_short_forms():
+    named = "endpoint:http://h/v1#m"
+    recipe = RunVerb(rater=named, helper=named, protocol="debate").checked()
+    assert recipe.judge == EndpointJudge(url="http://h/v1", model="m")
+    assert type(recipe.helper).__name__ == "EndpointHelper"
+    assert isinstance(RunVerb(protocol="direct").checked().oversight, Direct)
+
+
+def test_another_optimiser_takes_none_of_the_fields_of_the_recipes_own(tmp_path):
+    (tmp_path / "r.toml").write_text('[policy]\nkind = "grpo"\nbeta = 0.5\n')
+    verb = RunVerb(recipe=str(tmp_path / "r.toml"), optimiser="best_of_n")
+    assert verb.checked().policy == BestOfN()
+
+
+def test_an_engine_samples_for_the_optimiser():
+    session = Session()
+    named = Recipe.of("sums", changes=["model.engine=http://localhost:8000/v1#org/model"])
+    sampler = make_task(named, session).sampler
+    assert isinstance(sampler, Engine)
+    assert make_task(Recipe.of("sums"), session).sampler is None
     for wrong in ("http://localhost", "#model", "http://localhost#"):
         with pytest.raises(InputError, match="URL#MODEL"):
-            Run(engine=wrong)._task(trunk)
-
-
-def test_the_configuration_names_the_source_and_can_hold_no_limit(tmp_path: Path, trunk):
-    with Run(from_=tmp_path / "first", kl_budget=math.inf, out=tmp_path / "run")._folder(
-        trunk, {"source": "5d41"}
-    ) as folder:
-        config = json.loads((folder.folder / "config.json").read_text())
-    assert config["from"] == str(tmp_path / "first") and config["kl_budget"] == "inf"
-    assert folder.environment["data_hashes"] == {"source": "5d41"}
-    # The same options go on with it.
-    again = Run(from_=tmp_path / "first", kl_budget=math.inf, out=tmp_path / "run")
-    again._folder(trunk, {"source": "5d41"}).close()
+            make_task(Recipe.of("sums", changes=[f"model.engine='{wrong}'"]), session)
 
 
 def test_a_source_that_cannot_be_continued_is_one_line(tmp_path: Path, capsys):

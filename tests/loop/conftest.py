@@ -12,10 +12,12 @@ import pytest
 from trueline.loop.online import Online
 from trueline.loop.progress import Silent
 from trueline.loop.task import Task
-from trueline.loop.tasks import Asked, make_task
 from trueline.models.trunk import Trunk
 from trueline.oversight.direct import Direct
 from trueline.policy import BestOfN, Descent, Limits
+from trueline.recipes import Recipe
+from trueline.recipes.session import Session
+from trueline.recipes.task import make_task
 from trueline.runs import RunFolder
 from trueline.worlds.sums import trunk_path
 
@@ -38,21 +40,16 @@ QUICK = Online(
 Start = Callable[..., dict[str, Any]]
 
 
-def asked(rater: str = "simulated", seed: int = 0) -> Asked:
-    return Asked(
-        model=None,
-        prompts=None,
-        prompt_words=None,
-        rater=rater,
-        assist="none",
-        max_new_tokens=60,
-        seed=seed,
-    )
+def make_sums_task(trunk: Trunk, population: str = "default", seed: int = 0) -> Task:
+    """The embedded world's task, judged without help."""
+    judge = {"kind": "simulated", "population": population}
+    recipe = Recipe.of({"model": {"max_new_tokens": 60}, "judge": judge})
+    return make_task(recipe, Session(seed=seed, trunks={None: trunk}))
 
 
 @pytest.fixture(scope="session")
 def sums_task() -> Task:
-    return make_task(Trunk.load(str(trunk_path())), asked())
+    return make_sums_task(Trunk.load(str(trunk_path())))
 
 
 def run(spec: Online, task: Task, place: Path) -> dict[str, Any]:

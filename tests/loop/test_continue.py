@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.loop.conftest import FREE, QUICK, asked, comparable, run
+from tests.loop.conftest import FREE, QUICK, comparable, make_sums_task, run
 from trueline.data.store import LabelStore
 from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.loop.source import continue_from
 from trueline.loop.state import State
 from trueline.loop.task import Task
-from trueline.loop.tasks import make_task
 from trueline.models.fake import FakeTrunk
 from trueline.policy import DPO, BestOfN, Limits
 from trueline.runs import RunFolder
@@ -34,7 +33,7 @@ def first(sums_task: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def second(sums_task: Task, first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With other raters and another optimiser."""
     place = tmp_path_factory.mktemp("runs") / "second"
-    other = replace(make_task(sums_task.trunk, asked("exact", seed=1)), max_new_tokens=60)
+    other = make_sums_task(sums_task.trunk, "exact", seed=1)
     run(replace(QUICK, seed=1, optimiser=DPO(limits=FREE)), continue_from(first, other), place)
     return place
 

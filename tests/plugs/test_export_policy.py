@@ -13,12 +13,11 @@ from peft import PeftModel
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.loop.conftest import QUICK, asked, run
+from tests.loop.conftest import QUICK, make_sums_task, run
 from trueline.cli.export import Export
 from trueline.errors import InputError, SetupError
 from trueline.loop.source import certified_of
 from trueline.loop.state import State
-from trueline.loop.tasks import make_task
 from trueline.models.trunk import Trunk
 from trueline.plugs import export_policy
 from trueline.records import Prompt
@@ -36,7 +35,7 @@ def trunk() -> Trunk:
 def certified(trunk: Trunk, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A run and the policy that its first round certified; the second one's was not."""
     place = tmp_path_factory.mktemp("runs") / "run"
-    assert run(QUICK, make_task(trunk, asked()), place)["certified_round"] == 1
+    assert run(QUICK, make_sums_task(trunk), place)["certified_round"] == 1
     return place, State.load(certified_of(place)[0], trunk)
 
 
@@ -94,9 +93,7 @@ def test_the_card_says_what_was_certified_and_no_path(trunk, certified, tmp_path
 
 def test_what_was_not_certified_is_not_exported(trunk, certified, tmp_path):
     place, _ = certified
-    run(
-        replace(QUICK, rounds=1, labels=12, alpha=1e-6), make_task(trunk, asked()), tmp_path / "run"
-    )
+    run(replace(QUICK, rounds=1, labels=12, alpha=1e-6), make_sums_task(trunk), tmp_path / "run")
     with pytest.raises(InputError, match="got none of 1"):
         export_policy(tmp_path / "run", trunk, tmp_path / "out")
     (tmp_path / "full").mkdir()

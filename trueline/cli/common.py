@@ -1,45 +1,64 @@
-"""What several verbs need: threads, trunks, where readings are cached."""
+"""What several verbs share: the place they run in, threads, progress, the reading cache."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+import tyro
 from rich.console import Console
 from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
-from trueline.errors import InputError, SetupError
+from trueline.errors import InputError
 from trueline.models.trunk import Trunk
-from trueline.worlds.sums import trunk_path
+from trueline.recipes.session import Session, trunk_of
+from trueline.rewards.protocols import Fitted
+from trueline.rewards.saved import load_reward
 
-__all__ = ["cache_dir", "load_trunk", "reading_bar", "set_threads"]
-
-
-def set_threads(threads: int) -> None:
-    """So many threads for torch, one for the linear algebra of NumPy and SciPy.
-
-    Two pools that wait by spinning starve each other: with one other process on two cores, two
-    threads were measured 20 to 40 times slower than one (docs/log.md).
-    """
-    if threads < 1:
-        raise InputError("--threads must be at least 1", got=str(threads))
-    torch.set_num_threads(threads)
-    threadpool_limits(limits=1, user_api="blas")
+__all__ = ["Place", "cache_dir", "load_scored", "reading_bar"]
 
 
-def load_trunk(model: str | None, *, device: str, cache: Path | None = None) -> Trunk:
-    """The trunk asked for; the embedded model if none is named."""
-    if device != "cpu" and not torch.cuda.is_available() and device.startswith("cuda"):
-        raise SetupError("the device must exist on this machine", got=device, do="use --device cpu")
-    return Trunk.load(str(trunk_path()) if model is None else model, device=device, cache_dir=cache)
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a verb runs and how it answers; every verb has these."""
+
+    seed: int = 0
+    """All randomness comes from it."""
+    device: str = "cpu"
+    """Where models run: cpu, cuda, … or auto: the one that accelerate gives each process."""
+    threads: int = 1
+    """Torch threads; more than one pays only on cores that nobody else uses."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def session(self, console: Console, **options: Any) -> Session:
+        """Set the threads, and return what the parts of this command share.
+
+        One thread for the linear algebra of NumPy and SciPy: two pools that wait by spinning starve
+        each other; with another process on two cores, two threads were measured 20 to 40 times
+        slower than one (docs/log.md).
+        """
+        if self.threads < 1:
+            raise InputError("--threads must be at least 1", got=str(self.threads))
+        torch.set_num_threads(self.threads)
+        threadpool_limits(limits=1, user_api="blas")
+        return Session(seed=self.seed, device=self.device, console=console, **options)
+
+
+def load_scored(folder: Path, model: str | None, session: Session) -> tuple[Trunk, Fitted]:
+    """Return a saved reward and its trunk, which is where the reward says unless `model` does."""
+    trunk = session.load(model or trunk_of(folder))
+    return trunk, load_reward(folder, trunk)
 
 
 def cache_dir() -> Path:
-    """Where readings are kept between commands: $TRUELINE_CACHE, else the user's cache folder."""
+    """Return where readings are kept between commands: $TRUELINE_CACHE, else the user's cache."""
     named = os.environ.get("TRUELINE_CACHE")
     if named:
         return Path(named)
@@ -49,7 +68,7 @@ def cache_dir() -> Path:
 
 @contextmanager
 def reading_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error; the callback is told (done, total)."""
+    """Show a progress bar on standard error; the callback is told (done, total)."""
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

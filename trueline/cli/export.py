@@ -9,17 +9,16 @@ from typing import Annotated, Any, cast
 import tyro
 from rich.console import Console
 
-from trueline.cli.common import load_trunk, set_threads
-from trueline.cli.score import load_scored
+from trueline.cli.common import Place, load_scored
 from trueline.errors import InputError
+from trueline.recipes.runs import load_run
 from trueline.rewards.fitted import FittedReward
-from trueline.runs import RunFolder
 
-__all__ = ["Export"]
+__all__ = ["ExportVerb"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class ExportVerb(Place):
     """Write a saved reward, its trunk included, for AutoModelForSequenceClassification; or the
     policy that a run certified, as an adapter for peft or merged for AutoModelForCausalLM.
 
@@ -39,13 +38,9 @@ class Export:
     """Of a policy: a whole model, the adapter added to its weights."""
     native: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Refuse a reward that needs a class of its own (trust_remote_code) instead of writing one."""
-    threads: int = 1
-    """Torch threads; more than one pays only on cores that nobody else uses."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
-        """Write the folder; returns where it is and which form it took."""
+        """Write the folder; return where it is and which form it took."""
         if (self.merged and not self.policy) or (self.native and self.policy):
             raise InputError("--merged is for a --policy, --native for a reward", got="the other")
         return self._policy(console) if self.policy else self._reward(console)
@@ -53,9 +48,8 @@ class Export:
     def _policy(self, console: Console) -> dict[str, Any]:
         from trueline.plugs.policy_exporter import export_policy
 
-        set_threads(self.threads)
-        model = self.model or RunFolder.view(self.source).config.get("model")
-        trunk = load_trunk(model, device="cpu")
+        recipe = load_run(self.source).recipe
+        trunk = self.session(console).load(self.model or recipe.model.path)
         found = export_policy(self.source, trunk, self.out, merged=self.merged)
         console.print(f"exported to {self.out} ({found['form']}, of round {found['round']})")
         return {"out": str(self.out), **found}
@@ -64,8 +58,7 @@ class Export:
         # Other verbs need none of what it loads.
         from trueline.plugs.exporter import export
 
-        set_threads(self.threads)
-        trunk, reward = load_scored(self.source, self.model, device="cpu")
+        trunk, reward = load_scored(self.source, self.model, self.session(console))
         # What is of another kind is refused by `export`, with what to do.
         form = export(cast(FittedReward, reward), trunk, self.out, native=self.native)
         how = "" if form == "native" else "; load it with trust_remote_code=True"

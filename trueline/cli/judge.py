@@ -6,10 +6,7 @@ synced before the next case is begun, with its transcript and cost; result.json 
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json as jsonlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
@@ -25,22 +22,26 @@ from rich.table import Table as RichTable
 from trueline import reports
 from trueline.atomic import to_json
 from trueline.audits.recorded import by_arm, contrasts, look_up, measure, samples
-from trueline.cli.common import reading_bar, set_threads
-from trueline.cli.players import Table, make_helper, make_judge, make_protocol, sums_cases
+from trueline.cli.common import Place, reading_bar
 from trueline.data.cases import LabelledCase, load_cases
 from trueline.data.comparisons import Comparisons
 from trueline.data.files import Record
 from trueline.data.transcripts import RecordedVerdict, from_saved, load_transcripts
 from trueline.errors import InputError, SetupError
-from trueline.records import Comparison, Cost, Preference
+from trueline.recipes.helpers import HELPERS, EndpointHelper, NoHelper
+from trueline.recipes.judges import JUDGES, EndpointJudge, from_short, sha256_of
+from trueline.recipes.schema import Recipe, read
+from trueline.recipes.session import Session
+from trueline.recipes.task import for_helper, sums_cases
+from trueline.records import Comparison, Preference
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
-__all__ = ["Judge"]
+__all__ = ["JudgeVerb"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class JudgeVerb(Place):
     """Have pairs of answers judged, with help or without, and say how well that went.
 
     On the embedded world's own cases, and on those of a file:
@@ -59,57 +60,46 @@ class Judge:
     cases: tyro.conf.Positional[Path | None] = None
     """Prompt, first, second (or answers, or chosen and rejected), optional source and correct:
     .jsonl, .jsonl.gz, .json, .csv or .parquet; the embedded world's if not given."""
-    protocol: tuple[str, ...] = ("direct",)
+    recipe: str | None = None
+    """TOML file, or the name of a shipped recipe, whose judge, oversight and helper are used."""
+    protocol: tuple[str, ...] = ()
     """How they are judged: direct, critique, debate, consultancy, recursive, constitution,
     planted_flaws; several are compared, each with the first."""
     helper: str | None = None
-    """Who helps: none, sums or sums:trained (the embedded model), model:PATH, endpoint:URL#MODEL;
-    with the embedded world's cases sums if not given, or else none."""
+    """Who helps: none, sums or sums:trained (the embedded model), raised, model:PATH or
+    endpoint:URL#MODEL; with the embedded world's cases sums if not given, or else none."""
     judge: str | None = None
-    """Who judges: sums or sums:POPULATION (simulated people), model:PATH, endpoint:URL#MODEL,
-    reward:FOLDER, people (you, at this terminal); with the embedded world's cases sums if not
-    given."""
+    """Who judges: simulated[:POPULATION], rule:NAME, reward:FOLDER, people (you, at this terminal),
+    model:PATH or endpoint:URL#MODEL; with the embedded world's cases simulated if not given."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """KEY=VALUE: change one key of the recipe, such as oversight.rounds=2; may be repeated."""
     recorded: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """The file holds judgements that are over, as nyu_debate or this verb wrote them."""
     num_cases: int = 100
     """How many cases of the embedded world."""
-    limit_calls: float = math.inf
-    """The most calls of helpers and judge that one case may cost."""
-    limit_tokens: float = math.inf
-    """The most tokens they may write for one case."""
-    limit_judge_seconds: float = math.inf
-    """The most of the judge's time that one case may take."""
-    timeout: float = 60.0
-    """Seconds that an endpoint has for one try."""
     parallel: int = 1
     """Cases judged at the same time; pays where helper or judge is far away."""
-    seed: int = 0
-    """All randomness comes from it."""
     out: Path = Path("judged")
     """Folder of verdicts, result.json and report.html."""
-    device: str = "cpu"
-    """Where models run."""
-    threads: int = 1
-    """Torch threads; more than one pays only on cores that nobody else uses."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
-        """Judge what is not judged yet, measure, write the report; returns the numbers."""
-        set_threads(self.threads)
+        """Judge what is not judged yet, measure, write the report; return the numbers."""
+        queue = self.out.with_name(f"{self.out.name}.queue")
+        session = self.session(console, queue=queue)
         if self.recorded:
             if self.cases is None:
                 raise InputError("--recorded needs a file", got="none", do="name the transcripts")
             rows = [look_up(row) for row in load_transcripts(self.cases)]
-            with self._folder() as folder:
+            with self._folder({}) as folder:
                 return self._conclude(console, rows, folder)
-        queue = self.out.with_name(f"{self.out.name}.queue")
-        table = Table(device=self.device, console=console, queue=queue, timeout_s=self.timeout)
-        judges = self._judges(table)
-        cases, skipped = self._cases(table)
+        if self.parallel < 1 or self.num_cases < 1:
+            raise InputError("--parallel and --num-cases must be at least 1")
+        recipes = self.checked()
+        judges = self._judges(recipes, session)
+        cases, skipped = self._cases(session)
         # What is wrong with the set-up shows in the first case, before there is a folder.
         probe = None if self.out.exists() else next(iter(judges.values()))(cases[0], 0)
-        with self._folder() as folder:
+        with self._folder(recipes) as folder:
             if probe is not None:
                 folder.log(probe.as_dict())
             rows = self._judge(judges, cases, folder)
@@ -119,28 +109,42 @@ class Judge:
                 console.print(f"left out: {left}")
             return {**self._conclude(console, rows, folder), "skipped": skipped}
 
-    def _judges(self, table: Table) -> dict[str, Callable[[LabelledCase, int], RecordedVerdict]]:
-        """For each protocol what judges one case."""
-        own = "sums" if self.cases is None else None
-        if self.judge is None and own is None:
+    def checked(self) -> dict[str, Recipe]:
+        """Return a recipe for each protocol, its flags filled in; nothing is loaded yet."""
+        own = self.cases is None
+        if self.judge is None and self.recipe is None and not own:
             raise InputError("cases of one's own need a judge", got="none", do="give --judge")
-        if self.parallel < 1 or self.num_cases < 1 or not self.protocol:
-            raise InputError("--parallel, --num-cases and protocols must be at least 1")
-        if self.parallel > 1 and not all(_far(name) for name in (self.judge, self.helper or own)):
-            raise InputError("only endpoints work in parallel", got=f"--parallel {self.parallel}")
-        judge = make_judge(self.judge or "sums", table=table)
-        limit = Cost(
-            calls=self.limit_calls, tokens=self.limit_tokens, judge_s=self.limit_judge_seconds
-        )
+        table: dict[str, Any] = {} if self.recipe is None else read(self.recipe)
+        if self.judge is not None:
+            table["judge"] = from_short(JUDGES, self.judge, key="judge")
+        helper = table.get("oversight", {}).get("helper", {"kind": "sums" if own else "none"})
+        if self.helper is not None:
+            helper = from_short(HELPERS, self.helper, key="oversight.helper")
+        named = table.get("oversight", {"kind": "direct"})
+        recipes = {}
+        for name in dict.fromkeys(self.protocol) or [named["kind"]]:
+            section = dict(named) if name == named["kind"] else {"kind": name}
+            # Changes that concern another of the protocols compared are no error here.
+            table["oversight"] = {**section, "helper": helper}
+            recipes[name] = Recipe.of(table, changes=self.set)
+        return recipes
 
-        def judging(name: str) -> Callable[[LabelledCase, int], RecordedVerdict]:
-            helped = self.helper or own or "none"
-            protocol = make_protocol(name, helped, limit=limit, table=table)
-            helper = make_helper(helped, name, table=table)
+    def _judges(
+        self, recipes: dict[str, Recipe], session: Session
+    ) -> dict[str, Callable[[LabelledCase, int], RecordedVerdict]]:
+        """For each protocol what judges one case."""
+        first = next(iter(recipes.values()))
+        if self.parallel > 1 and not (_far(first.judge) and _far(first.helper)):
+            raise InputError("only endpoints work in parallel", got=f"--parallel {self.parallel}")
+        rater = first.judge.open(session).rater
+
+        def judging(name: str, recipe: Recipe) -> Callable[[LabelledCase, int], RecordedVerdict]:
+            help = recipe.helper.open(session, protocol=name, judge=rater)
+            protocol = for_helper(recipe, session)
 
             def act(one: LabelledCase, number: int) -> RecordedVerdict:
                 rng = stream(self.seed, "judge", name, number)
-                verdict = protocol.judge(one.case, helper=helper, judge=judge, rng=rng)
+                verdict = protocol.judge(one.case, helper=help.helper, judge=rater, rng=rng)
                 return RecordedVerdict(
                     id=str(number),
                     group=one.group,
@@ -153,12 +157,12 @@ class Judge:
 
             return act
 
-        return {name: judging(name) for name in dict.fromkeys(self.protocol)}
+        return {name: judging(name, recipe) for name, recipe in recipes.items()}
 
-    def _cases(self, table: Table) -> tuple[list[LabelledCase], dict[str, int]]:
+    def _cases(self, session: Session) -> tuple[list[LabelledCase], dict[str, int]]:
         if self.cases is not None:
             return load_cases(self.cases)
-        return sums_cases(self.num_cases, table=table, seed=self.seed), {}
+        return sums_cases(self.num_cases, session), {}
 
     def _judge(
         self,
@@ -185,7 +189,7 @@ class Judge:
         # A bar would write over the questions that a person is asked.
         bar = (
             nullcontext(lambda done, total: None)
-            if self.judge == "people"
+            if self.judge is not None and self.judge.startswith("people")
             else reading_bar("judging")
         )
         with bar as progress:
@@ -216,16 +220,16 @@ class Judge:
         plain: dict[str, Any] = jsonlib.loads(to_json(result))
         return {**plain, "out": str(folder.folder), "report": str(page)}
 
-    def _folder(self) -> RunFolder:
+    def _folder(self, recipes: dict[str, Recipe]) -> RunFolder:
         """The run folder: a new one, or the same run's to go on with."""
-        apart = ("out", "json", "threads", "parallel", "device", "timeout")
-        asked = {k: v for k, v in dataclasses.asdict(self).items() if k not in apart}
-        if not self.recorded:
-            own = "sums" if self.cases is None else None
-            asked |= {"judge": self.judge or own, "helper": self.helper or own or "none"}
-        plain = {k: None if v == math.inf else v for k, v in asked.items()}
-        config: dict[str, Any] = {"verb": "judge", **jsonlib.loads(to_json(plain))}
-        hashes = {} if self.cases is None else {"cases": _sha256(self.cases)}
+        config: dict[str, Any] = {
+            "verb": "judge",
+            "seed": self.seed,
+            "num_cases": self.num_cases,
+            "recorded": self.recorded,
+            **{f"recipe {name}": recipe.as_toml() for name, recipe in recipes.items()},
+        }
+        hashes = {} if self.cases is None else {"cases": sha256_of(self.cases)}
         return RunFolder.resume(self.out, config, data_hashes=hashes)
 
 
@@ -249,8 +253,8 @@ def _answers(one: LabelledCase) -> tuple[str, str]:
     return one.case.first.text, one.case.second.text
 
 
-def _far(name: str | None) -> bool:
-    return name in (None, "none") or str(name).startswith("endpoint:")
+def _far(part: object) -> bool:
+    return isinstance(part, NoHelper | EndpointHelper | EndpointJudge)
 
 
 def _save_pairs(
@@ -287,7 +291,3 @@ def _table(arms: dict[str, dict[str, Any]]) -> RichTable:
         cells = ["" if e is None or e.value is None else f"{e.value:.3g}" for e in means]
         table.add_row(escape(arm), str(right).partition(" (n=")[0], str(right.n), *cells)
     return table
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,6 +1,7 @@
 """Dispatch: one dataclass a verb, one JSON object on request, one line for what went wrong.
 
-Exit codes: 0 done; 2 wrong input (what must hold, what was got, what to do); 1 anything else.
+Exit codes: 0 done; 2 wrong input (what must hold, what was got, what to do); 1 anything else;
+130 stopped by Ctrl-C.
 With --json, standard output holds exactly one JSON object; all else goes to standard error.
 """
 
@@ -16,13 +17,14 @@ from typing import Annotated, Any, Protocol
 import tyro
 from rich.console import Console
 
-from trueline.cli.export import Export
-from trueline.cli.fit import Fit
-from trueline.cli.judge import Judge
-from trueline.cli.report import Report
-from trueline.cli.run import Run
-from trueline.cli.score import ScoreFile
-from trueline.cli.serve import Serve
+from trueline.cli.export import ExportVerb
+from trueline.cli.fit import FitVerb
+from trueline.cli.judge import JudgeVerb
+from trueline.cli.recipe import RecipeVerb
+from trueline.cli.report import ReportVerb
+from trueline.cli.run import RunVerb
+from trueline.cli.score import ScoreVerb
+from trueline.cli.serve import ServeVerb
 from trueline.errors import InputError, InvalidExperiment, TruelineError
 
 __all__ = ["main"]
@@ -48,13 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> Verb:
     verbs = (
-        Annotated[Run, tyro.conf.subcommand("run")]
-        | Annotated[Fit, tyro.conf.subcommand("fit")]
-        | Annotated[ScoreFile, tyro.conf.subcommand("score")]
-        | Annotated[Judge, tyro.conf.subcommand("judge")]
-        | Annotated[Export, tyro.conf.subcommand("export")]
-        | Annotated[Serve, tyro.conf.subcommand("serve")]
-        | Annotated[Report, tyro.conf.subcommand("report")]
+        Annotated[RunVerb, tyro.conf.subcommand("run")]
+        | Annotated[FitVerb, tyro.conf.subcommand("fit")]
+        | Annotated[ScoreVerb, tyro.conf.subcommand("score")]
+        | Annotated[JudgeVerb, tyro.conf.subcommand("judge")]
+        | Annotated[ExportVerb, tyro.conf.subcommand("export")]
+        | Annotated[ServeVerb, tyro.conf.subcommand("serve")]
+        | Annotated[ReportVerb, tyro.conf.subcommand("report")]
+        | Annotated[RecipeVerb, tyro.conf.subcommand("recipe")]
     )
     return tyro.cli(
         verbs,
@@ -78,7 +81,7 @@ def _execute(verb: Verb, console: Console) -> int:
         return 1
     except KeyboardInterrupt:
         errors.print("trueline: stopped; the same command goes on from the last whole round")
-        return 1
+        return 130
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise

@@ -13,11 +13,11 @@ from trueline import reports
 from trueline.errors import InputError
 from trueline.runs import RunFolder
 
-__all__ = ["Report"]
+__all__ = ["ReportVerb"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ReportVerb:
     """Write the report of a run; further runs are shown beside the first.
 
     trueline report runs/demo runs/demo-unassisted --out report.html
@@ -33,7 +33,7 @@ class Report:
     """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
-        """Write the page; returns where it is."""
+        """Write the page; return where it is."""
         page = self._judged() or reports.write_report(
             list(self.runs), self.out or self.runs[0] / "report.html"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +13,23 @@ from rich.console import Console
 
 from trueline import stats
 from trueline.cli.bench import measure
-from trueline.cli.common import cache_dir, load_trunk, reading_bar, set_threads
+from trueline.cli.common import Place, cache_dir, load_scored, reading_bar
 from trueline.data.benches import load_bench
 from trueline.data.comparisons import group_of
 from trueline.data.files import write_jsonl
 from trueline.data.formats import Row, load_rows
-from trueline.errors import InputError, SetupError
+from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.records import Estimate, Outcome, Score
 from trueline.rewards.protocols import Fitted
-from trueline.rewards.saved import load_reward
 from trueline.rng import stream
 
-__all__ = ["ScoreFile", "load_scored"]
+__all__ = ["ScoreVerb"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreFile:
+class ScoreVerb(Place):
     """Score responses or preference pairs with a saved reward, or measure it on a bench.
 
     trueline score rewards/helpful answers.jsonl --out scores.jsonl
@@ -46,33 +44,25 @@ class ScoreFile:
     """Scores, one JSON line a row of the file, in its order; needed unless --bench is given."""
     bench: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """The file is a bench (RewardBench, RewardBench 2, RM-Bench): print the reward's figures."""
-    seed: int = 0
-    """Decides the intervals."""
     model: str | None = None
     """The trunk, if it has moved since the fit."""
-    device: str = "cpu"
-    """Where the trunk runs."""
-    threads: int = 1
-    """Torch threads; more than one pays only on cores that nobody else uses."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
-        """Score every row, or measure on the bench; returns what was found."""
-        set_threads(self.threads)
+        """Score every row, or measure on the bench; return the numbers."""
         if self.bench == (self.out is not None):
             raise InputError(
                 "one of --out and --bench must be given",
                 got="both" if self.bench else "neither",
                 do="--out FILE writes scores, --bench prints figures",
             )
+        session = self.session(console, cache=cache_dir())
         if self.out is None:
             bench = load_bench(self.file)
-            trunk, reward = load_scored(self.reward, self.model, device=self.device)
+            trunk, reward = load_scored(self.reward, self.model, session)
             rng = stream(self.seed, "bench")
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
         rows = load_rows(self.file)
-        trunk, reward = load_scored(self.reward, self.model, device=self.device)
+        trunk, reward = load_scored(self.reward, self.model, session)
         return self._score(console, rows, trunk, reward, self.out)
 
     def _score(
@@ -96,18 +86,6 @@ class ScoreFile:
             "accuracy": None if accuracy is None else accuracy.as_dict(),
             "unscored": unscored,
         }
-
-
-def load_scored(folder: Path, model: str | None, *, device: str) -> tuple[Trunk, Fitted]:
-    """A saved reward and its trunk, which is where the reward says unless `model` names it."""
-    card = folder / "card.json"
-    if not card.is_file():
-        raise SetupError("a reward folder must hold card.json", got=f"none in {folder}")
-    name = model or jsonlib.loads(card.read_text()).get("trunk")
-    if name is None:
-        raise SetupError("a reward's trunk must be known", got=f"none in {card}", do="give --model")
-    trunk = load_trunk(name, device=device, cache=cache_dir())
-    return trunk, load_reward(folder, trunk)
 
 
 def _describe(

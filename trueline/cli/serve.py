@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
-from trueline.cli.common import load_trunk, set_threads
+from trueline.cli.common import Place
 from trueline.errors import InputError, SetupError
+from trueline.models.trunk import Trunk
+from trueline.recipes.session import trunk_of
 from trueline.rewards.saved import load_reward
-from trueline.rewards.storage import read_folder
 
 if TYPE_CHECKING:
     from trueline.serving.app import Service
 
-__all__ = ["Serve"]
+__all__ = ["ServeVerb"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serve:
+class ServeVerb(Place):
     """Serve a saved reward to OpenRLHF, verl, slime and anything that speaks JSON over HTTP.
 
     trueline serve rewards/helpful --port 8700 --use lower
@@ -55,17 +56,11 @@ class Serve:
     """Most items waiting; beyond it clients are told to come again (429)."""
     timeout_s: float = 170.0
     """Longest wait for an answer; OpenRLHF gives up after 180."""
-    device: str = "cpu"
-    """Where the trunk runs."""
-    threads: int = 1
-    """Torch threads; more than one pays only on cores that nobody else uses."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object on standard output when the server has stopped."""
 
     def execute(self, console: Console) -> dict[str, Any]:
-        """Serve until a signal comes; returns what was done."""
+        """Serve until a signal comes; return what was done."""
         try:
-            from trueline.serving import app
+            from trueline.serving import app, listening
         except ImportError as error:
             raise SetupError(
                 "serving needs FastAPI and uvicorn",
@@ -82,40 +77,38 @@ class Serve:
             raise InputError("--items, --queue, --body-mb and --timeout-s must be above 0")
         if self.items > self.queue:
             raise InputError("--items must be at most --queue", got=f"{self.items}, {self.queue}")
-        set_threads(self.threads)
-        model = self.model or read_folder(self.reward)[1].get("trunk")
-        if not model:
-            raise SetupError("--model must name the trunk", got=f"none noted in {self.reward}")
-        place = app.bind(self.host, self.port)
-        service = self._service(str(model))
-        service.batcher.probe()
+        session = self.session(console)
+        model = self.model or trunk_of(self.reward)
+        place = listening.bind(self.host, self.port)
+        listening.keep_memory()
+        service = self._service(session.load(model), model)
+        service.batcher.start()
         name = f"[{self.host}]" if ":" in self.host else self.host
         address = f"http://{name}:{place.getsockname()[1]}"
         # A token of the operator's own is not shown.
         drawn = service.token and service.token != os.environ.get("TRUELINE_TOKEN")
         said = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         said.print(f"listening on {address}/" + (f"?token={service.token}" if drawn else ""))
-        app.listen(service, place)
+        listening.listen(app.create_app(service), place)
         done = {k: v for k, v in service.health().items() if k not in ("ready", "queued")}
         console.print(f"stopped after {done['uptime_s']:.0f} s: {done['scored']} items scored")
         return {**done, "address": address}
 
-    def _service(self, model: str) -> Service:
+    def _service(self, trunk: Trunk, model: str) -> Service:
         """The reward on its trunk, with the policy and the limits asked for."""
-        from trueline.serving.app import ServerLimits, Service
+        from trueline.serving.app import Limits, Service
         from trueline.serving.dialogue import Splitter
-        from trueline.serving.formats import ScoreChoice
+        from trueline.serving.formats import Policy
 
-        trunk = load_trunk(model, device=self.device)
         fitted = load_reward(self.reward, trunk)
         token = os.environ.get("TRUELINE_TOKEN") or secrets.token_urlsafe(16)
         return Service(
             scorer=fitted.on(trunk),
-            choice=ScoreChoice(
+            policy=Policy(
                 use=self.use, unscored=None if self.unscored == "refuse" else self.unscored
             ),
             splitter=Splitter(trunk.codec),
-            limits=ServerLimits(
+            limits=Limits(
                 body_bytes=int(self.body_mb * 2**20),
                 items=self.items,
                 queue=self.queue,

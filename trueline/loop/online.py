@@ -76,6 +76,10 @@ class Online:
         if self.patience is not None and self.patience < 1:
             raise InputError("patience must be at least 1, or None", got=str(self.patience))
 
+    def check(self, task: Task) -> None:
+        """Refuse a task whose helpers would leave nothing to learn with; nothing is run yet."""
+        self._budget().check_learning(task.helper_cost)
+
     def run(self, task: Task, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
         """All rounds from where the folder stands; the result, which is also written there."""
         started = time.monotonic()

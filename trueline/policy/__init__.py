@@ -9,10 +9,12 @@ from trueline.policy.limits import Limits
 from trueline.policy.losses import dpo_loss
 from trueline.policy.samples import Samples
 from trueline.policy.update import Update
+from trueline.registry import register
 
 __all__ = [
     "DPO",
     "GRPO",
+    "OPTIMISERS",
     "BestOfN",
     "BestOfNPolicy",
     "Descent",
@@ -21,3 +23,6 @@ __all__ = [
     "Update",
     "dpo_loss",
 ]
+
+OPTIMISERS = register("policy", "improve", best_of_n=BestOfN, dpo=DPO, grpo=GRPO)
+"""Name to optimiser, in recipes and everywhere else."""

@@ -15,4 +15,42 @@ Beside them: `fitted` and `scorer` (what a fit returns, on readings and on texts
 `search`, `evidence`, `laplace`, `raters`, `crowd`.
 """
 
-__all__: list[str] = []
+from trueline.registry import register
+from trueline.rewards.aggregation import Aggregation
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.calibrated import Calibrated
+from trueline.rewards.concept import Concept
+from trueline.rewards.conservative import Conservative
+from trueline.rewards.ensemble import Ensemble
+from trueline.rewards.rules import (
+    Arithmetic,
+    Exact,
+    JsonSchema,
+    MaxSentences,
+    MaxWords,
+    Proof,
+    Regex,
+    UnitTest,
+)
+
+__all__ = ["REWARDS"]
+
+REWARDS = register(
+    "rewards",
+    "fit",
+    bayesian=Bayesian,
+    conservative=Conservative,
+    calibrated=Calibrated,
+    ensemble=Ensemble,
+    groups=Aggregation,
+    concept=Concept,
+    exact=Exact,
+    regex=Regex,
+    json_schema=JsonSchema,
+    unit_test=UnitTest,
+    arithmetic=Arithmetic,
+    proof=Proof,
+    max_sentences=MaxSentences,
+    max_words=MaxWords,
+)
+"""Name to kind of reward, in recipes and everywhere else."""

@@ -1,0 +1,152 @@
+"""A recipe is checked whole before anything is loaded: each error names key, must and got."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+import trueline.models.trunk as trunk_module
+from trueline.errors import InputError
+from trueline.policy import DPO, GRPO, BestOfN
+from trueline.recipes import KINDS, Recipe
+from trueline.recipes.build import to_plain
+from trueline.recipes.helpers import HELPERS
+from trueline.recipes.judges import JUDGES, from_short
+from trueline.recipes.schema import SHIPPED, merged, read
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.conservative import Conservative
+
+
+def refused(table, *words: str, changes=()) -> str:
+    with pytest.raises(InputError) as caught:
+        Recipe.of(table, changes=changes)
+    line = str(caught.value)
+    assert "\n" not in line and all(word in line for word in words), line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"policy": {"kind": "best_of_m"}}, ("policy.kind", "grpo", "'best_of_m'", "best_of_n")),
+        ({"policy": {"kind": "best_of_n", "num_sample": 4}}, ("policy", "num_samples", "did you")),
+        ({"policy": {"kind": "grpo", "beta": "much"}}, ("policy.beta", "number", "'much'")),
+        ({"policy": {"kind": "grpo", "beta": "0.1"}}, ("policy.beta", "number", "'0.1'")),
+        ({"policy": {"num_samples": 4}}, ("policy must be a table with a kind",)),
+        ({"policy": 3}, ("policy must be a table with a kind", "got 3")),
+        ({"budget": {"rounds": 2.5}}, ("budget.rounds", "integer", "2.5")),
+        ({"budget": {"rounds": True}}, ("budget.rounds", "integer", "True")),
+        ({"budget": []}, ("budget must be a table",)),
+        ({"bugdet": {}}, ("sections", "'bugdet'")),
+        ({"reward": {"kind": "conservative", "head": {"kind": "x"}}}, ("reward.head.kind", "'x'")),
+        ({"reward": {"kind": "conservative", "k": -1}}, ("reward: k must be", "got -1")),
+        ({"reward": {"kind": "lexicographic", "rule": "exact"}}, ("reward.taste must be given",)),
+        ({"reward": {"kind": "minimum", "parts": [1]}}, ("reward.parts must be a table",)),
+        ({"judge": {"kind": "rule"}}, ("judge.name must be given",)),
+        (
+            {"judge": {"kind": "simulated", "population": "all"}},
+            ("judge.population", "'impressed'"),
+        ),
+        ({"oversight": {"kind": "critique", "helper": "nobody"}}, ("oversight.helper.kind",)),
+    ],
+)
+def test_a_wrong_recipe_is_one_line_and_nothing_is_loaded(table, words, monkeypatch):
+    monkeypatch.setattr(trunk_module.Trunk, "load", None)
+    refused(table, *words)
+
+
+def test_changes_are_typed_as_in_toml():
+    recipe = Recipe.of({}, changes=["policy.kind=grpo", "budget.rounds=2", "budget.alpha=0.05"])
+    assert isinstance(recipe.policy, GRPO)
+    assert (recipe.budget.rounds, recipe.budget.alpha) == (2, 0.05)
+    inf = Recipe.of({"policy": {"kind": "dpo"}}, changes=["policy.limits.kl_budget=inf"])
+    assert isinstance(inf.policy, DPO) and inf.policy.limits.kl_budget == math.inf
+    refused({}, "key=value", changes=["budget.rounds"])
+    refused({}, "budget.rounds", "'two'", changes=["budget.rounds=two"])
+    refused({"budget": 3}, "table", changes=["budget.rounds=1"])
+
+
+@pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.toml")), ids=lambda file: file.stem)
+def test_a_shipped_recipe_survives_being_written_out(file: Path, tmp_path):
+    recipe = Recipe.of(file.stem)
+    (tmp_path / "again.toml").write_text(recipe.as_toml())
+    assert Recipe.of(tmp_path / "again.toml") == recipe
+    assert Recipe.of(recipe.as_table()) == recipe
+
+
+def test_defaults_are_written_out_and_nested_kinds_named():
+    table = Recipe.of({}).as_table()
+    assert (
+        table["reward"]["kind"] == "conservative" and table["reward"]["head"]["kind"] == "bayesian"
+    )
+    assert table["budget"]["labels"] == 2000 and table["oversight"]["helper"] == {"kind": "none"}
+    assert Recipe.of({}).reward == Conservative(head=Bayesian())
+    assert isinstance(Recipe.of({}).policy, BestOfN)
+    assert to_plain(Path("x"), roles={}) == "x"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "text", "table"),
+    [
+        (JUDGES, "simulated", {"kind": "simulated"}),
+        (JUDGES, "simulated:exact", {"kind": "simulated", "population": "exact"}),
+        (JUDGES, "rule:joy", {"kind": "rule", "name": "joy"}),
+        (
+            JUDGES,
+            "endpoint:http://h:1/v1#a#b",
+            {"kind": "endpoint", "url": "http://h:1/v1#a", "model": "b"},
+        ),
+        (HELPERS, "model:/a:b", {"kind": "model", "path": "/a:b"}),
+    ],
+)
+def test_short_forms(kinds, text, table):
+    assert from_short(kinds, text, key="x") == table
+
+
+@pytest.mark.parametrize("text", ["nobody", "endpoint:http://h", "endpoint:#m"])
+def test_wrong_short_forms(text):
+    with pytest.raises(InputError, match="judge"):
+        from_short(JUDGES, text, key="judge")
+
+
+def test_merging_leaves_the_source_alone():
+    table = {"budget": {"rounds": 4}}
+    assert merged(table, [("budget.rounds", 1)]) == {"budget": {"rounds": 1}}
+    assert table == {"budget": {"rounds": 4}}
+
+
+def test_a_missing_or_broken_file_is_one_line(tmp_path):
+    refused("nowhere.toml", "sums", "'nowhere.toml'")
+    (tmp_path / "x.toml").write_text("a = [")
+    refused(tmp_path / "x.toml", "TOML", "x.toml")
+
+
+def test_every_kind_says_what_it_is_and_every_field_what_it_means():
+    import ast
+    import dataclasses
+    import inspect
+    import itertools
+    import textwrap
+
+    silent = []
+    for role, kinds in KINDS.items():
+        for name, kind in kinds.items():
+            if not kind.__doc__ or kind.__doc__.startswith(kind.__name__ + "("):
+                silent.append(f"{role} {name}")
+            body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
+            helped = {
+                node.target.id
+                for node, after in itertools.pairwise(body)
+                if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr)
+            }
+            own = {f.name for f in dataclasses.fields(kind) if f.init} & set(kind.__annotations__)
+            silent += [f"{role} {name}.{field}" for field in sorted(own - helped)]
+    assert not silent
+
+
+def test_every_shipped_recipe_begins_with_what_it_is_for():
+    for file in SHIPPED.glob("*.toml"):
+        assert file.read_text().startswith("# "), file.name
+        assert read(file.stem)

@@ -1,0 +1,62 @@
+"""`trueline recipe`: print a recipe whole, list those that ship, and the kinds they may name."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from trueline.recipes.schema import KINDS, SHIPPED, Recipe
+
+__all__ = ["RecipeVerb"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeVerb:
+    """Print a recipe with every default written out; without a name, list the shipped ones.
+
+    trueline recipe sums --set policy.kind=grpo > mine.toml
+
+    trueline recipe --kinds
+    """
+
+    name: tyro.conf.Positional[str | None] = None
+    """Name of a shipped recipe, or a TOML file."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """KEY=VALUE: change one key; may be repeated."""
+    kinds: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """List every kind that a section may name, with its fields."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def execute(self, console: Console) -> dict[str, Any]:
+        """Print; return the recipe as a table, the names, or the kinds."""
+        if self.kinds:
+            kinds = {
+                role: {n: _fields(k) for n, k in known.items()} for role, known in KINDS.items()
+            }
+            for role, known in KINDS.items():
+                console.print(f"[bold]{role}[/bold]")
+                for name, kind in known.items():
+                    summary = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+                    console.print(f"  {name}: {summary}", markup=False)
+                    console.print(f"    {', '.join(kinds[role][name])}", markup=False)
+            return kinds
+        if self.name is None:
+            shipped = {
+                file.stem: file.read_text("utf-8") for file in sorted(SHIPPED.glob("*.toml"))
+            }
+            for name, text in shipped.items():
+                console.print(f"{name}: {text.splitlines()[0].removeprefix('# ')}", markup=False)
+            return {"recipes": list(shipped)}
+        recipe = Recipe.of(self.name, changes=self.set)
+        console.print(recipe.as_toml(), markup=False, highlight=False, soft_wrap=True)
+        return recipe.as_table()
+
+
+def _fields(kind: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind) if field.init]

@@ -1,0 +1,240 @@
+"""The recipe: everything a run depends on but the seed and the place.
+
+Sections `model`, `data`, `reward`, `judge`, `oversight`, `policy`, `budget` and `evaluate`;
+wherever there is a choice, `kind` picks a class of a dictionary and the other keys are its fields,
+as deep as they nest. A recipe is checked whole before anything is loaded.
+
+>>> recipe = Recipe.of({"policy": {"kind": "grpo"}}, changes=["budget.rounds=2"])
+>>> type(recipe.policy).__name__, recipe.budget.rounds
+('GRPO', 2)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from trueline.errors import InputError
+from trueline.oversight import PROTOCOLS
+from trueline.oversight.direct import Direct
+from trueline.policy import OPTIMISERS
+from trueline.policy.best_of_n import BestOfN
+from trueline.protocols import Oversight
+from trueline.recipes.build import Roles, build, build_kind, to_plain
+from trueline.recipes.helpers import HELPERS, NoHelper
+from trueline.recipes.judges import JUDGES, SimulatedJudge
+from trueline.rewards import REWARDS
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.conservative import Conservative
+from trueline.rewards.protocols import Head
+
+__all__ = ["KINDS", "SHIPPED", "Recipe", "merged"]
+
+SHIPPED = Path(__file__).parent / "shipped"
+"""Recipes that come with the package, NAME.toml."""
+
+KINDS: Mapping[str, Mapping[str, type]] = {
+    "reward": REWARDS,
+    "judge": JUDGES,
+    "oversight": PROTOCOLS,
+    "helper": HELPERS,
+    "policy": OPTIMISERS,
+}
+"""The choices of a recipe: name to kind, for each role."""
+
+_ROLES: Roles = {Head: REWARDS, Oversight: PROTOCOLS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """The trunk and the policy on it."""
+
+    path: str | None = None
+    """Folder or hub name of a model; the embedded one if not given."""
+    rank: int = 16
+    """Rank of the policy's low-rank adapter."""
+    max_new_tokens: int = 80
+    """Longest answer."""
+    engine: str | None = None
+    """URL#MODEL: a server (vLLM, SGLang) that samples while the policy is improved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection:
+    """Prompts, and what is known before the first round."""
+
+    prompts: Path | None = None
+    """Prompts (.jsonl, .json, .csv, .parquet, .txt); the embedded world's if not given."""
+    prompt_words: int | None = None
+    """Keep so many first words of each text, for texts that are to be continued."""
+    comparisons: Path | None = None
+    """Preferences that the reward learns from besides; no part of the label budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSection:
+    """What may be spent, and on what."""
+
+    rounds: int = 4
+    """Rounds of the loop."""
+    labels: int = 2000
+    """Comparisons in all: for learning and for the gates."""
+    gate_frac: float = 0.2
+    """Share of the labels kept for the gates."""
+    alpha: float = 0.1
+    """Chance, over the whole run, of certifying a policy that the judge likes less."""
+    patience: int | None = None
+    """End after so many rounds in a row without a certificate; never, if not given."""
+    prompts_per_round: int = 192
+    """Prompts a round on which the policy is improved."""
+    samples_per_prompt: int = 4
+    """Answers sampled to a prompt of which a pair is judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSection:
+    """What is measured after each round and at the end."""
+
+    prompts: int = 200
+    """Prompts set apart for measuring."""
+    curve_prompts: int = 40
+    """Prompts of the best-of-n curve at the end."""
+    curve_samples: int = 64
+    """Its largest n."""
+    oracle_samples: int = 16
+    """Answers of which the oracle takes the best, where the truth is known."""
+
+
+_PLAIN = {
+    "model": ModelSection,
+    "data": DataSection,
+    "budget": BudgetSection,
+    "evaluate": EvaluateSection,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One run, checked: its sections as the objects that do the work."""
+
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    reward: Head = field(default_factory=lambda: Conservative(head=Bayesian()))
+    judge: Any = field(default_factory=SimulatedJudge)
+    oversight: Oversight = field(default_factory=Direct)
+    helper: Any = field(default_factory=NoHelper)
+    """In the file a key of the section `oversight`."""
+    policy: Any = field(default_factory=BestOfN)
+    budget: BudgetSection = BudgetSection()
+    evaluate: EvaluateSection = EvaluateSection()
+
+    @classmethod
+    def of(cls, source: str | Path | Mapping[str, Any], *, changes: Sequence[str] = ()) -> Recipe:
+        """Return the recipe of a table, a file or a shipped name, changed and checked.
+
+        Args:
+            source: a TOML file, the name of a shipped recipe, or the table itself.
+            changes: "key=value" each, a key dotted, a value as in TOML or a bare word.
+
+        Raises:
+            InputError: what must hold, by key; nothing has been loaded then.
+        """
+        table = deepcopy(dict(source)) if isinstance(source, Mapping) else read(source)
+        for change in changes:
+            _set(table, change)
+        unknown = sorted(set(table) - {*_PLAIN, "reward", "judge", "oversight", "policy"})
+        if unknown:
+            raise InputError(
+                "a recipe must have no sections but model, data, reward, judge, oversight, policy, "
+                "budget, evaluate",
+                got=repr(unknown[0]),
+            )
+        parts: dict[str, Any] = {
+            name: build(section, table[name], key=name, roles=_ROLES)
+            for name, section in _PLAIN.items()
+            if name in table
+        }
+        for name in ("reward", "judge", "policy"):
+            if name in table:
+                parts[name] = build_kind(KINDS[name], table[name], key=name, roles=_ROLES)
+        if "oversight" in table:
+            parts |= _oversight(table["oversight"])
+        return cls(**parts)
+
+    def as_table(self) -> dict[str, Any]:
+        """Return the whole recipe as a table of plain values, defaults written out."""
+        roles = {**_ROLES, **dict(KINDS)}
+        table = {
+            part.name: to_plain(getattr(self, part.name), roles=roles)
+            for part in dataclasses.fields(self)
+        }
+        table["oversight"]["helper"] = table.pop("helper")
+        return {name: section for name, section in table.items() if section}
+
+    def as_toml(self) -> str:
+        """Return the whole recipe as a TOML file's text."""
+        return tomli_w.dumps(self.as_table())
+
+
+def read(source: str | Path) -> dict[str, Any]:
+    """Return the table of a TOML file, or of the shipped recipe of that name."""
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
+    file = shipped.get(str(source), Path(source))
+    if not file.is_file():
+        raise InputError(
+            f"a recipe must be a TOML file or one of {', '.join(shipped)}", got=repr(str(source))
+        )
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("a recipe must be TOML", got=f"{error} in {file}") from None
+
+
+def merged(table: Mapping[str, Any], parts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the table with dotted keys set to values; a value of None leaves it as it is.
+
+    >>> merged({"budget": {"rounds": 4}}, [("budget.labels", 10), ("model.path", None)])
+    {'budget': {'rounds': 4, 'labels': 10}}
+    """
+    changed = deepcopy(dict(table))
+    for key, value in parts:
+        if value is not None:
+            *path, last = key.split(".")
+            here = changed
+            for name in path:
+                here = here.setdefault(name, {})
+                if not isinstance(here, dict):
+                    raise InputError(f"{name} must be a table to hold {last}", got=repr(here))
+            here[last] = value
+    return changed
+
+
+def _oversight(section: Any) -> dict[str, Any]:
+    """The protocol, and the helper beside its fields."""
+    table = dict(section) if isinstance(section, Mapping) else {"kind": section}
+    parts = {}
+    if "helper" in table:
+        key = "oversight.helper"
+        parts["helper"] = build_kind(HELPERS, table.pop("helper"), key=key, roles=_ROLES)
+    parts["oversight"] = build_kind(PROTOCOLS, table, key="oversight", roles=_ROLES)
+    return parts
+
+
+def _set(table: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise InputError("a change must be written key=value", got=repr(change))
+    try:
+        value = tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    new = merged(table, [(key.strip(), value)])
+    table.clear()
+    table.update(new)
