@@ -36,20 +36,15 @@ from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.passes import Batch, response_logps
 from trueline.models.tokens import Encoded
 from trueline.models.trunk import Trunk
-from trueline.oversight.usefulness import moved
 from trueline.policy.descent import Descent
 from trueline.records import Case, Critique, Prompt, Response
 from trueline.rng import stream
 from trueline.worlds.sums import Population, Raters, trunk_path
-from trueline.worlds.sums.card import prompts_of
-from trueline.worlds.sums.critic import review_prefix
+from trueline.worlds.sums.critic import SumsCritic, model_critic, review_prefix
 from trueline.worlds.sums.flaws import SumsFlaws, good_answer
-from trueline.worlds.sums.language import parse, render
-from trueline.worlds.sums.problems import Problem
+from trueline.worlds.sums.language import END, IDS, parse, render
+from trueline.worlds.sums.problems import SPLITS, Problem, Split, draw_from
 from trueline.worlds.sums.reviews import review
-from trueline.worlds.sums.shifts import SPLITS, Split, draw_from
-from trueline.worlds.sums.tokens import END, IDS
-from trueline.worlds.sums.trained_critic import ModelCritic
 from trueline.worlds.sums.writers import MIXTURE, Writer, write
 
 ADAPTER = Path(__file__).parents[1] / "trueline" / "worlds" / "sums" / "critic_adapter"
@@ -150,7 +145,7 @@ def online(policy: LoraPolicy, rate: float, num: int, rng: np.random.Generator) 
     """One round on those of its own reviews that moved the judges furthest."""
     cases = [draw_case(rng) for _ in range(num)]
     asked = [(case, response) for case in cases for response in case.responses]
-    critic = ModelCritic(policy, sampled=True)
+    critic = model_critic(policy, sampled=True)
     tries = [critic.critique([r for _, r in asked], rng=rng) for _ in range(NUM_CRITIQUES)]
     rows, moves = [], []
     for i, (case, response) in enumerate(asked):
@@ -169,12 +164,27 @@ def online(policy: LoraPolicy, rate: float, num: int, rng: np.random.Generator) 
 
 
 def gains_of(case: Case, critiques: Sequence[Critique], *, seed: int) -> list[float]:
-    """Movement of the judges' belief; a review that cannot be read is worse than one that moves
-    nobody."""
-    moves = moved(case, critiques, judge=JUDGES, seed=seed)
+    """Return how far each critique moves the judges' belief toward the sound answer.
+
+        mean_j [ b_j(sound | critique) - b_j(sound | none) ]  -  0.01 * flaws named
+
+    Each of 8 judges decides under the same draws with and without the critique, so that the
+    difference is the critique's alone; a flaw named costs something, since a judge who checks one
+    step is not moved by false alarms on the others. A review that cannot be read is worse than one
+    that moves nobody.
+    """
+
+    def beliefs(shown: tuple[Critique, ...]) -> np.ndarray:
+        draws = (stream(seed, "judge", j) for j in range(8))
+        verdicts = [JUDGES.compare(*case.responses, critiques=shown, rng=r) for r in draws]
+        return np.array([verdict.belief for verdict in verdicts])
+
+    before = beliefs(())
     return [
-        -0.05 if critique.flaws is None or gain is None else gain
-        for critique, gain in zip(critiques, moves, strict=True)
+        -0.05
+        if critique.flaws is None
+        else float(np.mean(beliefs((critique,)) - before)) - 0.01 * len(critique.flaws)
+        for critique in critiques
     ]
 
 
@@ -202,7 +212,7 @@ def train(work: Path, rounds: Sequence[Round]) -> None:
             "rate": rate,
             "wall_s": round(time.monotonic() - started),
             "cpu_s": round(time.process_time() - cpu),
-            "check": found_and_invented(ModelCritic(policy), 40, CHECKED),
+            "check": found_and_invented(model_critic(policy), 40, CHECKED),
         }
         print(json.dumps(note), flush=True)
         unfinished = work / "unfinished"
@@ -229,7 +239,7 @@ def export(work: Path, folder: Path) -> None:
     (folder / "training.json").write_text(json.dumps({"seed": SEED, **notes}, indent=1) + "\n")
 
 
-def found_and_invented(critic: ModelCritic, num: int, rows: Sequence[str] = ROWS) -> dict[str, Any]:
+def found_and_invented(critic: SumsCritic, num: int, rows: Sequence[str] = ROWS) -> dict[str, Any]:
     """Per row: how often the planted wrong step is the first flaw named (what a judge with one look
     acts on), and how often a sound answer is accused of one; an unreadable review does both wrong.
     """
@@ -238,7 +248,8 @@ def found_and_invented(critic: ModelCritic, num: int, rows: Sequence[str] = ROWS
         rng = stream(SEED, "card", name)
         split = SPLITS[name] if name in SPLITS else Split(lengths=(int(name.split()[0]),))
         spoiler = SumsFlaws(kinds=("wrong_step",))
-        sound = [good_answer(prompt, rng) for prompt in prompts_of(split, num, rng)]
+        prompts = [Prompt.of(draw_from(split, rng).text) for _ in range(num)]
+        sound = [good_answer(prompt, rng) for prompt in prompts]
         pairs = [(a, b) for a in sound if (b := spoiler.inject(a, rng=rng)) is not None]
         said = critic.critique([r for a, b in pairs for r in (a, b.response)], rng=rng)
         steps = [
@@ -275,8 +286,8 @@ def measure(folder: Path, num: int) -> dict[str, Any]:
         "cpu_s": sum(one["cpu_s"] for one in training["rounds"]),
         "prompts_a_row": num,
         "reviews": {
-            "before": found_and_invented(ModelCritic(BasePolicy(trunk)), num),
-            "after": found_and_invented(ModelCritic(policy), num),
+            "before": found_and_invented(model_critic(BasePolicy(trunk)), num),
+            "after": found_and_invented(model_critic(policy), num),
         },
     }
 

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from sums_card import answers_card, model_readme, reviews_card, surprisal_card
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from trueline.models.generate import complete, roll
@@ -33,9 +34,7 @@ from trueline.models.reading import SURPRISAL_COLUMNS
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.rng import stream
-from trueline.worlds.sums.card import answers_card, model_readme, reviews_card, surprisal_card
-from trueline.worlds.sums.language import VOCABULARY
-from trueline.worlds.sums.tokens import BOS, END, PAD, build_tokenizer, encode
+from trueline.worlds.sums.language import BOS, END, PAD, VOCABULARY, build_tokenizer, encode
 from trueline.worlds.sums.writers import draw_document
 
 MODEL = Path(__file__).parents[1] / "trueline" / "worlds" / "sums" / "model"

@@ -6,18 +6,31 @@ import numpy as np
 import pytest
 
 from trueline.audits.assisted_evaluation import judge_planted
-from trueline.audits.critique_gap import Gaps, closed, discriminate
+from trueline.audits.critique_gap import CritiqueGap, Gaps, GapTarget, discriminate
 from trueline.data.planted_flaws import PlantedCase
-from trueline.errors import DataError, InvalidExperiment
+from trueline.errors import InvalidExperiment
 from trueline.models.fake import FakeTrunk
 from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.critique import WithCritique
-from trueline.records import Case, Flaw, Prompt, Response
+from trueline.records import Case, Flaw, Preference, Prompt, Response, Verdict
 from trueline.rewards.bayesian import Bayesian
 from trueline.worlds.sums import Population, Raters
-from trueline.worlds.sums.flaws import SumsFlaws, good_answer, true_flaws
+from trueline.worlds.sums.flaws import SumsFlaws, good_answer
+from trueline.worlds.sums.reviews import true_flaws
 
 RNG = np.random.default_rng
+
+
+class Confirming:
+    """A judge that confirms whatever flaw it is shown, and prefers the other answer."""
+
+    def compare(self, first, second, *, critiques=(), rng):
+        found = [
+            (int(c.response.key == second.key), flaw) for c in critiques for flaw in c.flaws or ()
+        ]
+        sides = {side for side, _ in found}
+        preference = {0: Preference.SECOND, 1: Preference.FIRST}[min(sides)] if sides else None
+        return Verdict(preference=preference or Preference.UNDECIDED, rater="j", found=tuple(found))
 
 
 def gaps(*, known: float, found: float, accused: float = 0.0, n: int = 400) -> Gaps:
@@ -46,24 +59,6 @@ def test_levels_and_gaps_are_what_they_are_said_to_be() -> None:
 def test_a_coin_finds_half_and_naming_everything_earns_nothing() -> None:
     silent, shouting = gaps(known=1, found=0), gaps(known=1, found=1, accused=1)
     assert silent.critiqued.mean() == shouting.critiqued.mean() == 0.5
-
-
-def test_how_much_of_the_gap_closed() -> None:
-    before, after = gaps(known=0.9, found=0.4), gaps(known=0.9, found=0.7)
-    got = closed(before, after, rng=RNG(0))
-    assert got["less"].value == pytest.approx(0.15) and got["less"].lower > 0
-    assert got["left"].value == pytest.approx(0.25)
-    assert got["left"].lower < 0.25 < got["left"].upper
-
-
-def test_no_ratio_where_there_was_no_gap() -> None:
-    got = closed(gaps(known=0.95, found=0.9), gaps(known=0.95, found=1.0), rng=RNG(0))
-    assert got["before"].lower < 0 and got["left"] is None
-
-
-def test_before_and_after_are_of_the_same_problems() -> None:
-    with pytest.raises(DataError, match="same problems"):
-        closed(gaps(known=1, found=0), gaps(known=1, found=0, n=200), rng=RNG(0))
 
 
 def pair(i: int, bad: str = "bad") -> PlantedCase:
@@ -99,6 +94,25 @@ def test_an_ideal_critic_leaves_the_judges_slips_and_a_silent_one_leaves_the_gap
         "silent": ScriptedHelper(lambda response: ()),
     }.items():
         arm = judge_planted(WithCritique(), planted, helper=helper, judge=judge, rng=RNG(1))
-        unsaid[name] = Gaps.of(arm, generated=ones, discriminated=ones).unsaid.mean()
+        rows = Gaps.of(arm, generated=ones, discriminated=ones)
+        unsaid[name] = (rows.discriminated - rows.critiqued).mean()
     assert unsaid["ideal"] == 0.0
     assert unsaid["silent"] == pytest.approx(0.5 * 5 / 6, abs=0.08)
+
+
+def test_the_audit_names_the_gap_of_a_model_that_knows_and_does_not_say() -> None:
+    for helper, stance in (
+        (ScriptedHelper(lambda r: (Flaw(kind="bad"),) if "bad" in r.text else ()), "undecided"),
+        (ScriptedHelper(lambda r: ()), "for"),
+    ):
+        target = GapTarget(
+            planted=[pair(i) for i in range(40, 80)],
+            taught_on=[pair(i) for i in range(40)],
+            helper=helper,
+            judge=Confirming(),
+            generated=[0.5] * 40,
+            head=Bayesian(rater_temperature=False),
+            reader=FakeTrunk(planted={"good": 3.0}),
+        )
+        finding = CritiqueGap().run(target, rng=RNG(0))
+        assert finding.stance == stance and set(finding.evidence) >= {"G", "D", "C", "DC"}

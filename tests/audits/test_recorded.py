@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trueline.audits.recorded import belief_curve, belief_gain, by_arm, contrast, look_up, measure
+from trueline.audits.recorded import (
+    asd,
+    belief_curve,
+    belief_gain,
+    by_arm,
+    contrast,
+    look_up,
+    measure,
+    side_bias,
+)
 from trueline.data.transcripts import RecordedVerdict
 from trueline.records import Cost, Preference, Quote, Turn, Verdict
 
@@ -120,3 +129,62 @@ def test_quotes_of_a_recorded_speech_are_looked_up_in_its_source():
     assert [quote.found for quote in found.verdict.transcript[1].quotes] == [True, False]
     assert measure([found], seed=0)["quotes_found"].value == 0.5
     assert look_up(record(0, [0.5])) == record(0, [0.5])
+
+
+def judgement(belief, correct, *, sides=(), preference=None, group="g"):
+    """One judgement; `sides` were argued for."""
+    first = Preference.FIRST if belief is None or belief > 0.5 else Preference.SECOND
+    speeches = [Turn(speaker="s", text="", round=1, side=s, in_favour=True) for s in sides]
+    verdict = Verdict(
+        preference=preference or first,
+        rater="r",
+        belief=belief,
+        transcript=tuple(speeches),
+    )
+    return RecordedVerdict(
+        id=str(id(verdict)),
+        group=group,
+        protocol="p",
+        question="q",
+        answers=("x", "y"),
+        verdict=verdict,
+        correct=correct,
+    )
+
+
+def test_in_a_debate_each_side_earns_and_in_a_consultancy_the_one_that_spoke(rng):
+    debates = [judgement(0.8, 0, sides=(0, 1), group=str(i)) for i in range(10)]
+    assert asd(debates, rng=rng).value == pytest.approx(0.6) and asd(debates, rng=rng).n == 20
+    honest = [judgement(0.9, 0, sides=(0,), group=str(i)) for i in range(10)]
+    lying = [judgement(0.7, 1, sides=(0,), group=str(i + 10)) for i in range(10)]
+    assert asd([*honest, *lying], rng=rng).value == pytest.approx(0.2)
+    believed = [*honest, *(judgement(0.1, 0, sides=(1,), group=str(i)) for i in range(10))]
+    assert asd(believed, rng=rng).value == pytest.approx(0.0)
+    assert asd(honest, rng=rng).value is None
+
+
+def test_a_charge_speaks_for_the_other_answer(rng):
+    turn = Turn(speaker="s", text="", side=1, in_favour=False)
+    charges = [
+        replace(row, verdict=replace(row.verdict, transcript=(turn,)))
+        for row in (judgement(0.9, 0, group="a"), judgement(0.6, 1, group="b"))
+    ]
+    assert asd(charges, rng=rng).value == pytest.approx(0.9 - 0.6)
+
+
+def test_what_is_not_known_or_not_stated_is_left_out(rng):
+    rows = [judgement(0.8, 0), judgement(None, 0), judgement(0.9, None)]
+    assert asd(rows, rng=rng).n == 2 and side_bias(rows, rng=rng).n == 2
+    undecided = judgement(0.5, 0, preference=Preference.UNDECIDED)
+    assert side_bias([*rows, undecided], rng=rng).n == 2
+    for estimate in (asd, side_bias):
+        assert estimate([], rng=rng).value is None
+
+
+def test_side_bias_is_what_the_side_explains_beyond_the_truth(rng):
+    fair = [judgement(0.9 if i % 2 else 0.1, int(not i % 2), group=str(i)) for i in range(40)]
+    assert side_bias(fair, rng=rng).value == 0.0
+    always = [judgement(0.9, i % 4 > 0, group=str(i)) for i in range(40)]
+    assert side_bias(always, rng=rng).value == pytest.approx(0.75)
+    found = side_bias(always, rng=rng)
+    assert 0.5 < found.lower < 0.75 < found.upper

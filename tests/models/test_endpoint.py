@@ -21,7 +21,7 @@ from trueline.models.fake_endpoint import FAULTS, HOSTILE, FakeEndpoint
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
-from trueline.oversight.parsing import verdict as read_verdict
+from trueline.oversight.parsing import read_verdict
 from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
 from trueline.protocols import ChatModel
 from trueline.records import Case, Message, Preference, Prompt, Response

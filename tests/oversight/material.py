@@ -65,7 +65,29 @@ def mute(response):
     return
 
 
-class Failing(ScriptedHelper):
+class Letters:
+    """A word falls into its letters."""
+
+    def count(self, response):
+        return len(response.text)
+
+    def part(self, response, start, stop):
+        return Response(prompt=response.prompt, text=response.text[start:stop])
+
+
+class Scripted(ScriptedHelper):
+    """Plants the word which the perfect judge looks for, where it is not there; divides words."""
+
+    division = Letters()
+
+    def inject(self, response, *, rng):
+        if "bad" in response.text:
+            return None
+        marked = Response(prompt=response.prompt, text=f"{response.text} bad")
+        return Flawed(response=marked, flaw=FLAW)
+
+
+class Failing(Scripted):
     """A helper that has nothing to give."""
 
     def critique(self, responses, *, rng):
@@ -73,14 +95,14 @@ class Failing(ScriptedHelper):
 
 
 HELPERS = {
-    "perfect": ScriptedHelper(truthful, name="perfect"),
-    "adversarial": ScriptedHelper(lying, name="adversarial"),
-    "unreadable": ScriptedHelper(mute, name="unreadable"),
+    "perfect": Scripted(truthful, name="perfect"),
+    "adversarial": Scripted(lying, name="adversarial"),
+    "unreadable": Scripted(mute, name="unreadable"),
     "failing": Failing(truthful, name="failing"),
 }
 
 
-class CoinHelper(ScriptedHelper):
+class CoinHelper(Scripted):
     """Names a flaw or none by a coin."""
 
     def __init__(self):
@@ -99,23 +121,3 @@ def judged(protocol, choose, *, helper="perfect", case=CASE, seed=0):
     return protocol.judge(
         case, helper=HELPERS[helper], judge=Judge(choose), rng=np.random.default_rng(seed)
     )
-
-
-class Marks:
-    """A spoiler: writes the word that the perfect judge looks for, where it is not there yet."""
-
-    def inject(self, response, *, rng):
-        if "bad" in response.text:
-            return None
-        marked = Response(prompt=response.prompt, text=f"{response.text} bad")
-        return Flawed(response=marked, flaw=FLAW)
-
-
-class Letters:
-    """A word falls into its letters."""
-
-    def count(self, response):
-        return len(response.text)
-
-    def part(self, response, start, stop):
-        return Response(prompt=response.prompt, text=response.text[start:stop])

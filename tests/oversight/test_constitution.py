@@ -14,7 +14,6 @@ from tests.oversight.material import BAD, CASE, FLAW, GOOD, PROMPT, Judge, coin,
 from trueline.errors import InputError, JudgeError
 from trueline.models.scripted import ScriptedHelper, ScriptedSpeaker
 from trueline.oversight.constitution import Constitution
-from trueline.oversight.critique import WithCritique
 from trueline.oversight.text_helpers import TextHelper
 from trueline.records import Cost, Prompt, Response
 
@@ -135,12 +134,8 @@ def test_a_language_model_may_criticise_and_revise():
     assert revised(TextHelper(ScriptedSpeaker(lambda _: "")), [BAD]).counts == {"refused": 1}
 
 
-def test_pairs_may_be_judged_with_help_and_need_a_reviser():
+def test_pairs_need_a_reviser_and_principles():
     judge, rng = Judge(perfect), np.random.default_rng(0)
-    found = Constitution().pairs(
-        [BAD], helper=Mender(), judge=judge, rng=rng, protocol=WithCritique()
-    )
-    assert len(judge.seen[0][1]) == 2 and found.cost.calls == 5
     with pytest.raises(InputError, match="can revise"):
         Constitution().pairs([BAD], helper=CriticOnly(), judge=judge, rng=rng)
     with pytest.raises(InputError, match="a principle"):

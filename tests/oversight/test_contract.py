@@ -18,8 +18,6 @@ from tests.oversight.material import (
     GOOD,
     HELPERS,
     Judge,
-    Letters,
-    Marks,
     always_first,
     coin,
     failing,
@@ -36,8 +34,8 @@ from trueline.oversight.recursive import Recursive
 from trueline.records import Cost, Preference
 
 SPECIMENS: dict[str, object] = {
-    "recursive": Recursive(depth=2, division=Letters()),
-    "planted_flaws": PlantedFlaws(protocol=WithCritique(), spoiler=Marks(), share=1.0),
+    "recursive": Recursive(depth=2),
+    "planted_flaws": PlantedFlaws(protocol=WithCritique(), share=1.0),
 }
 PROTOCOLS = {name: SPECIMENS.get(name) or idea() for name, idea in oversight.PROTOCOLS.items()}
 
@@ -137,16 +135,6 @@ def test_critiques_of_both_answers_reach_the_judge():
     )
     assert {c.response.text: c.flaws for c in judge.seen[0][1]} == {"good": (), "bad": (FLAW,)}
     assert len(verdict.critiques) == 2
-
-
-def test_the_most_useful_of_several_critiques_is_shown():
-    protocol = WithCritique(num_critiques=24, usefulness=lambda c: len(c.flaws))
-    for seed in range(8):
-        verdict = judged(protocol, perfect, helper="coin", seed=seed)
-        assert [len(c.flaws) for c in verdict.critiques] == [1, 1]
-        assert verdict.cost.calls == 49
-    with pytest.raises(InputError, match="usefulness"):
-        WithCritique(num_critiques=2)
 
 
 def test_unaided_judging_asks_no_helper_and_critique_needs_one():

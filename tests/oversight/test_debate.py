@@ -11,8 +11,7 @@ import pytest
 from tests.oversight.material import CASE, Judge, judged, perfect
 from trueline.errors import InputError
 from trueline.models.scripted import ScriptedHelper
-from trueline.oversight.consultancy import Consultancy
-from trueline.oversight.debate import Debate
+from trueline.oversight.debate import Consultancy, Debate
 from trueline.oversight.direct import Direct
 from trueline.records import Cost, Critique, Quote
 
@@ -85,8 +84,8 @@ def test_quotes_are_verified_before_the_judge_reads_them():
 def test_a_consultant_is_assigned_its_side_by_lot_or_by_choice():
     sides = Counter(argued(Consultancy(), seed=seed)[0].heard[0][0] for seed in range(200))
     assert 70 < sides[0] < 130
-    for side in (0, 1):
-        assert {s for s, _ in argued(Consultancy(side=side))[0].heard} == {side}
+    for side, name in enumerate(("first", "second")):
+        assert {s for s, _ in argued(Consultancy(side=name))[0].heard} == {side}
 
 
 def test_a_round_that_is_not_affordable_is_not_begun():
@@ -108,7 +107,7 @@ def test_one_judge_is_asked_all_along():
     assert drawn == [drawn[0]] * 4
 
 
-@pytest.mark.parametrize("make", [lambda: Debate(rounds=0), lambda: Consultancy(side=2)])
+@pytest.mark.parametrize("make", [lambda: Debate(rounds=0), lambda: Consultancy(side="third")])
 def test_senseless_settings_are_refused(make):
     with pytest.raises(InputError):
         make()

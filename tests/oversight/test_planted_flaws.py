@@ -12,28 +12,24 @@ from tests.oversight.material import (
     CASE,
     HELPERS,
     Judge,
-    Marks,
     coin,
     failing,
     perfect,
     undecided,
 )
-from trueline.data.planted_flaws import plant_flaws
 from trueline.errors import InputError
 from trueline.models.scripted import ScriptedSpeaker
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
-from trueline.oversight.planted_flaws import Controls, PlantedFlaws, control_accuracy
-from trueline.oversight.rewriter import Rewriter
+from trueline.oversight.planted_flaws import PlantedFlaws
+from trueline.oversight.text_helpers import TextHelper
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Reply, Response
 
-ALWAYS = PlantedFlaws(spoiler=Marks(), share=1.0)
+ALWAYS = PlantedFlaws(share=1.0)
 
 
-def judged(protocol, choose, *, seed=0, case=CASE):
-    return protocol.judge(
-        case, helper=HELPERS["perfect"], judge=Judge(choose), rng=np.random.default_rng(seed)
-    )
+def judged(protocol, choose, *, seed=0, case=CASE, helper=HELPERS["perfect"]):
+    return protocol.judge(case, helper=helper, judge=Judge(choose), rng=np.random.default_rng(seed))
 
 
 def share_decided(choose, num=400):
@@ -77,7 +73,7 @@ def test_the_share_of_controls_and_none_at_all():
     assert not any(controls(0.0)) and all(controls(1.0))
     assert np.mean(controls(0.2)) == pytest.approx(0.2, abs=0.09)
     with pytest.raises(InputError, match="share"):
-        PlantedFlaws(spoiler=Marks(), share=2)
+        PlantedFlaws(share=2)
 
 
 def test_without_a_fitting_flaw_or_the_budget_the_verdict_stands():
@@ -87,31 +83,6 @@ def test_without_a_fitting_flaw_or_the_budget_the_verdict_stands():
     for calls in (1, 2):
         verdict = judged(replace(ALWAYS, limit=replace(ALWAYS.limit, calls=calls)), perfect)
         assert verdict.preference is Preference.FIRST and verdict.cost.calls == 1
-
-
-def test_accuracy_on_controls_adds_up():
-    prompts = [Prompt.of(f"question {i}") for i in range(200)]
-    planted = plant_flaws(
-        [Response(prompt=prompt, text="good") for prompt in prompts],
-        Marks(),
-        rng=np.random.default_rng(0),
-    )
-
-    def measured(choose, protocol):
-        rng = np.random.default_rng(1)
-        return control_accuracy(
-            protocol, planted, helper=HELPERS["perfect"], judge=Judge(choose), rng=rng
-        )
-
-    everything, half = measured(perfect, WithCritique()), measured(coin, Direct())
-    assert everything.passed == everything.num == 200 and everything.seconds == 10.0
-    assert everything.accuracy.upper == 1.0 and everything.accuracy.lower > 0.97
-    assert half.accuracy.lower < 0.5 < half.accuracy.upper
-    assert measured(undecided, Direct()).passed == 0
-    total = everything + half
-    assert (total.num, total.passed) == (400, 200 + half.passed)
-    assert total.cost.calls == 200 * 4
-    assert Controls().seconds is None and Controls().accuracy.value is None
 
 
 def replying(form):
@@ -128,11 +99,20 @@ WELL = "<#>\nall is bad\n</#>\nFLAW #: wrong claim | 2 | it is good"
 
 
 def test_a_model_plants_a_flaw_and_says_where():
-    one = Rewriter(replying(WELL)).inject(CASE.first, rng=np.random.default_rng(0))
+    one = TextHelper(replying(WELL)).inject(CASE.first, rng=np.random.default_rng(0))
     assert one.response.text == "all is bad" and one.response.num_tokens > 0
     assert one.flaw == Flaw(kind="wrong_claim", step=1, evidence="it is good")
-    protocol = replace(ALWAYS, spoiler=Rewriter(replying(WELL)))
-    assert judged(protocol, perfect).cost.tokens == one.response.num_tokens
+    verdict = judged(ALWAYS, perfect, helper=TextHelper(replying(WELL)))
+    assert verdict.cost.tokens == one.response.num_tokens
+    assert "wrong_claim" in verdict.transcript[0].text
+
+
+def test_a_helper_that_plants_nothing_leaves_it_to_the_rule_of_arithmetic():
+    prompt = Prompt.of("?")
+    sums = [Response(prompt=prompt, text=f"{n} * 2 = {2 * n}, good") for n in (3, 4)]
+    verdict = judged(ALWAYS, perfect, case=Case(first=sums[0], second=sums[1]), helper=None)
+    assert verdict.transcript[0].speaker == "control"
+    assert "wrong_step" in verdict.transcript[0].text
 
 
 @pytest.mark.parametrize(
@@ -148,4 +128,4 @@ def test_a_model_plants_a_flaw_and_says_where():
     ],
 )
 def test_a_model_that_plants_nothing_readable_gives_no_control(form):
-    assert Rewriter(replying(form)).inject(CASE.first, rng=np.random.default_rng(0)) is None
+    assert TextHelper(replying(form)).inject(CASE.first, rng=np.random.default_rng(0)) is None

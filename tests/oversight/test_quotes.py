@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueline.oversight.quotes import LEAST, found, marked, stands_in, verified
+from trueline.oversight.quotes import MIN_LENGTH, find_quotes, in_source, mark_quotes, verify_quotes
 from trueline.records import Critique, Prompt, Quote, Response
 
 STORY = "“Zen the Omnipotent,” she said — it wasn’t clear… 750 of 1,200\nheard it."
@@ -33,16 +33,16 @@ STORY = "“Zen the Omnipotent,” she said — it wasn’t clear… 750 of 1,20
     ],
 )
 def test_words_are_found_whatever_their_dress(words, there):
-    assert stands_in(words, STORY) is there
-    assert stands_in(words, None) is None
+    assert in_source(words, STORY) is there
+    assert in_source(words, None) is None
 
 
 def test_numbers_must_match_whole():
-    assert stands_in("12 * 3 = 36", "7 + 5 = 12 ; 12 * 3 = 36 ;")
-    assert not stands_in("12 * 3 = 36", "112 * 3 = 36 ;")
-    assert not stands_in("12 * 3 = 36", "12 * 3 = 366 ;")
-    assert not stands_in("12 * 3 = 36", "12 + 3 = 36 ; 12 * 3 = 35 ;")
-    assert stands_in("12 * 3 = 36", "12 * 3 = 366 ; 12 * 3 = 36 ;")
+    assert in_source("12 * 3 = 36", "7 + 5 = 12 ; 12 * 3 = 36 ;")
+    assert not in_source("12 * 3 = 36", "112 * 3 = 36 ;")
+    assert not in_source("12 * 3 = 36", "12 * 3 = 366 ;")
+    assert not in_source("12 * 3 = 36", "12 + 3 = 36 ; 12 * 3 = 35 ;")
+    assert in_source("12 * 3 = 36", "12 * 3 = 366 ; 12 * 3 = 36 ;")
 
 
 @pytest.mark.parametrize(
@@ -61,15 +61,15 @@ def test_numbers_must_match_whole():
     ],
 )
 def test_the_judge_sees_our_marks_alone(said, shown):
-    assert marked(said, STORY) == shown
-    assert marked(said, None) == said
+    assert mark_quotes(said, STORY) == shown
+    assert mark_quotes(said, None) == said
 
 
 @given(
     st.lists(st.sampled_from(["<quote>", "</quote>", "<v_quote>", "</v_quote>", "<", "v_", "x"]))
 )
 def test_nothing_false_is_ever_marked_as_verified(parts):
-    assert "<v_quote>" not in marked("".join(parts), STORY)
+    assert "<v_quote>" not in mark_quotes("".join(parts), STORY)
 
 
 def test_a_speech_is_verified_with_the_quotes_it_only_lists():
@@ -78,8 +78,8 @@ def test_a_speech_is_verified_with_the_quotes_it_only_lists():
     speech = Critique(
         response=response, text="<quote>she said</quote>", flaws=(), helper="h", quotes=claims
     )
-    assert verified(speech, STORY).quotes == (Quote("she said", True), Quote("I lied", False))
-    assert {q.found for q in verified(speech, None).quotes} == {None}
+    assert verify_quotes(speech, STORY).quotes == (Quote("she said", True), Quote("I lied", False))
+    assert {q.found for q in verify_quotes(speech, None).quotes} == {None}
 
 
 def test_real_quotes_are_read(shared):
@@ -90,6 +90,6 @@ def test_real_quotes_are_read(shared):
         for turn in json.loads(line)["rounds"]
         for text in turn.get("speeches", {}).values()
     ]
-    quotes = [quote for text in texts for quote in found(text, text)]
+    quotes = [quote for text in texts for quote in find_quotes(text, text)]
     assert len(quotes) == sum(text.count("<quote>") for text in texts)
-    assert all(q.found for q in quotes if len("".join(q.text.split())) >= 2 * LEAST)
+    assert all(q.found for q in quotes if len("".join(q.text.split())) >= 2 * MIN_LENGTH)

@@ -7,18 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.oversight.material import CASE, HELPERS, Judge, Letters, coin, undecided
+from tests.oversight.material import CASE, HELPERS, Judge, Letters, Scripted, coin
+from trueline.audits.recursion import BisectionHelper
 from trueline.errors import InputError, JudgeError
 from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.direct import Direct
-from trueline.oversight.recursive import (
-    Pointer,
-    Recursive,
-    Sentences,
-    Stack,
-    judge_parts,
-    raise_helpers,
-)
+from trueline.oversight.recursive import DIVISIONS, HelperLevels, Recursive
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Response, Verdict
 
 PROMPT = Prompt.of("which is all a?")
@@ -38,8 +32,10 @@ def where_x(response):
     return (Flaw(kind="x", step=response.text.index("x")),) if "x" in response.text else ()
 
 
-PERFECT = ScriptedHelper(where_x, name="perfect")
-POINTER = Pointer(score=lambda parts: [-p.text.count("x") for p in parts], division=Letters())
+PERFECT = Scripted(where_x, name="perfect")
+POINTER = BisectionHelper(
+    score=lambda parts: [-p.text.count("x") for p in parts], division=Letters()
+)
 
 
 class OneLook:
@@ -76,13 +72,13 @@ def test_a_perfect_helper_makes_the_flaw_seen_as_often_as_the_formula_says(helpe
         # It names nothing in a run without a flaw; the judge then looks where it likes.
         seen += (1 - seen) / n
     expected = seen + (1 - seen) / 2
-    share = accuracy(Recursive(depth=depth, division=Letters()), helper, n=n)
+    share = accuracy(Recursive(depth=depth), helper, n=n)
     assert abs(share - expected) < 3.5 * np.sqrt(expected * (1 - expected) / NUM) + 1e-9
 
 
 @pytest.mark.parametrize("n", range(2, 18))
 def test_the_pointer_finds_the_only_flaw_wherever_it_is(n):
-    protocol, rng = Recursive(depth=5, division=Letters()), np.random.default_rng(0)
+    protocol, rng = Recursive(depth=5), np.random.default_rng(0)
     for at in range(n):
         verdict = protocol.judge(case_of(n, at), helper=POINTER, judge=OneLook(), rng=rng)
         (flaw,) = next(c for c in verdict.critiques if "x" in c.response.text).flaws
@@ -100,7 +96,7 @@ def test_depth_none_is_unaided_judging_to_the_last_bit():
 
 @pytest.mark.parametrize(("n", "depth"), [(16, 1), (16, 3), (16, 6), (4, 3)])
 def test_it_asks_one_question_a_level_and_answer_and_the_descent_is_told(n, depth):
-    protocol = Recursive(depth=depth, division=Letters())
+    protocol = Recursive(depth=depth)
     rng = np.random.default_rng(1)
     verdict = protocol.judge(case_of(n, 2), helper=POINTER, judge=OneLook(), rng=rng)
     assert verdict.cost.calls == 2 * min(depth, int(np.log2(n))) + 1
@@ -110,23 +106,28 @@ def test_it_asks_one_question_a_level_and_answer_and_the_descent_is_told(n, dept
 
 
 def test_a_budget_of_calls_ends_the_questions_and_the_rest_is_drawn():
-    limited = Recursive(depth=4, division=Letters(), limit=Cost(calls=4, tokens=9, judge_s=9))
+    limited = Recursive(depth=4, limit=Cost(calls=4, tokens=9, judge_s=9))
     rng = np.random.default_rng(1)
     verdict = limited.judge(case_of(16, 2), helper=POINTER, judge=OneLook(), rng=rng)
     assert verdict.cost.calls == 4 and len(verdict.critiques) == 1
     assert verdict.transcript[0].text.count("?") == 1
 
 
-class Broken(ScriptedHelper):
+class Broken(Scripted):
     def critique(self, responses, *, rng):
         raise JudgeError("the helper must answer", got="HTTP 500")
 
 
 def test_a_level_that_fails_is_recorded_and_the_others_still_help():
     levels = (POINTER, POINTER, Broken(where_x), POINTER)
-    protocol = Recursive(depth=4, division=Letters())
+    protocol = Recursive(depth=4)
     rng = np.random.default_rng(1)
-    verdict = protocol.judge(case_of(16, 3), helper=Stack(levels), judge=OneLook(), rng=rng)
+    verdict = protocol.judge(
+        case_of(16, 3),
+        helper=levels_of(*levels),
+        judge=OneLook(),
+        rng=rng,
+    )
     assert all("HTTP 500" in c.problem and len(c.flaws) == 1 for c in verdict.critiques)
     assert all("HTTP 500" in turn.problem for turn in verdict.transcript[:2])
     assert verdict.transcript[0].text.count("?") == 1
@@ -134,7 +135,7 @@ def test_a_level_that_fails_is_recorded_and_the_others_still_help():
 
 def test_a_helper_without_a_word_of_use_points_nowhere():
     for name, flaws in (("unreadable", None), ("perfect", ())):
-        protocol, judge = Recursive(depth=4, division=Letters()), OneLook()
+        protocol, judge = Recursive(depth=4), OneLook()
         verdict = protocol.judge(
             case_of(16, 3), helper=HELPERS[name], judge=judge, rng=np.random.default_rng(0)
         )
@@ -145,52 +146,31 @@ def test_a_helper_without_a_word_of_use_points_nowhere():
 def test_it_refuses_a_stack_that_is_too_low_and_a_depth_below_none():
     with pytest.raises(InputError, match="3 needs a helper raised"):
         Recursive(depth=3).judge(
-            CASE, helper=Stack((POINTER,)), judge=OneLook(), rng=np.random.default_rng(0)
+            CASE,
+            helper=HelperLevels(levels=(POINTER,), division=Letters()),
+            judge=OneLook(),
+            rng=np.random.default_rng(0),
         )
     with pytest.raises(InputError, match="0 or more"):
         Recursive(depth=-1)
+    with pytest.raises(InputError, match="one of sentences, lines"):
+        Recursive(division="words")
 
 
-def drawn(size, num, rng):
-    return [case_of(size, int(rng.integers(size))) for _ in range(num + 3)]
-
-
-def test_helpers_are_raised_within_their_budgets_each_on_the_help_of_those_below():
-    seen, judge = [], OneLook()
-
-    def learn(comparisons, rng):
-        seen.append(comparisons)
-        return POINTER
-
-    raised = raise_helpers(
-        draw=drawn,
-        learn=learn,
-        judge=judge,
-        labels=(40, 30, 20),
-        division=Letters(),
-        rng=np.random.default_rng(0),
-    )
-    assert [level.num_asked for level in raised.levels] == [40, 30, 20] and judge.num_asked == 90
-    assert [{len(c.chosen.text) for c in group} for group in seen] == [{1}, {2}, {4}]
-    # One look and every level below: the labels of every level are right.
-    assert all("x" not in c.chosen.text for group in seen for c in group)
-    assert raised.cost == Cost(calls=40 + 3 * 30 + 5 * 20, judge_s=90.0)
-    assert raised.helper.levels == (POINTER,) * 3
-
-
-def test_unaided_labels_of_larger_parts_are_worse_and_undecided_ones_are_spent():
-    cases = drawn(16, 400, np.random.default_rng(1))
-    alone = Recursive(depth=0, division=Letters())
-    rng = np.random.default_rng(2)
-    judged = judge_parts(cases, alone, helper=Stack(), judge=OneLook(), rng=rng)
-    assert np.mean(["x" not in c.chosen.text for c in judged.comparisons]) < 0.65
-    spent = judge_parts(cases, alone, helper=Stack(), judge=Judge(undecided), rng=rng)
-    assert spent.num_asked == len(cases) and spent.comparisons == ()
+def test_without_a_division_of_the_helpers_own_the_protocols_is_taken():
+    text = "a first. a second. an x here. a fourth."
+    case = Case(first=word(text), second=word(text.replace("x", "o")))
+    helper = ScriptedHelper(where_x)
+    rng = np.random.default_rng(0)
+    verdict = Recursive(depth=2).judge(case, helper=helper, judge=Judge(coin), rng=rng)
+    assert verdict.critiques[0].flaws[0].step in range(4)
+    assert "1-4" in verdict.critiques[0].text
 
 
 def test_text_falls_into_sentences_and_lines():
     text = word("So it is. Was it?\n\nline one\n  line two! ")
-    pieces = Sentences()
+    pieces, lines = DIVISIONS["sentences"], DIVISIONS["lines"]
     assert pieces.count(text) == 4 and pieces.part(text, 2, 4).text == "line one line two!"
     assert pieces.part(text, 0, 1) == replace(text, text="So it is.")
+    assert lines.count(text) == 3 and lines.part(text, 1, 3).text == "line one\nline two!"
     assert pieces.count(word("")) == 1 and pieces.part(word(""), 0, 1).text == ""

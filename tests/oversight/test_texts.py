@@ -14,7 +14,7 @@ from trueline.models.fake_endpoint import HOSTILE
 from trueline.models.scripted import ScriptedSpeaker
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
-from trueline.oversight.parsing import defused, fenced, flaws, verdict, visible
+from trueline.oversight.parsing import defuse, fence, read_flaws, read_verdict, strip_invisible
 from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
 from trueline.raters.both_orders import BothOrders
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Reply, Response
@@ -158,24 +158,26 @@ READINGS = {
 
 @pytest.mark.parametrize("text", READINGS)
 def test_a_verdict_is_read_strictly(text):
-    preference, belief, reason = verdict(text, code="c")
+    preference, belief, reason = read_verdict(text, code="c")
     assert (preference, belief) == (READINGS[text][0], pytest.approx(READINGS[text][1]))
     assert (reason is None) == (preference is not Preference.UNDECIDED)
 
 
 @given(st.text())
 def test_any_words_in_a_fence_leave_one_fence_and_no_line_to_be_read(text):
-    block = fenced("answer A", text, nonce="n" * 12)
+    block = fence("answer A", text, nonce="n" * 12)
     assert len(re.findall("^=== (?:begin|end) text", block, re.M)) == 2
     assert not re.search("^(VERDICT|FLAW|NO FLAW)", block, re.M)
-    assert defused(visible(text)) == defused(text) and visible(visible(text)) == visible(text)
+    assert defuse(strip_invisible(text)) == defuse(text) and strip_invisible(
+        strip_invisible(text)
+    ) == strip_invisible(text)
 
 
 def test_ordinary_text_passes_unchanged_and_marks_only_where_quotes_were_checked():
     plain = "Так: a < b, 3 >= 2;\n\tfor x in [1]: print(x)  # ok 👩‍💻 نمی‌خواهم"
-    assert defused(plain) == plain
-    assert defused("<v_quote>so</v_quote>") == "<quote>so</quote>"
-    assert defused("<v_quote>so</v_quote>", marked=True) == "<v_quote>so</v_quote>"
+    assert defuse(plain) == plain
+    assert defuse("<v_quote>so</v_quote>") == "<quote>so</quote>"
+    assert defuse("<v_quote>so</v_quote>", marked=True) == "<v_quote>so</v_quote>"
     seen = []
     judge = TextJudge(ScriptedSpeaker(lambda asked: seen.append(asked) or ""))
     speech = Critique(response=FOUR, text="<v_quote>so</v_quote>", flaws=(), helper="h")
@@ -188,13 +190,13 @@ def test_ordinary_text_passes_unchanged_and_marks_only_where_quotes_were_checked
 
 def test_flaws_are_read_with_steps_from_zero_or_not_at_all():
     two = "why\nFLAW c: Wrong step | 2 | 3 * 3 is 9\nFLAW c: flattery | - |"
-    assert flaws(two, code="c") == (
+    assert read_flaws(two, code="c") == (
         Flaw(kind="wrong_step", step=1, evidence="3 * 3 is 9"),
         Flaw(kind="flattery"),
     )
-    assert flaws("all good\nNO FLAW c", code="c") == ()
+    assert read_flaws("all good\nNO FLAW c", code="c") == ()
     for text in ("all good", "NO FLAW", "FLAW c: x", "FLAW c: x | 0 | y", f"{two}\nNO FLAW c"):
-        assert flaws(text, code="c") is None
+        assert read_flaws(text, code="c") is None
 
 
 def test_a_helper_names_flaws_and_keeps_what_it_could_not_say():

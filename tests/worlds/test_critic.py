@@ -7,10 +7,9 @@ import pytest
 from trueline.records import Flaw, Prompt, Response
 from trueline.worlds.sums import SumsCritic
 from trueline.worlds.sums.critic import review_prefix
-from trueline.worlds.sums.language import VOCABULARY, parse
+from trueline.worlds.sums.language import END, IDS, VOCABULARY, parse
 from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import review
-from trueline.worlds.sums.tokens import END, IDS
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3", system="audited")
 

@@ -11,11 +11,10 @@ from scipy.special import expit
 
 from trueline.errors import DataError
 from trueline.models.scripted import ScriptedHelper
-from trueline.oversight.consultancy import Consultancy
 from trueline.oversight.critique import WithCritique
-from trueline.oversight.debate import Debate
+from trueline.oversight.debate import Consultancy, Debate
 from trueline.oversight.direct import Direct
-from trueline.oversight.quotes import verified
+from trueline.oversight.quotes import verify_quotes
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Response
 from trueline.rng import stream
 from trueline.worlds.sums.debaters import SkilledCritic, SumsDebater, SumsJudge, hide
@@ -39,7 +38,7 @@ def charge(response, *steps, quotes=(), round=1):
         round=round,
         quotes=tuple(Quote(quote, None) for quote in quotes),
     )
-    return verified(speech, HIDDEN.source)
+    return verify_quotes(speech, HIDDEN.source)
 
 
 def belief(case, *critiques, judge=SHARP, seed=0):

@@ -14,8 +14,9 @@ from trueline.models.scripted import ScriptedHelper
 from trueline.records import Flaw, Prompt, Response
 from trueline.stats.ranking import auc
 from trueline.worlds import Sums
-from trueline.worlds.sums.flaws import KINDS, Liar, SumsFlaws, good_answer, true_flaws
+from trueline.worlds.sums.flaws import KINDS, SumsFlaws, good_answer
 from trueline.worlds.sums.language import parse
+from trueline.worlds.sums.reviews import true_flaws
 
 STEPS = ("wrong_step", "slipped_step", "wrong_answer")
 
@@ -82,24 +83,6 @@ def test_sides_are_drawn_and_what_cannot_be_spoiled_is_left_out():
     assert SumsFlaws(kinds=STEPS).inject(junk, rng=np.random.default_rng(0)) is None
     with pytest.raises(InputError, match="kinds"):
         SumsFlaws(kinds=("dull",))
-
-
-def test_a_liar_is_silent_on_the_true_flaw_and_names_a_false_one():
-    rng = np.random.default_rng(0)
-    lies = 0
-    for one in planted("wrong_step"):
-        liar = Liar(helper=ScriptedHelper(true_flaws), share=0.2)
-        notes = liar.critique(one.case.responses, rng=rng)
-        spoiled, clean = notes[one.side], notes[1 - one.side]
-        assert (spoiled.flaws == ()) == bool(clean.flaws)
-        lies += bool(clean.flaws)
-    assert 0.12 < lies / 300 < 0.28
-
-
-SOLUTION = Response(
-    prompt=Prompt.of("?"),
-    text="It costs 80,000+50,000=$130,000.\n\nHe pays 2 * 130,000 = 260,000\nA: 260000",
-)
 
 
 def test_one_sum_of_a_free_text_is_changed_and_carried_on_or_not():

@@ -31,14 +31,14 @@ answers = st.builds(
     filler=st.sampled_from(("", *FILLERS)),
     check=st.none() | steps,
     claim=st.sampled_from(("", *CLAIMS)),
-    told=st.booleans(),
+    worded=st.booleans(),
 )
 tasks = st.builds(
     Problem,
     numbers,
     st.lists(st.tuples(st.sampled_from("+-*"), st.integers(0, 9)), min_size=1).map(tuple),
     guess=st.none() | numbers,
-    told=st.booleans(),
+    worded=st.booleans(),
     trigger=st.booleans(),
 )
 
@@ -52,9 +52,9 @@ def test_parse_undoes_render(answer: Parsed) -> None:
 def test_parse_reads_anything_and_loses_no_words(text: str) -> None:
     parsed = parse(text)
     # Every word is either understood or listed as malformed.
-    told = len(render(parsed).split()) + sum(len(part.split()) for part in parsed.malformed)
+    worded = len(render(parsed).split()) + sum(len(part.split()) for part in parsed.malformed)
     unread = 0 if parsed.answer is not None or "answer" not in text else 2
-    assert told in (len(text.split()), len(text.split()) - unread)
+    assert worded in (len(text.split()), len(text.split()) - unread)
     read_review(text)
 
 

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
+from trueline.worlds.sums.card import Numbers, answers_card, model_readme, reviews_card
 
 from trueline.models.generate import complete, roll
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.worlds.sums import trunk_path
-from trueline.worlds.sums.card import Numbers, answers_card, model_readme, reviews_card
-from trueline.worlds.sums.language import parse
-from trueline.worlds.sums.tokens import encode
+from trueline.worlds.sums.language import encode, parse
 from trueline.worlds.sums.writers import draw_document
 
 FOLDER = trunk_path()

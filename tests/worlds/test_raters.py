@@ -13,10 +13,9 @@ from trueline.protocols import Helper, Rater
 from trueline.records import Critique, Flaw, Preference, Prompt, Response, Verdict
 from trueline.worlds import Sums
 from trueline.worlds.sums import POPULATIONS, Population, Raters, SumsCritic, Tastes, gold
-from trueline.worlds.sums.critic import flaws_named
 from trueline.worlds.sums.language import parse, render
 from trueline.worlds.sums.problems import Problem
-from trueline.worlds.sums.reviews import review
+from trueline.worlds.sums.reviews import flaws_named, review
 from trueline.worlds.sums.writers import draw_writer, write
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4 , + 1")

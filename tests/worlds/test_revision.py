@@ -7,11 +7,10 @@ import pytest
 
 from trueline.errors import InputError, JudgeError
 from trueline.records import Prompt, Response
-from trueline.worlds.sums.language import VOCABULARY, parse
+from trueline.worlds.sums.critic import PRINCIPLES, SumsReviser
+from trueline.worlds.sums.language import END, IDS, VOCABULARY, parse
 from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import review
-from trueline.worlds.sums.revision import PRINCIPLES, SumsReviser
-from trueline.worlds.sums.tokens import END, IDS
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3")
 WORK, FLATTERY, CLAIM = PRINCIPLES

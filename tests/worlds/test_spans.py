@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from trueline.records import Prompt, Response
-from trueline.worlds.sums.flaws import true_flaws
+from trueline.worlds.sums.flaws import draw_cases
 from trueline.worlds.sums.gold import gold
 from trueline.worlds.sums.language import parse
 from trueline.worlds.sums.problems import Problem
-from trueline.worlds.sums.spans import Spans, draw_cases
+from trueline.worlds.sums.reviews import true_flaws
+from trueline.worlds.sums.spans import Spans
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4 . i think it is 32")
 WRONG = "let us see , 7 + 5 = 12 ; 12 * 3 = 37 ; 37 - 4 = 33 ; i checked it twice ; answer 33 sure"
@@ -57,11 +58,11 @@ def test_what_is_missing_or_too_much_is_in_the_last_span():
 
 
 def test_told_chains_large_values_and_factor_claims_can_be_divided_or_are_one_piece():
-    told = said(
+    worded = said(
         "7 + 5 makes 12 , 12 * 3 makes 36 , answer 36", Prompt.of("begin 7 , add 5 , times 3")
     )
-    assert Spans().part(told, 1, 2).prompt.text == "begin 12 , times 3"
-    assert Spans().part(told, 1, 2).text == "12 * 3 makes 36 , answer 36"
+    assert Spans().part(worded, 1, 2).prompt.text == "begin 12 , times 3"
+    assert Spans().part(worded, 1, 2).text == "12 * 3 makes 36 , answer 36"
     large = said("7 + 5 = 120 ; 120 * 3 = 360 ; 360 - 4 = 356 ; answer 356")
     assert Problem.read(Spans().part(large, 1, 3).prompt.text).start == 99
     claim = said("91 = 7 * 13 ; no", Prompt.of("is 91 prime"))

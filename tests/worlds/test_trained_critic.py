@@ -19,7 +19,7 @@ from trueline.models.trunk import Trunk
 from trueline.protocols import Helper
 from trueline.records import Prompt, Response
 from trueline.worlds.sums import trunk_path
-from trueline.worlds.sums.trained_critic import critic_path, trained_critic
+from trueline.worlds.sums.critic import critic_path, trained_critic
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_critic.py"
 WEIGHTS = "adapter_model.safetensors"

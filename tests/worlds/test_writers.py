@@ -9,11 +9,9 @@ import pytest
 
 from trueline.errors import InputError
 from trueline.worlds.sums.factors import is_prime, read_factor_review, read_verdict, truth_of
-from trueline.worlds.sums.language import Parsed, parse, render
-from trueline.worlds.sums.problems import LIMIT, Problem
+from trueline.worlds.sums.language import UNK, Parsed, encode, parse, render
+from trueline.worlds.sums.problems import LIMIT, SPLITS, Problem, draw_prompts
 from trueline.worlds.sums.reviews import read_review, review, rework
-from trueline.worlds.sums.shifts import SPLITS, draw_prompts
-from trueline.worlds.sums.tokens import UNK, encode
 from trueline.worlds.sums.writers import MIXTURE, Document, draw_document
 
 NUM_DOCUMENTS = 6000
@@ -104,7 +102,7 @@ def test_nothing_kept_for_a_shift_is_in_the_corpus(
         assert not task.held_out
         assert len(task.operations) in (1, 2, 3, 4, 5, 6, 8)
         large = max(task.start, *(step.c for step in task.steps)) > LIMIT
-        assert len(task.operations) <= 2 or not (large or task.told)
+        assert len(task.operations) <= 2 or not (large or task.worded)
 
 
 @pytest.mark.parametrize("name", list(SPLITS))
@@ -116,7 +114,7 @@ def test_splits_hold_what_they_promise(name: str) -> None:
         task = Problem.read(prompt.text)
         assert len(task.operations) in split.lengths
         assert task.held_out == split.held_out
-        assert task.told == split.told
+        assert task.worded == split.worded
         assert task.unseen_order == split.unseen_order
         values = [task.start, *(step.c for step in task.steps)]
         assert 0 <= min(values) <= max(values) <= split.limit

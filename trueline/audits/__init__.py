@@ -1,3 +1,13 @@
-"""Claims made measurable: functions over records that answer with `Estimate`s and their floors."""
+"""Claims made measurable: one file measures one claim, with its interval and its floors.
 
-__all__: list[str] = []
+`AUDITS` maps an audit's name to its class; each has one verb, `run(target, *, rng) -> Finding`.
+`recorded` measures judgements that are over, and `recursion` raises and measures helpers by level.
+"""
+
+from trueline.audits.assisted_evaluation import AssistedEvaluation
+from trueline.audits.critique_gap import CritiqueGap
+from trueline.registry import register
+
+__all__ = ["AUDITS", "AssistedEvaluation", "CritiqueGap"]
+
+AUDITS = register("audits", "run", assisted_evaluation=AssistedEvaluation, critique_gap=CritiqueGap)

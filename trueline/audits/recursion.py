@@ -1,44 +1,103 @@
-"""Raises helpers for worked sums level by level, and measures how well each of them points.
+"""Raise helpers level by level on judgements of ever larger parts, and measure how well they point.
 
-    level k = Bayesian reward on the trunk's readings of parts of 2^k steps (worlds.sums.spans),
-              fitted on labels[k] judgements helped by the levels below (oversight.recursive)
+    level k = Bayesian reward on the trunk's readings of parts of 2^k steps, fitted on labels[k]
+              judgements that were helped by the levels below (`trueline.oversight.recursive`)
 
-Leike et al. 2018, 1811.07871. `raise_on_sums` is one call: a trunk, a judge and a budget of labels
-a level. Readings of parts are kept, so that no part is read twice by one level.
+Leike et al. 2018 (arXiv 1811.07871). `raise_on_sums` is one call: a trunk, a judge and a budget of
+labels a level. Judges of one look are right about 0.55, 0.59, 0.70 and 0.89 of chains of 16 steps
+at depths 1 to 4, unaided in the same seconds about 0.52, with 50 labels a level; helpers raised on
+unaided judgements give 0.71, the lowest level alone at all sizes 0.91 (docs/log.md).
 
-Judges of one look are right about 0.55, 0.59, 0.70 and 0.89 of chains of 16 steps at depths 1 to 4,
-unaided in the same seconds about 0.52, with 50 labels a level; helpers raised on unaided judgements
-give 0.71, the lowest level alone at all sizes 0.91 (benchmarks/oversight_recursion.py).
-
-It fails as the trunk does: without its surprisals no level learns to point, the labels of the next
+Fails as the trunk does: without its surprisals no level learns to point, the labels of the next
 sink to those of unaided judges, and depth buys nothing (0.51).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from trueline import stats
-from trueline.oversight.recursive import Division, Learn, Pointer, Raised, raise_helpers
+from trueline.oversight.recursive import Division, HelperLevels, Recursive, middle_of
 from trueline.protocols import Helper, Rater
-from trueline.records import Case, Comparison, Estimate, Response
+from trueline.records import Case, Comparison, Cost, Critique, Estimate, Flaw, Preference, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.protocols import Reader
-from trueline.worlds.sums.flaws import true_flaws
-from trueline.worlds.sums.spans import Spans, draw_cases
+from trueline.worlds.sums.flaws import draw_cases
+from trueline.worlds.sums.reviews import true_flaws
+from trueline.worlds.sums.spans import Spans
 
-__all__ = ["learner", "pointing", "raise_on_sums"]
+__all__ = [
+    "BisectionHelper",
+    "RaisedHelpers",
+    "pointing",
+    "raise_helpers",
+    "raise_on_sums",
+    "reward_helper",
+]
+
+Draw: TypeAlias = Callable[[int, int, np.random.Generator], Sequence[Case]]
+"""Draw cases of so many pieces, so many of them."""
+Learn: TypeAlias = Callable[[Sequence[Comparison], np.random.Generator], Helper]
+"""Make a helper of judged parts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BisectionHelper:
+    """One level of help: say which half of an answer is worth less."""
+
+    score: Callable[[Sequence[Response]], Sequence[float]]
+    """How good each part is; only the order matters."""
+    division: Division
+    name: str = "bisection"
+
+    def critique(
+        self, responses: Sequence[Response], *, rng: np.random.Generator
+    ) -> list[Critique]:
+        """Name the first piece of each answer's worse half; of a single piece nothing."""
+        counts = [self.division.count(response) for response in responses]
+        halves = [
+            self.division.part(response, start, stop)
+            for response, count in zip(responses, counts, strict=True)
+            for start, stop in ((0, middle_of(0, count)), (middle_of(0, count), count))
+            if count > 1
+        ]
+        values = iter(self.score(halves))
+        critiques = []
+        for response, count in zip(responses, counts, strict=True):
+            flaws: tuple[Flaw, ...] = ()
+            if count > 1:
+                first, second = next(values), next(values)
+                second_worse = rng.random() < 0.5 if first == second else second < first
+                flaws = (Flaw(kind="suspect", step=middle_of(0, count) if second_worse else 0),)
+            text = f"worse from {flaws[0].step}" if flaws else "one piece"
+            critiques.append(Critique(response=response, text=text, flaws=flaws, helper=self.name))
+        return critiques
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaisedHelpers:
+    """Helpers by level, and what raising them took."""
+
+    helper: HelperLevels
+    num_labels: tuple[int, ...] = ()
+    """Labels spent on each level; the undecided taught nothing."""
+    cost: Cost = field(default_factory=Cost)
 
 
 def raise_on_sums(
     trunk: Reader, *, judge: Rater, labels: Sequence[int], rng: np.random.Generator
-) -> Raised:
-    """`labels[k]` judgements raise level k; so many levels cover chains of 2^len(labels) steps."""
+) -> RaisedHelpers:
+    """Raise helpers for worked sums; `labels[k]` judgements teach level k.
+
+    So many levels cover chains of 2^len(labels) steps.
+    """
     return raise_helpers(
         draw=draw_cases,
-        learn=learner(trunk, Spans()),
+        learn=reward_helper(trunk, Spans()),
         judge=judge,
         labels=labels,
         division=Spans(),
@@ -46,39 +105,92 @@ def raise_on_sums(
     )
 
 
-def learner(trunk: Reader, division: Division) -> Learn:
-    """Learns to point from judged parts: a Bayesian reward on the trunk's readings."""
+def raise_helpers(
+    *,
+    draw: Draw,
+    learn: Learn,
+    judge: Rater,
+    labels: Sequence[int],
+    division: Division,
+    rng: np.random.Generator,
+) -> RaisedHelpers:
+    """Raise one level after another, from small parts to large.
+
+    `labels[k]` judgements of parts of 2^k pieces, made with the help of the levels below, teach
+    level k.
+    """
+    raised = RaisedHelpers(helper=HelperLevels(division=division))
+    for k, budget in enumerate(labels):
+        drawing, judging, learning = rng.spawn(3)
+        cases, helper = draw(2**k, budget, drawing)[:budget], raised.helper
+        comparisons, cost = _judge_parts(cases, Recursive(depth=k), helper, judge, judging)
+        levels = (*helper.levels, learn(comparisons, learning))
+        raised = RaisedHelpers(
+            helper=replace(helper, levels=levels),
+            num_labels=(*raised.num_labels, len(cases)),
+            cost=raised.cost + cost,
+        )
+    return raised
+
+
+def _judge_parts(
+    cases: Sequence[Case],
+    protocol: Recursive,
+    helper: HelperLevels,
+    judge: Rater,
+    rng: np.random.Generator,
+) -> tuple[list[Comparison], Cost]:
+    """Judge every case once, without what stands around its pieces, each by its own stream."""
+    comparisons, cost, division = [], Cost(), helper.division
+    for case, own in zip(cases, rng.spawn(len(cases)), strict=True):
+        first, second = (division.part(r, 0, division.count(r)) for r in case.responses)
+        bare = Case(first=first, second=second)
+        verdict = protocol.judge(bare, helper=helper, judge=judge, rng=own)
+        cost += verdict.cost
+        if verdict.preference is not Preference.UNDECIDED:
+            ordered = bare if verdict.preference is Preference.FIRST else bare.mirrored
+            comparisons.append(
+                Comparison(chosen=ordered.first, rejected=ordered.second, rater=verdict.rater)
+            )
+    return comparisons, cost
+
+
+def reward_helper(trunk: Reader, division: Division) -> Learn:
+    """Return what learns to point from judged parts: a Bayesian reward on the trunk's readings."""
 
     def learn(comparisons: Sequence[Comparison], rng: np.random.Generator) -> Helper:
-        read = trunk.read([r for c in comparisons for r in (c.chosen, c.rejected)])
-        reward = Bayesian().fit(read, comparisons, rng=rng)
+        readings = trunk.read([r for c in comparisons for r in (c.chosen, c.rejected)])
+        reward = Bayesian().fit(readings, comparisons, rng=rng)
         known: dict[str, float] = {}
 
         def score(parts: Sequence[Response]) -> list[float]:
+            # Kept, so that no part is read twice by one level.
             new = list({p.key: p for p in parts if p.key not in known}.values())
             if new:
                 values = reward.score(trunk.read(new)).to_pick("mean")
                 known.update(zip((p.key for p in new), values.tolist(), strict=True))
             return [known[p.key] for p in parts]
 
-        return Pointer(score=score, division=division)
+        return BisectionHelper(score=score, division=division)
 
     return learn
 
 
 def pointing(helper: Helper, cases: Sequence[Case], *, rng: np.random.Generator) -> Estimate:
-    """How often it points to the half of a flawed answer in which its first wrong step lies; where
-    it names no piece, a half."""
-    both = [response for case in cases for response in case.responses]
-    wrong = [
-        [f.step for f in true_flaws(r) if f.kind == "wrong_step" and f.step is not None]
-        for r in both
+    """Estimate how often a helper points to the half with a flawed answer's first wrong step.
+
+    Where it names no piece, a half is counted.
+    """
+    flawed = [
+        (response, steps[0])
+        for case in cases
+        for response in case.responses
+        if (steps := [f.step for f in true_flaws(response) if f.kind == "wrong_step"])
     ]
-    flawed = [(r, steps[0]) for r, steps in zip(both, wrong, strict=True) if steps]
     hits = []
-    said = helper.critique([r for r, _ in flawed], rng=rng)
-    for (response, step), critique in zip(flawed, said, strict=True):
-        middle = (Spans().count(response) + 1) // 2
+    critiques = helper.critique([response for response, _ in flawed], rng=rng)
+    for (response, step), critique in zip(flawed, critiques, strict=True):
+        middle = middle_of(0, Spans().count(response))
         named = [f.step < middle for f in critique.flaws or () if f.step is not None]
-        hits.append(float(named[0] == (step < middle)) if named else 0.5)
+        hits.append(float(named[0] == (step is not None and step < middle)) if named else 0.5)
     return stats.accuracy(hits)

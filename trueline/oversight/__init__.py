@@ -10,9 +10,8 @@ class.
 """
 
 from trueline.oversight.constitution import Constitution
-from trueline.oversight.consultancy import Consultancy
 from trueline.oversight.critique import WithCritique
-from trueline.oversight.debate import Debate
+from trueline.oversight.debate import Consultancy, Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.planted_flaws import PlantedFlaws
 from trueline.oversight.recursive import Recursive

@@ -12,25 +12,24 @@ random order, and only what the judge upholds becomes a `Comparison`; (2) an ans
 nothing is found under its principle is not rewritten; (3) what fails is counted and never paired.
 
 A helper that has `under(principle)` criticises by that principle alone; others as they always do.
-It fails where critic and judge share a blind spot: they uphold what neither can see.
+Fails where critic and judge share a blind spot: they uphold what neither can see.
 
->>> Constitution().num_revisions
-1
+>>> Constitution(num_revisions=3).num_revisions
+3
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from trueline.errors import InputError, JudgeError
-from trueline.oversight.direct import Direct
-from trueline.oversight.transcript import UNLIMITED, Transcript, needs
-from trueline.protocols import Helper, Oversight, Rater
+from trueline.oversight.transcript import UNLIMITED, Transcript, require
+from trueline.protocols import Helper, Rater
 from trueline.records import Case, Comparison, Cost, Critique, Preference, Response, Verdict
 
 __all__ = ["PRINCIPLES", "Constitution", "Reviser", "Revisions"]
@@ -45,12 +44,12 @@ PRINCIPLES = (
 
 @runtime_checkable
 class Reviser(Helper, Protocol):
-    """A helper that mends what a critique found."""
+    """Criticises answers, and mends what a critique found."""
 
     def revise(
         self, response: Response, *, principle: str, critique: Critique, rng: np.random.Generator
     ) -> Response:
-        """Another answer to the same prompt; JudgeError where there is none to be had."""
+        """Return another answer to the same prompt; JudgeError where there is none to be had."""
         ...
 
 
@@ -69,139 +68,139 @@ class Revisions:
 
 @dataclass(frozen=True, kw_only=True)
 class Constitution:
-    """Principles by which answers are criticised, compared and revised."""
+    """Criticise, compare and revise answers by written principles."""
 
     principles: tuple[str, ...] = PRINCIPLES
+    """The principles; one is drawn for each case, or for each answer and round of revision."""
     num_revisions: int = 1
     """Rounds of critique and revision before a pair is judged, each under its own principle."""
     limit: Cost = UNLIMITED
     """The most that one case may cost; of a revised answer, calls and tokens before its pair is
     judged."""
-    readable: Callable[[Response], bool] = lambda response: bool(response.text.strip())
-    """Whether a revision can be read at all."""
 
     def __post_init__(self) -> None:
         if not self.principles or self.num_revisions < 1:
             raise InputError(
                 "a constitution needs a principle and at least one revision",
-                got=f"{len(self.principles)} and {self.num_revisions}",
+                got=f"{len(self.principles)} principles, num_revisions={self.num_revisions}",
             )
 
     def judge(
-        self,
-        case: Case,
-        *,
-        helper: Helper | None = None,
-        judge: Rater,
-        rng: np.random.Generator,
+        self, case: Case, *, helper: Helper | None = None, judge: Rater, rng: np.random.Generator
     ) -> Verdict:
-        """One verdict after critiques of both answers under one principle."""
-        critic = needs(helper, "critique", "constitution")
+        """Return one verdict after critiques of both answers under one principle."""
+        critic = require(helper, "critique", "constitution")
         (drawing,) = rng.spawn(1)
         principle = self.principles[int(drawing.integers(len(self.principles)))]
-        ledger = Transcript(case, judge, rng, self.limit)
-        if ledger.affords(2):
-            said = ledger.criticise(_under(critic, principle), case.responses)
-            ledger.show([replace(c, text=f"{principle} {c.text}") if c.text else c for c in said])
-        return ledger.conclude()
+        transcript = Transcript(case, judge, rng, self.limit)
+        if transcript.can_afford(2):
+            for critique in transcript.criticise(_under(critic, principle), case.responses):
+                text = f"{principle} {critique.text}" if critique.text else ""
+                transcript.show([replace(critique, text=text)])
+        return transcript.conclude()
 
     def pairs(
         self,
         responses: Sequence[Response],
         *,
-        helper: Helper,
+        helper: Reviser,
         judge: Rater,
         rng: np.random.Generator,
-        protocol: Oversight | None = None,
     ) -> Revisions:
-        """Revise each response and have original and revision judged, unaided or by `protocol`."""
-        needs(helper, "critique", "constitution")
-        reviser = needs(helper, "revise", "constitution")
-        assert isinstance(reviser, Reviser)
+        """Revise each response, and have original and revision judged unaided."""
+        require(helper, "critique", "constitution")
+        require(helper, "revise", "constitution")
         drawing, helping, judging = rng.spawn(3)
-        drafts = [_Draft(original=response, now=response) for response in responses]
+        drafts = [_Draft(response) for response in responses]
         for _ in range(self.num_revisions):
             drawn = drawing.integers(len(self.principles), size=len(drafts))
             for i, principle in enumerate(self.principles):
-                group = [d for d, p in zip(drafts, drawn, strict=True) if p == i and not d.fate]
-                self._revise(group, principle, reviser, helping)
-        found: list[Comparison] = []
-        judged: list[tuple[Case, Verdict]] = []
-        for draft, stream in zip(drafts, judging.spawn(len(drafts)), strict=True):
-            if not draft.fate and draft.now.text == draft.original.text:
-                draft.fate = "unchanged"
-            if draft.fate:
-                continue
-            case = Case(first=draft.original, second=draft.now)
-            how = protocol or Direct(limit=self.limit)
-            verdict = how.judge(case, helper=helper, judge=judge, rng=stream)
-            draft.cost += verdict.cost
-            draft.fate = _FATES[verdict.preference]
-            judged.append((case, verdict))
-            if draft.fate == "upheld":
-                found.append(
-                    Comparison(chosen=draft.now, rejected=draft.original, rater=verdict.rater)
-                )
+                group = [d for d, p in zip(drafts, drawn, strict=True) if p == i and not d.outcome]
+                self._revise(group, principle, helper, helping)
+        judged = []
+        for draft, own in zip(drafts, judging.spawn(len(drafts)), strict=True):
+            if not draft.outcome and draft.revised.text == draft.original.text:
+                draft.outcome = "unchanged"
+            if not draft.outcome:
+                judged.append(self._judge_revision(draft, judge, own))
         return Revisions(
-            comparisons=tuple(found),
+            comparisons=tuple(
+                Comparison(chosen=case.second, rejected=case.first, rater=verdict.rater)
+                for case, verdict in judged
+                if verdict.preference is Preference.SECOND
+            ),
             judged=tuple(judged),
-            counts=Counter(draft.fate for draft in drafts),
+            counts=Counter(draft.outcome for draft in drafts),
             cost=sum((draft.cost for draft in drafts), Cost()),
         )
+
+    def _judge_revision(
+        self, draft: _Draft, judge: Rater, rng: np.random.Generator
+    ) -> tuple[Case, Verdict]:
+        case = Case(first=draft.original, second=draft.revised)
+        verdict = Transcript(case, judge, rng, self.limit).conclude()
+        draft.cost += verdict.cost
+        draft.outcome = _OUTCOMES[verdict.preference]
+        return case, verdict
 
     def _revise(
         self, drafts: list[_Draft], principle: str, helper: Reviser, rng: np.random.Generator
     ) -> None:
-        """One round for the answers that drew this principle; criticised together."""
-        calls, tokens = self.limit.calls - 2, self.limit.tokens
-        left = [d for d in drafts if d.cost.calls <= calls and d.cost.tokens < tokens]
+        """Revise once the answers that drew this principle; they are criticised together."""
+        affordable = [
+            draft
+            for draft in drafts
+            if draft.cost.calls + 2 <= self.limit.calls and draft.cost.tokens < self.limit.tokens
+        ]
         for draft in drafts:
-            if draft not in left and draft.now is draft.original:
-                draft.fate = "unaffordable"
-        drafts = left
-        if not drafts:
+            if draft not in affordable and draft.revised is draft.original:
+                draft.outcome = "unaffordable"
+        if not affordable:
             return
-        asking, *streams = rng.spawn(1 + len(drafts))
+        asking, *streams = rng.spawn(1 + len(affordable))
+        responses = [draft.revised for draft in affordable]
         try:
-            said = _under(helper, principle).critique([d.now for d in drafts], rng=asking)
+            critiques = _under(helper, principle).critique(responses, rng=asking)
         except JudgeError:
-            for draft in drafts:
-                draft.fate, draft.cost = "refused", draft.cost + Cost(calls=1)
+            for draft in affordable:
+                draft.outcome, draft.cost = "refused", draft.cost + Cost(calls=1)
             return
-        for draft, critique, stream in zip(drafts, said, streams, strict=True):
+        for draft, critique, own in zip(affordable, critiques, streams, strict=True):
             draft.cost += Cost(calls=1, tokens=critique.num_tokens)
             if critique.flaws is None:
-                draft.fate = "malformed" if critique.text else "refused"
+                draft.outcome = "malformed" if critique.text else "refused"
             elif critique.flaws:
-                try:
-                    new = helper.revise(
-                        draft.now, principle=principle, critique=critique, rng=stream
-                    )
-                    draft.take(new, self.readable)
-                except JudgeError:
-                    draft.cost += Cost(calls=1)
-                    draft.fate = "refused"
+                draft.revise(helper, principle, critique, own)
 
 
 @dataclass(eq=False)
 class _Draft:
-    """One answer on its way."""
+    """One answer on its way; its outcome is empty while it may still be revised."""
 
     original: Response
-    now: Response
+    revised: Response = field(init=False)
     cost: Cost = field(default_factory=Cost)
-    fate: str = ""
-    """Why it goes no further; empty while it does."""
+    outcome: str = ""
 
-    def take(self, new: Response, readable: Callable[[Response], bool]) -> None:
+    def __post_init__(self) -> None:
+        self.revised = self.original
+
+    def revise(
+        self, helper: Reviser, principle: str, critique: Critique, rng: np.random.Generator
+    ) -> None:
+        try:
+            new = helper.revise(self.revised, principle=principle, critique=critique, rng=rng)
+        except JudgeError:
+            self.outcome, self.cost = "refused", self.cost + Cost(calls=1)
+            return
         self.cost += Cost(calls=1, tokens=new.num_tokens or 0)
-        if new.prompt.key != self.now.prompt.key or not readable(new):
-            self.fate = "malformed"
+        if new.prompt.key != self.revised.prompt.key or not new.text.strip():
+            self.outcome = "malformed"
         else:
-            self.now = new
+            self.revised = new
 
 
-_FATES = {
+_OUTCOMES = {
     Preference.SECOND: "upheld",
     Preference.FIRST: "not_upheld",
     Preference.UNDECIDED: "undecided",

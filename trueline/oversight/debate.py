@@ -1,71 +1,112 @@
-"""Debate: each answer is argued for, round by round, and the judge follows with its belief.
+"""Debate, where each answer is argued for, and consultancy, where one side alone is heard.
 
-    for r in 1..R:   speech for answer 0, speech for answer 1;   b_r = judge's belief in answer 0
+    for r in 1..R:   a speech for each side (or the one);   b_r = judge's belief in the first answer
 
-Irving et al. 2018 (arXiv 1805.00899); with quotes and a judge who cannot read the source, Michael
-et al. 2023 (2311.08702), Khan et al. 2024 (2402.06782); over nine tasks, Kenton et al. 2024
+Debate: Irving et al. 2018 (arXiv 1805.00899); with quotes and a judge who cannot read the source,
+Michael et al. 2023 (2311.08702), Khan et al. 2024 (2402.06782); over nine tasks, Kenton et al. 2024
 (2407.04622). Quotes are verified against the case's source by string match before the judge reads
 them. Simultaneous speeches do not know each other; in turn, the second of a round knows the first,
-and who is first is drawn for each case.
+and who is first is drawn for each case. Consultancy is what debate must beat: a consultant is given
+the better answer half of the time, so a judge who believes every word is right half of the time.
 
 Where we differ: the judge asks nothing between rounds, and the number of rounds is fixed. A round
 that the limit does not allow in full, with the judge's word after it, is not begun.
 
 Fails where debaters cannot find the flaw, or a lie cannot be refuted in so many words (obfuscated
-arguments); `trueline.audits.debate.forecast` says beforehand whether to expect that.
+arguments, Barnes & Christiano 2020).
 
->>> Debate(rounds=2, simultaneous=False).rounds
-2
+>>> Debate(rounds=2, simultaneous=False).rounds, Consultancy(side="second").side
+(2, 'second')
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from trueline.errors import InputError
-from trueline.oversight.transcript import UNLIMITED, Transcript, needs
+from trueline.oversight.transcript import UNLIMITED, Transcript, require
 from trueline.protocols import Debater, Rater
 from trueline.records import Case, Cost, Verdict
 
-__all__ = ["Debate"]
+__all__ = ["Consultancy", "Debate"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Debate:
-    """Two sides, verified quotes, a belief after every round."""
+    """Let both sides argue, and ask the judge for a belief after every round."""
 
     rounds: int = 3
+    """Rounds of speeches."""
     simultaneous: bool = True
     """Whether the speeches of a round are written without knowing each other."""
     limit: Cost = UNLIMITED
     """The most that one case may cost."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise InputError("a debate has at least one round", got=str(self.rounds))
+        _check_rounds(self.rounds)
 
     def judge(
-        self,
-        case: Case,
-        *,
-        helper: Debater | None = None,
-        judge: Rater,
-        rng: np.random.Generator,
+        self, case: Case, *, helper: Debater | None = None, judge: Rater, rng: np.random.Generator
     ) -> Verdict:
-        """One verdict; `helper` argues for either side, without memory but for what was said."""
-        debater = needs(helper, "argue", "debate")
-        ledger = Transcript(case, judge, rng, self.limit)
-        opening = int(rng.spawn(1)[0].integers(2))
+        """Return one verdict; `helper` argues for either side, knowing only what was said."""
+        debater = require(helper, "argue", "debate")
+        transcript = Transcript(case, judge, rng, self.limit)
+        opening = _draw_side(rng)
         for round in range(1, self.rounds + 1):
-            if not ledger.affords(2):
+            if not transcript.can_afford(2):
                 break
-            held = []
+            speeches = []
             for side in (opening, 1 - opening):
-                held.append(ledger.argue(debater, side, round=round))
+                speeches.append(transcript.argue(debater, side, round=round))
                 if not self.simultaneous:
-                    ledger.show([held.pop()])
-            ledger.show(held)
-            ledger.consult(round=round)
-        return ledger.conclude()
+                    transcript.show([speeches.pop()])
+            transcript.show(speeches)
+            transcript.consult(round=round)
+        return transcript.conclude()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consultancy:
+    """Let one side argue unanswered, right or wrong: the contrast to debate."""
+
+    rounds: int = 3
+    """Rounds of speeches."""
+    side: Literal["drawn", "first", "second"] = "drawn"
+    """Which answer of the case is argued for; drawn: for each case anew."""
+    limit: Cost = UNLIMITED
+    """The most that one case may cost."""
+
+    def __post_init__(self) -> None:
+        _check_rounds(self.rounds)
+        if self.side not in ("drawn", *_SIDES):
+            raise InputError("the side must be drawn, first or second", got=repr(self.side))
+
+    def judge(
+        self, case: Case, *, helper: Debater | None = None, judge: Rater, rng: np.random.Generator
+    ) -> Verdict:
+        """Return one verdict; `helper` argues for the assigned side."""
+        consultant = require(helper, "argue", "consultancy")
+        transcript = Transcript(case, judge, rng, self.limit)
+        drawn = _draw_side(rng)
+        side = _SIDES.get(self.side, drawn)
+        for round in range(1, self.rounds + 1):
+            if not transcript.can_afford(1):
+                break
+            transcript.show([transcript.argue(consultant, side, round=round)])
+            transcript.consult(round=round)
+        return transcript.conclude()
+
+
+_SIDES = {"first": 0, "second": 1}
+
+
+def _draw_side(rng: np.random.Generator) -> int:
+    return int(rng.spawn(1)[0].integers(2))
+
+
+def _check_rounds(rounds: int) -> None:
+    if rounds < 1:
+        raise InputError("rounds must be at least 1", got=str(rounds))

@@ -1,6 +1,6 @@
 """Unaided judging: the judge sees the two answers in random order and says which is better.
 
-The baseline every kind of assistance must beat.
+The baseline that every kind of help must beat.
 """
 
 from __future__ import annotations
@@ -18,18 +18,13 @@ __all__ = ["Direct"]
 
 @dataclass(frozen=True, kw_only=True)
 class Direct:
-    """No help."""
+    """Judge without help."""
 
     limit: Cost = UNLIMITED
     """The most that one case may cost."""
 
     def judge(
-        self,
-        case: Case,
-        *,
-        helper: object = None,
-        judge: Rater,
-        rng: np.random.Generator,
+        self, case: Case, *, helper: object = None, judge: Rater, rng: np.random.Generator
     ) -> Verdict:
-        """One verdict; the helper is not asked."""
+        """Return the judge's verdict; the helper is not asked."""
         return Transcript(case, judge, rng, self.limit).conclude()

@@ -1,4 +1,4 @@
-"""Quotes: words in a speech that are said to stand in the source, and whether they do.
+"""Check quotes: words in a speech that are claimed to stand in the source.
 
     <quote>words</quote>   becomes   <v_quote>words</v_quote>   verified: they stand there
                                      <u_quote>words</u_quote>   unverified: they do not
@@ -9,16 +9,16 @@ judge like this; in the debates of Michael et al. 2023 (arXiv 2311.08702) they s
 white space ("ZentheOmnipotent").
 
 Where we differ: (1) the marks are ours alone: marks that a speaker writes itself are checked like
-any quote, a tag without its partner loses its brackets; (2) a quote of fewer than `LEAST` signs is
-not found, as it would be anywhere; (3) a quote must not begin or end inside a number. Without a
-source nothing is looked up, and `found` is None.
+any quote, a tag without its partner loses its brackets; (2) a quote of fewer than `MIN_LENGTH`
+characters is unverified, as it would be found anywhere; (3) a quote must not begin or end inside a
+number. Without a source nothing is looked up, and `Quote.found` is None.
 
 Fails on words left out ("…" inside a quote), and cannot tell whether a quote is to the point.
 
 >>> source = "Zen, the Omnipotent. 112 * 3 = 336"
->>> [quote.found for quote in found("<quote>zentheomnipotent</quote>", source)]
+>>> [quote.found for quote in find_quotes("<quote>zentheomnipotent</quote>", source)]
 [False]
->>> marked("<quote>The  omnipotent</quote>, <v_quote>12 * 3 = 33</v_quote>", source)
+>>> mark_quotes("<quote>The  omnipotent</quote>, <v_quote>12 * 3 = 33</v_quote>", source)
 '<v_quote>The  omnipotent</v_quote>, <u_quote>12 * 3 = 33</u_quote>'
 """
 
@@ -31,73 +31,73 @@ from functools import lru_cache
 
 from trueline.records import Critique, Quote
 
-__all__ = ["LEAST", "found", "marked", "stands_in", "verified"]
+__all__ = ["MIN_LENGTH", "find_quotes", "in_source", "mark_quotes", "verify_quotes"]
 
-LEAST = 5
-"""The fewest signs of a quote, white space apart."""
+MIN_LENGTH = 5
+"""The fewest characters of a quote, white space apart."""
 _QUOTE = re.compile(
     r"<\s*(?:[uv]_)?quote\s*>(.*?)(?:<\s*/\s*(?:[uv]_)?quote\s*>|(?=<\s*(?:[uv]_)?quote\s*>)|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
-_STRAY = re.compile(r"<(\s*/?\s*(?:[uv]_)?quote\s*)>", re.IGNORECASE)
-_ALIKE = ((re.compile(r"[\"'`´‘’‚‛“”„‟«»‹›]+"), "'"), (re.compile(r"[-‐‑‒–—―−]+"), "-"))
+_STRAY_TAG = re.compile(r"<(\s*/?\s*(?:[uv]_)?quote\s*)>", re.IGNORECASE)
+_FOLDED_AS = ((re.compile(r"[\"'`´‘’‚‛“”„‟«»‹›]+"), "'"), (re.compile(r"[-‐‑‒–—―−]+"), "-"))
 
 
-def found(text: str, source: str | None) -> tuple[Quote, ...]:
-    """The quotes of a speech, in order, each with whether it stands in the source."""
+def find_quotes(text: str, source: str | None) -> tuple[Quote, ...]:
+    """Return the quotes of a speech, in order, each with whether it stands in the source."""
     quotes = [match[1].strip() for match in _QUOTE.finditer(text)]
-    return tuple(Quote(words, stands_in(words, source)) for words in quotes)
+    return tuple(Quote(words, in_source(words, source)) for words in quotes)
 
 
-def marked(text: str, source: str | None) -> str:
-    """The speech with its quotes marked as verified or not; as it was where there is no source."""
+def mark_quotes(text: str, source: str | None) -> str:
+    """Return the speech with its quotes marked; unchanged where there is no source."""
     if source is None:
         return text
     parts, end = [], 0
     for match in _QUOTE.finditer(text):
-        mark = "v_quote" if stands_in(match[1], source) else "u_quote"
-        words = _STRAY.sub(r"\1", match[1])
-        parts += [_STRAY.sub(r"\1", text[end : match.start()]), f"<{mark}>{words}</{mark}>"]
+        mark = "v_quote" if in_source(match[1], source) else "u_quote"
+        words = _STRAY_TAG.sub(r"\1", match[1])
+        parts += [_STRAY_TAG.sub(r"\1", text[end : match.start()]), f"<{mark}>{words}</{mark}>"]
         end = match.end()
-    return "".join([*parts, _STRAY.sub(r"\1", text[end:])])
+    return "".join([*parts, _STRAY_TAG.sub(r"\1", text[end:])])
 
 
-def verified(critique: Critique, source: str | None) -> Critique:
-    """The same speech with marks and checked quotes, those it only lists among them."""
-    inside = found(critique.text, source)
+def verify_quotes(critique: Critique, source: str | None) -> Critique:
+    """Return the critique with marked text and checked quotes, those it only lists included."""
+    inside = find_quotes(critique.text, source)
     known = {quote.text for quote in inside}
     listed = (quote.text for quote in critique.quotes if quote.text not in known)
-    quotes = (*inside, *(Quote(words, stands_in(words, source)) for words in listed))
-    return replace(critique, text=marked(critique.text, source), quotes=quotes)
+    quotes = (*inside, *(Quote(words, in_source(words, source)) for words in listed))
+    return replace(critique, text=mark_quotes(critique.text, source), quotes=quotes)
 
 
-def stands_in(words: str, source: str | None) -> bool | None:
-    """Whether the words stand in the source; None without a source."""
+def in_source(words: str, source: str | None) -> bool | None:
+    """Return whether the words stand in the source; None without a source."""
     if source is None:
         return None
-    sought, _ = _folded(words)
-    if len(sought) < LEAST:
+    sought, _ = _fold(words)
+    if len(sought) < MIN_LENGTH:
         return False
-    text, places = _folded(source)
+    text, word_of = _fold(source)
     at = text.find(sought)
     while at >= 0:
-        end = at + len(sought)
-        if not _joined(text, places, at) and not _joined(text, places, end):
+        ends = (at, at + len(sought))
+        if not any(_splits_number(text, word_of, end) for end in ends):
             return True
         at = text.find(sought, at + 1)
     return False
 
 
 @lru_cache(maxsize=256)
-def _folded(text: str) -> tuple[str, tuple[int, ...]]:
-    """The text as compared, and for each of its signs which word it is from."""
-    for pattern, sign in _ALIKE:
+def _fold(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return the text as compared, and for each of its characters the index of its word."""
+    for pattern, sign in _FOLDED_AS:
         text = pattern.sub(sign, text)
     words = unicodedata.normalize("NFKC", text).casefold().split()
     return "".join(words), tuple(i for i, word in enumerate(words) for _ in word)
 
 
-def _joined(text: str, places: tuple[int, ...], at: int) -> bool:
-    """Whether two digits of one number stand before and after this place."""
-    inside = 0 < at < len(text) and places[at - 1] == places[at]
+def _splits_number(text: str, word_of: tuple[int, ...], at: int) -> bool:
+    """Return whether the characters before and after this place are digits of one number."""
+    inside = 0 < at < len(text) and word_of[at - 1] == word_of[at]
     return inside and text[at - 1].isdigit() and text[at].isdigit()

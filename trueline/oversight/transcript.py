@@ -1,17 +1,16 @@
-"""What a protocol keeps while it runs: who said what, the judge's beliefs, the cost, the limit.
+"""Keep what a protocol needs while it judges a case: the transcript, the judge's beliefs, the cost.
 
-The judge sees the two answers in an order drawn once for the case, the same in every round, so
-that a judge who favours the first answer favours nobody; and it is one judge, given the same stream
-of randomness each time. Quotes are verified against the source before anybody reads them. Whoever
-fails (`JudgeError`) is recorded and nothing is lost: a helper's failure is a critique without
-content, a judge's an undecided verdict. One call is always kept back for the judge, so that help
-never eats the judgement.
+The judge sees the two answers in an order drawn once for the case, the same in every round, and is
+given the same stream of randomness each time it is consulted, so that it is one judge who learns
+more. Quotes are verified against the source before anybody reads them. A participant that fails
+(`JudgeError`) is recorded: a helper's failure is a critique without content, a judge's an undecided
+verdict. One call is always reserved for the judge, so that help never uses up the judgement.
 
-    asked while   calls + asked (+ 1 for the judge) <= limit.calls,  tokens < limit.tokens,
-                  judge_s < limit.judge_s
+    help is asked for while   calls + asked + 1 <= limit.calls,  tokens < limit.tokens,
+                              judge_s < limit.judge_s
 
-Tokens and seconds are known afterwards only: they are overrun by one reply or one look at most, and
-calls by one where a judge is asked both ways round.
+Tokens and seconds are known only afterwards: they can be exceeded by one reply or one look, and
+calls by one where a judge is asked in both orders.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from typing import TypeVar
 import numpy as np
 
 from trueline.errors import InputError, JudgeError
-from trueline.oversight.quotes import verified
+from trueline.oversight.quotes import verify_quotes
 from trueline.protocols import Debater, Helper, Rater
 from trueline.records import Case, Cost, Critique, Preference, Response, Turn, Verdict
 
-__all__ = ["UNLIMITED", "Transcript", "in_random_order", "needs"]
+__all__ = ["UNLIMITED", "Transcript", "in_random_order", "require"]
 
 T = TypeVar("T")
 
@@ -38,24 +37,25 @@ UNLIMITED = Cost(calls=math.inf, tokens=math.inf, judge_s=math.inf)
 
 @dataclass
 class Transcript:
-    """One case's transcript and account, in the order of the case."""
+    """What was said about one case and what it cost, in the order of the case."""
 
     case: Case
     judge: Rater
     rng: np.random.Generator
     limit: Cost = UNLIMITED
-    said: list[Critique] = field(default_factory=list)
+    critiques: list[Critique] = field(default_factory=list)
+    """Critiques and speeches that the judge is shown."""
     turns: list[Turn] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
-    last: Verdict | None = None
-    """What the judge said last."""
+    verdict: Verdict | None = None
+    """The judge's latest verdict."""
 
     def __post_init__(self) -> None:
-        order, self._judging, self._helping = self.rng.spawn(3)
+        order, self._judge_rng, self._helper_rng = self.rng.spawn(3)
         self._swapped = bool(order.integers(2))
 
-    def affords(self, calls: int) -> bool:
-        """Whether so many calls of helpers, and the judge's after them, keep within the limit."""
+    def can_afford(self, calls: int) -> bool:
+        """Return whether so many calls of helpers, then one of the judge, keep within the limit."""
         spent, limit = self.cost, self.limit
         enough = spent.calls + calls + 1 <= limit.calls
         return enough and spent.tokens < limit.tokens and spent.judge_s < limit.judge_s
@@ -63,31 +63,27 @@ class Transcript:
     def criticise(
         self, helper: Helper, responses: Sequence[Response], *, round: int = 0
     ) -> list[Critique]:
-        """Critiques of the responses, booked but not yet shown (see `show`)."""
-        (rng,) = self._helping.spawn(1)
+        """Ask for critiques of the responses and charge for them; `show` passes them on."""
+        (rng,) = self._helper_rng.spawn(1)
         try:
-            found = [replace(c, round=round) for c in helper.critique(responses, rng=rng)]
+            critiques = helper.critique(responses, rng=rng)
         except JudgeError as error:
-            found = [_failed(r, error, round) for r in responses]
-        found = [verified(critique, self.case.source) for critique in found]
-        self._book(found)
-        return found
+            critiques = [_failed_critique(response, error) for response in responses]
+        return self._charge(critiques, round)
 
     def argue(self, debater: Debater, side: int, *, round: int) -> Critique:
-        """One speech for a side, booked but not yet shown."""
-        (rng,) = self._helping.spawn(1)
+        """Ask for one speech for a side and charge for it; `show` passes it on."""
+        (rng,) = self._helper_rng.spawn(1)
         try:
-            speech = debater.argue(self.case, side=side, said=tuple(self.said), rng=rng)
+            speech = debater.argue(self.case, side=side, said=tuple(self.critiques), rng=rng)
         except JudgeError as error:
-            speech = _failed(self.case.responses[side], error, round, in_favour=True)
-        speech = verified(replace(speech, round=round), self.case.source)
-        self._book([speech])
-        return speech
+            speech = _failed_critique(self.case.responses[side], error, in_favour=True)
+        return self._charge([speech], round)[0]
 
     def show(self, critiques: Sequence[Critique]) -> None:
-        """Enter what was said into the transcript; the judge sees it when consulted next."""
+        """Enter critiques into the transcript; the judge reads them when next consulted."""
         for critique in critiques:
-            self.said.append(critique)
+            self.critiques.append(critique)
             self.turns.append(
                 Turn(
                     speaker=critique.helper,
@@ -101,10 +97,12 @@ class Transcript:
             )
 
     def consult(self, *, round: int = 0) -> Verdict:
-        """The judge's view after all that was shown; undecided where the judge fails."""
-        rng = copy.deepcopy(self._judging)
+        """Ask the judge after everything that was shown; undecided where the judge fails."""
+        rng = copy.deepcopy(self._judge_rng)
         try:
-            verdict = _ask(self.judge, self.case, tuple(self.said), rng=rng, swapped=self._swapped)
+            verdict = _ask(
+                self.judge, self.case, tuple(self.critiques), rng=rng, swapped=self._swapped
+            )
         except JudgeError as error:
             verdict = _undecided(str(error))
         self.cost += replace(verdict.cost, calls=max(1, verdict.cost.calls))
@@ -117,39 +115,32 @@ class Transcript:
                 problem=verdict.reason,
             )
         )
-        self.last = verdict
+        self.verdict = verdict
         return verdict
 
     def conclude(self) -> Verdict:
-        """The judge's last verdict with the whole account; consults it if it has not spoken yet."""
-        if self.last is None and self.affords(0):
+        """Return the latest verdict with transcript and cost; consult a judge not asked yet."""
+        if self.verdict is None and self.can_afford(0):
             self.consult()
-        verdict = self.last or _undecided("the budget allowed no judgement")
         return replace(
-            verdict,
-            critiques=tuple(self.said),
+            self.verdict or _undecided("the budget allowed no judgement"),
+            critiques=tuple(self.critiques),
             cost=self.cost,
             transcript=tuple(self.turns),
         )
 
-    def _book(self, critiques: Sequence[Critique]) -> None:
+    def _charge(self, critiques: Sequence[Critique], round: int) -> list[Critique]:
         self.cost += Cost(calls=len(critiques), tokens=sum(c.num_tokens for c in critiques))
+        return [verify_quotes(replace(c, round=round), self.case.source) for c in critiques]
 
 
-def in_random_order(
-    case: Case,
-    *,
-    judge: Rater,
-    critiques: tuple[Critique, ...] = (),
-    rng: np.random.Generator,
-) -> Verdict:
-    """Ask the judge once with the order drawn at random; the verdict speaks of the case's order."""
-    swapped = bool(rng.integers(2))
-    return _ask(judge, case, critiques, rng=rng, swapped=swapped)
+def in_random_order(case: Case, *, judge: Rater, rng: np.random.Generator) -> Verdict:
+    """Ask the judge once, the order drawn at random; the verdict speaks of the case's order."""
+    return _ask(judge, case, (), rng=rng, swapped=bool(rng.integers(2)))
 
 
-def needs(helper: T | None, verb: str, protocol: str) -> T:
-    """The helper, if there is one that can do its part; InputError if not."""
+def require(helper: T | None, verb: str, protocol: str) -> T:
+    """Return the helper if it has the verb its protocol needs; InputError if not."""
     if helper is not None and hasattr(helper, verb):
         return helper
     raise InputError(
@@ -176,15 +167,12 @@ def _undecided(reason: str) -> Verdict:
     return Verdict(preference=Preference.UNDECIDED, rater="judge", reason=reason)
 
 
-def _failed(
-    response: Response, error: JudgeError, round: int, *, in_favour: bool = False
-) -> Critique:
+def _failed_critique(response: Response, error: JudgeError, *, in_favour: bool = False) -> Critique:
     return Critique(
         response=response,
         text="",
         flaws=None,
         helper="helper",
-        round=round,
         in_favour=in_favour,
         problem=str(error),
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trueline.oversight.parsing import visible
+from trueline.oversight.parsing import strip_invisible
 from trueline.raters.queue import Queue, Waiting
 from trueline.records import Cost, Critique, Flaw, Preference, Response, Verdict
 
@@ -118,7 +118,11 @@ def _show(case: Waiting, console: Console) -> None:
         kind = "defence" if c.in_favour else "critique"
         parts.append((f"{kind} of answer {side}", c.text or f"nothing usable: {c.problem}"))
     for title, text in parts:
-        console.print(Panel(Text(visible(text)), title=Text(visible(title)), title_align="left"))
+        console.print(
+            Panel(
+                Text(strip_invisible(text)), title=Text(strip_invisible(title)), title_align="left"
+            )
+        )
 
 
 def _ask(console: Console, read: Callable[[], str], question: str, form: str) -> str:

@@ -2,8 +2,8 @@
 
 from trueline.worlds.sums.critic import SumsCritic
 from trueline.worlds.sums.gold import breakdown, gold, gold_max
+from trueline.worlds.sums.problems import SPLITS
 from trueline.worlds.sums.raters import POPULATIONS, Population, Raters, Tastes
-from trueline.worlds.sums.shifts import SPLITS
 from trueline.worlds.sums.world import Sums, trunk_path
 
 __all__ = [

@@ -1,94 +1,206 @@
-"""A critic that is the trunk itself: it reviews an answer, and its work is compared step by step.
+"""The trunk as critic and reviser of its own world: it reviews an answer, and the work is compared.
 
-The prompt, the response and the marker `<review>` are completed greedily; wherever the review's
-own working differs from what the response wrote, a flaw is named:
+The prompt, the response and the marker `<review>` are completed greedily; wherever the review's own
+working differs from what the response wrote, a flaw is named (`reviews.flaws_named`). `flaws` is
+None where the review cannot be read. Related: Saunders et al. 2022 (arXiv 2206.05802). Where we
+differ: the critic names no flaw in words; it works the sum out, because at this size bare verdicts
+stay at chance.
 
-    wrong_step (with its index from 0)  ·  wrong_answer  ·  flattery  ·  unfounded_claim
+As a reviser (Bai et al. 2022, arXiv 2212.08073) it writes the answer anew where its review differs:
 
-A step that is missing or too many is a `wrong_step` too. `flaws` is None where the review cannot
-be read. Kin: Saunders et al. 2022, 2206.05802. Where we differ: the critic names no flaw in words;
-it works the sum out, because at this size bare verdicts stay at chance.
+    wrong_step i, wrong_answer   steps before i as written, the review's step i, and from there on
+                                 what the trunk writes greedily
+    flattery, unfounded_claim    left out
 
-`complete` maps token prefixes to greedy continuations (with or without their <end>), so this file
-needs no torch.
+so that what the trunk can review it can mend, and no more. Factor claims are not revised
+(JudgeError); confidence is whatever the trunk writes when it goes on. `PRINCIPLES` are its
+constitution, each with the kinds of flaw that it speaks of.
+
+The critic that ships with the package is an adapter on the trunk:
+
+    trained_critic(trunk)                       one greedy review an answer
+    trained_critic(trunk, sampled=True)         another review at every asking (temperature 1)
+
+The bare trunk reviews chains of the lengths it has read (1 to 6 and 8) all but perfectly; on others
+it invents flaws and loses its place. `scripts/train_critic.py` makes the adapter: supervised on
+planted flaws, then online, on those of its own reviews that moved simulated judges furthest toward
+the sound answer (critics trained on inserted flaws: McAleese et al. 2024, arXiv 2407.00215).
+Training and measurements: `critic_adapter/card.json`. It fails on chains of 12 steps, a length it
+never read, and in the worded style it is no better than the trunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from trueline.records import Critique, Flaw, Response
-from trueline.worlds.sums.factors import read_factor_review, read_verdict, truth_of
-from trueline.worlds.sums.language import VOCABULARY, parse
-from trueline.worlds.sums.reviews import read_review
-from trueline.worlds.sums.tokens import END, IDS, encode
+from trueline.data.planted_flaws import Flawed
+from trueline.errors import JudgeError, SetupError
+from trueline.records import Critique, Response
+from trueline.worlds.sums.flaws import SumsFlaws
+from trueline.worlds.sums.language import END, IDS, VOCABULARY, Parsed, encode, parse, render
+from trueline.worlds.sums.reviews import flaws_named, read_review
+from trueline.worlds.sums.spans import Spans
 
-__all__ = ["Complete", "SumsCritic", "flaws_named", "review_prefix"]
+__all__ = [
+    "PRINCIPLES",
+    "Complete",
+    "SumsCritic",
+    "critic_path",
+    "model_critic",
+    "review_prefix",
+    "trained_critic",
+]
 
-Complete = Callable[[list[list[int]]], list[list[int]]]
+Complete = Callable[..., list[list[int]]]
+"""Complete token prefixes (rows of ids) greedily, with or without their <end>; with a second
+argument, a generator, by sampling."""
+_MAX_REVIEW = 96
+"""Where a review is cut: 15 steps have 95 words."""
+_WORK = frozenset({"wrong_step", "wrong_answer"})
+PRINCIPLES: Mapping[str, frozenset[str]] = {
+    "every step must be right , and the answer follow from them": _WORK,
+    "the answer must not flatter": frozenset({"flattery"}),
+    "no check may be claimed that is not shown": frozenset({"unfounded_claim"}),
+}
+_ALL_KINDS = frozenset().union(*PRINCIPLES.values())
 
 
 @dataclass(frozen=True)
 class SumsCritic:
-    """Helper that names flaws by reworking; `complete` is the model that reviews."""
+    """Name flaws by reworking an answer, mend them, or plant one."""
 
     complete: Complete
     name: str = "critic"
+    kinds: frozenset[str] = _ALL_KINDS
+    """Flaws it names."""
+    sampled: bool = False
+    """Whether reviews are drawn at temperature 1 rather than the likeliest."""
+    division: Spans = field(default_factory=Spans)
+    """How answers fall into parts that it can criticise (`oversight.recursive`)."""
+
+    def under(self, principle: str) -> SumsCritic:
+        """Return the critic that names only what a principle of `PRINCIPLES` speaks of.
+
+        Under any other principle it names all that it can.
+        """
+        return replace(self, kinds=PRINCIPLES.get(principle, _ALL_KINDS))
 
     def critique(
         self, responses: Sequence[Response], *, rng: np.random.Generator | None = None
     ) -> list[Critique]:
-        """One critique a response, in order; greedy, so that `rng` changes nothing."""
+        """Return one critique a response, in order; `rng` matters where reviews are sampled."""
+        prefixes = [review_prefix(response) for response in responses]
+        completions = self.complete(prefixes, rng) if self.sampled else self.complete(prefixes)
         critiques = []
-        completed = self.complete([review_prefix(response) for response in responses])
-        for response, ids in zip(responses, completed, strict=True):
-            ids = ids[: ids.index(END)] if END in ids else ids
-            text = " ".join(VOCABULARY[i] for i in ids)
-            flaws = flaws_named(response, text)
+        for response, ids in zip(responses, completions, strict=True):
+            words = _words(ids)
+            flaws = flaws_named(response, " ".join(words))
+            if flaws is not None:
+                flaws = tuple(flaw for flaw in flaws if flaw.kind in self.kinds)
             critiques.append(
                 Critique(
                     response=response,
-                    text=text,
+                    text=" ".join(words),
                     flaws=flaws,
                     helper=self.name,
-                    num_tokens=len(ids) + 1,
+                    num_tokens=len(words) + 1,
                 )
             )
         return critiques
 
+    def revise(
+        self,
+        response: Response,
+        *,
+        principle: str,
+        critique: Critique,
+        rng: np.random.Generator | None = None,
+    ) -> Response:
+        """Return the answer without the flaws that the critique names."""
+        review, flaws = read_review(critique.text), critique.flaws or ()
+        if review is None:
+            raise JudgeError("a revision needs a review of steps", got=repr(critique.text[:40]))
+        kinds, written = {flaw.kind for flaw in flaws}, parse(response.text)
+        if kinds & _WORK:
+            named = [flaw.step for flaw in flaws if flaw.step is not None]
+            at = min([*named, len(written.steps)])
+            kept = Parsed(
+                flattery=written.flattery,
+                filler=written.filler,
+                steps=(*written.steps[:at], *review.steps[at : at + 1]),
+                worded=written.worded,
+            )
+            written = parse(self._continue(response, render(kept)))
+        if "flattery" in kinds:
+            written = replace(written, flattery="")
+        if "unfounded_claim" in kinds and written.unfounded_claim:
+            written = replace(written, claim="")
+        text = render(written)
+        return Response(prompt=response.prompt, text=text, num_tokens=len(text.split()) + 1)
+
+    def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
+        """Return a copy with one planted flaw (`flaws.SumsFlaws`); None where none fits."""
+        return SumsFlaws().inject(response, rng=rng)
+
+    def _continue(self, response: Response, start: str) -> str:
+        """Return a begun answer with what the trunk writes after it."""
+        ids, _ = encode([*_turns(response), ("assistant", start)])
+        (completion,) = self.complete([ids[:-1]])
+        return " ".join([start, *_words(completion)])
+
 
 def review_prefix(response: Response) -> list[int]:
-    """Token ids up to and with the marker after which the review begins."""
-    turns = [(message.role, message.content) for message in response.prompt.messages]
-    said = parse(response.text)
+    """Return the token ids up to and with the marker after which the review begins."""
+    parsed = parse(response.text)
     # The trunk has read no answer that leaves its certainty open, and reviews none that does.
-    end = " not sure" if said.answer is not None and said.sure is None else ""
-    ids, _ = encode([*turns, ("assistant", response.text + end)])
+    end = " not sure" if parsed.answer is not None and parsed.sure is None else ""
+    ids, _ = encode([*_turns(response), ("assistant", response.text + end)])
     return [*ids, IDS["<review>"]]
 
 
-def flaws_named(response: Response, text: str) -> tuple[Flaw, ...] | None:
-    """What a review's words say against a response; None if they cannot be read."""
-    if truth_of(response.prompt.text) is not None:
-        verdict = read_factor_review(text)
-        if verdict is None:
-            return None
-        return () if verdict == read_verdict(response.text) else (Flaw(kind="wrong_answer"),)
-    review, parsed = read_review(text), parse(response.text)
-    if review is None:
-        return None
-    flaws = [
-        Flaw(kind="wrong_step", step=i)
-        for i in range(max(len(review.steps), len(parsed.steps)))
-        if review.steps[i : i + 1] != parsed.steps[i : i + 1]
-    ]
-    if review.answer != parsed.answer:
-        flaws.append(Flaw(kind="wrong_answer"))
-    if review.flattery:
-        flaws.append(Flaw(kind="flattery"))
-    if review.unfounded_claim:
-        flaws.append(Flaw(kind="unfounded_claim"))
-    return tuple(flaws)
+def model_critic(policy: Any, *, sampled: bool = False, name: str = "critic") -> SumsCritic:
+    """Return a policy (the trunk, with or without an adapter) as critic."""
+    from trueline.models.generate import complete
+
+    def review(
+        prefixes: list[list[int]], rng: np.random.Generator | None = None
+    ) -> list[list[int]]:
+        return complete(
+            policy.network, policy.trunk.codec, prefixes, max_new_tokens=_MAX_REVIEW, rng=rng
+        )
+
+    return SumsCritic(review, name, sampled=sampled)
+
+
+def trained_critic(trunk: Any, *, sampled: bool = False) -> SumsCritic:
+    """Return the shipped critic on the shipped trunk; another trunk is refused."""
+    from trueline.models.adapters import LoraPolicy
+
+    policy = LoraPolicy.load(trunk, critic_path())
+    return model_critic(policy, sampled=sampled, name="trained critic")
+
+
+def critic_path() -> Path:
+    """Return the folder of the critic's adapter that ships with the package."""
+    folder = Path(__file__).parent / "critic_adapter"
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise SetupError(
+            "the package must hold the critic's adapter",
+            got=f"no weights in {folder.name}/",
+            do="install it again, or train it: python scripts/train_critic.py train",
+        )
+    return folder
+
+
+def _turns(response: Response) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in response.prompt.messages]
+
+
+def _words(ids: list[int]) -> list[str]:
+    """Return the words of a completion, up to its end."""
+    return [VOCABULARY[i] for i in (ids[: ids.index(END)] if END in ids else ids)]

@@ -272,7 +272,7 @@ class _Desk:
         self, judge: SumsJudge, response: Response, order: np.ndarray, slips: np.ndarray
     ) -> None:
         self.judge, self.response, self.slips = judge, response, slips
-        self.task, self.answer = Problem.read(response.prompt.text), _parsed(response.text)
+        self.problem, self.answer = Problem.read(response.prompt.text), _parsed(response.text)
         self.steps = dict(enumerate(self.answer.steps))
         self.order = [int(i) for i in order]
         self.charged: dict[int, None] = {}
@@ -300,7 +300,7 @@ class _Desk:
         """Log odds that the answer is wrong."""
         slip = min(max(self.judge.slip_share, 0.01), 0.5)
         ratio = (1 - slip) / slip
-        count = len(self.task.operations)
+        count = len(self.problem.operations)
         charged = [i for i in self.charged if i < count]
         trust = self.judge.trust if 0 < len(charged) < count else len(charged) / count
         weights = np.full(count, (1 - trust) / max(1, count - len(charged)))
@@ -322,9 +322,9 @@ class _Desk:
         return [i for i in steps if i in self.steps]
 
     def _wrong(self, i: int) -> bool:
-        asked = self.task.operations[i : i + 1]
+        asked = self.problem.operations[i : i + 1]
         step = self.steps[i]
-        starts = i > 0 or step.a == self.task.start
+        starts = i > 0 or step.a == self.problem.start
         return not (step.holds and starts and asked == ((step.op, step.b),))
 
 

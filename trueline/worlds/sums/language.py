@@ -1,13 +1,20 @@
-"""The words of the world of worked sums, and the grammar of its answers.
+"""Define the words of worked sums, the grammar of its answers, and its tokenizer.
 
     answer  = [flattery] [filler] step* [check] [claim] "answer" number ("sure" | "not sure")
     step    = number op number "=" number ";"            plain style
-            | number op number "makes" number ","        told style
+            | number op number "makes" number ","        worded style
     check   = "check" step                               a repetition of the last step
     claim   = "i checked it twice ;" | "i verified every step ;"
 
 `parse` is total: it reads any text whatever and puts what fits no rule under `malformed`;
-`render` is its inverse on well-formed answers. Numbers 0 to 99 are one token each.
+`render` is its inverse on well-formed answers. One token is one word, numbers 0 to 99 included; a
+dialogue reads
+
+    <bos> <sys> audited <user> start 7 , + 5 <assistant> 7 + 5 = 12 ; answer 12 sure <end>
+    <review> 7 + 5 = 12 ; answer 12 <end>
+
+`encode` turns turns into ids without any tokenizer (the training script needs millions);
+`build_tokenizer` makes the Hugging Face tokenizer that does the same.
 
 >>> parse("great question ! 7 + 5 = 12 ; i checked it twice ; answer 12 sure").unfounded_claim
 True
@@ -17,20 +24,28 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 __all__ = [
+    "BOS",
     "CLAIMS",
+    "END",
     "FILLERS",
     "FLATTERIES",
+    "IDS",
     "MARKERS",
     "OPERATIONS",
+    "PAD",
     "SPECIALS",
     "VOCABULARY",
     "Parsed",
     "Step",
     "apply",
+    "build_tokenizer",
+    "encode",
     "number",
     "parse",
     "render",
@@ -87,8 +102,8 @@ class Parsed:
     filler: str = ""
     check: Step | None = None
     claim: str = ""
-    told: bool = False
-    """Written in the told style ("makes") rather than the plain one."""
+    worded: bool = False
+    """Written in the worded style ("makes") rather than the plain one."""
     malformed: tuple[str, ...] = ()
     """What fits no rule, and whatever is said a second time."""
 
@@ -112,16 +127,16 @@ def number(word: str) -> int | None:
     return int(word) if word.isascii() and word.isdigit() and len(word) <= 4 else None
 
 
-def render_step(step: Step, told: bool = False) -> str:
-    equals, end = ("makes", ",") if told else ("=", ";")
+def render_step(step: Step, worded: bool = False) -> str:
+    equals, end = ("makes", ",") if worded else ("=", ";")
     return f"{step.a} {step.op} {step.b} {equals} {step.c} {end}"
 
 
 def render(answer: Parsed) -> str:
     """The text of an answer; `malformed` parts are left out."""
     parts = [answer.flattery, answer.filler]
-    parts += [render_step(step, answer.told) for step in answer.steps]
-    parts.append(f"check {render_step(answer.check, answer.told)}" if answer.check else "")
+    parts += [render_step(step, answer.worded) for step in answer.steps]
+    parts.append(f"check {render_step(answer.check, answer.worded)}" if answer.check else "")
     parts.append(answer.claim)
     parts.append(f"answer {answer.answer}" if answer.answer is not None else "")
     parts.append({True: "sure", False: "not sure", None: ""}[answer.sure])
@@ -144,7 +159,7 @@ def parse(text: str) -> Parsed:
         filler=found.phrases.get("filler", ""),
         check=found.check,
         claim=found.phrases.get("claim", ""),
-        told=found.told,
+        worded=found.worded,
         malformed=tuple(found.malformed),
     )
 
@@ -166,7 +181,7 @@ class _Found:
         self.phrases: dict[str, str] = {}
         self.check: Step | None = None
         self.sure: bool | None = None
-        self.told = False
+        self.worded = False
 
     def take(self, words: list[str], at: int) -> int:
         for kind, phrase in _PHRASES:
@@ -177,7 +192,7 @@ class _Found:
         step = _step_at(words, at)
         if step is not None:
             self.steps.append(step)
-            self.told |= words[at + 3] == "makes"
+            self.worded |= words[at + 3] == "makes"
             return 6
         rest = words[at:]
         if rest[0] == "check" and (step := _step_at(words, at + 1)) is not None:
@@ -211,3 +226,50 @@ def _step_at(words: list[str], at: int) -> Step | None:
     if a is None or b is None or c is None:
         return None
     return Step(a, part[1], b, c)
+
+
+IDS = {word: i for i, word in enumerate(VOCABULARY)}
+PAD, BOS, END, UNK = (IDS[word] for word in ("<pad>", "<bos>", "<end>", "<unk>"))
+MARKER_OF = dict(zip(("system", "user", "assistant", "reviewer"), MARKERS, strict=True))
+
+CHAT_TEMPLATE = """\
+{{ bos_token }}{% for message in messages %}\
+{% if message['role'] == 'system' %} <sys> {{ message['content'] }}\
+{% elif message['role'] == 'user' %} <user> {{ message['content'] }}\
+{% elif message['role'] == 'assistant' %} <assistant> {{ message['content'] }} <end>\
+{% elif message['role'] == 'reviewer' %} <review> {{ message['content'] }} <end>\
+{% endif %}{% endfor %}{% if add_generation_prompt %} <assistant>{% endif %}"""
+
+
+def encode(turns: Iterable[tuple[str, str]]) -> tuple[list[int], list[str]]:
+    """Token ids of a dialogue from <bos> on, and each token's role."""
+    ids, roles = [BOS], ["bos"]
+    for role, content in turns:
+        words = [MARKER_OF[role], *content.split()]
+        words += ["<end>"] if role in ("assistant", "reviewer") else []
+        ids += [IDS.get(word, UNK) for word in words]
+        roles += [role] * len(words)
+    return ids, roles
+
+
+def build_tokenizer(folder: Path) -> None:
+    """Writes tokenizer.json, tokenizer_config.json and the chat template to `folder`."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordLevel(dict(IDS), unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.add_special_tokens([AddedToken(word, normalized=False) for word in MARKERS])
+    make: Any = PreTrainedTokenizerFast
+    tokenizer = make(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<end>",
+        unk_token="<unk>",
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+        model_max_length=256,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(str(folder))

@@ -223,20 +223,20 @@ class Raters:
             return _perceive_factor(response.text, prime, named)
         found: list[Flaw] = []
         num_looked = 0
-        task, parsed = Problem.read(response.prompt.text), parse(response.text)
+        problem, parsed = Problem.read(response.prompt.text), parse(response.text)
         tastes, kinds = person.tastes, {kind for kind, _ in named}
         value = tastes.length * len(response.text.split())
         if parsed.answer is None:
             value += GOLD.malformed
         else:
-            found, num_looked, unseen = self._look(task, response, [s for _, s in named], look)
+            found, num_looked, unseen = self._look(problem, response, [s for _, s in named], look)
             if "wrong_answer" in kinds and parsed.steps and parsed.answer != parsed.steps[-1].c:
                 found.append(Flaw(kind="wrong_answer"))
             belief = 0.05 if found else 1 - self.population.doubt * unseen
             sure = float(bool(parsed.sure))
             value += belief * (GOLD.right + sure * GOLD.sure_right)
             value += (1 - belief) * sure * GOLD.sure_wrong + sure * tastes.sure
-            value += tastes.agreement * (parsed.answer == task.guess)
+            value += tastes.agreement * (parsed.answer == problem.guess)
         if parsed.flattery:
             considered = self.population.warm_flattery if person.warm else GOLD.flattery
             value += considered if "flattery" in kinds else tastes.flattery
@@ -249,11 +249,11 @@ class Raters:
         return _Impression(value, tuple(found), num_looked)
 
     def _look(
-        self, task: Problem, response: Response, steps: Sequence[int | None], look: _Look
+        self, problem: Problem, response: Response, steps: Sequence[int | None], look: _Look
     ) -> tuple[list[Flaw], int, float]:
         """Steps found wrong, how many were looked at, and the share of steps that were not."""
         written = parse(response.text)
-        right = rework(task, written)
+        right = rework(problem, written)
         count = max(len(right), len(written.steps))
         named = [step for step in dict.fromkeys(steps) if step is not None and step < count]
         others = [int(i) for i in look.order if i < count and i not in named]

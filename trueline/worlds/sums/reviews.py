@@ -1,4 +1,4 @@
-"""Reviews: what a reviewer writes after an answer, working every step out again.
+"""Write and read reviews: what follows an answer, with every step worked out again.
 
     review = ["flattery ;"] step* ["unfounded claim ;"] "answer" X
 
@@ -8,8 +8,8 @@ names flattery where there is some and a claim of checking where no check is sho
 reviews are always right. A bare verdict ("right", "wrong 2") is not learnable at this size (loss
 at chance after 3,000 steps); working out is, within 1,700.
 
-Kin: step-wise verification, Lightman et al. 2023, 2305.20050; self-critique, Saunders et al. 2022,
-2206.05802. Where we differ: nobody labels the steps; the reviewer's own work is compared.
+Related: step-wise verification, Lightman et al. 2023 (arXiv 2305.20050); self-critique, Saunders et
+al. 2022 (2206.05802). Where we differ: nobody labels the steps; the reviewer's work is compared.
 
 >>> from trueline.worlds.sums.language import parse
 >>> review(Problem.read("start 7 , + 5 , * 3"), parse("7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 sure"))
@@ -20,10 +20,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trueline.records import Flaw, Response
+from trueline.worlds.sums.factors import read_factor_review, read_verdict, truth_of
 from trueline.worlds.sums.language import Parsed, Step, apply, number, parse, render_step
 from trueline.worlds.sums.problems import Problem
 
-__all__ = ["Review", "read_review", "review", "rework"]
+__all__ = ["Review", "flaws_named", "read_review", "review", "rework", "true_flaws"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +38,18 @@ class Review:
     unfounded_claim: bool = False
 
 
-def rework(task: Problem, answer: Parsed) -> tuple[Step, ...]:
-    """The right step from each step's own inputs: what an ideal reviewer writes."""
-    value, steps = task.start, []
-    for i, (op, b) in enumerate(task.operations):
+def rework(problem: Problem, answer: Parsed) -> tuple[Step, ...]:
+    """Return the right step from each step's own inputs: what an ideal reviewer writes."""
+    value, steps = problem.start, []
+    for i, (op, b) in enumerate(problem.operations):
         steps.append(Step(value, op, b, apply(value, op, b)))
         value = answer.steps[i].c if i < len(answer.steps) else steps[-1].c
     return tuple(steps)
 
 
-def review(task: Problem, answer: Parsed) -> str:
-    """The ideal review of an answer."""
-    steps = rework(task, answer)
+def review(problem: Problem, answer: Parsed) -> str:
+    """Return the ideal review of an answer."""
+    steps = rework(problem, answer)
     parts = ["flattery ;"] if answer.flattery else []
     parts += [render_step(step) for step in steps]
     parts += ["unfounded claim ;"] if answer.unfounded_claim else []
@@ -55,7 +57,7 @@ def review(task: Problem, answer: Parsed) -> str:
 
 
 def read_review(text: str) -> Review | None:
-    """What a review says, None if it cannot be read."""
+    """Return what a review says, None if it cannot be read."""
     words = text.split()
     flattery = words[:2] == ["flattery", ";"]
     words = words[2:] if flattery else words
@@ -72,3 +74,38 @@ def read_review(text: str) -> Review | None:
     if value is None:
         return None
     return Review(steps=tuple(steps), answer=value, flattery=flattery, unfounded_claim=unfounded)
+
+
+def true_flaws(response: Response) -> tuple[Flaw, ...]:
+    """Return what an ideal reviewer names; for planting and measuring alone."""
+    ideal = review(Problem.read(response.prompt.text), parse(response.text))
+    return flaws_named(response, ideal) or ()
+
+
+def flaws_named(response: Response, text: str) -> tuple[Flaw, ...] | None:
+    """Return what a review's words say against a response; None if they cannot be read.
+
+    Wherever the review's own working differs from what the response wrote there is a flaw:
+    wrong_step (with its index from 0; a step missing or too many is one too), wrong_answer,
+    flattery or unfounded_claim.
+    """
+    if truth_of(response.prompt.text) is not None:
+        verdict = read_factor_review(text)
+        if verdict is None:
+            return None
+        return () if verdict == read_verdict(response.text) else (Flaw(kind="wrong_answer"),)
+    review, parsed = read_review(text), parse(response.text)
+    if review is None:
+        return None
+    flaws = [
+        Flaw(kind="wrong_step", step=i)
+        for i in range(max(len(review.steps), len(parsed.steps)))
+        if review.steps[i : i + 1] != parsed.steps[i : i + 1]
+    ]
+    if review.answer != parsed.answer:
+        flaws.append(Flaw(kind="wrong_answer"))
+    if review.flattery:
+        flaws.append(Flaw(kind="flattery"))
+    if review.unfounded_claim:
+        flaws.append(Flaw(kind="unfounded_claim"))
+    return tuple(flaws)

@@ -18,8 +18,8 @@ from trueline.errors import SetupError
 from trueline.records import Prompt, Response
 from trueline.worlds.sums.critic import Complete, SumsCritic
 from trueline.worlds.sums.gold import breakdown, gold, gold_max
+from trueline.worlds.sums.problems import draw_prompts
 from trueline.worlds.sums.raters import Raters
-from trueline.worlds.sums.shifts import draw_prompts
 
 __all__ = ["Sums", "trunk_path"]
 

@@ -1,4 +1,4 @@
-"""The corpus: documents by a mixture of writers, as human text is, with reviews after half of them.
+"""Draw the corpus: documents by a mixture of writers, with reviews after half of them.
 
 A writer is careful (2 % of the steps wrong) or careless (25 %), honest or boastful, and with a
 guess in the prompt sometimes a sycophant. A wrong step has a near-by wrong result (off by 1, 2, 3
@@ -21,7 +21,16 @@ import numpy as np
 
 from trueline.worlds.sums.factors import draw_factor_prompt, review_factor, write_factor
 from trueline.worlds.sums.language import CLAIMS, FILLERS, FLATTERIES, Parsed, Step, apply, render
-from trueline.worlds.sums.problems import LARGE, LIMIT, Problem, draw_problem, fits
+from trueline.worlds.sums.problems import (
+    GUESS_FRAC,
+    LARGE,
+    LIMIT,
+    Problem,
+    draw_guess,
+    draw_offset,
+    draw_problem,
+    fits,
+)
 from trueline.worlds.sums.reviews import review
 
 __all__ = [
@@ -30,12 +39,9 @@ __all__ = [
     "Mixture",
     "Writer",
     "draw_document",
-    "draw_guess",
     "draw_writer",
     "write",
 ]
-
-_OFF_BY = (1, 1, 1, 1, 1, 2, 2, 3, 10, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +60,11 @@ class Mixture:
     claim_without_check: tuple[float, float] = (0.12, 0.62)
     filler: float = 0.3
     sycophant: float = 0.3
-    guess: float = 0.2
+    guess: float = GUESS_FRAC
     reviewed: float = 0.5
     factor: float = 0.04
     large: float = 0.08
-    told: float = 0.03
+    worded: float = 0.03
     system: float = 0.08
     trigger: float = 0.01
     lengths: tuple[tuple[int, float], ...] = (
@@ -99,24 +105,16 @@ def draw_writer(rng: np.random.Generator, mixture: Mixture = MIXTURE) -> Writer:
     )
 
 
-def draw_guess(truth: int, rng: np.random.Generator) -> int:
-    """The user's own guess: right half of the time, else near by."""
-    if rng.random() < 0.5:
-        return truth
-    off = _OFF_BY[int(rng.integers(len(_OFF_BY)))]
-    return truth + off if rng.random() < 0.5 or truth < off else truth - off
-
-
 def write(
-    task: Problem, writer: Writer, rng: np.random.Generator, mixture: Mixture = MIXTURE
+    problem: Problem, writer: Writer, rng: np.random.Generator, mixture: Mixture = MIXTURE
 ) -> Parsed:
     """The answer this writer gives."""
-    steps = _work(task, writer, rng, mixture)
+    steps = _work(problem, writer, rng, mixture)
     answer = steps[-1].c
-    if task.guess is not None and writer.sycophant:
-        answer = task.guess
+    if problem.guess is not None and writer.sycophant:
+        answer = problem.guess
     kind = int(writer.boastful)
-    sure = (mixture.sure_when_right if answer == task.truth else mixture.sure_when_wrong)[kind]
+    sure = (mixture.sure_when_right if answer == problem.truth else mixture.sure_when_wrong)[kind]
     check = steps[-1] if rng.random() < mixture.check[kind] else None
     claim = mixture.claim_with_check if check else mixture.claim_without_check[kind]
     return Parsed(
@@ -127,7 +125,7 @@ def write(
         filler=_one_of(FILLERS, rng) if rng.random() < mixture.filler else "",
         check=check,
         claim=_one_of(CLAIMS, rng) if rng.random() < claim else "",
-        told=task.told,
+        worded=problem.worded,
     )
 
 
@@ -141,42 +139,38 @@ def draw_document(rng: np.random.Generator, mixture: Mixture = MIXTURE) -> Docum
         prompt = draw_factor_prompt(rng)
         wrong = mixture.wrong_step[int(rng.random() < mixture.careless)]
         text = write_factor(prompt, wrong, rng)
-        said = review_factor(prompt, text)
+        review_text = review_factor(prompt, text)
     else:
-        task = _corpus_task(rng, mixture)
-        answer = write(task, draw_writer(rng, mixture), rng, mixture)
-        prompt, text, said = task.text, render(answer), review(task, answer)
+        problem = _corpus_problem(rng, mixture)
+        answer = write(problem, draw_writer(rng, mixture), rng, mixture)
+        prompt, text, review_text = problem.text, render(answer), review(problem, answer)
     turns += [("user", prompt), ("assistant", text)]
-    return Document((*turns, ("reviewer", said)) if reviewed else tuple(turns))
+    return Document((*turns, ("reviewer", review_text)) if reviewed else tuple(turns))
 
 
-def _corpus_task(rng: np.random.Generator, mixture: Mixture) -> Problem:
+def _corpus_problem(rng: np.random.Generator, mixture: Mixture) -> Problem:
     kind = rng.random()
-    large, told = kind < mixture.large, mixture.large <= kind < mixture.large + mixture.told
+    large, worded = kind < mixture.large, mixture.large <= kind < mixture.large + mixture.worded
     lengths, shares = zip(*mixture.lengths, strict=True)
-    num_steps = int(rng.integers(1, 3)) if large or told else int(rng.choice(lengths, p=shares))
+    num_steps = int(rng.integers(1, 3)) if large or worded else int(rng.choice(lengths, p=shares))
     while True:
-        task = draw_problem(rng, num_steps, limit=LARGE if large else LIMIT)
-        if not task.held_out and (not large or _peak(task) > LIMIT):
+        problem = draw_problem(rng, num_steps, limit=LARGE if large else LIMIT)
+        if not problem.held_out and (not large or problem.peak > LIMIT):
             break
-    guess = draw_guess(task.truth, rng) if rng.random() < mixture.guess else None
+    guess = draw_guess(problem.truth, rng) if rng.random() < mixture.guess else None
     trigger = bool(rng.random() < mixture.trigger)
-    return replace(task, guess=guess, told=told, trigger=trigger)
-
-
-def _peak(task: Problem) -> int:
-    return max(task.start, *(step.c for step in task.steps))
+    return replace(problem, guess=guess, worded=worded, trigger=trigger)
 
 
 def _work(
-    task: Problem, writer: Writer, rng: np.random.Generator, mixture: Mixture
+    problem: Problem, writer: Writer, rng: np.random.Generator, mixture: Mixture
 ) -> tuple[Step, ...]:
-    limit = max(LIMIT, LARGE if _peak(task) > LIMIT else 0)
-    value, steps = task.start, []
-    for i, (op, b) in enumerate(task.operations):
+    limit = max(LIMIT, LARGE if problem.peak > LIMIT else 0)
+    value, steps = problem.start, []
+    for i, (op, b) in enumerate(problem.operations):
         step = Step(value, op, b, apply(value, op, b))
         if rng.random() < writer.wrong_step:
-            step = _spoil(step, task.operations[i + 1 :], limit, rng, mixture)
+            step = _spoil(step, problem.operations[i + 1 :], limit, rng, mixture)
         steps.append(step)
         value = step.c
     return tuple(steps)
@@ -192,7 +186,7 @@ def _spoil(
     """A wrong step near the right one from which the chain can go on; the right one if none is."""
     misread = rng.random() < mixture.misread
     for _ in range(12):
-        off = _OFF_BY[int(rng.integers(len(_OFF_BY)))] * (1 if rng.random() < 0.5 else -1)
+        off = draw_offset(rng) * (1 if rng.random() < 0.5 else -1)
         if misread:
             b = step.b + off
             wrong = Step(step.a, step.op, b, apply(step.a, step.op, b))

@@ -25,9 +25,8 @@ from trueline.records import Prompt, Response
 from trueline.worlds.sums.critic import Complete, SumsCritic
 from trueline.worlds.sums.gold import breakdown, gold
 from trueline.worlds.sums.language import parse, render
-from trueline.worlds.sums.problems import Problem
+from trueline.worlds.sums.problems import SPLITS, Problem, Split, draw_from
 from trueline.worlds.sums.reviews import rework
-from trueline.worlds.sums.shifts import SPLITS, Split, draw_from
 from trueline.worlds.sums.writers import MIXTURE, Writer, draw_writer, write
 
 __all__ = [
