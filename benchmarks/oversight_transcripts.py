@@ -27,7 +27,6 @@ import tyro
 from benchmarks.common import ROOT, headline, shared, write_result
 from trueline import stats
 from trueline.atomic import to_json
-from trueline.audits.debate import calibration_by_round
 from trueline.audits.recorded import beliefs, by_arm, contrasts, measure
 from trueline.data.transcripts import RecordedVerdict, load_transcripts
 from trueline.records import Estimate
@@ -45,6 +44,32 @@ class Arguments:
     seed: int = 0
     """Of the resampling; nothing else is random."""
     out: Path = ROOT / "results" / "oversight_transcripts.json"
+
+
+def calibration_by_round(
+    rows: Sequence[RecordedVerdict], *, bins: int = 5, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return n, calibration error and Brier score by round in which a belief was stated."""
+    stated = [
+        (turn.round, turn.belief, float(row.correct == 0), row.group)
+        for row in rows
+        if row.correct is not None
+        for turn in row.verdict.transcript
+        if turn.side is None and turn.belief is not None
+    ]
+    table = []
+    for round in sorted({entry[0] for entry in stated}):
+        here = [entry[1:] for entry in stated if entry[0] == round]
+        beliefs, first, groups = ([entry[k] for entry in here] for k in range(3))
+        table.append(
+            {
+                "round": round,
+                "n": len(here),
+                "ece": stats.calibration_error(beliefs, first, bins, clusters=groups, rng=rng),
+                "brier": stats.brier(beliefs, first, clusters=groups, rng=rng),
+            }
+        )
+    return table
 
 
 def lengths(rows: Sequence[RecordedVerdict], seed: int) -> dict[str, Estimate]:

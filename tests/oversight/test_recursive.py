@@ -38,6 +38,10 @@ POINTER = BisectionHelper(
 )
 
 
+def levels_of(*levels):
+    return HelperLevels(levels=levels, division=Letters())
+
+
 class OneLook:
     """Checks one letter of each answer, the suspected one if any is named; else tosses a coin."""
 
@@ -160,11 +164,15 @@ def test_it_refuses_a_stack_that_is_too_low_and_a_depth_below_none():
 def test_without_a_division_of_the_helpers_own_the_protocols_is_taken():
     text = "a first. a second. an x here. a fourth."
     case = Case(first=word(text), second=word(text.replace("x", "o")))
-    helper = ScriptedHelper(where_x)
-    rng = np.random.default_rng(0)
+
+    def sentence_with_x(response):
+        hits = [i for i, one in enumerate(response.text.split(". ")) if "x" in one]
+        return tuple(Flaw(kind="x", step=i) for i in hits[:1])
+
+    rng, helper = np.random.default_rng(0), ScriptedHelper(sentence_with_x)
     verdict = Recursive(depth=2).judge(case, helper=helper, judge=Judge(coin), rng=rng)
-    assert verdict.critiques[0].flaws[0].step in range(4)
-    assert "1-4" in verdict.critiques[0].text
+    assert verdict.critiques[0].flaws[0].step == 2
+    assert verdict.critiques[0].text == "1-4 3-4 : 3 : an x here."
 
 
 def test_text_falls_into_sentences_and_lines():

@@ -1,12 +1,14 @@
-"""The critic: compares a review's own working with what the response wrote."""
+"""The critic compares a review's own working with the response, and mends what differs."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from trueline.errors import JudgeError
 from trueline.records import Flaw, Prompt, Response
 from trueline.worlds.sums import SumsCritic
-from trueline.worlds.sums.critic import review_prefix
+from trueline.worlds.sums.critic import PRINCIPLES, review_prefix
 from trueline.worlds.sums.language import END, IDS, VOCABULARY, parse
 from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import review
@@ -80,3 +82,77 @@ def test_factor_claims() -> None:
         ids = [IDS[word] for word in said.split()]
         (one,) = SumsCritic(lambda _, ids=ids: [ids]).critique([response])
         assert one.flaws == flaws
+
+
+WORK, FLATTERY, CLAIM = PRINCIPLES
+PLAIN = Prompt.of("start 7 , + 5 , * 3")
+
+
+def ideal(prefixes):
+    """Reviews ideally, and goes on as a careful writer would."""
+    said = []
+    for ids in prefixes:
+        words = [VOCABULARY[i] for i in ids]
+        at = words.index("<assistant>") + 1
+        if words[-1] == "<review>":
+            text = review(Problem.read(PLAIN.text), parse(" ".join(words[at:-2])))
+        else:
+            parts = ("7 + 5 = 12 ;", "12 * 3 = 36 ;", "answer 36 sure")
+            text = " ".join(parts[len(parse(" ".join(words[at:])).steps) :])
+        said.append([*(IDS[word] for word in text.split()), END, 0])
+    return said
+
+
+def revised(text, principle, complete=ideal):
+    response = Response(prompt=PLAIN, text=text)
+    helper = SumsCritic(complete)
+    (critique,) = helper.under(principle).critique([response], rng=np.random.default_rng(0))
+    return helper.revise(
+        response, principle=principle, critique=critique, rng=np.random.default_rng(0)
+    ).text
+
+
+@pytest.mark.parametrize(
+    ("text", "principle", "after"),
+    [
+        (
+            "great question ! 7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 not sure",
+            WORK,
+            "great question ! 7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure",
+        ),
+        (
+            "7 + 5 = 12 ; 12 * 3 = 36 ; answer 39 sure",
+            WORK,
+            "7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure",
+        ),
+        ("great question ! 7 + 5 = 13 ; answer 13", FLATTERY, "7 + 5 = 13 ; answer 13"),
+        (
+            "7 + 5 = 13 ; 13 * 3 = 39 ; i checked it twice ; answer 39 sure",
+            CLAIM,
+            "7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 sure",
+        ),
+        ("7 + 5 = 12 ; answer 12", CLAIM, "7 + 5 = 12 ; answer 12"),
+    ],
+)
+def test_what_the_principle_speaks_of_is_mended_and_the_rest_stays(text, principle, after):
+    assert revised(text, principle) == after
+
+
+def test_under_a_principle_only_its_flaws_are_named():
+    response = Response(prompt=PLAIN, text="great question ! 7 + 5 = 13 ; 13 * 3 = 39 ; answer 39")
+    helper = SumsCritic(ideal)
+    kinds = [
+        {flaw.kind for flaw in critic.critique([response])[0].flaws}
+        for critic in (helper, helper.under(FLATTERY), helper.under(CLAIM))
+    ]
+    assert kinds == [{"wrong_step", "flattery"}, {"flattery"}, set()]
+    assert helper.under("be kind") == helper
+
+
+def test_a_review_that_cannot_be_read_names_nothing_and_mends_nothing():
+    unreadable = lambda prefixes: [[IDS["sure"]] for _ in prefixes]  # noqa: E731
+    response = Response(prompt=PLAIN, text="7 + 5 = 13 ; answer 13")
+    (critique,) = SumsCritic(unreadable).critique([response])
+    assert critique.flaws is None
+    with pytest.raises(JudgeError, match="a review of steps"):
+        SumsCritic(unreadable).revise(response, principle=WORK, critique=critique)

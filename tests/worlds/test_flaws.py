@@ -10,7 +10,6 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from trueline.data.planted_flaws import ArithmeticFlaws, plant_flaws
 from trueline.errors import InputError
-from trueline.models.scripted import ScriptedHelper
 from trueline.records import Flaw, Prompt, Response
 from trueline.stats.ranking import auc
 from trueline.worlds import Sums
@@ -19,6 +18,12 @@ from trueline.worlds.sums.language import parse
 from trueline.worlds.sums.reviews import true_flaws
 
 STEPS = ("wrong_step", "slipped_step", "wrong_answer")
+
+
+SOLUTION = Response(
+    prompt=Prompt.of("?"),
+    text="It costs 80,000+50,000=$130,000.\n\nHe pays 2 * 130,000 = 260,000\nA: 260000",
+)
 
 
 def planted(*kinds: str, n: int = 300, split: str = "eval"):

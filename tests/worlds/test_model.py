@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
-from trueline.worlds.sums.card import Numbers, answers_card, model_readme, reviews_card
+import torch
+import train_sums
+from sums_card import Numbers, answers_card, model_readme, reviews_card
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trueline.models.generate import complete, roll
 from trueline.models.trunk import Trunk
@@ -105,3 +108,43 @@ def test_every_sample_can_be_parsed(trunk: Trunk) -> None:
     for few in roll(trunk.model, trunk.codec, prompts, num_samples=40, rng=rng).responses:
         parsed = [parse(response.text) for response in few]
         assert np.mean([not one.malformed and one.answer is not None for one in parsed]) > 0.9
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_sums, "BATCH", 4)
+    monkeypatch.setattr(train_sums, "BLOCK", 2)
+
+
+def test_resumed_is_uninterrupted(small: None, tmp_path: Path) -> None:
+    train_sums.train(tmp_path / "once", 5)
+    while not (tmp_path / "parts" / "state.pt").exists() or _step(tmp_path / "parts") < 5:
+        train_sums.train(tmp_path / "parts", 5, stop_after_s=0)
+    once, parts = (_weights(tmp_path / name) for name in ("once", "parts"))
+    assert all(torch.equal(once[name], parts[name]) for name in once)
+
+
+def test_what_is_exported_loads_and_is_what_was_trained(small: None, tmp_path: Path) -> None:
+    train_sums.train(tmp_path / "work", 2)
+    train_sums.export(tmp_path / "work", tmp_path / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    trained = _weights(tmp_path / "work")
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, trained[name].half().float())
+
+
+def test_the_rate_warms_up_from_the_first_step_and_falls() -> None:
+    rates = np.array([train_sums.rate(step, 2000) for step in range(2000)])
+    assert rates[0] == pytest.approx(train_sums.PEAK_RATE / train_sums.WARMUP)
+    assert rates.argmax() in (train_sums.WARMUP - 1, train_sums.WARMUP)
+    assert np.diff(rates[: train_sums.WARMUP]).max() < 2 * rates[0]
+    assert rates[-1] == pytest.approx(0.05 * train_sums.PEAK_RATE, rel=0.01)
+
+
+def _step(work: Path) -> int:
+    return int(torch.load(work / "state.pt", weights_only=True)["step"])
+
+
+def _weights(work: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(work / "state.pt", weights_only=True)
+    return dict(state["model"])

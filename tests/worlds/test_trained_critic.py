@@ -4,15 +4,14 @@ resumes."""
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import train_critic
 from safetensors.torch import load_file
 
 from trueline.models.trunk import Trunk
@@ -21,17 +20,7 @@ from trueline.records import Prompt, Response
 from trueline.worlds.sums import trunk_path
 from trueline.worlds.sums.critic import critic_path, trained_critic
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train_critic.py"
 WEIGHTS = "adapter_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_critic", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +50,10 @@ def test_the_card_says_where_it_helps_and_where_not(card: dict[str, Any]) -> Non
 
 
 def test_a_few_numbers_of_the_card_measured_again(
-    card: dict[str, Any], trunk: Trunk, script: ModuleType
+    card: dict[str, Any], trunk: Trunk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seed, script.SEED = script.SEED, 71
-    again = script.found_and_invented(trained_critic(trunk), 15, ("3 steps", "9 steps"))
-    script.SEED = seed
+    monkeypatch.setattr(train_critic, "SEED", 71)
+    again = train_critic.found_and_invented(trained_critic(trunk), 15, ("3 steps", "9 steps"))
     for name, row in again.items():
         for measure, one in row.items():
             other = card["reviews"]["after"][name][measure]
@@ -93,19 +81,19 @@ def test_it_is_a_helper_that_reviews_the_same_or_anew(trunk: Trunk) -> None:
 
 
 def test_resumed_training_is_uninterrupted_training(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(script, "LENGTHS", {2: 0.5, 3: 0.5})
-    monkeypatch.setattr(script, "SUPERVISED", ((1e-3, 16),))
-    monkeypatch.setattr(script, "ONLINE", ((5e-4, 4),))
-    monkeypatch.setattr(script, "CHECKED", ())
-    rounds = script.both_kinds()
-    script.train(tmp_path / "once", rounds)
-    script.train(tmp_path / "parts", rounds[:1])
-    script.train(tmp_path / "parts", rounds)
+    monkeypatch.setattr(train_critic, "LENGTHS", {2: 0.5, 3: 0.5})
+    monkeypatch.setattr(train_critic, "SUPERVISED", ((1e-3, 16),))
+    monkeypatch.setattr(train_critic, "ONLINE", ((5e-4, 4),))
+    monkeypatch.setattr(train_critic, "CHECKED", ())
+    rounds = train_critic.both_kinds()
+    train_critic.train(tmp_path / "once", rounds)
+    train_critic.train(tmp_path / "parts", rounds[:1])
+    train_critic.train(tmp_path / "parts", rounds)
     once, parts = (load_file(tmp_path / name / "round-01" / WEIGHTS) for name in ("once", "parts"))
     assert all(torch.equal(once[name], parts[name]) for name in once)
-    script.export(tmp_path / "once", tmp_path / "adapter")
+    train_critic.export(tmp_path / "once", tmp_path / "adapter")
     exported = load_file(tmp_path / "adapter" / WEIGHTS)
     assert all(torch.equal(once[name], exported[name]) for name in once)
     kinds = [
