@@ -16,9 +16,8 @@ from trueline.protocols import ChatModel, Rater
 from trueline.recipes.session import Session
 from trueline.registry import register
 from trueline.rng import stream
-from trueline.worlds.sums import SumsCritic
+from trueline.worlds.sums.critic import SumsCritic, trained_critic
 from trueline.worlds.sums.debaters import SumsDebater
-from trueline.worlds.sums.trained_critic import trained_critic
 
 __all__ = ["ARGUED", "HELPERS", "Help"]
 
