@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from trueline.loop.tasks import Asked, make_task
 
 from benchmarks import gold_at_kl_trl as rival
 from trueline import plugs
@@ -28,12 +29,11 @@ from trueline.data.comparisons import Comparisons
 from trueline.loop.online import Online
 from trueline.loop.progress import Silent
 from trueline.loop.task import Task
-from trueline.loop.tasks import Asked, make_task
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.oversight.transcript import in_random_order
-from trueline.policy import GRPO, Descent
+from trueline.policy import GRPO, AdamWSettings
 from trueline.records import Case, Comparison, Preference, Prompt
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
@@ -94,7 +94,7 @@ class Setting:
         return GRPO(
             num_samples=plan.num_samples,
             beta=self.beta,
-            descent=Descent(learning_rate=self.lr, batch_size=plan.batch_size),
+            adamw=AdamWSettings(learning_rate=self.lr, batch_size=plan.batch_size),
         )
 
 

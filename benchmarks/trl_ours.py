@@ -14,7 +14,7 @@ from benchmarks.trl_setting import Setting
 from trueline.data.comparisons import Comparisons
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
-from trueline.policy.descent import Descent
+from trueline.policy.adamw import AdamWSettings
 from trueline.policy.grpo import GRPO
 from trueline.policy.limits import Limits
 from trueline.rewards.bayesian import Bayesian
@@ -36,7 +36,9 @@ def improve(
         num_samples=setting.num_samples,
         beta=0.04,
         limits=Limits(kl_budget=None, entropy_floor=None, novelty_limit=None),
-        descent=Descent(learning_rate=1e-4, batch_size=setting.num_prompts, micro_batch_size=MICRO),
+        adamw=AdamWSettings(
+            learning_rate=1e-4, batch_size=setting.num_prompts, micro_batch_size=MICRO
+        ),
     )
     policy = LoraPolicy.create(
         trunk, rank=16, rng=stream(0, "adapter"), max_new_tokens=setting.max_new_tokens

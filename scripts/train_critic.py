@@ -36,7 +36,7 @@ from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.passes import Batch, response_logps
 from trueline.models.tokens import Encoded
 from trueline.models.trunk import Trunk
-from trueline.policy.descent import Descent
+from trueline.policy.adamw import AdamWSettings
 from trueline.records import Case, Critique, Prompt, Response
 from trueline.rng import stream
 from trueline.worlds.sums import Population, Raters, trunk_path
@@ -127,7 +127,7 @@ def learn(policy: LoraPolicy, rows: list[Encoded], rate: float, rng: np.random.G
         logps = response_logps(policy.network, batch)
         return -logps.sum(1) / batch.response_mask.sum(1)
 
-    losses = Descent(learning_rate=rate, epochs=1, batch_size=BATCH).run(
+    losses = AdamWSettings(learning_rate=rate, epochs=1, batch_size=BATCH).minimise(
         policy, loss, len(rows), rng=rng
     )
     return float(np.mean(losses[-max(1, len(losses) // 10) :]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ from trueline.loop.progress import Silent
 from trueline.loop.task import Task
 from trueline.models.trunk import Trunk
 from trueline.oversight.direct import Direct
-from trueline.policy import BestOfN, Descent, Limits
+from trueline.policy import AdamWSettings, BestOfN, Limits
 from trueline.recipes import Recipe
 from trueline.recipes.session import Session
 from trueline.recipes.task import make_task
 from trueline.runs import RunFolder
 from trueline.worlds.sums import trunk_path
 
-FREE = Limits(kl_budget=None, entropy_floor=None, novelty_limit=None)
+FREE = Limits(kl_budget=math.inf, novelty_limit=math.inf)
 QUICK = Online(
     rounds=2,
     labels=48,
@@ -31,7 +32,9 @@ QUICK = Online(
     samples_per_prompt=2,
     measured_prompts=4,
     rank=2,
-    optimiser=BestOfN(num_samples=4, limits=FREE, descent=Descent(learning_rate=5e-3, epochs=6)),
+    optimiser=BestOfN(
+        num_samples=4, limits=FREE, adamw=AdamWSettings(learning_rate=5e-3, epochs=6)
+    ),
     protocol=Direct(),
     curve=(2, 1),
     oracle_samples=1,

@@ -14,8 +14,7 @@ import torch
 from tests.loop.conftest import FREE, QUICK, comparable, make_sums_task, run
 from trueline.data.store import LabelStore
 from trueline.errors import InputError, InvalidExperiment, SetupError
-from trueline.loop.source import continue_from
-from trueline.loop.state import State
+from trueline.loop.resume import State, continue_from
 from trueline.loop.task import Task
 from trueline.models.fake import FakeTrunk
 from trueline.policy import DPO, BestOfN, Limits

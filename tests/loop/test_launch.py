@@ -16,7 +16,7 @@ from tests.loop.conftest import comparable
 from trueline.cli import main
 from trueline.cli.run import Run
 from trueline.data.store import LabelStore
-from trueline.loop.state import State
+from trueline.loop.resume import State
 from trueline.runs import RunFolder
 
 SMALL = {

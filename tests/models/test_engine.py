@@ -19,9 +19,7 @@ from trueline.models.endpoint import Endpoint
 from trueline.models.engine import Engine
 from trueline.models.engine_forms import SGLANG, VLLM, Request, read
 from trueline.models.fake_engine import ENGINE_FAULTS, FakeEngine
-from trueline.models.tokens import Encoded
-from trueline.policy import GRPO, Descent
-from trueline.policy.losses import clipped_surrogate, sequence_lag
+from trueline.policy import GRPO, AdamWSettings
 from trueline.records import Prompt
 
 trunk, policy, prompts = bandit.trunk, bandit.policy, bandit.prompts
@@ -264,8 +262,8 @@ def test_an_interrupt_ends_the_wait(trunk, policy, prompts):
 def test_an_optimiser_improves_by_an_engine(trunk, policy, prompts, lag):
     with FakeEngine(trunk) as server:
         policy.sampler = engine(server, lag=lag)
-        descent = Descent(learning_rate=5e-3, epochs=2, batch_size=8)
-        optimiser = GRPO(num_samples=6, beta=0.0, descent=descent)
+        adamw = AdamWSettings(learning_rate=5e-3, epochs=2, batch_size=8)
+        optimiser = GRPO(num_samples=6, beta=0.0, adamw=adamw)
         new = optimiser.improve(
             policy, prompts, bandit.CountsUp(), rng=np.random.default_rng(0)
         ).policy
@@ -280,51 +278,3 @@ def said(policy: LoraPolicy, prompts: list[Prompt]):
     plain = policy.copy()
     plain.sampler = None
     return plain.sample(prompts, num_samples=6, rng=np.random.default_rng(9))
-
-
-def gradient(policy, loss):
-    grads = torch.autograd.grad(loss, policy.trainable())
-    return torch.cat([grad.reshape(-1) for grad in grads]).double().numpy()
-
-
-def estimate(policy, rows, logps, worth, weigh):
-    """The policy gradient as an optimiser takes it from samples that another sampler said."""
-    own, mask = policy.token_logps(rows)
-    said = torch.zeros_like(own)
-    for slots, row in zip(said, logps, strict=True):
-        slots[: len(row)] = torch.from_numpy(row)
-    cost = clipped_surrogate(own, own.detach(), own.new_tensor(worth(rows)), epsilon=0.2)
-    if weigh is not None:
-        cost = cost * weigh(own.detach(), said, 1e9)
-    return gradient(policy, (cost * mask).sum(1).mean())
-
-
-def test_lagging_weights_are_corrected_without_bias(trunk, policy, prompts):
-    """Answers of at most two tokens can be listed, and so the gradient be known. The mean over
-    4,000 samples of older weights, weighted by sequence, is within four standard errors of it,
-    along its own direction; unweighted, it is not."""
-    old, new, ask = moved(policy, 1), moved(policy, 2), prompts[:1]
-    prefix, end = trunk.codec.prompt_ids(ask)[0], trunk.codec.end_id
-    words, up = range(len(bandit.WORDS)), bandit.WORDS.index("up")
-    answers = [[end], *([a, b] for a in words for b in words if a != end)]
-    rows = [Encoded(prefix + a, len(prefix), len(prefix) + len(a)) for a in answers]
-
-    def worth(rows):
-        return np.array([row.ids[row.start :].count(up) for row in rows], dtype=float)
-
-    logps, mask = new.token_logps(rows)
-    chance = (logps * mask).sum(1).exp()
-    assert float(chance.detach().sum()) == pytest.approx(1.0, abs=1e-4)
-    truth = gradient(new, -(chance * chance.new_tensor(worth(rows))).sum())
-    with FakeEngine(trunk) as server:
-        sampler = engine(server, lag=1)
-        roll(sampler, old, ask)
-        rolled = roll(sampler, new, ask, num_samples=4000, max_new_tokens=2)
-    for weigh, fair in ((sequence_lag, True), (None, False)):
-        along = [
-            estimate(new, rolled.rows[i::40], rolled.logps[i::40], worth, weigh) @ truth
-            for i in range(40)
-        ]
-        error = np.std(along, ddof=1) / np.sqrt(40)
-        gap = abs(np.mean(along) - truth @ truth)
-        assert (gap <= 4 * error) == fair, (weigh, gap, error, truth @ truth)

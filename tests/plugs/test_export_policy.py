@@ -16,8 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.loop.conftest import QUICK, make_sums_task, run
 from trueline.cli.export import Export
 from trueline.errors import InputError, SetupError
-from trueline.loop.source import certified_of
-from trueline.loop.state import State
+from trueline.loop.resume import State, certified_of
 from trueline.models.trunk import Trunk
 from trueline.plugs import export_policy
 from trueline.records import Prompt

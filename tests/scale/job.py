@@ -18,18 +18,19 @@ import torch
 
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
-from trueline.policy import DPO, GRPO, BestOfN, Descent
+from trueline.policy import DPO, GRPO, AdamWSettings, BestOfN
+from trueline.policy.adamw import GradientSteps
 from trueline.records import Prompt, Response, Scores
 from trueline.rng import stream
 
-__all__ = ["DESCENT", "PROMPTS", "Wanted", "work"]
+__all__ = ["ADAMW", "PROMPTS", "Wanted", "work"]
 
 PROMPTS = [Prompt.of(f"a b {'c ' * i}1") for i in range(7)]
-DESCENT = Descent(learning_rate=1e-2, batch_size=3, micro_batch_size=1)
+ADAMW = AdamWSettings(learning_rate=1e-2, batch_size=3, micro_batch_size=1)
 OPTIMISERS = {
-    "best_of_n": BestOfN(num_samples=4, descent=DESCENT),
-    "dpo": DPO(num_samples=4, descent=DESCENT),
-    "grpo": GRPO(num_samples=4, descent=Descent(batch_size=3, checkpointing=True)),
+    "best_of_n": BestOfN(num_samples=4, adamw=ADAMW),
+    "dpo": DPO(num_samples=4, adamw=ADAMW),
+    "grpo": GRPO(num_samples=4, adamw=AdamWSettings(batch_size=3, gradient_checkpointing=True)),
 }
 
 
@@ -103,7 +104,7 @@ def trials(folder: Path, out: Path) -> dict[str, Any]:
         workers.each(lambda: _throw(error) if os.environ["RANK"] == "0" else None)
 
     def step() -> float:
-        return DESCENT.start(policy, 1).step(np.arange(4), fails_in_one)
+        return GradientSteps(ADAMW, policy, 1).step(np.arange(4), fails_in_one)
 
     def refused() -> object:
         return workers.once(lambda: policy.logp(texts, grad=False))

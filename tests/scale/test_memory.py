@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.models.conftest import make_chat_model
-from tests.scale.job import DESCENT, PROMPTS
+from tests.scale.job import ADAMW, PROMPTS
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
 from trueline.records import Response
@@ -90,12 +90,12 @@ class _saved(torch.autograd.graph.saved_tensors_hooks):
         return self.storages
 
 
-def test_checkpointed_descent_ends_where_the_plain_one_does(folder: Path) -> None:
+def test_checkpointed_training_ends_where_the_plain_one_does(folder: Path) -> None:
     rows = [Response(prompt=p, text="1 + 2") for p in PROMPTS]
     ends = []
     for checkpointing in (False, True):
         policy = LoraPolicy.create(Trunk.load(folder), rank=2, rng=stream(0, "a"))
-        replace(DESCENT, checkpointing=checkpointing).run(
+        replace(ADAMW, gradient_checkpointing=checkpointing).minimise(
             policy, lambda at, p=policy: -p.logp([rows[i] for i in at]), 7, rng=stream(0, "d")
         )
         ends.append(policy.logp(rows, grad=False))

@@ -24,17 +24,17 @@ from typing import Any
 
 from trueline.errors import InputError
 from trueline.loop.budget import Budget
-from trueline.loop.finish import conclude
+from trueline.loop.evaluation import Evaluation, agreement_with_gold, calibration
 from trueline.loop.gate import Gate
 from trueline.loop.labels import Labels
-from trueline.loop.measure import Yardstick, agreement_with_gold, calibration
 from trueline.loop.progress import Reporter
-from trueline.loop.state import State
-from trueline.loop.steps import Steps
+from trueline.loop.result import conclude
+from trueline.loop.resume import State
+from trueline.loop.steps import Optimiser, Steps
 from trueline.loop.task import Task
 from trueline.models.reading import Readings
 from trueline.oversight.critique import WithCritique
-from trueline.policy import DPO, GRPO, BestOfN
+from trueline.policy import BestOfN
 from trueline.protocols import Oversight
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
@@ -47,29 +47,41 @@ __all__ = ["Online"]
 
 @dataclass(frozen=True, kw_only=True)
 class Online:
-    """The loop's configuration; `run` is the loop."""
+    """The loop's configuration; `run` is the loop.
 
+    >>> Online(rounds=2, labels=600).run(task, folder, Silent())  # doctest: +SKIP
+    """
+
+    reward: Head = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
+    """Any kind of reward; refitted every round on all comparisons."""
+    optimiser: Optimiser = field(default_factory=BestOfN)
+    """Any kind of policy optimiser."""
+    protocol: Oversight = field(default_factory=WithCritique)
+    """How raters are asked, to learn from and by the gate alike."""
     rounds: int = 4
+    """Rounds of the loop."""
     labels: int = 2000
     """The whole budget: what the reward learns from and what the gates certify with."""
     gate_frac: float = 0.2
-    """Share of the labels kept for the gates."""
+    """Share of the labels kept for the gates; at 1 the reward must learn nothing (rules)."""
     alpha: float = 0.1
     """Chance, over the whole run, that any policy is certified that the raters like less."""
-    prompts_per_round: int = 192
-    samples_per_prompt: int = 4
-    measured_prompts: int = 200
     patience: int | None = None
     """End after so many rounds in a row without a certificate; None: never, holds are common."""
     rank: int = 16
-    reward: Head = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
-    """Any kind of reward; refitted every round on all comparisons."""
-    optimiser: BestOfN | DPO | GRPO = field(default_factory=BestOfN)
-    protocol: Oversight = field(default_factory=WithCritique)
+    """Rank of the policy's adapter."""
+    prompts_per_round: int = 192
+    """Prompts on which the policy is improved."""
+    samples_per_prompt: int = 4
+    """Answers of which a pair is chosen to ask about."""
+    measured_prompts: int = 200
+    """Prompts set apart for evaluation."""
     curve: tuple[int, int] = (40, 64)
     """Prompts and samples of the best-of-n curve at the end."""
     oracle_samples: int = 16
+    """Base samples of which the truly best is the oracle's."""
     seed: int = 0
+    """All randomness comes from it."""
 
     def __post_init__(self) -> None:
         self._gate(self._budget())
@@ -81,66 +93,70 @@ class Online:
         self._budget().check_learning(task.helper_cost)
 
     def run(self, task: Task, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
-        """All rounds from where the folder stands; the result, which is also written there."""
+        """Do all rounds from where the folder stands; return the result, which is also in it."""
         started = time.monotonic()
-        rng = stream(self.seed, "adapter")
-        state = State.start_or_resume(folder, task, self._budget(), rank=self.rank, rng=rng)
-        once, done = task.trunk.workers.once, len(state.rounds)
+        once, done = task.trunk.workers.once, State.rounds_of(folder)
+        if done:
+            state = State.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
+        else:
+            rng = stream(self.seed, "adapter")
+            state = State.start(task, self._budget(), rank=self.rank, rng=rng)
         once(lambda: folder.rewrite_metrics(lambda row: row["round"] < done + bool(done)))
         labels = Labels(folder, task, self.protocol, self.seed)
-        yardstick = Yardstick.make(task, self.measured_prompts, self.seed)
+        evaluation = Evaluation.start(task, self.measured_prompts, self.seed)
         if not done:
-            once(lambda: folder.log({"kind": "base", "round": 0, "gold_base": yardstick.gold_base}))
+            gold_base = evaluation.gold(evaluation.base)["gold"]
+            once(lambda: folder.log({"kind": "base", "round": 0, "gold_base": gold_base}))
         while len(state.rounds) < self.rounds and not state.stalled(self.patience):
             steps = Steps(len(state.rounds) + 1, self.seed, task, labels, reporter)
-            state, judged = self.round(steps, state, yardstick)
+            state, judged = self.round(steps, state, evaluation)
             once(partial(state.save, folder, judged, task.comparisons))
-        reporter.act(self.rounds, "conclude")
+        reporter.step(self.rounds, "conclude")
         task.trunk.verify_frozen()
-        result = conclude(state, yardstick, curve=self.curve, oracle_samples=self.oracle_samples)
+        result = conclude(state, evaluation, curve=self.curve, oracle_samples=self.oracle_samples)
         result |= {"unspent": self._budget(state).left}
         result |= {"wall_s": round(time.monotonic() - started, 1), "run": str(folder.folder)}
         once(lambda: folder.finish(result))
         return result
 
-    def round(self, now: Steps, state: State, yardstick: Yardstick) -> tuple[State, Readings]:
+    def round(self, now: Steps, state: State, evaluation: Evaluation) -> tuple[State, Readings]:
         """Do one round; return the new state and the readings of the answers that were judged."""
-        task, t = now.task, now.t
         budget = self._budget(state)
 
         now.begin("sample")
-        num_pairs = budget.for_learning(t)
-        cases, seen = now.sample(state, num_pairs=num_pairs, num_samples=self.samples_per_prompt)
+        num_pairs = budget.for_learning(now.t)
+        pairs, answers = now.sample(state, num_pairs, num_samples=self.samples_per_prompt)
 
         now.begin("ask")
-        learned, new = now.ask(cases, budget)
-        judged = seen.take(seen.rows(list(dict.fromkeys(r.key for r in new.responses))))
-        foretold = calibration(state.reward, judged, new, seed=self.seed)
+        comparisons, new = now.ask(pairs, budget)
+        judged = answers.take(answers.rows(list(dict.fromkeys(r.key for r in new.responses))))
+        predicted = calibration(state.reward, judged, new, seed=self.seed)
 
         now.begin("fit")
-        readings = Readings.concat([*([state.readings] if state.readings else []), judged])
-        reward = self.reward.fit(readings, learned, rng=stream(self.seed, "fit", t))
+        readings = Readings.concat([state.readings, judged] if state.readings else [judged])
+        reward = self.reward.fit(readings, comparisons, rng=stream(self.seed, "fit", now.t))
 
         now.begin("improve")
         update = now.improve(state, self.optimiser, reward, num_prompts=self.prompts_per_round)
 
         now.begin("certify")
-        gate = self._gate(budget).session(t)
-        gate = now.certify(update.policy, state.certified, gate, budget)
+        gate = self._gate(budget).session(now.t)
+        now.certify(update.policy, state.certified, gate, budget)
 
         now.begin("evaluate")
         record = {
-            "round": t,
-            **yardstick.measure(update.policy, reward),
-            "gate": gate.record(rng=stream(self.seed, "gate", t, "length")),
-            **now.labels.account(t),
+            "round": now.t,
+            **evaluation.of(update.policy, reward),
+            "gate": gate.record(rng=stream(self.seed, "gate", now.t, "length")),
+            **now.labels.account(now.t),
             "reward": reward.summary(),
             "optimiser": dict(update.stats),
             "stopped": update.stopped,
-            **foretold,
-            "rater_gold_agreement": agreement_with_gold(task, new, seed=self.seed),
+            **predicted,
+            "rater_gold_agreement": agreement_with_gold(now.task, new, seed=self.seed),
         }
-        return state.after(update.policy, gate.decision, readings, reward, budget, record), judged
+        spent, decision = budget.spent, gate.decision
+        return state.after(update.policy, decision, readings, reward, spent, record), judged
 
     def _budget(self, state: State | None = None) -> Budget:
         spent = {} if state is None else dict(state.spent)

@@ -3,49 +3,47 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["ACTS", "Bar", "Reporter", "Silent"]
+__all__ = ["STEPS", "Bar", "Reporter", "Silent"]
 
-ACTS = ("sample", "ask", "fit", "improve", "certify", "evaluate")
+STEPS = ("sample", "ask", "fit", "improve", "certify", "evaluate")
 
 
 class Reporter(Protocol):
-    """Is told which act of which round begins."""
+    """Is told which step of which round begins."""
 
-    def act(self, round: int, name: str) -> None: ...
+    def step(self, round: int, name: str) -> None: ...
 
 
 class Silent:
-    """Says nothing."""
+    """Report nothing."""
 
-    def act(self, round: int, name: str) -> None:
+    def step(self, round: int, name: str) -> None:
         return
 
 
 class Bar:
-    """A rich progress bar; the time left is that of the acts done so far, of their own kind."""
+    """A progress bar on a terminal, plain lines elsewhere; both say what time is left, which is
+    known once a whole round was done."""
 
     def __init__(self, rounds: int, *, console: Console | None = None) -> None:
         self.rounds = rounds
-        self._taken: dict[str, list[float]] = {}
+        self._console = console or Console(stderr=True)
+        self._took: dict[str, list[float]] = defaultdict(list)
         self._now: tuple[str, float] | None = None
-        self._bar = Progress(
-            TextColumn("{task.description:<28}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=console or Console(stderr=True),
-        )
-        self._task = self._bar.add_task("starting", total=rounds * len(ACTS) + 1, left="")
+        columns = TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn()
+        self._bar = Progress(*columns, TextColumn("{task.fields[left]}"), console=self._console)
+        self._task = self._bar.add_task("starting", total=rounds * len(STEPS), left="")
 
     def __enter__(self) -> Bar:
-        self._bar.start()
+        if self._console.is_terminal:
+            self._bar.start()
         return self
 
     def __exit__(
@@ -56,28 +54,24 @@ class Bar:
     ) -> None:
         self._bar.stop()
 
-    def act(self, round: int, name: str) -> None:
+    def step(self, round: int, name: str) -> None:
+        """Begin a step, "conclude" after the last round."""
         now = time.monotonic()
         if self._now is not None:
-            self._taken.setdefault(self._now[0], []).append(now - self._now[1])
-        self._now = (name, now)
-        done = (round - 1) * len(ACTS) + ACTS.index(name) if name in ACTS else self._total()
-        self._bar.update(
-            self._task,
-            completed=done,
-            description=f"round {round} of {self.rounds}: {name}" if name in ACTS else name,
-            left=self._left(round, name),
-        )
+            self._took[self._now[0]].append(now - self._now[1])
+        self._now = name, now
+        text = f"round {round} of {self.rounds}: {name}" if name in STEPS else name
+        at = STEPS.index(name) if name in STEPS else len(STEPS)
+        done, left = (round - 1) * len(STEPS) + at, self._left(round, at)
+        self._bar.update(self._task, completed=done, description=text, left=left)
+        if not self._console.is_terminal:
+            self._console.print(f"{text}  {left}".rstrip())
 
-    def _total(self) -> int:
-        return self.rounds * len(ACTS)
-
-    def _left(self, round: int, name: str) -> str:
-        known = {act: sum(times) / len(times) for act, times in self._taken.items()}
-        if name not in ACTS or not all(act in known for act in ACTS):
+    def _left(self, round: int, at: int) -> str:
+        if not all(self._took[name] for name in STEPS):
             return ""
-        rest = sum(known[act] for act in ACTS[ACTS.index(name) :])
-        seconds = rest + (self.rounds - round) * sum(known[act] for act in ACTS)
+        each = [sum(self._took[name]) / len(self._took[name]) for name in STEPS]
+        seconds = sum(each[at:]) + (self.rounds - round) * sum(each)
         return (
             f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"
         )

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
 
 from trueline.data.comparisons import Comparisons
 from trueline.loop.budget import Budget
@@ -15,18 +18,34 @@ from trueline.loop.gate import GateSession
 from trueline.loop.labels import Labels
 from trueline.loop.pair_selection import informative_pairs
 from trueline.loop.progress import Reporter
-from trueline.loop.state import State
+from trueline.loop.resume import State
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
-from trueline.policy import DPO, GRPO, BestOfN, Update
-from trueline.records import Case, Preference
+from trueline.policy import Update
+from trueline.protocols import Scorer
+from trueline.records import Case, Preference, Prompt
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
-__all__ = ["Steps"]
+__all__ = ["Optimiser", "Steps"]
 
 _WINS = {Preference.FIRST: 1.0, Preference.SECOND: 0.0, Preference.UNDECIDED: 0.5}
+
+
+class Optimiser(Protocol):
+    """What improves a policy: every kind of `policy.OPTIMISERS`."""
+
+    def improve(
+        self,
+        policy: LoraPolicy,
+        prompts: Sequence[Prompt],
+        scorer: Scorer,
+        *,
+        rng: np.random.Generator,
+    ) -> Update:
+        """Return a new policy; the given one is left as it was."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,10 +60,10 @@ class Steps:
 
     def begin(self, step: str) -> None:
         """Say which step begins."""
-        self.reporter.act(self.t, step)
+        self.reporter.step(self.t, step)
 
     def sample(
-        self, state: State, *, num_pairs: int, num_samples: int
+        self, state: State, num_pairs: int, *, num_samples: int
     ) -> tuple[list[Case], Readings]:
         """Return the pairs to be judged, and the readings of all answers they were chosen from.
 
@@ -71,7 +90,7 @@ class Steps:
         return self.labels.learned(self.t)
 
     def improve(
-        self, state: State, optimiser: BestOfN | DPO | GRPO, reward: Fitted, *, num_prompts: int
+        self, state: State, optimiser: Optimiser, reward: Fitted, *, num_prompts: int
     ) -> Update:
         """Improve the working policy against the reward's lower bound.
 
@@ -92,10 +111,10 @@ class Steps:
         certified: LoraPolicy,
         session: GateSession,
         budget: Budget,
-    ) -> GateSession:
+    ) -> None:
         """Have fresh pairs of the two policies judged until the gate decides or its labels end."""
         if candidate is certified:
-            return session
+            return
         cases = self._gate_cases(candidate, certified, session.max_labels)
         asked = self.labels.ask(cases, purpose="gate", round=self.t)
         for case, verdict in zip(cases, asked, strict=False):
@@ -103,7 +122,6 @@ class Steps:
             session.observe(_WINS[verdict.preference], longer=_longer(case))
             if session.decision is not None:
                 break
-        return session
 
     def _gate_cases(
         self, candidate: LoraPolicy, certified: LoraPolicy, num_cases: int

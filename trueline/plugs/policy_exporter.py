@@ -20,8 +20,7 @@ from typing import Any
 
 from trueline.atomic import atomic_folder
 from trueline.errors import InputError, SetupError
-from trueline.loop.source import certified_of
-from trueline.loop.state import State
+from trueline.loop.resume import State, certified_of
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
 from trueline.runs import RunFolder

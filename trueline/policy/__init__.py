@@ -1,23 +1,28 @@
-"""Policy optimisers: one file, one idea, one verb `improve(policy, prompts, scorer, *, rng)`."""
+"""Policy optimisers: one file, one idea, one verb `improve(policy, prompts, scorer, *, rng)`.
 
+best_of_n   distil the best of n samples
+dpo         prefer each prompt's best sample to its worst
+grpo        weigh every sample by its advantage over the prompt's other samples
+
+All climb the reward's lower bound within `limits` and return an `Update`. Beside them: `samples`
+(what a policy says, scored), `losses` (pure functions) and `adamw` (gradient steps).
+"""
+
+from trueline.policy.adamw import AdamWSettings
 from trueline.policy.best_of_n import BestOfN
-from trueline.policy.best_of_n_policy import BestOfNPolicy
-from trueline.policy.descent import Descent
 from trueline.policy.dpo import DPO
 from trueline.policy.grpo import GRPO
-from trueline.policy.limits import Limits
+from trueline.policy.limits import Limits, Update
 from trueline.policy.losses import dpo_loss
 from trueline.policy.samples import Samples
-from trueline.policy.update import Update
 from trueline.registry import register
 
 __all__ = [
     "DPO",
     "GRPO",
     "OPTIMISERS",
+    "AdamWSettings",
     "BestOfN",
-    "BestOfNPolicy",
-    "Descent",
     "Limits",
     "Samples",
     "Update",

@@ -1,18 +1,18 @@
 """GRPO: the policy gradient with each prompt's own samples as baseline, on the lower bound.
 
-    R_k  = lower(x, y_k) - beta * [log pi(y_k) - log ref(y_k)],   y_k ~ pi(.|x)
+    R_k  = lower(x, y_k) - beta * [log pi(y_k) - log ref(y_k)],   y_k ~ pi(.|x),  ref the trunk
     A    = group_relative(R)  or  rloo(R)
-    loss = sum_k sum_t lag_kt * clipped_surrogate(y_kt) / mean length
+    loss = sum_k sum_t clipped_surrogate(y_kt) / mean length
 
 Shao et al. 2024 (arXiv 2402.03300); RLOO: Ahmadian et al. 2024 (arXiv 2402.14740); sums over tokens
-as in DAPO (Yu et al. 2025, arXiv 2503.14476). lag is 1, unless a sampler other than the model
-itself said the tokens (see `losses`).
+as in DAPO (Yu et al. 2025, arXiv 2503.14476).
 
-Where we differ: (1) the reward is its lower bound; (2) the KL to the reference is charged in the
+Where we differ: (1) the reward is its lower bound; (2) the KL to the trunk is charged in the
 reward, a number a sample, whose gradient is that of the KL itself, and not as a loss on tokens
 (k3), whose gradient is not; it costs no pass, the trunk's reading for the reward has it already;
 (3) unscored samples leave the group, they do not count as its mean; (4) fresh samples are held to
-the limits before every step.
+the limits before every step; (5) where an engine sampled the tokens, the surrogate's ratio is that
+to the engine's own log-probabilities: the token importance ratio, clipped, and no weight besides.
 
 Fails where every sample of a prompt scores alike: nothing is learned there.
 """
@@ -20,65 +20,47 @@ Fails where every sample of a prompt scores alike: nothing is learned there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
 
 from trueline.models.adapters import LoraPolicy
-from trueline.policy.descent import Descent, Walk
-from trueline.policy.limits import LIMITS, Limits
-from trueline.policy.losses import (
-    Advantages,
-    Divisor,
-    Lag,
-    batch_length,
-    clipped_surrogate,
-    group_relative,
-    kl_k3,
-    sum_tokens,
-    token_lag,
-)
-from trueline.policy.reference import Charge, Reference, in_reward, trunk
+from trueline.policy.adamw import AdamWSettings, GradientSteps
+from trueline.policy.limits import LIMITS, Limits, Update
+from trueline.policy.losses import ADVANTAGES, clipped_surrogate
 from trueline.policy.samples import Samples
-from trueline.policy.update import Update
 from trueline.protocols import Scorer
 from trueline.records import Prompt
+from trueline.rng import torch_seed
 
 __all__ = ["GRPO"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GRPO:
-    """Fresh samples of the current policy at every step; `descent.epochs` passes over prompts."""
+    """Fresh samples of the current policy at every step; `adamw.epochs` passes over the prompts."""
 
     num_samples: int = 8
+    """K: samples per prompt."""
     beta: float = 0.2
-    """Weight of the KL to the reference, in units of the reward per nat; at a quarter of it a first
+    """Weight of the KL to the trunk, in units of the reward per nat; at a quarter of it a first
     round on few labels spent the KL budget on flattery (`benchmarks/gold_at_kl.py`)."""
-    advantages: Advantages = group_relative
-    """`group_relative` or `rloo`."""
-    reference: Reference = trunk
-    """`trunk` or `last_iterate`."""
-    charge: Charge = in_reward
-    """`in_reward`, or `in_loss`, which always charges for the way from the trunk."""
-    divisor: Divisor = batch_length
-    """`batch_length` (DAPO), `own_length` (GRPO) or `room_length` (Dr. GRPO)."""
+    advantages: Literal["group_relative", "rloo"] = "group_relative"
+    """The baseline of each sample."""
     epsilon: float = 0.2
     """How far a token's probability ratio may move before it is clipped."""
-    passes: int = 1
+    num_iterations: int = 1
     """Steps on each batch of samples; from the second on, clipping is what holds them."""
-    lag: Lag = token_lag
-    """`token_lag` or `sequence_lag`: how samples that another sampler said are weighted."""
-    lag_cap: float = 2.0
-    """The largest such weight."""
     length_penalty: float = 0.0
     """Taken off the lower bound for every token of an answer."""
     limits: Limits = field(default_factory=Limits)
-    descent: Descent = field(
-        default_factory=lambda: Descent(learning_rate=3e-3, epochs=1, batch_size=16)
+    """What the new policy may not leave."""
+    adamw: AdamWSettings = field(
+        default_factory=lambda: AdamWSettings(learning_rate=3e-3, epochs=1, batch_size=16)
     )
-    """Its batch size is in prompts, its epochs are passes over the prompts."""
+    """The gradient steps; its batch size is in prompts."""
 
     def improve(
         self,
@@ -88,29 +70,25 @@ class GRPO:
         *,
         rng: np.random.Generator,
     ) -> Update:
-        """One round: fresh samples for every batch of prompts, until a limit is reached."""
-        watch = self.limits.watch(policy, prompts, scorer, rng=rng)
-        size, epochs = self.descent.batch_size, self.descent.epochs
-        order = np.concatenate([rng.permutation(len(prompts)) for _ in range(epochs)])
-        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        """Return a new policy, by fresh samples for every batch of prompts until a limit."""
+        seed = torch_seed(rng)
+        batches = self.adamw.batches(len(prompts), rng=rng)
         new = policy.copy()
-        walk = self.descent.start(new, len(batches) * self.passes)
-        moved, stopped, unscored = [], None, []
+        steps = GradientSteps(self.adamw, new, len(batches) * self.num_iterations)
+        moved: list[dict[str, float]] = []
+        unscored, stopped = [], None
         for batch in batches:
+            asked = [prompts[i] for i in batch]
             samples = Samples.draw(
-                new,
-                [prompts[i] for i in batch],
-                scorer,
-                num_samples=self.num_samples,
-                length_penalty=self.length_penalty,
-                rng=rng,
+                new, asked, scorer, self.num_samples, rng=rng, length_penalty=self.length_penalty
             )
             unscored.append(samples.unscored_frac)
-            stopped = watch.stop(samples)
-            if stopped is None:
-                moved.append(self._step(policy, new, samples, walk))
-            elif stopped in LIMITS:
+            stopped = self.limits.broken(samples)
+            if stopped:
                 break
+            stopped = samples.uninformative()
+            if stopped is None:
+                moved.append(self._step(new, samples, steps))
         stats = {
             "prompts_used": float(sum(row["prompts_used"] for row in moved)),
             "unscored_frac": float(np.mean(unscored)),
@@ -118,42 +96,34 @@ class GRPO:
         if not moved:
             return Update(policy=policy, stats=stats | samples.stats(), stopped=stopped)
         stats = {**moved[-1], **stats, "steps": float(len(moved))}
-        return watch.settle(policy, new, stats, stopped if stopped in LIMITS else None)
+        update = self.limits.keep(policy, new, prompts, scorer, seed=seed, stats=stats)
+        # A limit that ended the steps is the reason, whichever the last look found.
+        return replace(update, stopped=stopped) if stopped in LIMITS else update
 
-    def _step(
-        self, start: LoraPolicy, policy: LoraPolicy, samples: Samples, walk: Walk
-    ) -> dict[str, float]:
+    def _step(self, policy: LoraPolicy, samples: Samples, steps: GradientSteps) -> dict[str, float]:
         """Learn from one batch of samples."""
-        rolled, told = samples.rollouts, samples.informative()
-        reference = self.reference(start, samples)
-        rewards, trunk_logps = self.charge(policy, samples, reference, self.beta)
+        rollouts, informative = samples.rollouts, samples.informative()
+        rewards = samples.lower - self.beta * samples.log_ratio
         grouped = np.full(rewards.shape, np.nan)
-        grouped[told] = self.advantages(rewards[told])
+        grouped[informative] = ADVANTAGES[self.advantages](rewards[informative])
         advantages = grouped.reshape(-1)
         used = np.flatnonzero(np.isfinite(advantages))
-        lengths = np.array([len(logps) for logps in samples.logps])
-        divisor = np.ones(len(lengths))
-        divisor[used] = self.divisor(lengths[used], policy.max_new_tokens)
+        # Every token counts the same: rows are divided by the mean length of all, as in DAPO.
+        length = max(1.0, float(np.mean([len(rollouts.logps[i]) for i in used])))
 
-        def loss(indices: np.ndarray) -> torch.Tensor:
-            logps, mask = policy.token_logps([rolled.rows[i] for i in indices])
-            old = _padded([samples.logps[i] for i in indices], logps)
-            weight = logps.new_tensor(advantages[indices])
+        def loss(items: np.ndarray) -> torch.Tensor:
+            logps, mask = policy.token_logps([rollouts.rows[i] for i in items])
+            old = _padded([rollouts.logps[i] for i in items], logps)
+            weight = logps.new_tensor(advantages[items])
             cost = clipped_surrogate(logps, old, weight, epsilon=self.epsilon)
-            if policy.sampler is not None:
-                said = _padded([rolled.logps[i] for i in indices], logps)
-                cost = cost * self.lag(old, said, self.lag_cap)
-            if trunk_logps is not None:
-                at = torch.as_tensor(indices, device=logps.device)
-                cost = cost + self.beta * kl_k3(logps, trunk_logps[at, : logps.shape[1]])
-            return sum_tokens(cost, mask, logps.new_tensor(divisor[indices]))
+            return (cost * mask).sum(1) / length
 
-        losses = [walk.step(used, loss) for _ in range(self.passes)]
-        return {**samples.stats(), "prompts_used": float(len(told)), "loss": losses[-1]}
+        losses = [steps.step(used, loss) for _ in range(self.num_iterations)]
+        return {**samples.stats(), "prompts_used": float(len(informative)), "loss": losses[-1]}
 
 
 def _padded(rows: Sequence[np.ndarray], like: torch.Tensor) -> torch.Tensor:
-    """Rows of different lengths as [N, T], 0 where there is no token."""
+    """Return rows of different lengths as [N, T], 0 where there is no token."""
     out = torch.zeros_like(like)
     for slots, row in zip(out, rows, strict=True):
         slots[: len(row)] = torch.from_numpy(row)

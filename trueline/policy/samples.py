@@ -1,6 +1,6 @@
 """K samples of each of B prompts with reward and reference: what optimisers start from.
 
-    lower   = lower(x, y_k) - length_penalty |y_k|          |y| in tokens
+    lower   = lower(x, y_k) - length_penalty |y_k|,         |y| in tokens
     kl      = mean_k [log pi(y_k) - log ref(y_k)],          entropy = - mean over tokens of log pi
 
 The reference term costs no pass: the reward's own reading of a sample already holds its
@@ -8,9 +8,6 @@ log-probability under the trunk. A row is read by the trunk alone only where the
 again gives other tokens than were sampled, where it was cut before its end, or where the scorer
 hands out no readings of this trunk. The length penalty is the "max_min_p" option of Dong et al.
 2024 (arXiv 2405.07863), there per character.
-
-Where a sampler other than the model itself said the tokens, its log-probabilities may be of older
-weights or other kernels, so `logps` are computed anew.
 
 Shapes: B prompts, K samples of each, N = B K rows, float64. NaN stands for "unscored" *inside
 `policy/` only*, so that every choice below skips it. Units: nats, and those of the reward.
@@ -27,7 +24,6 @@ import numpy as np
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.models.rollouts import Rollouts
-from trueline.models.tokens import Encoded
 from trueline.protocols import Scorer
 from trueline.records import Prompt, Response, Scores
 
@@ -36,14 +32,14 @@ __all__ = ["ReadingScorer", "Samples"]
 
 @runtime_checkable
 class ReadingScorer(Scorer, Protocol):
-    """A scorer that hands out the readings its scores rest on, such as `rewards.scorer.Reward`."""
+    """A scorer that hands out the readings its scores rest on, as a fitted reward's `on` does."""
 
     def read(self, responses: Sequence[Response]) -> tuple[Scores, Readings]: ...
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Responses, what the reward says of them, and how likely policy and trunk find them."""
+    """Responses with their scores and their log-probabilities under policy and trunk."""
 
     rollouts: Rollouts
     lower: np.ndarray
@@ -51,9 +47,10 @@ class Samples:
     novelty: np.ndarray
     """[B, K] distance from the reward's data, NaN = unscored."""
     logps: list[np.ndarray]
-    """N rows of [T]: each token under the policy as it was when it was asked."""
+    """N rows of [T]: each token under the policy; computed anew where an engine sampled, whose own
+    (`rollouts.logps`) may be of older weights or other kernels."""
     reference: np.ndarray
-    """[B, K] log-probability of the tokens said under the trunk."""
+    """[B, K] log-probability of the tokens under the trunk."""
 
     @classmethod
     def draw(
@@ -61,13 +58,15 @@ class Samples:
         policy: LoraPolicy,
         prompts: Sequence[Prompt],
         scorer: Scorer,
-        *,
         num_samples: int,
-        length_penalty: float = 0.0,
+        *,
         rng: np.random.Generator,
+        length_penalty: float = 0.0,
     ) -> Samples:
-        """Sample at temperature 1 and read everything in one pass. Where answers have an end, one
-        that was cut before it is no answer, and unscored."""
+        """Return `num_samples` samples a prompt at temperature 1, read in one pass.
+
+        Where answers have an end, one that was cut before it is no answer, and unscored.
+        """
         rollouts = policy.roll(prompts, num_samples=num_samples, rng=rng)
         flat, readings = rollouts.flat, None
         if isinstance(scorer, ReadingScorer):
@@ -81,9 +80,7 @@ class Samples:
             np.where(scores.scored, scores.novelty, np.nan),
             _reference(policy, rollouts, readings),
         )
-        logps = rollouts.logps
-        if policy.sampler is not None:
-            logps = _token_logps(policy, rollouts.rows)
+        logps = rollouts.logps if policy.sampler is None else _own_logps(policy, rollouts)
         # Every process goes on with the same numbers, whatever its own last bits were.
         columns, logps = policy.trunk.workers.once(lambda: (columns, logps))
         lower, novelty, reference = (
@@ -92,50 +89,54 @@ class Samples:
         return cls(rollouts, lower, novelty, logps, reference)
 
     @property
-    def logp(self) -> np.ndarray:
-        """log pi(y) of each sample, [B, K]."""
-        said = np.array([logps.sum() for logps in self.logps])
-        return said.reshape(self.reference.shape)
-
-    @property
     def log_ratio(self) -> np.ndarray:
         """log pi(y) - log ref(y) of each sample, [B, K], ref the trunk."""
-        return np.asarray(self.logp - self.reference)
+        logp = np.array([logps.sum() for logps in self.logps])
+        return np.asarray(logp.reshape(self.reference.shape) - self.reference)
 
     @property
     def unscored_frac(self) -> float:
+        """Share of samples without a score."""
         return float(np.isnan(self.lower).mean())
 
     def stats(self) -> dict[str, float]:
-        """KL in nats a response, entropy in nats a token, mean novelty of what was scored."""
-        found = {"kl": self.log_ratio, "entropy": -np.concatenate(self.logps)}
-        found["novelty"] = self.novelty[np.isfinite(self.novelty)]
-        return {name: float(values.mean()) for name, values in found.items() if values.size}
+        """Return KL in nats a response, entropy in nats a token, mean novelty of the scored."""
+        novelty = self.novelty[np.isfinite(self.novelty)]
+        entropy = -np.concatenate(self.logps)
+        columns = {"kl": self.log_ratio, "entropy": entropy, "novelty": novelty}
+        return {name: float(values.mean()) for name, values in columns.items() if values.size}
+
+    def counts(self) -> dict[str, float]:
+        """Return how many prompts are learned from, and the share of samples without a score."""
+        used = float(len(self.informative()))
+        return {"prompts_used": used, "unscored_frac": self.unscored_frac}
 
     def informative(self) -> list[int]:
-        """Prompts with at least two scored samples that do not all score alike."""
+        """Return the prompts with at least two scored samples that do not all score alike."""
         return [
             b
             for b, value in enumerate(self.lower)
             if np.isfinite(value).sum() >= 2 and np.nanmax(value) > np.nanmin(value)
         ]
 
-    def silence(self) -> str:
-        """Why samples of which none is informative teach nothing."""
+    def uninformative(self) -> str | None:
+        """Return why nothing can be learned, "alike" or "unscored"; None where something can."""
+        if self.informative():
+            return None
         return "alike" if np.isfinite(self.lower).any() else "unscored"
 
     def best(self, b: int) -> int:
-        """Row of prompt b's sample with the highest lower bound."""
+        """Return the row of prompt b's sample with the highest lower bound."""
         return int(b * self.lower.shape[1] + np.nanargmax(self.lower[b]))
 
     def worst(self, b: int) -> int:
-        """Row of prompt b's scored sample with the lowest lower bound."""
+        """Return the row of prompt b's scored sample with the lowest lower bound."""
         return int(b * self.lower.shape[1] + np.nanargmin(self.lower[b]))
 
 
 def _reference(policy: LoraPolicy, rollouts: Rollouts, readings: Readings | None) -> np.ndarray:
-    """Log-probability of each row under the trunk, [N]: out of the readings where they are of the
-    very tokens said, by a pass with the adapter off for the rest."""
+    """Return each row's log-probability under the trunk, [N]: from the readings where they are of
+    the very tokens sampled, by a pass with the adapter off for the rest."""
     out = np.empty(len(rollouts.rows))
     read = np.zeros(len(out), bool)
     known = readings is not None and readings.surprisals is not None
@@ -148,12 +149,12 @@ def _reference(policy: LoraPolicy, rollouts: Rollouts, readings: Readings | None
     rest = np.flatnonzero(~read)
     if len(rest):
         with policy.off():
-            passed = policy.logp([rollouts.rows[i] for i in rest], grad=False)
-        out[rest] = passed.double().cpu().numpy()
+            logp = policy.logp([rollouts.rows[i] for i in rest], grad=False)
+        out[rest] = logp.double().cpu().numpy()
     return out
 
 
-def _token_logps(policy: LoraPolicy, rows: list[Encoded]) -> list[np.ndarray]:
-    logps, _ = policy.token_logps(rows, grad=False)
-    both = zip(rows, logps.double().cpu().numpy(), strict=True)
+def _own_logps(policy: LoraPolicy, rollouts: Rollouts) -> list[np.ndarray]:
+    logps, _ = policy.token_logps(rollouts.rows, grad=False)
+    both = zip(rollouts.rows, logps.double().cpu().numpy(), strict=True)
     return [values[: row.stop - row.start] for row, values in both]

@@ -12,7 +12,7 @@ from trueline.data.comparisons import Comparisons
 from trueline.data.prompts import load_prompts
 from trueline.errors import InputError
 from trueline.loop.online import Online
-from trueline.loop.source import continue_from
+from trueline.loop.resume import continue_from
 from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy
 from trueline.models.endpoint import Endpoint

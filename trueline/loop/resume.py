@@ -1,0 +1,211 @@
+"""Where a run stands between two rounds, and how it is gone on with.
+
+A checkpoint is a whole folder that appears at once after a round; a round that was cut short is
+done again from the one before it, with the same random streams and the stored labels, and comes
+to the same result. It holds the adapters, the reward, the round's readings and what was spent.
+Readings are kept, not read again: the last bits of a float may depend on which texts shared a
+batch. The round's number is the position of all else: every random stream is keyed by it
+(`trueline.rng.stream`), and labels in the store carry it.
+
+A new run can start from another (`continue_from`): from the policy certified there, never a later
+one without certificate, and with every comparison learned from. What the other run's gates were
+told stays unlearned, and prompts keep their purposes, which are those of their hashes. The
+certificates of the two runs are apart: alpha is each run's own, the new one's first gate tests
+against the policy taken over, and the chance that any accepted step of both was none is at most the
+sum of their alphas. The other run goes into the new one's folder by its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trueline.data.comparisons import Comparisons
+from trueline.data.store import LabelStore
+from trueline.errors import SetupError
+from trueline.loop.budget import Budget
+from trueline.loop.gate import Decision
+from trueline.loop.task import Task
+from trueline.models.adapters import LoraPolicy
+from trueline.models.reading import Readings
+from trueline.models.trunk import Trunk
+from trueline.records import Comparison
+from trueline.rewards.protocols import Fitted
+from trueline.rewards.saved import load_reward
+from trueline.runs import RunFolder
+
+__all__ = ["State", "certified_of", "continue_from"]
+
+_KNOWN = "known.jsonl"
+"""In the first round's checkpoint: the comparisons that were known before it."""
+
+
+@dataclass
+class State:
+    """The working policy goes on being trained; the certified one is what the gate let through."""
+
+    working: LoraPolicy
+    certified: LoraPolicy
+    certified_round: int = 0
+    readings: Readings | None = None
+    reward: Fitted | None = None
+    spent: dict[str, int] = field(default_factory=dict)
+    """Labels of the budget, by purpose."""
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    """What each round recorded."""
+
+    @classmethod
+    def start(cls, task: Task, budget: Budget, *, rank: int, rng: np.random.Generator) -> State:
+        """Return the state before the first round; the answers known beforehand are read here."""
+        budget.check_learning(task.helper_cost)
+        parts = [] if task.readings is None else [task.readings]
+        read = {key for part in parts for key in part.keys}
+        if unread := [r for r in task.comparisons.responses if r.key not in read]:
+            parts.append(task.trunk.read(unread))
+        first = task.policy or LoraPolicy.create(
+            task.trunk, rank=rank, rng=rng, max_new_tokens=task.max_new_tokens
+        )
+        return cls(
+            working=first,
+            certified=first,
+            readings=Readings.concat(parts) if parts else None,
+            spent=dict(budget.spent),
+        )
+
+    @staticmethod
+    def rounds_of(folder: RunFolder) -> int:
+        """Return how many rounds of a run are whole."""
+        done = 0
+        while folder.has(f"round-{done + 1}"):
+            done += 1
+        return done
+
+    @classmethod
+    def load(cls, folder: RunFolder, trunk: Trunk, *, max_new_tokens: int | None = None) -> State:
+        """Return the state of a run's last whole checkpoint, which must be there."""
+        done = cls.rounds_of(folder)
+        here = folder.path(f"round-{done}")
+        written = json.loads((here / "state.json").read_text())
+        names = ["working"] if written["certified_is_working"] else ["working", "certified"]
+        policies = [
+            LoraPolicy.load(trunk, here / name, max_new_tokens=max_new_tokens) for name in names
+        ]
+        places = [folder.path(f"round-{t}") / "readings.safetensors" for t in range(1, done + 1)]
+        return cls(
+            working=policies[0],
+            certified=policies[-1],
+            certified_round=written["certified_round"],
+            readings=Readings.concat([Readings.load(place) for place in places]),
+            reward=load_reward(here / "reward", trunk),
+            spent=written["spent"],
+            rounds=written["rounds"],
+        )
+
+    def after(
+        self,
+        candidate: LoraPolicy,
+        decision: Decision | None,
+        readings: Readings,
+        reward: Fitted,
+        spent: dict[str, int],
+        record: dict[str, Any],
+    ) -> State:
+        """Return the state after a round.
+
+        A candidate that was not accepted goes on being trained without a certificate, unless it was
+        found worse: then it is dropped.
+        """
+        accepted = decision is Decision.ACCEPT
+        return State(
+            working=self.certified if decision is Decision.ROLL_BACK else candidate,
+            certified=candidate if accepted else self.certified,
+            certified_round=len(self.rounds) + 1 if accepted else self.certified_round,
+            readings=readings,
+            reward=reward,
+            spent=dict(spent),
+            rounds=[*self.rounds, record],
+        )
+
+    def stalled(self, patience: int | None) -> bool:
+        """Return whether so many rounds in a row have certified nothing."""
+        return patience is not None and len(self.rounds) - self.certified_round >= patience
+
+    def save(self, folder: RunFolder, fresh: Readings, known: Comparisons) -> None:
+        """Log the round just done and write its checkpoint; `fresh` are its new readings, `known`
+        the comparisons from before the first."""
+        assert self.reward is not None and self.readings is not None
+        folder.log({"kind": "round", **self.rounds[-1]})
+        with folder.checkpoint(f"round-{len(self.rounds)}") as here:
+            self.working.save(here / "working")
+            if self.certified is not self.working:
+                self.certified.save(here / "certified")
+            self.reward.save(here / "reward")
+            # The first round's part also holds what was known before it.
+            part = self.readings if len(self.rounds) == 1 else fresh
+            part.save(here / "readings.safetensors")
+            if known and len(self.rounds) == 1:
+                known.save(here / _KNOWN)
+            written = {
+                "certified_is_working": self.certified is self.working,
+                "certified_round": self.certified_round,
+                "spent": self.spent,
+                "rounds": self.rounds,
+            }
+            (here / "state.json").write_text(json.dumps(written, allow_nan=False))
+
+
+def certified_of(run: str | Path) -> tuple[RunFolder, Path]:
+    """Return a run, to be read only, and its last checkpoint; SetupError where it has none."""
+    folder = RunFolder.view(run)
+    done, labels = State.rounds_of(folder), folder.folder / "labels.sqlite"
+    if not done or not labels.is_file():
+        raise SetupError(
+            "a run must have done a whole round for its policy to be used",
+            got=f"no checkpoint in {run}",
+            do="let it finish a round, or name another run",
+        )
+    return folder, folder.path(f"round-{done}")
+
+
+def continue_from(run: str | Path, task: Task) -> Task:
+    """Return the task with what another run of the same trunk has certified and learned.
+
+    >>> Online().run(continue_from("runs/first", task), folder, reporter)  # doctest: +SKIP
+    """
+    folder, checkpoint = certified_of(run)
+    state = State.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
+    learned = task.trunk.workers.once(lambda: _learned(folder, len(state.rounds)))
+    known = Comparisons((*learned, *task.comparisons), ties=task.comparisons.ties)
+    name, held = folder.folder.name, state.certified_round
+    against = f"the policy that run {name} certified in its round {held}" if held else "the base"
+    hashes = {"source": _sha256(checkpoint), "source_comparisons": Comparisons(learned).sha256}
+    about = {"certificate": f"{task.about.get('certificate', 'better')}; at first than {against}"}
+    return replace(
+        task,
+        policy=state.certified,
+        comparisons=known,
+        readings=state.readings,
+        about={**task.about, **about, "source": name},
+        data_hashes={**task.data_hashes, **hashes},
+    )
+
+
+def _learned(folder: RunFolder, done: int) -> tuple[Comparison, ...]:
+    """What that run knew before its first round and learned since; all known beforehand now."""
+    before = folder.path("round-1") / _KNOWN
+    known = Comparisons.load(before).rows if before.exists() else ()
+    with LabelStore(folder.folder / "labels.sqlite") as store:
+        asked = store.comparisons(last_round=done).rows
+    return tuple(replace(row, round=0) for row in (*known, *asked))
+
+
+def _sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
