@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def improve(
     optimiser = GRPO(
         num_samples=setting.num_samples,
         beta=0.04,
-        limits=Limits(kl_budget=None, entropy_floor=None, novelty_limit=None),
+        limits=Limits(kl_budget=math.inf, novelty_limit=math.inf),
         adamw=AdamWSettings(
             learning_rate=1e-4, batch_size=setting.num_prompts, micro_batch_size=MICRO
         ),
