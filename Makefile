@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 # whom nobody helps, at half the budget, which is enough to see it; then one report of both.
 demo: $(VENV)/.for-run
 	@mkdir -p $(dir $(DEMO_OUT))
-	@$(BIN)/trueline run --rater impressed --assist none --out $(DEMO_OUT)-unassisted $(DEMO_FLAGS) $(BESIDE_FLAGS) \
+	@$(BIN)/trueline run --rater simulated:impressed --protocol direct --out $(DEMO_OUT)-unassisted $(DEMO_FLAGS) $(BESIDE_FLAGS) \
 	  > $(DEMO_OUT)-unassisted.log 2>&1 & beside=$$!; \
 	$(BIN)/trueline run --out $(DEMO_OUT) $(DEMO_FLAGS) || { kill $$beside; exit 1; }; \
 	echo "waiting for the run beside it, with unassisted raters ..."; \

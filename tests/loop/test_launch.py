@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,23 @@ from rich.console import Console
 
 from tests.loop.conftest import comparable
 from trueline.cli import main
-from trueline.cli.run import Run
+from trueline.cli.run import RunVerb
 from trueline.data.store import LabelStore
 from trueline.loop.resume import State
 from trueline.runs import RunFolder
 
-SMALL = {
-    "rounds": 1,
-    "labels": 30,
-    "prompts_per_round": 16,
-    "measured_prompts": 2,
-    "max_new_tokens": 60,
-    "optimiser": "grpo",
-    "assist": "none",
-    "learning_rate": 3e-3,
-}
+SMALL = RunVerb(
+    rounds=1,
+    labels=30,
+    optimiser="grpo",
+    protocol="direct",
+    set=(
+        "budget.prompts_per_round=16",
+        "evaluate.prompts=2",
+        "model.max_new_tokens=60",
+        "policy.descent.learning_rate=3e-3",
+    ),
+)
 
 
 def launch(*command: str) -> subprocess.CompletedProcess[str]:
@@ -58,12 +61,13 @@ def close(a: Any, b: Any) -> bool:
 
 
 def test_two_processes_make_the_run_of_one(tmp_path: Path):
-    options = [f"--{k.replace('_', '-')}={v}" for k, v in SMALL.items()]
-    done = launch("run", "--out", str(tmp_path / "two"), "--json", *options)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(SMALL.checked().as_toml())
+    done = launch("run", str(recipe), "--out", str(tmp_path / "two"), "--json")
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.strip()]
     two = json.loads(line)
-    Run(**SMALL, out=tmp_path / "one").execute(Console(quiet=True))
+    replace(SMALL, out=tmp_path / "one").execute(Console(quiet=True))
     one = json.loads((tmp_path / "one" / "result.json").read_text())
     assert (one.pop("processes"), two.pop("processes")) == (1, 2)
     assert close(comparable(two), comparable(one))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,15 @@ def test_merging_leaves_the_source_alone():
     table = {"budget": {"rounds": 4}}
     assert merged(table, [("budget.rounds", 1)]) == {"budget": {"rounds": 1}}
     assert table == {"budget": {"rounds": 4}}
+
+
+def test_a_nested_change_keeps_the_rest_of_the_default():
+    plain = BestOfN()
+    changed = Recipe.of({}, changes=["policy.kind=best_of_n", "policy.limits.kl_budget=1.5"]).policy
+    assert changed == replace(plain, limits=replace(plain.limits, kl_budget=1.5))
+    settings = replace(plain.descent, learning_rate=1e-5)
+    nested = Recipe.of({}, changes=["policy.kind=best_of_n", "policy.descent.learning_rate=1e-5"])
+    assert nested.policy == replace(plain, descent=settings), "its epochs are best-of-n's own"
 
 
 def test_a_missing_or_broken_file_is_one_line(tmp_path):

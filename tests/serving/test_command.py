@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
-from trueline.cli.serve import Serve
+from trueline.cli.serve import ServeVerb
 from trueline.errors import InputError, SetupError
 from trueline.models.trunk import Trunk
 from trueline.records import Comparison, Prompt, Response
@@ -91,12 +91,12 @@ def test_what_cannot_be_served(saved: tuple[Path, list[float]], tmp_path: Path) 
         taken.listen()
         port = taken.getsockname()[1]
         for verb, kind, says in (
-            (Serve(reward=folder, host="0.0.0.0", no_token=True), InputError, "token"),
-            (Serve(reward=folder, port=port), SetupError, "free"),
-            (Serve(reward=folder, port=99_999), SetupError, "65535"),
-            (Serve(reward=tmp_path), SetupError, "card.json"),
-            (Serve(reward=folder, items=0), InputError, "above 0"),
-            (Serve(reward=folder, items=9, queue=8), InputError, "at most --queue"),
+            (ServeVerb(reward=folder, host="0.0.0.0", no_token=True), InputError, "token"),
+            (ServeVerb(reward=folder, port=port), SetupError, "free"),
+            (ServeVerb(reward=folder, port=99_999), SetupError, "65535"),
+            (ServeVerb(reward=tmp_path), SetupError, "card.json"),
+            (ServeVerb(reward=folder, items=0), InputError, "above 0"),
+            (ServeVerb(reward=folder, items=9, queue=8), InputError, "at most --queue"),
         ):
             with pytest.raises(kind, match=says):
                 verb.execute(Console(stderr=True))

@@ -21,7 +21,7 @@ from trueline.recipes.session import Session, trunk_of
 from trueline.rewards.protocols import Fitted
 from trueline.rewards.saved import load_reward
 
-__all__ = ["Place", "cache_dir", "load_scored", "reading_bar"]
+__all__ = ["Place", "cache_dir", "load_scored", "reading_bar", "set_threads"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +38,21 @@ class Place:
     """Print one JSON object on standard output and nothing else there."""
 
     def session(self, console: Console, **options: Any) -> Session:
-        """Set the threads, and return what the parts of this command share.
-
-        One thread for the linear algebra of NumPy and SciPy: two pools that wait by spinning starve
-        each other; with another process on two cores, two threads were measured 20 to 40 times
-        slower than one (docs/log.md).
-        """
-        if self.threads < 1:
-            raise InputError("--threads must be at least 1", got=str(self.threads))
-        torch.set_num_threads(self.threads)
-        threadpool_limits(limits=1, user_api="blas")
+        """Set the threads, and return what the parts of this command share."""
+        set_threads(self.threads)
         return Session(seed=self.seed, device=self.device, console=console, **options)
+
+
+def set_threads(threads: int) -> None:
+    """Give torch so many threads, and one to the linear algebra of NumPy and SciPy.
+
+    Two pools that wait by spinning starve each other: with one other process on two cores, two
+    threads were measured 20 to 40 times slower than one (docs/log.md).
+    """
+    if threads < 1:
+        raise InputError("--threads must be at least 1", got=str(threads))
+    torch.set_num_threads(threads)
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def load_scored(folder: Path, model: str | None, session: Session) -> tuple[Trunk, Fitted]:

@@ -39,7 +39,9 @@ Roles: TypeAlias = Mapping[Any, Mapping[str, type]]
 """Structural type to the dictionary of kinds that play it."""
 
 
-def build_kind(kinds: Mapping[str, type], value: Any, *, key: str, roles: Roles) -> Any:
+def build_kind(
+    kinds: Mapping[str, type], value: Any, *, key: str, roles: Roles, default: Any = None
+) -> Any:
     """Return the dataclass that `value["kind"]` names, its other keys as fields.
 
     Args:
@@ -47,6 +49,7 @@ def build_kind(kinds: Mapping[str, type], value: Any, *, key: str, roles: Roles)
         value: a table with the key `kind`, or the bare name of a kind.
         key: where the value stands in the recipe, for errors.
         roles: what may nest inside.
+        default: what the table changes, if it is of the same kind.
 
     Raises:
         InputError: an unknown kind or key, or a value of the wrong type.
@@ -64,11 +67,15 @@ def build_kind(kinds: Mapping[str, type], value: Any, *, key: str, roles: Roles)
             do=_closest(str(kind), kinds),
         )
     fields = {name: part for name, part in table.items() if name != "kind"}
-    return build(kinds[kind], fields, key=key, roles=roles)
+    return build(kinds[kind], fields, key=key, roles=roles, default=default)
 
 
-def build(cls: type, value: Any, *, key: str, roles: Roles) -> Any:
-    """Return the dataclass `cls` with the table `value` as its fields; errors as `build_kind`."""
+def build(cls: type, value: Any, *, key: str, roles: Roles, default: Any = None) -> Any:
+    """Return the dataclass `cls` with the table `value` as its fields; errors as `build_kind`.
+
+    A field that the table leaves out is that of `default`, where that is a `cls`: so the learning
+    rate of an optimiser can be changed, and its epochs stay what they were.
+    """
     if not isinstance(value, Mapping):
         raise InputError(f"{key} must be a table", got=_shown(value))
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
@@ -79,19 +86,19 @@ def build(cls: type, value: Any, *, key: str, roles: Roles) -> Any:
                 got=repr(name),
                 do=_closest(name, fields),
             )
-    for name, field in fields.items():
-        required = (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        )
-        if required and name not in value:
+    defaults = {name: _default(field) for name, field in fields.items()}
+    if type(default) is cls:
+        defaults = {name: getattr(default, name) for name in fields}
+    for name, standard in defaults.items():
+        if standard is dataclasses.MISSING and name not in value:
             raise InputError(f"{key}.{name} must be given", got="nothing")
     hints = get_type_hints(cls)
     built = {
-        name: _value(hints[name], part, key=f"{key}.{name}", roles=roles)
+        name: _value(hints[name], part, key=f"{key}.{name}", roles=roles, default=defaults[name])
         for name, part in value.items()
     }
     try:
-        return cls(**built)
+        return cls(**{**defaults, **built})
     except InputError as error:
         raise InputError(f"{key}: {error.must}", got=error.got, do=error.do) from None
 
@@ -122,18 +129,24 @@ def kinds_of(hint: Any, roles: Roles) -> Mapping[str, type] | None:
     return None
 
 
-def _value(hint: Any, value: Any, *, key: str, roles: Roles) -> Any:
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _value(hint: Any, value: Any, *, key: str, roles: Roles, default: Any = None) -> Any:
     """One field's value, as its annotation says."""
     kinds = kinds_of(hint, roles)
     if kinds is not None:
-        return build_kind(kinds, value, key=key, roles=roles)
+        return build_kind(kinds, value, key=key, roles=roles, default=default)
     if dataclasses.is_dataclass(hint):
-        return build(hint, value, key=key, roles=roles)  # type: ignore[arg-type]
+        return build(hint, value, key=key, roles=roles, default=default)  # type: ignore[arg-type]
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         nested = [part for part in arguments if _nests(part, roles)]
         if nested:
-            return _value(nested[0], value, key=key, roles=roles)
+            return _value(nested[0], value, key=key, roles=roles, default=default)
     elif origin in (tuple, list) and arguments and _nests(arguments[0], roles):
         if not isinstance(value, list):
             raise InputError(f"{key} must be a list", got=_shown(value))
