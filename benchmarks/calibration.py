@@ -1,331 +1,230 @@
-"""Does a 90 % interval hold nine verdicts of ten, here, on other slices and under every shift?
+"""Does a 90 % interval hold nine verdicts of ten: here, under shifts, and of real people?
 
-    python -m benchmarks.calibration --kept FOLDER     (verdicts cost minutes a seed, fits seconds)
+    python -m benchmarks.calibration                   (verdicts cost minutes a seed, fits seconds)
+    python -m benchmarks.calibration --hh-readings FILE        (see hh_harmless.py; real people too)
 
 On worked sums, raters helped by critiques (a tenth of their labels coin flips) compare pairs of the
 base policy's answers. A `Calibrated` reward is fitted on about 2,000 comparisons and asked for 90 %
-intervals on prompts it has not seen: of the same kind (several folds a seed), by length and style,
-and under each shift of the world. An interval covers a verdict if it holds a margin that agrees,
-and *decides* if it lies on one side of 0: always-both covers everything and decides nothing, so
-the share decided stands beside every coverage. Beside ours: the posterior's own interval (std ×
-1.645) and ours without the widening by novelty. Gold is looked at where raters share an error:
-impressed by form, and not helped. Then real people: hh-rlhf harmless-base on MiniLM.
+intervals on prompts that it has not seen: of the same kind, and under each shift of the world. An
+interval covers a verdict if it holds a margin that agrees, and *decides* if it lies on one side of
+0: always-both covers everything and decides nothing, so the share decided stands beside coverage.
+Beside ours stands the posterior's own interval (std x 1.645). Gold is looked at where raters share
+an error: impressed by form, and not helped. Their verdicts are covered, and the truth is not.
 
-Intervals of the estimates are clustered by prompt, seeds pooled. Tuned on seeds 100 and 101
-(which doubt, how much widening); those are not reported here.
+Intervals of the estimates resample prompts, seeds pooled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
-from benchmarks.common import headline, shared, write_result
-from benchmarks.sums_verdicts import SHIFTS, Source
+from benchmarks.common import Cells, Measured, Options, Row, run
+from benchmarks.material import MINILM, embedded, hh_harmless
 from trueline import stats
-from trueline.cli.common import set_threads
 from trueline.data.comparisons import Comparisons, make_folds
+from trueline.models.adapters import BasePolicy
+from trueline.models.generate import complete
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
-from trueline.records import Comparison
+from trueline.oversight.critique import WithCritique
+from trueline.oversight.direct import Direct
+from trueline.records import Case, Comparison, Preference
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
-from trueline.rewards.doubt import NOISE, CalibratedReward
-from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
-from trueline.worlds.sums import Sums, trunk_path
-from trueline.worlds.sums.language import parse
+from trueline.worlds.sums import Raters, Sums, SumsCritic
 
-WAYS = ("calibrated", "without widening", "posterior x 1.645")
+__all__ = ["Intervals", "judge", "measure", "verdicts"]
+
+SHIFTS = ("eval", "longer_6", "longer_7", "longer_8", "longer_10", "larger", "unseen_order",
+          "new_style", "factor")  # fmt: skip
 NORMAL_90 = 1.6449
-DEFAULT = Bayesian()
+CHUNK = 400
+Columns = dict[str, list[Any]]
 
 
-@dataclass
-class Arguments:
-    seeds: tuple[int, ...] = (0, 1)
+@dataclass(frozen=True, kw_only=True)
+class Intervals(Options):
+    """Options of this benchmark."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
     num: int = 2300
     """Comparisons of the kind fitted on; six sevenths of them are fitted on at a time."""
     shifted: int = 300
     """Comparisons under each shift."""
     rounds: int = 3
     """Of the seven folds, how many are left out in turn."""
-    impressed_seeds: tuple[int, ...] = (0,)
-    kept: Path | None = None
-    """Folder where verdicts and readings are kept between calls."""
+    shifts: tuple[str, ...] = SHIFTS
     hh_readings: Path | None = None
-    """Kept readings of hh harmless (see hh_harmless.py); without them hh is left out."""
-    threads: int = 1
-    out: Path = Path("results/calibration.json")
+    """Kept readings of hh harmless; without them real people are left out."""
 
 
-@dataclass
-class Rows:
-    """Judged pairs, gathered over seeds: ends of the interval and more, one list a column."""
-
-    columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
-
-    def add(self, **columns: np.ndarray) -> None:
-        for name, values in columns.items():
-            self.columns.setdefault(name, []).append(np.asarray(values))
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return np.concatenate(self.columns[name])
-
-    def coverage(self, way: str, where: np.ndarray | None = None, *, gold: bool = False) -> Any:
-        """What `stats.coverage` finds; against the side of higher gold instead of the verdict."""
-        low, high = self[f"{way} low"], self[f"{way} high"]
-        keep = np.ones(len(low), bool) if where is None else where
-        if gold:
-            sign = np.sign(self["gold"])
-            low, high = np.where(sign > 0, low, -high), np.where(sign > 0, high, -low)
-            keep = keep & (sign != 0)
-        scored = self["scored"] if way == "calibrated" else np.ones(len(low), bool)
-        found = stats.coverage(
-            low[keep],
-            high[keep],
-            scored=scored[keep],
-            clusters=self["group"][keep],
-            rng=stream(0, "calibration", "intervals"),
-        )
-        return found.as_dict()
+def verdicts(
+    trunk: Trunk, policy: BasePolicy, split: str, num: int, seed: int, *, population: str
+) -> Comparisons:
+    """Return `num` comparisons of a split by default raters with help or others without."""
+    world, rng = Sums(), stream(seed, "verdicts", population, split)
+    raters, helped = Raters.named(population), population == "default"
+    critic = SumsCritic(
+        lambda prefixes: complete(trunk.model, trunk.codec, prefixes, max_new_tokens=80)
+    )
+    rows: list[Comparison] = []
+    while len(rows) < num:
+        prompts = world.prompts(96 if split == "factor" else min(CHUNK, 2 * num), rng, split)
+        sampled = policy.sample(prompts, num_samples=2, rng=rng)
+        pairs = [(a, b) for a, b in sampled if a.text != b.text][: 2 * (num - len(rows))]
+        notes = critic.critique([r for pair in pairs for r in pair]) if helped else []
+        written = _Written({note.response.key: note for note in notes})
+        protocol: Any = WithCritique() if helped else Direct()
+        for first, second in pairs:
+            case = Case(first=first, second=second)
+            verdict = protocol.judge(case, helper=written, judge=raters, rng=rng)
+            if verdict.preference is not Preference.UNDECIDED:
+                won = verdict.preference is Preference.FIRST
+                chosen, rejected = (first, second) if won else (second, first)
+                rows.append(Comparison(chosen=chosen, rejected=rejected, rater=verdict.rater))
+    return Comparisons(tuple(rows[:num]))
 
 
-def judge(
-    rewards: Mapping[str, CalibratedReward], pairs: Comparisons, readings: Readings, rows: Rows
-) -> None:
-    """Add every way's interval of chosen over rejected, and what else is known of the pairs."""
+@dataclass(frozen=True)
+class _Written:
+    """A helper whose critiques were all written beforehand."""
+
+    critiques: dict[str, Any]
+
+    def critique(self, responses: Sequence[Any], *, rng: np.random.Generator) -> list[Any]:
+        """Return what was written about them."""
+        return [self.critiques[response.key] for response in responses]
+
+
+def judge(reward: Any, pairs: Comparisons, readings: Readings) -> Columns:
+    """Return, for each pair, our interval of chosen over rejected, the posterior's, and more."""
     first, second = readings.rows(pairs.chosen_keys), readings.rows(pairs.rejected_keys)
-    for way in ("calibrated", "without widening"):
-        low, high = rewards[way].margin_interval(readings, first, second)
-        rows.add(**{f"{way} low": low, f"{way} high": high})
-    ours = rewards["calibrated"]
-    mean, std = ours.inner.margin(readings, first, second)
-    low, high = mean - NORMAL_90 * std, mean + NORMAL_90 * std
-    rows.add(**{"posterior x 1.645 low": low, "posterior x 1.645 high": high})
-    scores = ours.score(readings)
-    rows.add(
-        scored=scores.scored[first] & scores.scored[second],
-        novelty=np.maximum(scores.novelty[first], scores.novelty[second]),
-        doubt=ours.margin(readings, first, second)[1],
-        mean=mean,
-        group=np.asarray(pairs.groups),
-    )
+    low, high = reward.margin_interval(readings, first, second)
+    mean, std = reward.inner.margin(readings, first, second)
+    scored = reward.score(readings).scored
+    columns = {
+        "low": low,
+        "high": high,
+        "plain_low": mean - NORMAL_90 * std,
+        "plain_high": mean + NORMAL_90 * std,
+        "scored": scored[first] & scored[second],
+    }
+    return {name: np.asarray(values).tolist() for name, values in columns.items()} | {
+        "group": list(pairs.groups)
+    }
 
 
-def describe(pairs: Comparisons, rows: Rows) -> None:
-    """Gold of chosen over rejected, and the slices a pair lies in."""
+def gold_of(pairs: Comparisons) -> list[float]:
+    """Return the gold of chosen over rejected."""
     world = Sums()
-    rows.add(
-        gold=np.array([world.gold(c.chosen) - world.gold(c.rejected) for c in pairs]),
-        words=np.array([len(f"{c.chosen.text} {c.rejected.text}".split()) for c in pairs]),
-    )
-    read = [(parse(c.chosen.text), parse(c.rejected.text)) for c in pairs]
-    for kind in ("flattery", "claim", "sure"):
-        marks = np.array([[bool(getattr(side, kind)) for side in both] for both in read])
-        rows.add(**{kind: marks[:, 0] != marks[:, 1]})
+    return [world.gold(c.chosen) - world.gold(c.rejected) for c in pairs]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Once:
-    """A head that fits the same comparisons only once."""
-
-    head: Bayesian
-    known: dict[tuple[str, ...], Fitted] = field(default_factory=dict)
-
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> Fitted:
-        key = tuple(f"{c.chosen.key} {c.rejected.key} {c.rater}" for c in comparisons)
-        if key not in self.known:
-            self.known[key] = self.head.fit(readings, comparisons, rng=rng)
-        return self.known[key]
+def fit(pairs: Comparisons, readings: Readings, seed: int, head: Bayesian | None = None) -> Any:
+    """Return the calibrated reward."""
+    rng = stream(seed, "calibration", "fit")
+    return Calibrated(head=head or Bayesian()).fit(readings, pairs, rng=rng)
 
 
-def fitted(
-    pairs: Comparisons, readings: Readings, seed: int, plain: Bayesian = DEFAULT
-) -> dict[str, CalibratedReward]:
-    """Ours, and ours with no widening by novelty, on the same fits."""
-    head = Once(head=plain)
-    ways = {
-        "calibrated": Calibrated(head=head),
-        "without widening": Calibrated(head=head, widening=0),
+def one_seed(options: Intervals, seed: int, population: str) -> dict[str, list[Columns]]:
+    """Return the judged pairs of every split, for one seed and kind of raters."""
+    trunk, policy = embedded()
+    made: dict[str, list[Columns]] = {"same kind": []}
+
+    def drawn(split: str, num: int) -> tuple[Comparisons, Readings]:
+        pairs = verdicts(trunk, policy, split, num, seed, population=population)
+        return pairs, trunk.read(pairs)
+
+    pairs, readings = drawn("train", options.num)
+    folds = make_folds(pairs.groups, 7, stream(seed, "calibration", "folds"))
+    for turn, (train, test) in enumerate(folds[: options.rounds]):
+        reward, held_out = fit(pairs.take(train), readings, seed), pairs.take(test)
+        made["same kind"].append(judge(reward, held_out, readings) | {"gold": gold_of(held_out)})
+        if turn == 0 and population == "default":
+            for split in options.shifts:
+                others, read = drawn(split, options.shifted)
+                made[split] = [judge(reward, others, read) | {"gold": gold_of(others)}]
+    return made
+
+
+def real_people(options: Intervals) -> list[Columns]:
+    """Judge hh harmless on MiniLM, one fifth of the dialogues held out in turn.
+
+    One layer, and neither swaps nor other clipping looked for: this evidence does not want them.
+    """
+    assert options.hh_readings is not None
+    readings, pairs = Readings.load(options.hh_readings), hh_harmless()
+    if readings.trunk != Trunk.load(MINILM).fingerprint():
+        raise SystemExit(f"the readings must be MiniLM's, got {options.hh_readings}")
+    head = Bayesian(num_layers=1, label_noise=0.0, winsor=3.0)
+    folds = make_folds(pairs.groups, 5, stream(0, "calibration", "hh"))
+    return [judge(fit(pairs.take(a), readings, 0, head), pairs.take(b), readings) for a, b in folds]
+
+
+def coverage(parts: list[Columns], *, plain: bool = False, gold: bool = False) -> dict[str, Any]:
+    """Return the shares covered, decided and scored; against the truly better side with `gold`."""
+    joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    low, high = (joined[f"plain_{end}" if plain else end] for end in ("low", "high"))
+    scored, keep = joined["scored"] | plain, np.ones(len(low), bool)
+    if gold:
+        sign = np.sign(joined["gold"])
+        low, high = np.where(sign > 0, low, -high), np.where(sign > 0, high, -low)
+        keep = sign != 0
+    return stats.coverage(
+        low[keep],
+        high[keep],
+        scored=scored[keep],
+        clusters=joined["group"][keep],
+        rng=stream(0, "calibration", "intervals"),
+    ).as_dict()
+
+
+def measure(options: Intervals, cells: Cells) -> Measured:
+    """Gather all seeds' judged pairs and say what share of verdicts was covered."""
+    if options.quick:
+        options = Intervals(seeds=(0,), num=210, shifted=20, rounds=1, shifts=("longer_6",))
+    parts: dict[str, list[Columns]] = {}
+    for seed in options.seeds:
+        made = cells.get(lambda s=seed: one_seed(options, s, "default"), seed=seed)
+        for split, columns in made.items():
+            parts.setdefault(split, []).extend(columns)
+    found = {split: coverage(columns) for split, columns in parts.items()}
+    here, plain = found["same kind"], coverage(parts["same kind"], plain=True)
+    rows = [_within("90 % interval on sums: verdicts covered", here["covered"])]
+    what = "its pairs decided (the posterior's own interval covers {:.3f} and decides {:.3f})"
+    own = [plain[name]["value"] for name in ("covered", "decided")]
+    rows.append(Row(what.format(*own), here["decided"]))
+    shifts = {
+        name: f["covered"]
+        for name, f in found.items()
+        if name != "same kind" and f["covered"]["value"] is not None
     }
-    return {
-        way: calibrated.fit(readings, pairs, rng=stream(seed, "calibration", "fit"))
-        for way, calibrated in ways.items()
-    }
+    if shifts:
+        worst = min(shifts, key=lambda name: shifts[name]["value"])
+        what = f"verdicts covered under the worst of {len(options.shifts)} shifts ({worst})"
+        rows.append(Row(what, shifts[worst], "≥ 0.8", shifts[worst]["value"] >= 0.8))
+    if not options.quick:
+        shared_error = cells.get(lambda: one_seed(options, 0, "impressed"), impressed=0)
+        truth = coverage(shared_error["same kind"], gold=True)["covered"]
+        verdict = coverage(shared_error["same kind"])["covered"]["value"]
+        what = "impressed raters without help: the truly better answer covered (verdicts: "
+        rows.append(Row(f"{what}{verdict:.3f})", truth))
+    if options.hh_readings is not None:
+        found["hh harmless"] = coverage(cells.get(lambda: real_people(options), hh=0))
+        what = "90 % interval on hh harmless, MiniLM: verdicts covered"
+        rows.append(_within(what, found["hh harmless"]["covered"]))
+    return Measured(rows, {"splits": found, "posterior": plain})
 
 
-def one_seed(trunk: Trunk, asked: Arguments, seed: int, gathered: dict[str, Rows]) -> list[Any]:
-    """Adds what one seed's verdicts say, split by split; returns what the fits found."""
-    source = Source(trunk, kept=asked.kept)
-    pairs, readings = source.draw("train", asked.num, seed)
-    folds = make_folds(pairs.groups, 7, stream(seed, "calibration", "folds"))[: asked.rounds]
-    cards = []
-    for turn, (train, test) in enumerate(folds):
-        rewards = fitted(pairs.take(train), readings, seed)
-        cards.append(rewards["calibrated"].metadata["calibration"])
-        judge(rewards, pairs.take(test), readings, gathered["in distribution"])
-        describe(pairs.take(test), gathered["in distribution"])
-        for split in SHIFTS if turn == 0 else ():
-            others, read = source.draw(split, asked.shifted, seed)
-            judge(rewards, others, read, gathered[split])
-            describe(others, gathered[split])
-        print(seed, turn, cards[-1], flush=True)
-    return cards
-
-
-def shared_error(trunk: Trunk, asked: Arguments) -> dict[str, Any]:
-    """Raters who are impressed by form and not helped: verdicts, gold, and what the doubt says."""
-    rows = Rows()
-    source = Source(trunk, population="impressed", assisted=False, kept=asked.kept)
-    for seed in asked.impressed_seeds:
-        pairs, readings = source.draw("train", asked.num, seed)
-        folds = make_folds(pairs.groups, 7, stream(seed, "calibration", "folds"))
-        for train, test in folds[: asked.rounds]:
-            judge(fitted(pairs.take(train), readings, seed), pairs.take(test), readings, rows)
-            describe(pairs.take(test), rows)
-    return {"verdicts": rows.coverage("calibrated"), **against_gold(rows)}
-
-
-def against_gold(rows: Rows) -> dict[str, Any]:
-    """Coverage of the better side, and how well being undecided tells pairs ranked against gold
-    (AUC: one half is chance)."""
-    known = rows["gold"] != 0
-    wrong = (np.sign(rows["mean"]) != np.sign(rows["gold"]))[known]
-    undecided = -np.abs(rows["mean"]) / np.sqrt(NOISE + rows["doubt"] ** 2)
-    auc = stats.auc(undecided[known], wrong, clusters=rows["group"][known])
-    return {
-        "gold": rows.coverage("calibrated", gold=True),
-        "ranked_against_gold": float(wrong.mean()),
-        "undecided_tells_wrong_auc": auc.as_dict(),
-        "mean_doubt": float(rows["doubt"].mean()),
-        "median_novelty": float(np.median(rows["novelty"])),
-    }
-
-
-def real_people(asked: Arguments) -> dict[str, Any] | None:
-    """hh harmless on MiniLM, one fifth of the dialogues held out in turn; one layer, and neither
-    swaps nor other clipping looked for, which this evidence does not want and which take long."""
-    if asked.hh_readings is None:
-        return None
-    readings = Readings.load(asked.hh_readings)
-    pairs = Comparisons.load(shared() / "data" / "hh_harmless" / "pairs.jsonl.gz")
-    rows, plain = Rows(), Bayesian(num_layers=1, label_noise=0.0, winsor=3.0)
-    for train, test in make_folds(pairs.groups, 5, stream(0, "calibration", "hh")):
-        rewards = fitted(pairs.take(train), readings, 0, plain)
-        judge(rewards, pairs.take(test), readings, rows)
-    return {"pairs": len(pairs), **{way: rows.coverage(way) for way in WAYS}}
-
-
-def slices(rows: Rows) -> dict[str, Any]:
-    """Coverage by length (thirds, in words of both answers) and by how the two differ in manner."""
-    words = rows["words"]
-    short, long = np.quantile(words, [1 / 3, 2 / 3])
-    where = {
-        "short": words <= short,
-        "middle": (words > short) & (words <= long),
-        "long": words > long,
-        "one flatters": rows["flattery"],
-        "one claims to have checked": rows["claim"],
-        "one says it is sure": rows["sure"],
-        "alike in manner": ~(rows["flattery"] | rows["claim"] | rows["sure"]),
-    }
-    return {name: rows.coverage("calibrated", mask) for name, mask in where.items()}
-
-
-def headlines(numbers: dict[str, Any]) -> list[dict[str, Any]]:
-    here = numbers["splits"]["in distribution"]
-    ours, rival = here["calibrated"], here["posterior x 1.645"]
-    under = {
-        name: found["calibrated"]["covered"]
-        for name, found in numbers["splits"].items()
-        if name != "in distribution" and found["calibrated"]["covered"]["value"] is not None
-    }
-    worst = min(under, key=lambda name: under[name]["value"])
-    silent = [name for name in numbers["splits"] if name not in under][1:]
-    by_slice = {name: found["covered"] for name, found in numbers["slices"].items()}
-    lowest = min(by_slice, key=lambda name: by_slice[name]["value"])
-    lines = [
-        headline(
-            "90 % interval on sums: verdicts covered, in distribution",
-            ours["covered"],
-            bar="0.87 to 0.93",
-            met=0.87 <= ours["covered"]["value"] <= 0.93,
-        ),
-        headline(
-            "its pairs decided (the posterior's own interval covers "
-            f"{rival['covered']['value']:.3f} and decides {rival['decided']['value']:.3f})",
-            ours["decided"],
-            bar="-",
-            met=None,
-        ),
-        headline(
-            f"90 % interval on sums: verdicts covered under the worst of {len(SHIFTS)} shifts "
-            f"({worst}; wholly unscored: {', '.join(silent) or 'none'})",
-            under[worst],
-            bar="≥ 0.80",
-            met=under[worst]["value"] >= 0.80,
-        ),
-        headline(
-            f"90 % interval on sums: verdicts covered on the worst slice ({lowest})",
-            by_slice[lowest],
-            bar="-",
-            met=None,
-        ),
-        headline(
-            "raters impressed and not helped, an error all heads share: better answer by gold "
-            f"covered (verdicts: {numbers['impressed']['verdicts']['covered']['value']:.3f}, mean "
-            f"doubt {numbers['impressed']['mean_doubt']:.2f} against "
-            f"{numbers['helped']['mean_doubt']:.2f} of helped raters)",
-            numbers["impressed"]["gold"]["covered"],
-            bar="-",
-            met=None,
-        ),
-    ]
-    if numbers["hh_harmless"] is not None:
-        real = numbers["hh_harmless"]["calibrated"]["covered"]
-        lines.append(
-            headline(
-                "90 % interval on hh harmless, MiniLM: verdicts covered",
-                real,
-                bar="0.87 to 0.93",
-                met=0.87 <= real["value"] <= 0.93,
-            )
-        )
-    return lines
-
-
-def main(asked: Arguments) -> None:
-    set_threads(asked.threads)
-    trunk = Trunk.load(trunk_path())
-    gathered = {name: Rows() for name in ("in distribution", *SHIFTS)}
-    cards = [one_seed(trunk, asked, seed, gathered) for seed in asked.seeds]
-    numbers = {
-        "trunk": trunk.fingerprint()[:16],
-        "comparisons": asked.num,
-        "splits": {
-            name: {
-                **{way: rows.coverage(way) for way in WAYS},
-                "gold": rows.coverage("calibrated", gold=True),
-                "median_novelty": float(np.median(rows["novelty"])),
-            }
-            for name, rows in gathered.items()
-        },
-        "slices": slices(gathered["in distribution"]),
-        "helped": against_gold(gathered["in distribution"]),
-        "impressed": shared_error(trunk, asked),
-        "hh_harmless": real_people(asked),
-        "fits": cards,
-    }
-    write_result(asked.out, numbers, seeds=asked.seeds, headlines=headlines(numbers))
+def _within(what: str, covered: dict[str, Any]) -> Row:
+    return Row(what, covered, "0.87 to 0.93", 0.87 <= covered["value"] <= 0.93)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    run(measure, Intervals)

@@ -1,211 +1,304 @@
-"""Gold at equal labels and equal KL on worked sums: the loop against TRL's GRPO on point estimates.
+"""Gold at equal labels and equal KL: the loop beside TRL's GRPO on its own reward model.
 
-    python -m benchmarks.gold_at_kl                  # hours on two busy cores; it can be resumed
-    python -m benchmarks.gold_at_kl --again          # only the result, from the cells there are
+    python -m benchmarks.gold_at_kl                    (about an hour a seed; it can be resumed)
 
-Every arm (`gold_at_kl_arms`) has the same trunk, adapter, samples a prompt, prompts a step and
-total of labels, of which a quarter are coin flips; ours pays its gates from them. Gold, KL from the
-trunk and length are measured on held-out prompts after every round, or every eight steps, and
-compared at equal KL (`gold_at_kl_curves`): from the KL of the rival's own peak, which gold alone
-knows, to the largest that both reach.
+    ours       `trueline run`'s loop with GRPO: labels in rounds, refits, lower bound, limits, gate
+    TRL        TRL's GRPO on the reward model that TRL's RewardTrainer makes of the same labels
+    TRL, ours  TRL's GRPO on the mean of our reward, fitted once on the same labels
 
-Settings are chosen on a seed that is not reported, 100: a rival's learning rate by its highest gold
-at any checkpoint, which flatters it, ours by gold at the end. TRL's reward model has the rate and
-passes that `benchmarks.reward_trainer` chose for 300 labels of this world. Nothing was chosen by
-reporting seeds. Finished cells go to `cells`; a second call makes those that are missing.
+300 labels each, a quarter of them coin flips, by the world's raters helped by critiques; ours pays
+its gates from them. The same trunk, adapter, prompts a step and samples a prompt. Gold, and KL from
+the trunk in nats a response, are measured on held-out prompts after every round, or every eight
+steps, and compared at equal KL: from the KL of the rival's own peak, which gold alone knows, to the
+rival's largest; ours stays at its own largest KL where that is less. Between checkpoints both are
+interpolated along KL.
+
+All settings were chosen on seed 100: a rival's by its highest gold at any checkpoint, which
+flatters it, ours by gold at the end (Gao et al. 2022, arXiv 2210.10760, is the setting).
 """
 
 from __future__ import annotations
 
-import json
-import time
-from dataclasses import asdict, dataclass, field
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
-from benchmarks.common import ROOT, headline, write_result
-from benchmarks.gold_at_kl_arms import ARMS, Material, Plan, Setting, run, task_of
-from benchmarks.gold_at_kl_curves import Curve, ahead, ends_ahead, kept, mean_curve
-from benchmarks.gold_at_kl_plot import plot
-from trueline.cli.common import load_trunk, set_threads
+from benchmarks.common import ROOT, Cells, Measured, Options, Row, run
+from benchmarks.plot import plot
+from trueline import plugs, stats
+from trueline.data.comparisons import Comparisons
+from trueline.loop.progress import Silent
+from trueline.loop.task import Task
+from trueline.models.adapters import BasePolicy, LoraPolicy
+from trueline.oversight.critique import WithCritique
+from trueline.records import Case, Comparison, Preference, Prompt
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.conservative import Conservative
+from trueline.rng import stream
+from trueline.runs import RunFolder
+from trueline.worlds.sums import POPULATIONS, Raters, Sums, trunk_path
 
-RIVALS = ("trl-rm", "trl-plain", "trl-mean")
-GRID = {
-    "ours": (
-        Setting(lr=3e-3),
-        Setting(lr=6e-3),
-        Setting(lr=4e-3, rounds=3),
-        Setting(lr=2e-3, rounds=3, beta=0.2),
-        Setting(lr=2e-3, rounds=4, prompts=640),
-        Setting(lr=2e-3, rounds=4, prompts=640, beta=0.2),
-    ),
-    "trl-rm": (Setting(lr=1.5e-3), Setting(lr=3e-3)),
-    "trl-mean": (Setting(lr=1.5e-3), Setting(lr=3e-3)),
-    # The rate that the other linear reward was best with.
-    "trl-plain": (Setting(lr=1.5e-3),),
-    "lower": (Setting(lr=3e-3), Setting(lr=1.5e-3, beta=0.2)),
-}
-"""What is tried on the tuning seeds."""
+__all__ = ["ARMS", "Climb", "Curve", "ahead", "measure"]
+
+Point = dict[str, Any]
+Watch = Callable[[LoraPolicy], None]
+BATCH, SAMPLES, ROUNDS, OUR_PROMPTS = 8, 8, 4, 640
+OUR_RATE, OUR_BETA, TRL_RATE, REWARD_RATE = 2e-3, 0.2, 1.5e-3, 3e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb(Options):
+    """Options of this benchmark."""
+
+    labels: int = 300
+    coin_frac: float = 0.25
+    """Share of labels that are coin flips."""
+    prompts: int = 320
+    """TRL's prompts to improve on; ours has twice as many, and half as many steps on each batch."""
+    every: int = 64
+    """TRL's prompts between two measurements."""
+    measured: int = 200
+    """Held-out prompts, two answers each."""
+    plot: Path | None = None
+    """Draw the mean curves into this SVG file."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's checkpoints, the trunk first: KL [C] and mean gold [C]."""
+
+    kl: np.ndarray
+    gold: np.ndarray
+
+    @classmethod
+    def of(cls, points: list[Point]) -> Curve:
+        """Return the curve of a cell's points."""
+        return cls(np.array([p["kl"] for p in points]), np.array([p["gold"] for p in points]))
+
+    def at(self, kl: float) -> float:
+        """Return mean gold at a KL between the checkpoints' own; beyond them, at the nearest."""
+        order = np.argsort(self.kl, kind="stable")
+        return float(np.interp(kl, self.kl[order], self.gold[order]))
+
+
+def ahead(ours: Curve, rival: Curve) -> list[float]:
+    """Return ours less the rival at five KLs from the rival's peak to its largest."""
+    start, end = float(rival.kl[rival.gold.argmax()]), float(rival.kl.max())
+    kls = start + np.linspace(0, 1, 5) * (end - start)
+    return [ours.at(min(kl, float(ours.kl.max()))) - rival.at(kl) for kl in kls]
 
 
 @dataclass
-class Arguments:
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    tuning_seeds: tuple[int, ...] = (100,)
-    arms: tuple[str, ...] = tuple(ARMS)
-    plan: Plan = field(default_factory=Plan)
-    cells: Path = ROOT / "results" / "gold_at_kl.cells.jsonl"
-    again: bool = False
-    """Only write the result, from the cells there are."""
-    plot: Path | None = None
-    """Draw the curves into this SVG file."""
-    threads: int = 1
-    out: Path = ROOT / "results" / "gold_at_kl.json"
+class Material:
+    """One seed's task, labels and measuring, the same for all arms."""
 
+    options: Climb
+    seed: int
 
-class Cells:
-    """Finished runs, kept in a file of lines."""
+    @cached_property
+    def recipe(self) -> Any:
+        """The loop's configuration."""
+        from trueline.recipes.schema import Recipe
 
-    def __init__(self, arguments: Arguments) -> None:
-        self.arguments = arguments
-        kept = arguments.cells.read_text().splitlines() if arguments.cells.is_file() else []
-        self.found = {self._key(**cell["asked"]): cell for cell in map(json.loads, kept)}
-        self.task = None if arguments.again else task_of(_trunk(), arguments.plan)
-        self.material: Material | None = None
-
-    def get(self, arm: str, setting: Setting, seed: int) -> dict[str, Any] | None:
-        """The cell; None if it is not made and nothing is to be made."""
-        plan = self.arguments.plan
-        asked = {"arm": arm, "seed": seed, "setting": asdict(setting), "plan": asdict(plan)}
-        key = self._key(**asked)
-        if key not in self.found and self.task is not None:
-            start = time.process_time()
-            cell = {"asked": asked, **run(self._given(seed), arm, setting)}
-            cell["cpu_s"] = round(time.process_time() - start, 1)
-            self.found[key] = cell
-            with self.arguments.cells.open("a") as file:
-                file.write(json.dumps(cell) + "\n")
-            curve = Curve.of(cell)
-            print(time.strftime("%X"), key, curve.kl.round(2), curve.means.round(3), flush=True)
-        return self.found.get(key)
-
-    def all(self, arm: str, setting: Setting, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-        """Of those seeds whose cell is there."""
-        return [cell for seed in seeds if (cell := self.get(arm, setting, seed))]
-
-    def _given(self, seed: int) -> Material:
-        """Kept until another seed is asked for."""
-        if self.material is None or self.material.seed != seed:
-            assert self.task is not None
-            self.material = Material(self.task, self.arguments.plan, seed)
-        return self.material
-
-    @staticmethod
-    def _key(**asked: Any) -> str:
-        return json.dumps(asked, sort_keys=True)
-
-
-def _trunk() -> Any:
-    return load_trunk(None, device="cpu")
-
-
-def worth(arm: str, cell: dict[str, Any]) -> float:
-    """What a setting is chosen by: a rival's best checkpoint, our last one."""
-    means = Curve.of(cell).means
-    return float(means.max() if arm in RIVALS else means[-1])
-
-
-def choose(cells: Cells, arm: str, seeds: tuple[int, ...]) -> tuple[Setting, list[Any]]:
-    """The best setting of an arm's grid on the tuning seeds, and what each was worth."""
-    tried = []
-    for setting in GRID[arm]:
-        found = [worth(arm, cell) for cell in cells.all(arm, setting, seeds)]
-        tried.append({"setting": asdict(setting), "worth": found})
-    worths = [np.mean(row["worth"]) if row["worth"] else -np.inf for row in tried]
-    return GRID[arm][int(np.argmax(worths))], tried
-
-
-def against(rival: str, found: dict[str, dict[int, Curve]]) -> dict[str, Any]:
-    """Both of ours against one rival, on the seeds that both have."""
-    told = {}
-    for arm in ("ours", "lower"):
-        seeds = sorted(found[arm].keys() & found[rival].keys())
-        if seeds:
-            sides = [found[arm][s] for s in seeds], [found[rival][s] for s in seeds]
-            told[arm] = {"seeds": seeds, **ahead(*sides)}
-            told[arm]["ends_ahead"] = ends_ahead(*sides).as_dict()
-    return told
-
-
-def headlines(numbers: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is asked: ahead at every KL beyond the rival's peak, and little lost of our own."""
-    lines = []
-    for rival in RIVALS:
-        for arm, told in numbers["against"].get(rival, {}).items():
-            for kind, said in (("equal", "equal KL"), ("within", "equal KL or less")):
-                rows = told[kind]
-                least = min((r["ahead"] for r in rows), key=lambda r: r["value"], default=None)
-                lowest = [r["ahead"]["lower"] for r in rows]
-                clear = bool(lowest) and all(end is not None and end > 0 for end in lowest)
-                leads = np.array([row["by_seed"] for row in rows])
-                won = int((leads > 0).all(0).sum()) if rows else 0
-                lines.append(
-                    headline(
-                        f"gold beyond the peak of {rival} at {said}, {arm}: least mean lead (ahead "
-                        f"everywhere: {won} of {leads.shape[-1]} seeds; {len(told['seeds'])} run)",
-                        least or "no seed gets there",
-                        bar="interval above 0 at every KL" if arm == "ours" else "(beside it)",
-                        met=clear if arm == "ours" else None,
-                    )
-                )
-    for arm, share in numbers["kept"].items():
-        lines.append(
-            headline(
-                f"gold at the end as a share of the run's own peak, {arm}: least of the seeds",
-                round(share["least"], 4),
-                bar="≥ 0.97" if arm == "ours" else "(beside it)",
-                met=share["least"] >= 0.97 if arm == "ours" else None,
-            )
+        return Recipe.of(
+            "sums",
+            changes=[
+                'policy={kind="grpo"}',
+                f"policy.num_samples={SAMPLES}",
+                f"policy.beta={OUR_BETA}",
+                f"policy.optimizer.learning_rate={OUR_RATE}",
+                f"policy.optimizer.batch_size={BATCH}",
+                f"budget.rounds={ROUNDS if self.options.measured > 20 else 1}",
+                f"budget.labels={self.options.labels}",
+                f"budget.prompts_per_round={self.options.prompts * 2 // ROUNDS}",
+                "evaluate.prompts=8",
+                "evaluate.curve_prompts=1",
+                "evaluate.curve_samples=2",
+                "evaluate.oracle_samples=1",
+            ],
         )
-    return lines
+
+    @cached_property
+    def task(self) -> Task:
+        """The world's task, its raters more careless than they are by default."""
+        from trueline.recipes.session import Session
+        from trueline.recipes.task import make_task
+
+        task = make_task(self.recipe, Session(seed=self.seed))
+        people = replace(POPULATIONS["default"], flip_share=self.options.coin_frac)
+        return replace(task, rater=Raters(people))
+
+    def policy(self) -> LoraPolicy:
+        """Return the loop's own first policy, which says what the trunk says."""
+        rng, new = stream(self.seed, "adapter"), self.task.max_new_tokens
+        return LoraPolicy.create(self.task.trunk, rng=rng, max_new_tokens=new)
+
+    @cached_property
+    def pairs(self) -> Comparisons:
+        """Verdicts on pairs of the trunk's own answers, for the arms without rounds."""
+        task, num = self.task, self.options.labels
+        rng = stream(self.seed, "gold_at_kl", "labels")
+        policy = BasePolicy(task.trunk, max_new_tokens=task.max_new_tokens)
+        asked = task.draw(num + num // 4, "learn", rng)
+        sampled = policy.sample(asked, num_samples=2, rng=rng)
+        cases = [Case(first=a, second=b) for a, b in sampled if a.key != b.key][:num]
+        rows = []
+        for case in cases:
+            verdict = WithCritique().judge(
+                case, helper=task.helper, judge=task.rater_of(1), rng=rng
+            )
+            better, worse = case.responses
+            if verdict.preference is Preference.SECOND:
+                better, worse = worse, better
+            if verdict.preference is not Preference.UNDECIDED:
+                rows.append(Comparison(chosen=better, rejected=worse, rater=verdict.rater))
+        return Comparisons(tuple(rows))
+
+    @cached_property
+    def held_out(self) -> list[Prompt]:
+        """Prompts of the world's own split for evaluation."""
+        rng = stream(self.seed, "gold_at_kl", "measured")
+        return Sums().prompts(self.options.measured, rng, "eval")
+
+    def point(self, policy: LoraPolicy) -> Point:
+        """Return mean gold and KL from the trunk; each policy answers by the same uniforms."""
+        rng = stream(self.seed, "gold_at_kl", "answers")
+        rolled = policy.roll(self.held_out, num_samples=2, rng=rng)
+        own = np.array([logps.sum() for logps in rolled.logps])
+        with policy.off():
+            trunk = policy.logp(rolled.rows, grad=False).double().numpy()
+        assert self.task.gold is not None
+        gold = float(np.mean([self.task.gold(answer) for answer in rolled.flat]))
+        return {"kl": float((own - trunk).mean()), "gold": gold}
 
 
-def main(arguments: Arguments) -> None:
-    set_threads(arguments.threads)
-    cells = Cells(arguments)
-    chosen, tried = {}, {}
-    for arm in arguments.arms:
-        chosen[arm], tried[arm] = choose(cells, arm, arguments.tuning_seeds)
-    runs: dict[str, dict[int, Any]] = {arm: {} for arm in arguments.arms}
-    for seed in arguments.seeds:
-        for arm in arguments.arms:
-            if cell := cells.get(arm, chosen[arm], seed):
-                runs[arm][seed] = cell
-    found = {arm: {s: Curve.of(c) for s, c in rows.items()} for arm, rows in runs.items()}
+def climb_ours(given: Material, watch: Watch) -> None:
+    """Run the loop and look at each round's working policy."""
+    from trueline.recipes.task import make_loop
+
+    loop, task = make_loop(given.recipe, seed=given.seed), given.task
+    with (
+        tempfile.TemporaryDirectory() as place,
+        RunFolder.create(Path(place) / "run", {}, data_hashes={}) as folder,
+    ):
+        loop.run(task, folder, Silent())
+        for t in range(1, loop.rounds + 1):
+            working = folder.path(f"round-{t}") / "working"
+            watch(LoraPolicy.load(task.trunk, working, max_new_tokens=task.max_new_tokens))
+
+
+def climb_trl_on_ours(given: Material, watch: Watch) -> None:
+    """Improve by TRL on the mean of our reward."""
+    readings = given.task.trunk.read(given.pairs.responses)
+    head = Conservative(head=Bayesian())
+    reward = head.fit(readings, given.pairs, rng=stream(given.seed, "fit"))
+    improve_by_trl(given, plugs.trl(reward.on(given.task.trunk), use="mean"), watch)
+
+
+def climb_trl(given: Material, watch: Watch) -> None:
+    """Improve by TRL on a reward model that TRL trained on the labels."""
+    from benchmarks import trl_rival
+
+    folder, model = trunk_path(), trl_rival.classifier(trunk_path(), given.seed)
+    columns = trl_rival.tokens(given.task.trunk, given.pairs)
+    with tempfile.TemporaryDirectory() as scratch:
+        trl_rival.reward_trainer(
+            model,
+            folder,
+            columns,
+            Path(scratch),
+            per_device_train_batch_size=16,
+            num_train_epochs=1,
+            learning_rate=REWARD_RATE,
+            seed=given.seed,
+        ).train()
+    improve_by_trl(given, model.eval(), watch)
+
+
+def improve_by_trl(given: Material, reward: Any, watch: Watch) -> None:
+    """Run TRL's GRPO from our adapter; look at the policy every so many steps."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from transformers import TrainerCallback
+
+    from benchmarks import trl_rival
+
+    policy, options = given.policy(), given.options
+    every = options.every // BATCH
+
+    class Show(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            if state.global_step % every == 0:
+                now = policy.copy()
+                set_peft_model_state_dict(now.adapted, get_peft_model_state_dict(more["model"]))
+                watch(now)
+
+    prompts = given.task.draw(options.prompts, "learn", stream(given.seed, "improve", 1))
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = trl_rival.grpo_trainer(
+            trunk_path(),
+            prompts,
+            reward,
+            Path(scratch),
+            [Show()],
+            per_device_train_batch_size=BATCH * SAMPLES,
+            num_generations=SAMPLES,
+            max_completion_length=policy.max_new_tokens,
+            learning_rate=TRL_RATE,
+            lr_scheduler_type="constant_with_warmup",
+            warmup_steps=5,
+            max_steps=len(prompts) // BATCH,
+            seed=given.seed,
+        )
+        set_peft_model_state_dict(trainer.model, get_peft_model_state_dict(policy.adapted))
+        trainer.train()
+
+
+ARMS = {"ours": climb_ours, "TRL": climb_trl, "TRL, ours": climb_trl_on_ours}
+
+
+def one_run(arm: str, given: Material) -> list[Point]:
+    """Return one arm's checkpoints, the trunk first."""
+    points = [given.point(given.policy())]
+    ARMS[arm](given, lambda policy: points.append(given.point(policy)))
+    return points
+
+
+def measure(options: Climb, cells: Cells) -> Measured:
+    """Run every arm on every seed and compare at equal KL."""
+    if options.quick:
+        options = Climb(seeds=(0,), labels=60, prompts=16, every=8, measured=4)
+    curves: dict[str, list[Curve]] = {arm: [] for arm in ARMS}
+    for seed in options.seeds:
+        given = Material(options, seed)
+        for arm in ARMS:
+            points = cells.get(lambda a=arm, g=given: one_run(a, g), arm=arm, seed=seed)
+            curves[arm].append(Curve.of(points))
+    rows = []
+    for rival in ("TRL", "TRL, ours"):
+        gaps = np.array([ahead(*pair) for pair in zip(curves["ours"], curves[rival], strict=True)])
+        least = gaps[:, int(gaps.mean(0).argmin())]
+        what = f"gold beyond the peak of {rival} at equal KL or less: least mean lead of the loop"
+        rows.append(Row.positive(f"{what} ({(gaps > 0).all(1).sum()} of {len(gaps)} seeds ahead "
+                                 "everywhere)", stats.mean(least)))  # fmt: skip
+    for arm, some in curves.items():
+        kept = min(float(c.gold[-1] / c.gold.max()) for c in some)
+        bar, met = ("≥ 0.97", kept >= 0.97) if arm == "ours" else (None, None)
+        rows.append(Row(f"gold at the end, share of the run's peak, {arm}: least", kept, bar, met))
+    mean = {a: (np.mean([c.kl for c in s], 0), np.mean([c.gold for c in s], 0))
+            for a, s in curves.items()}  # fmt: skip
+    if options.plot is not None:
+        plot(mean, ROOT / options.plot, x="KL from the trunk (nats)", y="gold", most=6.0)
     numbers = {
-        "plan": asdict(arguments.plan),
-        "tuned_on_seeds": list(arguments.tuning_seeds),
-        "tried": tried,
-        "chosen": {arm: asdict(setting) for arm, setting in chosen.items()},
-        "against": {rival: against(rival, found) for rival in RIVALS if rival in found},
-        "kept": {arm: kept(list(rows.values())) for arm, rows in found.items() if rows},
-        "curves": {arm: mean_curve(list(rows.values())) for arm, rows in found.items() if rows},
-        "runs": {arm: [summary(s, c) for s, c in rows.items()] for arm, rows in runs.items()},
+        arm: [{"kl": c.kl.tolist(), "gold": c.gold.tolist()} for c in some]
+        for arm, some in curves.items()
     }
-    if arguments.plot is not None:
-        plot(found, arguments.plot)
-    write_result(arguments.out, numbers, seeds=arguments.seeds, headlines=headlines(numbers))
-
-
-def summary(seed: int, cell: dict[str, Any]) -> dict[str, Any]:
-    """A run without its gold prompt by prompt."""
-    points = [{**p, "gold": round(float(np.mean(p["gold"])), 4)} for p in cell["points"]]
-    rest = {name: cell[name] for name in cell if name not in ("asked", "points")}
-    return {"seed": seed, **rest, "points": points}
+    return Measured(rows, {"runs": numbers})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    run(measure, Climb)

@@ -1,11 +1,12 @@
-"""Kill `trueline run` at random moments, resume it, and compare its result with an untouched run's.
+"""Kill `trueline run` at random moments, resume it, and compare with a run that nobody touched.
 
-    python -m benchmarks.kill_resume
+    python -m benchmarks.kill_resume                   (12 minutes on two idle cores)
 
-Plainly, and under `accelerate launch` with two processes, which all get SIGKILL at once. Every
-killed run is started again with the same command until it ends. Times and paths aside, the final
-JSON must be the same, byte for byte; under the launcher it is compared with an untouched run under
-the launcher, and that one with the plain run, where floats may differ in what sums' order changes.
+Plainly, and under `accelerate launch` with two processes, which all get SIGKILL at once; other
+optimisers besides. A killed run is started again with the same command until it ends. Times and
+paths aside, the final JSON must be the same, byte for byte. Under the launcher it is compared with
+an untouched run under the launcher, and that one with the plain run in what it did: floats may
+differ in what the order of a sum changes.
 """
 
 from __future__ import annotations
@@ -16,94 +17,71 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-import tyro
 
-from benchmarks.common import headline, write_result
+from benchmarks.common import Cells, Measured, Options, Row, run
 
-SMALL = {
-    "rounds": 3,
-    "labels": 90,
-    "prompts-per-round": 16,
-    "measured-prompts": 6,
-    "max-new-tokens": 60,
-    "threads": 1,
-}
+__all__ = ["Arm", "Kills", "comparable", "measure"]
+
+SMALL = ["--rounds=3", "--labels=90", "--prompts-per-round=16", "--measured-prompts=6"]
+SMALL += ["--max-new-tokens=60", "--threads=1", "--json"]
 # With --cpu, accelerate 1.15 starts one process whatever it is told.
-LAUNCHER = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-LAUNCHER += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-LAUNCHER += ["--main_process_port", "0"]
+LAUNCHER = [
+    "-m",
+    "accelerate.commands.launch",
+    "--multi_gpu",
+    "--num_processes",
+    "2",
+    "--num_machines",
+    "1",
+]
+LAUNCHER += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 
 
-@dataclass
-class Arguments:
-    kills: int = 10
-    """Random moments at which the plain run gets SIGKILL."""
-    launch: int = 10
-    """Random moments at which all processes under `accelerate launch` get it."""
+@dataclass(frozen=True, kw_only=True)
+class Kills(Options):
+    """Options of this benchmark."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Of the moments."""
+    plain: int = 10
+    """Kills of the plain run."""
+    launched: int = 10
+    """Kills of the run under the launcher."""
     others: int = 2
-    """The same for each of the other optimisers, plainly and under the launcher."""
-    seed: int = 0
-    out: Path = Path("results/kill_resume.json")
+    """Kills for each other optimiser, plainly and under the launcher."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Arm:
-    """One command, the result it should come to, and what became of its kills."""
+    """One command: an optimiser, plainly or under the launcher."""
 
     optimiser: str
     launched: bool
-    folder: Path
-    draw: random.Random
-    whole_s: float = 0.0
-    expected: dict[str, Any] = field(default_factory=dict)
-    kills: list[dict[str, Any]] = field(default_factory=list)
 
     def command(self, out: Path) -> list[str]:
-        options = [f"--{name}={value}" for name, value in SMALL.items()]
-        options += [f"--optimiser={self.optimiser}", f"--out={out}", "--json"]
+        """Return the command that starts or resumes a run in the folder `out`."""
         launcher = LAUNCHER if self.launched else []
+        options = [*SMALL, f"--optimiser={self.optimiser}", f"--out={out}"]
         return [sys.executable, *launcher, "-m", "trueline", "run", *options]
 
     def finish(self, out: Path) -> dict[str, Any]:
+        """Run the command to its end; return the result without times and paths."""
         done = subprocess.run(self.command(out), capture_output=True, text=True)
         if done.returncode:
-            sys.exit(done.stderr)
+            raise SystemExit(done.stderr[-2_000:])
         return comparable(done.stdout)
 
-    def measure(self) -> None:
-        start = time.monotonic()
-        self.expected = self.finish(self.folder / "whole")
-        self.whole_s = time.monotonic() - start
-        assert self.expected["processes"] == 1 + self.launched, "the launcher must start two"
-
-    def kill(self, num: int) -> None:
-        """`num` kills in all, at most three of one run."""
-        number = 0
-        while len(self.kills) < num:
-            number += 1
-            out, moments = self.folder / f"killed-{number}", []
-            while len(self.kills) + len(moments) < num and len(moments) < 3:
-                wait = self.draw.uniform(0.2, 0.95) * self.whole_s
-                if not self.killed(out, wait):
-                    break
-                rounds = len(list(out.glob("checkpoints/round-*")))
-                moments.append({"after_s": round(wait, 2), "rounds_done": rounds})
-            same = self.finish(out) == self.expected
-            self.kills += [{"run": number, **moment, "same": same} for moment in moments]
-            how = "launched" if self.launched else "plain"
-            print(f"{self.optimiser}, {how}: {moments}, same result: {same}", flush=True)
-
-    def killed(self, out: Path, wait: float) -> bool:
-        """Whether it was still running then; no process of it is left."""
+    def killed(self, out: Path, after_s: float) -> bool:
+        """Start the command and kill all its processes; say whether it was still running."""
         quiet = subprocess.DEVNULL
         process = subprocess.Popen(self.command(out), stdout=quiet, stderr=quiet)
         try:
-            process.wait(timeout=wait)
+            process.wait(timeout=after_s)
         except subprocess.TimeoutExpired:
             # The launcher's workers sit in sessions of their own and would outlive it.
             family = psutil.Process(process.pid).children(recursive=True)
@@ -115,17 +93,9 @@ class Arm:
             return True
         return False
 
-    def record(self) -> dict[str, Any]:
-        return {
-            "optimiser": self.optimiser,
-            "launched": self.launched,
-            "whole_s": round(self.whole_s, 1),
-            "kills": self.kills,
-        }
-
 
 def comparable(text: str) -> dict[str, Any]:
-    """The result without times and paths."""
+    """Return the result without times and paths."""
     result: dict[str, Any] = json.loads(text)
     for name in ("wall_s", "run"):
         result.pop(name)
@@ -135,55 +105,62 @@ def comparable(text: str) -> dict[str, Any]:
 
 
 def decided(result: dict[str, Any]) -> list[Any]:
-    """What a run did: labels, decisions, and which answers it measured, by their gold."""
-    return [(r["labels"], r["gate"]["decision"], r["gold"]["value"]) for r in result["rounds"]]
+    """Return what a run did: labels, decisions, and the gold of the answers it measured."""
+    return [[r["labels"], r["gate"]["decision"], r["gold"]["value"]] for r in result["rounds"]]
 
 
-def main(arguments: Arguments) -> None:
-    draw = random.Random(arguments.seed)
-    arms: list[Arm] = []
+def kill_often(arm: Arm, num: int, seed: int) -> dict[str, Any]:
+    """Kill the arm's run `num` times, at most three times each run, and resume it to its end."""
+    draw, kills = random.Random(f"{seed} {arm}"), []
     with tempfile.TemporaryDirectory() as place:
-        for optimiser, launched, kills in (
-            ("best_of_n", False, arguments.kills),
-            ("best_of_n", True, arguments.launch),
-            *((o, la, arguments.others) for o in ("dpo", "grpo") for la in (False, True)),
-        ):
-            if kills:
-                folder = Path(place) / f"{optimiser}-{launched}"
-                arms.append(Arm(optimiser, launched, folder, draw))
-                arms[-1].measure()
-                arms[-1].kill(kills)
-    conclude(arms, arguments)
+        start = time.monotonic()
+        expected = arm.finish(Path(place) / "untouched")
+        whole_s = time.monotonic() - start
+        if expected["processes"] != 1 + arm.launched:
+            raise SystemExit(f"the launcher must start two processes, got {expected['processes']}")
+        number = 0
+        while len(kills) < num:
+            number += 1
+            out, moments = Path(place) / f"killed-{number}", []
+            while len(kills) + len(moments) < num and len(moments) < 3:
+                wait = draw.uniform(0.2, 0.95) * whole_s
+                if not arm.killed(out, wait):
+                    break
+                rounds = len(list(out.glob("checkpoints/round-*")))
+                moments.append({"run": number, "after_s": round(wait, 2), "rounds_done": rounds})
+            same = arm.finish(out) == expected
+            kills += [moment | {"same": same} for moment in moments]
+    return {"whole_s": round(whole_s, 1), "decided": decided(expected), "kills": kills}
 
 
-def conclude(arms: list[Arm], arguments: Arguments) -> None:
-    plain, launched = ([a for a in arms if a.launched == how] for how in (False, True))
-    pairs = [(a, b) for a in plain for b in launched if a.optimiser == b.optimiser]
-    alike = [decided(a.expected) == decided(b.expected) for a, b in pairs]
-    lines = [
-        headline(
-            f"killed at random moments and resumed{how}: results equal to the untouched run's",
-            f"{sum(k['same'] for k in kills)} of {len(kills)} kills",
-            bar="all",
-            met=all(k["same"] for k in kills),
-        )
-        for how, group in (("", plain), (" under accelerate launch, 2 processes", launched))
-        if (kills := [kill for arm in group for kill in arm.kills])
-    ]
-    if pairs:
-        lines.append(
-            headline(
-                "two processes do what one does: labels, decisions and answers",
-                f"{sum(alike)} of {len(alike)} optimisers",
-                bar="all",
-                met=all(alike),
+def measure(options: Kills, cells: Cells) -> Measured:
+    """Kill every arm's run and compare results."""
+    plan = [(Arm("best_of_n", False), options.plain), (Arm("best_of_n", True), options.launched)]
+    plan += [(Arm(o, how), options.others) for o in ("dpo", "grpo") for how in (False, True)]
+    if options.quick:
+        plan = [(Arm("best_of_n", False), 1)]
+    seed, done = options.seeds[0], {}
+    for arm, num in plan:
+        if num:
+            key = {"optimiser": arm.optimiser, "launched": arm.launched, "num": num, "seed": seed}
+            done[arm] = cells.get(lambda arm=arm, num=num: kill_often(arm, num, seed), **key)
+    rows = []
+    for launched, how in ((False, ""), (True, " under accelerate launch, 2 processes")):
+        same = [k["same"] for arm in done if arm.launched == launched for k in done[arm]["kills"]]
+        if same:
+            what = (
+                f"killed at random moments and resumed{how}: results equal to the untouched run's"
             )
-        )
-    numbers = {"arms": [arm.record() for arm in arms], "options": SMALL}
-    write_result(arguments.out, numbers, seeds=[arguments.seed], headlines=lines)
-    if not all(line["met"] for line in lines):
-        sys.exit("a resumed run came to another result")
+            rows.append(Row(what, f"{sum(same)} of {len(same)} kills", "all", all(same)))
+    pairs = [(done[a], done[b]) for a in done for b in done
+             if a.optimiser == b.optimiser and not a.launched and b.launched]  # fmt: skip
+    if pairs:
+        alike = [a["decided"] == b["decided"] for a, b in pairs]
+        what = "two processes do what one does: labels, decisions and answers"
+        rows.append(Row(what, f"{sum(alike)} of {len(alike)} optimisers", "all", all(alike)))
+    arms = [{"optimiser": a.optimiser, "launched": a.launched, **done[a]} for a in done]
+    return Measured(rows, {"arms": arms, "flags": SMALL})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    run(measure, Kills)

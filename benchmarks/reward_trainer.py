@@ -1,400 +1,204 @@
 """Against TRL's RewardTrainer: the same model, split, labels and tokens, all its weights trained.
 
-    python -m benchmarks.reward_trainer                (hours on one thread; it can be resumed)
+    python -m benchmarks.reward_trainer                (about two hours on one thread)
 
-Two trunks: MiniLM on hh-rlhf harmless-base (people's labels; held-out dialogues) and the embedded
-model on sums (labels by gold, a tenth of them flipped; held-out pairs by gold). Ours reads the
-texts once and fits in closed form; theirs fine-tunes, without gradient checkpointing, in batches of
-equal lengths (both spare it time), on exactly the tokens ours reads, so that nothing is dropped.
-As TRL ships it (checkpointing, random batches) it is only timed, over `SHIPPED` pairs.
+Two trunks: MiniLM on hh-rlhf harmless-base (people's labels; held-out dialogues), and the embedded
+model on sums (labels by gold, a tenth of them flipped; tested on other pairs as gold has them).
+Ours reads the texts once and fits in closed form. Theirs fine-tunes on exactly the same tokens,
+without gradient checkpointing, one pass (three up to 200 labels), at learning rates that were best
+of a small grid on another seed.
 
-Its learning rate is chosen on a seed of its own at a small budget; it gets three passes over up to
-200 labels, two over 400, one above (sums: one and three, the better of the two in hindsight).
-
-Times are CPU seconds of this process (wall beside them): other work on the machine then favours
-neither. Every finished cell goes to `cells`, and a second call makes only those that are missing;
-`--again` makes none.
+    times less = its training's processor seconds / ours, with our reading of the texts or without
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import tyro
 
-from benchmarks.common import ROOT, headline, shared, write_result
-from benchmarks.flipped_labels import Arguments as Labels
-from benchmarks.flipped_labels import labelled
-from benchmarks.hh_harmless import MINILM
+from benchmarks.common import Cells, Measured, Options, Row, run, timed
+from benchmarks.material import MINILM, embedded, hh_harmless, labelled_pairs
 from trueline import stats
-from trueline.cli.common import set_threads
 from trueline.data.comparisons import Comparisons
-from trueline.models.adapters import BasePolicy
-from trueline.models.tokens import Encoded, batches
+from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.rewards.bayesian import Bayesian
 from trueline.rng import stream
-from trueline.worlds.sums import Sums, trunk_path
+from trueline.worlds.sums import trunk_path
 
-FULL = 1_200
-SHIPPED = 80
+__all__ = ["Trainers", "measure", "one_cell"]
+
+NAMES = {"hh": "hh harmless, MiniLM", "sums": "sums, embedded model"}
+RATES = {"hh": 1e-4, "sums": 3e-4}
+"""TRL's learning rates: the best on seed 100 of 3e-5, 1e-4 and of 1e-4, 3e-4, 1e-3."""
 REFITS = 5
 
 
-@dataclass
-class Arguments:
+@dataclass(frozen=True, kw_only=True)
+class Trainers(Options):
+    """Options of this benchmark."""
+
     seeds: tuple[int, ...] = (0, 1)
-    """Splits that are reported; the full size is trained on the first alone."""
-    sums_seeds: tuple[int, ...] = (0, 1, 2)
-    budgets: tuple[int, ...] = (100, 200, 400, 800)
-    sums_budgets: tuple[int, ...] = (300, 1_000, 2_000)
-    tuning_seed: int = 100
+    worlds: tuple[str, ...] = ("hh", "sums")
+    hh_labels: tuple[int, ...] = (100, 400, 1_199)
+    """Numbers of labels; the largest on the first seed alone."""
+    sums_labels: tuple[int, ...] = (300, 2_000)
     max_tokens: int = 256
     """Of a dialogue; longer ones lose the left of their prompt, for both alike."""
-    threads: int = 1
-    cells: Path = ROOT / "results" / "reward_trainer.cells.jsonl"
-    again: bool = False
-    """Only write the result, from the cells there are."""
-    out: Path = ROOT / "results" / "reward_trainer.json"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One reward to be learned and tested."""
-
-    world: str
-    seed: int
-    n: int
-    who: str
-    lr: float = 0.0
-    passes: int = 0
-
-    @property
-    def name(self) -> str:
-        rest = f" lr={self.lr:g} passes={self.passes}" if self.who == "theirs" else ""
-        return f"{self.world} seed={self.seed} n={self.n} {self.who}{rest}"
 
 
 @dataclass(frozen=True)
 class Material:
-    folder: str
+    """One seed's pairs, read: the first n of `train` are the budget n."""
+
+    folder: Path
     trunk: Trunk
     train: Comparisons
     test: Comparisons
+    readings: Readings
+    held_out: Readings
+    encode: dict[str, float]
+    """Seconds of reading all of `train`."""
 
 
-def hh(seed: int, max_tokens: int) -> Material:
-    """People's labels, split by dialogue; the first n of a shuffle are the budget n."""
-    pairs = Comparisons.load(shared() / "data" / "hh_harmless" / "pairs.jsonl.gz")
+@cache
+def material(world: str, seed: int, max_tokens: int, num: int) -> Material:
+    """Return the pairs of one seed, at most `num` to learn from, and their readings."""
     rng = stream(seed, "reward_trainer", "split")
-    train, test = pairs.split(0.8, rng)
-    trunk = Trunk.load(MINILM)
-    trunk.codec.max_tokens = max_tokens
-    return Material(MINILM, trunk, train.take(rng.permutation(len(train))), test)
+    if world == "hh":
+        folder, trunk = MINILM, Trunk.load(MINILM)
+        trunk.codec.max_tokens = max_tokens
+        train, test = hh_harmless().split(0.8, rng)
+        train = train.take(rng.permutation(len(train))[:num])
+    else:
+        folder, (trunk, policy) = Path(trunk_path()), embedded()
+        train = labelled_pairs(policy, num, stream(2 * seed, "flipped", "pairs"), flipped=0.1)
+        test = labelled_pairs(policy, 800, stream(2 * seed + 1, "flipped", "pairs"))
+    if num < 100:
+        test = test.take(np.arange(num))
+    readings, encode = timed(lambda: trunk.read(train))
+    return Material(folder, trunk, train, test, readings, trunk.read(test), encode)
 
 
-def sums(seed: int, _: int) -> Material:
-    """Labels by gold, a tenth flipped; tested on other pairs as gold has them."""
-    trunk, world = Trunk.load(trunk_path()), Sums()
-    policy = BasePolicy(trunk, max_new_tokens=80)
-    train = labelled(policy, world, Labels(pairs=2_000, flipped=0.1), 2 * seed)
-    test = labelled(policy, world, Labels(pairs=800, flipped=0.0), 2 * seed + 1)
-    return Material(str(trunk_path()), trunk, train, test)
-
-
-@cache
-def material(world: str, seed: int, max_tokens: int) -> Material:
-    return {"hh": hh, "sums": sums}[world](seed, max_tokens)
-
-
-def timed(act: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """What it gives, and its seconds: of this process's CPU and of the clock."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    found = act()
-    spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
-    return found, spent
-
-
-@cache
-def read(world: str, seed: int, max_tokens: int) -> tuple[Any, Any, dict[str, float]]:
-    given = material(world, seed, max_tokens)
-    readings, spent = timed(lambda: given.trunk.read(given.train))
-    return readings, given.trunk.read(given.test), spent
-
-
-def ours(cell: Cell, max_tokens: int) -> dict[str, Any]:
-    """The default head: median time of several fits, and the time of reading all training texts."""
-    given = material(cell.world, cell.seed, max_tokens)
-    readings, held_out, encoding = read(cell.world, cell.seed, max_tokens)
-    rows = given.train.take(range(min(cell.n, len(given.train))))
+def ours(given: Material, num: int, seed: int) -> dict[str, Any]:
+    """Return whether our head ranks each held-out pair right, and the median seconds of a fit."""
+    rows = given.train.take(np.arange(num))
     fits = []
     for _ in range(REFITS):
-        rng = stream(cell.seed, "reward_trainer", "fit")
-        fitted, spent = timed(lambda rng=rng: Bayesian().fit(readings, rows, rng=rng))
-        fits.append(spent)
-    at = [held_out.rows(k) for k in (given.test.chosen_keys, given.test.rejected_keys)]
-    mean, _ = fitted.margin(held_out, *at)
+        rng = stream(seed, "reward_trainer", "fit")
+        fitted, spent = timed(lambda rng=rng: Bayesian().fit(given.readings, rows, rng=rng))
+        fits.append(spent["cpu_s"])
+    keys = given.test.chosen_keys, given.test.rejected_keys
+    mean, _ = fitted.margin(given.held_out, *(given.held_out.rows(k) for k in keys))
+    return {"right": _right(mean), "fit_s": float(np.median(fits))}
+
+
+def theirs(given: Material, num: int, seed: int, lr: float) -> dict[str, Any]:
+    """Return whether RewardTrainer's model ranks each held-out pair right, and its seconds."""
+    from benchmarks import trl_rival
+
+    rows = given.train.take(np.arange(num))
+    columns, model = trl_rival.tokens(given.trunk, rows), trl_rival.classifier(given.folder, seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = trl_rival.reward_trainer(
+            model,
+            given.folder,
+            columns,
+            Path(scratch),
+            per_device_train_batch_size=8,
+            num_train_epochs=3 if num <= 200 else 1,
+            learning_rate=lr,
+            warmup_steps=num // 80,
+            seed=seed,
+        )
+        _, spent = timed(trainer.train)
+    return {"right": _right(trl_rival.margins(model, given.trunk, given.test)), **spent}
+
+
+def one_cell(get: Callable[[], Material], num: int, seed: int, lr: float) -> dict[str, Any]:
+    """Return both sides of one budget on one seed."""
+    given = get()
+    num = min(num, len(given.train))
     return {
-        "n": len(rows),
-        "fit": {key: float(np.median([fit[key] for fit in fits])) for key in fits[0]},
-        "encode": {**encoding, "pairs": len(given.train)},
-        "correct": ((np.sign(mean) + 1) / 2).tolist(),
+        "n": num,
+        "ours": ours(given, num, seed),
+        "theirs": theirs(given, num, seed, lr),
+        "encode_s": given.encode["cpu_s"] * num / len(given.train),
         "groups": np.unique(given.test.groups, return_inverse=True)[1].tolist(),
     }
 
 
-def theirs(cell: Cell, max_tokens: int) -> dict[str, Any]:
-    """RewardTrainer on the same tokens."""
-    from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from trl import RewardConfig, RewardTrainer
-
-    given = material(cell.world, cell.seed, max_tokens)
-    rows = given.train.take(range(min(cell.n, len(given.train))))
-    columns = [
-        [row.ids for row in given.trunk.codec.encode([getattr(c, side) for c in rows])]
-        for side in ("chosen", "rejected")
-    ]
-    rng, shipped = stream(cell.seed, "reward_trainer", "order"), cell.who == "shipped"
-    order = rng.permutation(len(rows)).tolist() if shipped else shuffled(columns, cell, rng)
-    torch.manual_seed(cell.seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        given.folder, num_labels=1, dtype=torch.float32
-    )
-    tokenizer = AutoTokenizer.from_pretrained(given.folder)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = RewardTrainer(
-            model=model,
-            args=RewardConfig(
-                output_dir=folder,
-                per_device_train_batch_size=8,
-                num_train_epochs=1,
-                learning_rate=cell.lr,
-                warmup_steps=len(order) // 80,
-                train_sampling_strategy="sequential",
-                gradient_checkpointing=shipped,
-                bf16=False,
-                use_cpu=True,
-                max_length=None,
-                save_strategy="no",
-                report_to="none",
-                logging_strategy="no",
-                disable_tqdm=True,
-                seed=cell.seed,
-            ),
-            train_dataset=Dataset.from_dict(
-                {
-                    "chosen_ids": [columns[0][i] for i in order],
-                    "rejected_ids": [columns[1][i] for i in order],
-                }
-            ),
-            processing_class=tokenizer,
-        )
-        _, spent = timed(trainer.train)
-    if shipped:
-        return {"n": len(rows), "train": spent, "correct": []}
-    margin = np.subtract(
-        *(score(model, given, [getattr(c, s) for c in given.test]) for s in ("chosen", "rejected"))
-    )
-    return {"n": len(rows), "train": spent, "correct": ((np.sign(margin) + 1) / 2).tolist()}
+def _right(margin: np.ndarray) -> list[float]:
+    return ((np.sign(margin) + 1) / 2).tolist()
 
 
-def shuffled(columns: list[list[list[int]]], cell: Cell, rng: np.random.Generator) -> list[int]:
-    """Rows of all passes: batches of eight of nearly equal lengths, in random order."""
-    lengths = np.array([max(len(a), len(b)) for a, b in zip(*columns, strict=True)])
-    order: list[int] = []
-    for _ in range(cell.passes):
-        by_length = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)))
-        groups = [by_length[i : i + 8] for i in range(0, len(by_length), 8)]
-        order += [int(i) for at in rng.permutation(len(groups)) for i in groups[at]]
-    return order
-
-
-@torch.inference_mode()
-def score(model: Any, given: Material, responses: Sequence[Any]) -> np.ndarray:
-    rows: list[Encoded] = given.trunk.codec.encode(responses)
-    scores = np.empty(len(rows))
-    for group in batches([len(row.ids) for row in rows], max_tokens=2_048):
-        longest = max(len(rows[i].ids) for i in group)
-        ids = torch.full((len(group), longest), model.config.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for at, i in enumerate(group):
-            ids[at, : len(rows[i].ids)] = torch.tensor(rows[i].ids)
-            mask[at, : len(rows[i].ids)] = 1
-        scores[group] = model.eval()(input_ids=ids, attention_mask=mask).logits[:, 0].numpy()
-    return scores
-
-
-def passes_of(n: int) -> int:
-    return 3 if n <= 200 else 2 if n <= 400 else 1
-
-
-class Cells:
-    """Finished cells, kept in a file of lines."""
-
-    def __init__(self, arguments: Arguments) -> None:
-        self.arguments = arguments
-        kept = arguments.cells.read_text().splitlines() if arguments.cells.is_file() else []
-        self.found = {line["cell"]: line for line in map(json.loads, kept)}
-
-    def get(self, cell: Cell) -> dict[str, Any] | None:
-        if cell.name not in self.found and not self.arguments.again:
-            make = ours if cell.who == "ours" else theirs
-            found = {"cell": cell.name, **asdict(cell), **make(cell, self.arguments.max_tokens)}
-            self.found[cell.name] = found
-            with self.arguments.cells.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-            right = np.mean(found["correct"] or [np.nan])
-            print(f"{time.strftime('%X')} {cell.name}: {right:.3f}", flush=True)
-        return self.found.get(cell.name)
-
-    def best(self, tried: Sequence[Cell]) -> Cell:
-        """The setting that ranks most of the tuning seed's held-out pairs right."""
-        right = [np.mean(c["correct"]) if (c := self.get(cell)) else -1.0 for cell in tried]
-        return tried[int(np.argmax(right))]
-
-
-def compare(ours: list[Any], theirs: list[Any]) -> dict[str, Any]:
-    """Accuracies over seeds, and their difference, paired and clustered by prompt."""
-    a, b = (np.concatenate([cell["correct"] for cell in side]) for side in (ours, theirs))
-    clusters = [f"{i} {group}" for i, cell in enumerate(ours) for group in cell["groups"]]
+def compare(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return accuracies, their difference (paired, by prompt) and times less, over seeds."""
+    right = {who: np.concatenate([c[who]["right"] for c in cells]) for who in ("ours", "theirs")}
+    groups = [f"{i} {group}" for i, cell in enumerate(cells) for group in cell["groups"]]
     rng = stream(0, "reward_trainer", "intervals")
-    fit, train = (
-        np.median([c[k]["cpu_s"] for c in s]) for s, k in ((ours, "fit"), (theirs, "train"))
-    )
+    train = np.median([c["theirs"]["cpu_s"] for c in cells])
+    fit = np.median([c["ours"]["fit_s"] for c in cells])
+    encode = np.median([c["encode_s"] for c in cells])
     return {
-        "n": int(np.median([cell["n"] for cell in ours])),
-        "seeds": [cell["seed"] for cell in ours],
-        "ours": stats.accuracy(a, clusters=clusters, rng=rng).as_dict(),
-        "theirs": stats.accuracy(b, clusters=clusters, rng=rng).as_dict(),
-        "ahead": stats.difference(a, b, clusters=clusters, rng=rng).as_dict(),
-        "fit_cpu_s": float(fit),
-        "train_cpu_s": float(train),
+        "labels": cells[0]["n"],
+        **{w: stats.accuracy(r, clusters=groups, rng=rng).as_dict() for w, r in right.items()},
+        "ahead": stats.difference(right["ours"], right["theirs"], clusters=groups, rng=rng),
         "times_less": float(train / fit),
-        "setting": {key: theirs[0][key] for key in ("lr", "passes")},
+        "times_less_with_reading": float(train / (fit + encode)),
     }
 
 
-def curve(cells: Cells, world: str, plan: Sequence[tuple[int, int, float, int]]) -> list[Any]:
-    """One comparison a budget, over the seeds for which both sides are there, against the best
-    (in hindsight, which flatters it) of the settings tried there.
-
-    `plan`: (n, seed, lr, passes).
-    """
-    points = []
-    for n in sorted({n for n, *_ in plan}):
-        settings: dict[tuple[float, int], list[tuple[Any, Any]]] = {}
-        for _, seed, lr, passes in (row for row in plan if row[0] == n):
-            mine = cells.get(Cell(world, seed, n, "ours"))
-            other = cells.get(Cell(world, seed, n, "theirs", lr, passes))
-            if mine and other:
-                settings.setdefault((lr, passes), []).append((mine, other))
-        found = [
-            compare(*(list(side) for side in zip(*pairs, strict=True)))
-            for pairs in settings.values()
-        ]
-        points += sorted(found, key=lambda point: float(point["theirs"]["value"]))[-1:]
-    return points
-
-
-def totals(cells: Cells, world: str, seed: int, n: int, point: dict[str, Any]) -> dict[str, Any]:
-    """Times from labels to reward, with and without reading the texts, at the largest budget."""
-    mine = cells.found[Cell(world, seed, n, "ours").name]
-    shipped = cells.get(Cell(world, seed, SHIPPED, "shipped", 1e-4, 1))
-    fit, encode = (
-        mine["fit"]["cpu_s"],
-        mine["encode"]["cpu_s"] * mine["n"] / mine["encode"]["pairs"],
-    )
-    rivals = {"helped": point["train_cpu_s"]}
-    if shipped:
-        rivals["as_shipped"] = shipped["train"]["cpu_s"] * mine["n"] / shipped["n"]
-    return {
-        "fit": mine["fit"],
-        "encode": mine["encode"],
-        "train_cpu_s": rivals,
-        "times_less_without_encoding": {k: v / fit for k, v in rivals.items()},
-        "times_less_with_encoding": {k: v / (fit + encode) for k, v in rivals.items()},
-    }
+def measure(options: Trainers, cells: Cells) -> Measured:
+    """Train and fit at every budget, and compare."""
+    rows, numbers = [], {}
+    for world in options.worlds:
+        budgets = options.hh_labels if world == "hh" else options.sums_labels
+        budgets = (24,) if options.quick else budgets
+        points = []
+        for num in budgets:
+            seeds = options.seeds if num < max(budgets) else options.seeds[:1]
+            made = []
+            for seed in seeds:
+                asked = (world, seed, options.max_tokens, max(budgets))
+                made.append(
+                    cells.get(
+                        lambda a=asked, n=num, s=seed, w=world: one_cell(
+                            lambda: material(*a), n, s, RATES[w]
+                        ),
+                        world=world,
+                        seed=seed,
+                        num=num,
+                        quick=options.quick,
+                    )
+                )
+            points.append(compare(made))
+        rows += rows_of(NAMES[world], points)
+        numbers[world] = [p | {"ahead": p["ahead"].as_dict()} for p in points]
+    return Measured(rows, numbers)
 
 
-def main(arguments: Arguments) -> None:
-    set_threads(arguments.threads)
-    cells, tuning = Cells(arguments), arguments.tuning_seed
-    grid = [
-        Cell("sums", tuning, 300, "theirs", lr, passes)
-        for lr in (1e-4, 3e-4, 1e-3)
-        for passes in (1, 3)
+def rows_of(name: str, points: list[dict[str, Any]]) -> list[Row]:
+    """Return what is asked at the largest budget, and accuracies at all."""
+    last = points[-1]
+    what = f"{name}, {last['labels']} labels: times less processor time than RewardTrainer"
+    rows = [
+        Row.least(f"{what}, texts read already", round(last["times_less"], 1), 50),
+        Row.least(f"{what}, reading them", round(last["times_less_with_reading"], 2), 4),
     ]
-    chosen = cells.best(grid)
-    small = curve(
-        cells,
-        "sums",
-        [
-            (n, seed, chosen.lr, passes)
-            for seed in arguments.sums_seeds
-            for n in arguments.sums_budgets
-            for passes in sorted({chosen.passes, 3})
-        ],
-    )
-    tried = [Cell("hh", tuning, 100, "theirs", lr, 3) for lr in (3e-5, 1e-4)]
-    lr = cells.best(tried).lr
-    first = arguments.seeds[0]
-    large = curve(cells, "hh", [(FULL, first, lr, 1)])
-    people = curve(
-        cells,
-        "hh",
-        [(n, s, lr, passes_of(n)) for s in arguments.seeds for n in arguments.budgets],
-    )
-    numbers: dict[str, Any] = {
-        "max_tokens": arguments.max_tokens,
-        "tuned_on_seed": tuning,
-        "tuned": {
-            cell.name: float(np.mean(cells.found[cell.name]["correct"]))
-            for cell in [*grid, *tried]
-            if cell.name in cells.found
-        },
-        "hh": [*people, *large],
-        "sums": small,
-    }
-    lines = []
-    most = max(arguments.sums_budgets)
-    for world, points, n, seed in (
-        ("hh", large, FULL, first),
-        ("sums", [p for p in small if p["n"] == most], most, arguments.sums_seeds[0]),
-    ):
-        for point in points:
-            numbers[f"{world}_times"] = totals(cells, world, seed, n, point)
-            lines += headlines(world, point, numbers[f"{world}_times"])
-    for world, point in [("hh", p) for p in people[:1]] + [("sums", p) for p in small[:1]]:
-        what = f"{NAMES[world]}, {point['n']} labels: held-out pairs right, ahead of RewardTrainer"
-        lines.append(headline(what, point["ahead"], bar="> 0", met=point["ahead"]["lower"] > 0))
-    write_result(arguments.out, numbers, seeds=arguments.seeds, headlines=lines)
-
-
-NAMES = {"hh": "hh harmless, MiniLM", "sums": "sums, embedded model"}
-
-
-def headlines(world: str, point: dict[str, Any], times_of: dict[str, Any]) -> list[Any]:
-    """What the issue asks at the largest budget."""
-    name = f"{NAMES[world]}, {point['n']} labels against RewardTrainer"
-    ahead, lines = point["ahead"], []
-    for key, said, bar in (("without", "texts encoded", 50), ("with", "with encoding", 4)):
-        for rival, times in times_of[f"times_less_{key}_encoding"].items():
-            what = f"{name} ({rival.replace('_', ' ')}): times less CPU, {said}"
-            lines.append(headline(what, round(times, 2), bar=f"≥ {bar}", met=times >= bar))
-    what = f"{name} (helped): ahead in pairs ranked right"
-    bar = "no lower within the interval"
-    return [*lines, headline(what, ahead, bar=bar, met=ahead["upper"] >= 0)]
+    for point in points:
+        ahead = point["ahead"]
+        behind = ahead.upper is not None and ahead.upper < 0
+        what = f"{name}, {point['labels']} labels: pairs ranked right, ours less RewardTrainer's"
+        rows.append(Row(what, ahead, "not clearly below 0", not behind))
+    return rows
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    run(measure, Trainers)

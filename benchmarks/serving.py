@@ -1,104 +1,84 @@
 """What serving costs: the server's throughput on loopback against the trunk's own.
 
+    python -m benchmarks.serving                       (10 minutes)
+
     kept = (items / second through the server) / (items / second of `trunk.read` of the same texts)
 
 A reward fitted on the embedded world is served by the real command in a process of its own; 64
-clients, connections of one asyncio process that speaks plain HTTP/1.1, post requests of
-`--items` pairs to `/score` until every text is scored once. The bare reading takes all the texts
-in one call, in the trunk's best batches, without the reward and without a cache, on one thread.
-Server and bare reading take turns, bare readings on both sides of every served one, so that a busy
-machine disturbs both; each ratio takes the mean of its two neighbours. Clients, event loop and
-scoring share the machine's cores: the clients' processor time is measured and reported, not
-subtracted. Every reply's numbers are compared with those of scoring the texts directly; a request
-is lost if its reply is not 200, or if a number differs by more than float32 rounding (1e-3 of a
-reward's spread).
-
-    python -m benchmarks.serving [--repeats 8] [--items 8 16 1]
+clients, connections of one asyncio process that speaks plain HTTP/1.1, post requests to `/score`
+until every text is scored once. The bare reading takes all the texts in one call, without the
+reward and without a cache, on one thread. Server and bare reading take turns, so that a busy
+machine disturbs both; each ratio takes the mean of the two bare readings beside it. Clients and
+server share the machine's cores. Every reply's numbers are compared with those of scoring directly:
+a request is lost if its reply is not 200, or if a number differs by more than float32 rounding.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
-from benchmarks.common import headline, write_result
-from benchmarks.flipped_labels import Arguments as Labels
-from benchmarks.flipped_labels import labelled
+from benchmarks.common import Cells, Measured, Options, Row, run, timed
+from benchmarks.material import answers, embedded, labelled_pairs
 from trueline import stats
-from trueline.cli.common import set_threads
-from trueline.models.adapters import BasePolicy
 from trueline.models.trunk import Trunk
 from trueline.records import Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rng import stream
-from trueline.serving.listening import keep_memory
-from trueline.worlds.sums import Sums, trunk_path
+from trueline.worlds.sums import trunk_path
+
+__all__ = ["Server", "Serving", "measure"]
 
 
-@dataclass
-class Arguments:
+@dataclass(frozen=True, kw_only=True)
+class Serving(Options):
+    """Options of this benchmark."""
+
+    seeds: tuple[int, ...] = (0,)
     texts: int = 1_536
     items: tuple[int, ...] = (8, 16, 1)
-    """Pairs of a request; the first has the bar, and twice the repeats of the others."""
+    """Texts of a request; the first has the bar."""
     clients: int = 64
     repeats: int = 8
     pairs: int = 300
     """Comparisons that the reward is fitted on."""
-    seed: int = 0
-    out: Path = Path("results/serving.json")
 
 
 class Server:
-    """`trueline serve` in a process of its own."""
+    """`trueline serve` in a process of its own, as a context."""
 
     def __init__(self, reward: Path) -> None:
         command = [sys.executable, "-m", "trueline", "serve", str(reward)]
         command += ["--port", "0", "--no-token", "--json"]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
         if "listening" not in line:
-            raise RuntimeError(line + self.process.stderr.read())
+            raise SystemExit(line + self.process.stderr.read())
         self.port = int(line.split(":")[-1].strip("/ \n"))
 
-    def cpu_s(self) -> float:
-        """Processor seconds it has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def __enter__(self) -> Server:
+        return self
 
-    def batches(self) -> int:
-        """Batches it has scored."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health") as reply:
-            return int(json.load(reply)["batches"])
-
-    def stop(self) -> dict[str, Any]:
+    def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGINT)
-        out, _ = self.process.communicate(timeout=60)
-        if self.process.returncode:
-            raise RuntimeError(f"the server ended with code {self.process.returncode}")
-        result: dict[str, Any] = json.loads(out)
-        return result
+        self.process.communicate(timeout=60)
 
 
 async def one_client(port: int, bodies: list[tuple[int, bytes]], replies: list[bytes]) -> None:
-    """Take bodies from the shared list until none is left, over one connection."""
+    """Post bodies of the shared list until none is left, over one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while bodies:
         number, body = bodies.pop()
@@ -114,8 +94,8 @@ async def one_client(port: int, bodies: list[tuple[int, bytes]], replies: list[b
     writer.close()
 
 
-def served(port: int, texts: Sequence[Response], items: int, clients: int) -> dict[str, Any]:
-    """Seconds, the clients' processor seconds, and the replies' rows, for all texts once."""
+def serve(port: int, texts: Sequence[Response], items: int, clients: int) -> list[Any]:
+    """Have all texts scored once; return the rows of each reply, none where it failed."""
     parts = [texts[i : i + items] for i in range(0, len(texts), items)]
     bodies = [
         json.dumps(
@@ -128,142 +108,74 @@ def served(port: int, texts: Sequence[Response], items: int, clients: int) -> di
     async def everybody() -> None:
         await asyncio.gather(*(one_client(port, waiting, replies) for _ in range(clients)))
 
-    cpu, start = time.process_time(), time.perf_counter()
     asyncio.run(everybody())
-    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    rows = [json.loads(reply)["rows"] if reply else [] for reply in replies]
-    return {"wall_s": wall, "client_cpu_s": cpu, "rows": rows, "sizes": [len(p) for p in parts]}
+    return [json.loads(reply)["rows"] if reply else [] for reply in replies]
 
 
-def lost(run: dict[str, Any], direct: Scores) -> int:
-    """Requests without a right answer."""
-    count, at, spread = 0, 0, float(direct.mean.std())
-    for rows, size in zip(run["rows"], run["sizes"], strict=True):
-        there = slice(at, at + size)
-        at += size
-        right = len(rows) == size and all(
-            np.allclose([row[name] for row in rows], getattr(direct, name)[there], atol=1e-3 * s)
-            for name, s in (("mean", spread), ("std", spread), ("lower", spread), ("novelty", 1.0))
+def lost(replies: list[Any], direct: Scores, items: int) -> int:
+    """Count the requests without a right answer."""
+    count, spread = 0, float(direct.column("mean").std())
+    for i, rows in enumerate(replies):
+        here = slice(i * items, (i + 1) * items)
+        expected = {name: direct.column(name)[here] for name in ("mean", "std", "lower")}
+        count += not (
+            len(rows) == len(expected["mean"])
+            and all(
+                np.allclose([row[name] for row in rows], values, atol=1e-3 * spread)
+                for name, values in expected.items()
+            )
         )
-        count += not right
     return count
 
 
-def measure(
-    trunk: Trunk, server: Server, texts: list[Response], direct: Scores, o: Arguments, items: int
+def compare(
+    trunk: Trunk, port: int, texts: list[Response], direct: Scores, options: Serving, items: int
 ) -> dict[str, Any]:
-    """Bare and served readings in turn."""
-    bare_cpu = []
+    """Read bare and through the server in turn; return seconds and requests lost."""
 
     def bare() -> float:
-        cpu, start = time.process_time(), time.perf_counter()
-        trunk.read(texts)
-        wall = time.perf_counter() - start
-        bare_cpu.append(time.process_time() - cpu)
-        return wall
+        return timed(lambda: trunk.read(texts))[1]["wall_s"]
 
-    served(server.port, texts[:256], items, o.clients)
-    before, runs, missing, requests = [bare()], [], 0, 0
-    for _ in range(o.repeats if items == o.items[0] else o.repeats // 2):
-        cpu, batches = server.cpu_s(), server.batches()
-        run = served(server.port, texts, items, o.clients)
-        run["server_cpu_s"] = server.cpu_s() - cpu
-        run["items_per_batch"] = len(texts) / (server.batches() - batches)
-        missing += lost(run, direct)
-        requests += len(run["sizes"])
-        runs.append(run)
+    serve(port, texts[:256], items, options.clients)
+    before, served, missing = [bare()], [], 0
+    repeats = options.repeats if items == options.items[0] else (options.repeats + 1) // 2
+    for _ in range(repeats):
+        replies, spent = timed(lambda: serve(port, texts, items, options.clients))
+        served.append(spent["wall_s"])
+        missing += lost(replies, direct, items)
         before.append(bare())
-    neighbours = (np.array(before[:-1]) + np.array(before[1:])) / 2
-    kept = neighbours / np.array([run["wall_s"] for run in runs])
-    rng = stream(o.seed, "serving", "bootstrap", items)
-    found = {
-        "items_per_request": items,
-        "kept": stats.bootstrap(np.median, kept, rng=rng).as_dict(),
-        "kept_range": [float(kept.min()), float(kept.max())],
-        "bare_items_per_s": len(texts) / float(np.median(before)),
-        "served_items_per_s": len(texts) / float(np.median([run["wall_s"] for run in runs])),
-        "requests": requests,
-        "lost": missing,
-        **{
-            name: float(np.median([run[name] for run in runs]))
-            for name in ("wall_s", "client_cpu_s", "server_cpu_s", "items_per_batch")
-        },
-        "bare_cpu_s": float(np.median(bare_cpu)),
-        "kept_of_processor_time": float(np.median(bare_cpu))
-        / float(np.median([run["server_cpu_s"] for run in runs])),
-        "bare_s": [round(x, 3) for x in before],
-        "served_s": [round(run["wall_s"], 3) for run in runs],
-    }
-    print(json.dumps(found))
-    return found
+    requests = repeats * len(replies)
+    return {"items": items, "bare_s": before, "served_s": served, "lost": missing,
+            "requests": requests}  # fmt: skip
 
 
-def main(arguments: Arguments) -> None:
-    set_threads(1)
-    keep_memory()  # as the server does, for the bare reading too
-    trunk, world = Trunk.load(trunk_path()), Sums()
-    policy = BasePolicy(trunk, max_new_tokens=80)
-    pairs = labelled(policy, world, Labels(pairs=arguments.pairs), arguments.seed)
-    head = Conservative(head=Bayesian(), k=1.0)
-    reward = head.fit(
-        trunk.read(pairs.responses), pairs, rng=stream(arguments.seed, "serving", "fit")
-    )
-    rng = stream(arguments.seed, "serving", "texts")
-    texts: dict[str, Response] = {}
-    while len(texts) < arguments.texts:
-        for row in policy.sample(world.prompts(128, rng, split="eval"), num_samples=8, rng=rng):
-            texts.update({r.key: r for r in row})
-    asked = list(texts.values())[: arguments.texts]
-    direct = reward.on(trunk).score([r.prompt for r in asked], [r.text for r in asked])
+def measure(options: Serving, cells: Cells) -> Measured:
+    """Fit a reward, serve it, and compare."""
+    if options.quick:
+        options = Serving(texts=64, items=(8,), clients=4, repeats=1, pairs=60)
+    (trunk, policy), seed = embedded(), options.seeds[0]
+    pairs = labelled_pairs(policy, options.pairs, stream(seed, "serving", "pairs"))
+    readings, rng = trunk.read(pairs.responses), stream(seed, "serving", "fit")
+    reward = Conservative(head=Bayesian(), k=1.0).fit(readings, pairs, rng=rng)
+    texts = answers(policy, options.texts, stream(seed, "serving", "texts"))
+    direct = reward.on(trunk).score([r.prompt for r in texts], [r.text for r in texts])
     with tempfile.TemporaryDirectory() as folder:
         reward.save(Path(folder) / "reward", model=str(trunk_path()))
-        server = Server(Path(folder) / "reward")
-        try:
-            found = [measure(trunk, server, asked, direct, arguments, n) for n in arguments.items]
-        finally:
-            summary = server.stop()
-    write_result(
-        arguments.out,
-        {
-            "trunk": trunk.fingerprint()[:16],
-            "texts": len(asked),
-            "clients": arguments.clients,
-            "runs": found,
-            "server": {name: summary[name] for name in ("answers", "batches", "scored", "failed")},
-        },
-        seeds=[arguments.seed],
-        headlines=headlines(found, arguments),
-    )
-
-
-def headlines(found: list[dict[str, Any]], arguments: Arguments) -> list[dict[str, Any]]:
-    kept, missing = found[0]["kept"], sum(run["lost"] for run in found)
-    what = f"{arguments.clients} clients on loopback"
-    return [
-        headline(
-            f"{what}, {arguments.items[0]} items a request: share of the trunk's bare "
-            "throughput that the server keeps",
-            kept,
-            bar="≥ 0.85",
-            met=kept["value"] >= 0.85,
-        ),
-        *(
-            headline(
-                f"the same, {run['items_per_request']} items a request",
-                run["kept"],
-                bar="",
-                met=None,
-            )
-            for run in found[1:]
-        ),
-        headline(
-            f"{what}: requests lost or answered wrongly",
-            f"{missing} of {sum(run['requests'] for run in found)}",
-            bar="0",
-            met=missing == 0,
-        ),
-    ]
+        with Server(Path(folder) / "reward") as server:
+            found = [compare(trunk, server.port, texts, direct, options, n) for n in options.items]
+    rows = []
+    for run_ in found:
+        before = np.array(run_["bare_s"])
+        kept = (before[:-1] + before[1:]) / 2 / np.array(run_["served_s"])
+        value = stats.bootstrap(np.median, kept, rng=stream(seed, "serving", run_["items"]))
+        what = f"{options.clients} clients, {run_['items']} texts a request: share of the trunk's "
+        what += "own throughput that the server keeps"
+        first = run_["items"] == options.items[0]
+        rows.append(Row.least(what, value, 0.85) if first else Row(what, value))
+    missing, asked = (sum(run_[name] for run_ in found) for name in ("lost", "requests"))
+    rows.append(Row("requests lost or answered wrongly", f"{missing} of {asked}", "0", not missing))
+    return Measured(rows, {"runs": found, "texts": len(texts)})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    run(measure, Serving)

@@ -29,6 +29,9 @@ MEASURED = {
     "the best of 256 by the reward keeps",
     "hh_harmless": "people's preferences (hh-rlhf, harmless) predicted from a small encoder: "
     "held-out pairs ranked right",
+    "reward_core": "what each part of the fit of the reward is worth, beside twelve lines of "
+    "scikit-learn",
+    "pair_selection": "asking about the pairs that would teach most, against random pairs",
     "calibration": "90 % intervals of the reward: share of held-out verdicts inside",
     "overoptimisation": "best of 4,096, heavy-tailed errors: settings in which our reward's pick "
     "is truly better than that of the best of 9 tuned rivals",
@@ -38,7 +41,6 @@ MEASURED = {
     "reward_trainer": "fitting the reward on latents: times less processor time than TRL's "
     "RewardTrainer",
     "oversight": "planted mistakes that a judge finds with a critic's help, over those found alone",
-    "oversight_transcripts": "judges of recorded human debates (NYU) who were right",
     "rules": "rules grade GSM8K solutions as their labels do",
     "serving": "the reward server with 64 clients: share of the model's own throughput kept",
 }

@@ -1,21 +1,19 @@
-"""A GRPO step and an online round, side by side with TRL 1.16: seconds, processor seconds, memory.
+"""A GRPO step side by side with TRL 1.16: seconds and peak memory.
 
-    speed-up = median over repeats of  seconds(TRL) / seconds(ours),  one after the other
-    round    = fit the reward on the pairs + the GRPO steps of a round;  peak = ours / TRL
+    python -m benchmarks.trl_grpo                       # the embedded model (15 minutes)
+    python -m benchmarks.trl_grpo --model FOLDER        # and a checkpoint, such as SmolLM2-135M
 
-The same checkpoints, prompts, pairs, samples a prompt, token limit, adapter (LoRA of rank 16 on all
-linear maps), reference term and number of gradient steps; one gradient step a batch of samples.
-Sampling, reward, reference and update are all inside. Each arm runs in a process of its own, ours
-and TRL's in turn; models are loaded, TRL's data tokenised and its trainers made before its clock
-starts, ours encodes within it; first steps are left out of the step times. The first repeat tries
-one and two threads, the others take what was faster for each arm. TRL runs with checkpointing,
-logging and saving off and no worker processes. Its reward is a plain classifier that RewardTrainer
-trained on the pairs; variants, once each: all weights instead of an adapter, no reference
-term, our head as exported for its reward, bfloat16, larger and smaller micro-batches. "random": see
-`trl_setting`; nearly every one of its answers holds a special token in mid-text, so that ours
-pays a pass for the reference there, which a trained model's answers do not need.
+    times faster = median over repeats of  step seconds (TRL) / step seconds (ours), in turn
 
-    python -m benchmarks.trl_grpo [--repeats 3] [--device cuda] [--out results/trl_grpo.json]
+The same checkpoint, prompts, samples a prompt, token limit, adapter (LoRA of rank 16 on all linear
+maps), float32, reference term, threads and one gradient step a batch of samples. Sampling, reward,
+reference and update are all inside. Each arm runs in a process of its own; loading is outside.
+TRL's reward is a classifier of the same checkpoint, as RewardTrainer would make it; beside it, once
+each: larger micro-batches, and our reward inside TRL. Ours reads the trunk once for the reward and
+the reference; TRL makes a pass for each.
+
+On a large checkpoint all samples run to the token limit in both arms; on the embedded model both
+end where the model ends them.
 """
 
 from __future__ import annotations
@@ -25,204 +23,116 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
-from benchmarks.common import ROOT, headline, write_result
-from benchmarks.trl_clock import PHASES
-from benchmarks.trl_setting import SETTINGS
+from benchmarks.common import ROOT, Cells, Measured, Options, Row, median_ratio, run
+from benchmarks.material import embedded, labelled_pairs
+from trueline.rng import stream
+from trueline.worlds.sums import trunk_path
 
-__all__ = ["compare", "ratio", "where"]
+__all__ = ["Steps", "child", "measure"]
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "all weights": {"lora": False},
-    "no reference": {"beta": 0.0},
-    "our head exported": {"exported": True},
-    "bfloat16": {"bf16": True},
+EMBEDDED = {"prompts": 16, "samples": 8, "max_new_tokens": 80, "num_pairs": 300}
+CHECKPOINT = {"prompts": 8, "samples": 8, "max_new_tokens": 48, "num_pairs": 60}
+TINY = {"prompts": 2, "samples": 2, "max_new_tokens": 12, "num_pairs": 40}
+# What TRL is tried with besides, once each: the arm as compared has micro-batches of 8.
+VARIANTS = {
     "micro-batches of 16": {"micro": 16},
-    "micro-batches of 4": {"micro": 4},
+    "our reward": {"reward": "ours"},
 }
 
 
-@dataclass
-class Arguments:
+@dataclass(frozen=True, kw_only=True)
+class Steps(Options):
+    """Options of this benchmark."""
+
+    seeds: tuple[int, ...] = (0,)
+    threads: int = 2
+    """Of each arm's process."""
     repeats: int = 3
-    settings: tuple[str, ...] = ("embedded", "random")
-    threads: tuple[int, ...] = (1, 2)
-    variants: tuple[str, ...] = tuple(VARIANTS)
     steps: int = 3
-    """Steps of a variant, the first of which is left out."""
-    device: str = "cpu"
-    """cuda: the random Llama gets 154 M parameters, in bfloat16."""
-    out: Path = Path("results/trl_grpo.json")
+    """Steps of an arm, the first of which is left out."""
+    embedded: bool = True
+    """Whether to measure on the model that ships with the package."""
+    model: Path | None = None
+    """A Hugging Face folder to measure on besides."""
 
 
-def child(folder: Path, setting: str, arm: str, what: str, **rest: Any) -> dict[str, Any]:
-    """One arm in a process of its own."""
-    job = {"folder": str(folder), "setting": setting, "arm": arm, "what": what, **rest}
-    threads = str(job["threads"])
-    outside = {
-        **os.environ,
-        "OMP_NUM_THREADS": threads,
+def child(job: dict[str, Any]) -> dict[str, Any]:
+    """Run one arm in a process of its own; return its steps' seconds and its peak memory."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(job["threads"]),
         "OPENBLAS_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.trl_arm", json.dumps(job)],
-        cwd=ROOT,
-        env=outside,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", "benchmarks.trl_arms", json.dumps(job)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{job} ended with status {done.returncode}\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return {"arm": arm, "what": what, "threads": int(threads), **found}
+        raise SystemExit(f"{job['arm']} ended with {done.returncode}\n{done.stderr[-2_000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
 
 
-def compare(folder: Path, name: str, arguments: Arguments) -> dict[str, Any]:
-    """All runs of one checkpoint."""
-    setting, runs = SETTINGS[name], []
-    given: dict[str, Any] = {"device": arguments.device, "choice": {}}
+def compare(name: str, model: Path, sizes: dict[str, int], options: Steps, cells: Cells) -> Any:
+    """Return the runs of both arms on one checkpoint, in turn, and TRL's variants."""
+    shared = {"seed": options.seeds[0], "threads": options.threads, "steps": options.steps}
+    shared |= {"micro": min(8, sizes["prompts"] * sizes["samples"]), "reward": "classifier"}
+    shared |= {k: v for k, v in sizes.items() if k != "num_pairs"}
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = Path(folder) / "pairs.jsonl.gz"
+        policy = embedded()[1]
+        labelled_pairs(policy, sizes["num_pairs"], stream(0, "trl", "pairs")).save(pairs)
 
-    def both(threads: dict[str, int]) -> None:
-        for arm in ("ours", "trl"):
-            rest = {**given, "threads": threads[arm], "steps": setting.round_steps}
-            runs.append(child(folder, name, arm, "round", **rest))
-            print(name, arm, f"{round_s(runs[-1]):.1f} s", flush=True)
+        def arm(arm: str, repeat: int, **more: Any) -> dict[str, Any]:
+            job = {**shared, **more, "arm": arm}
+            place = {"model": str(model), "pairs": str(pairs)}
+            return cells.get(lambda: child(job | place), name=name, repeat=repeat, **job)
 
-    for threads in arguments.threads:
-        both({"ours": threads, "trl": threads})
-    best = {
-        arm: min((r for r in runs if r["arm"] == arm), key=round_s)["threads"]
-        for arm in ("ours", "trl")
-    }
-    for _ in range(arguments.repeats - 1):
-        both(best)
-    alone = {"steps": arguments.steps, **given}
-    runs.append(child(folder, name, "ours", "steps", **{**alone, "threads": best["ours"]}))
-    for variant in ("as compared", *arguments.variants):
-        rest = {**alone, "threads": best["trl"], "choice": VARIANTS.get(variant, {})}
-        runs.append({"variant": variant, **child(folder, name, "trl", "steps", **rest)})
-    return {"threads": best, "runs": runs, **summary(runs, best)}
+        runs: dict[str, list[Any]] = {"ours": [], "trl": []}
+        for repeat in range(1 if options.quick else options.repeats):
+            for who in ("ours", "trl"):
+                runs[who].append(arm(who, repeat))
+        variants = {} if options.quick else VARIANTS
+        return runs | {v: [arm("trl", 0, **more)] for v, more in variants.items()}
 
 
-def summary(runs: Sequence[dict[str, Any]], best: dict[str, int]) -> dict[str, Any]:
-    """The ratios of one checkpoint, and where each arm's seconds go."""
-    chosen = {
-        arm: [
-            r
-            for r in runs
-            if r["arm"] == arm and r["what"] == "round" and r["threads"] == best[arm]
-        ]
-        for arm in best
-    }
-    alone = [r for r in runs if r["what"] == "steps"]
-    mine = next(r for r in alone if r["arm"] == "ours")
-    other = next(r for r in alone if r.get("variant") == "as compared")
-    fits = {arm: float(np.median([r["fit"]["wall_s"] for r in chosen[arm]])) for arm in best}
-    return {
-        "step": ratio([step_s(r) for r in chosen["trl"]], [step_s(r) for r in chosen["ours"]]),
-        "step_cpu": ratio(
-            [step_s(r, "cpu_s") for r in chosen["trl"]],
-            [step_s(r, "cpu_s") for r in chosen["ours"]],
-        ),
-        "round": ratio([round_s(r) for r in chosen["trl"]], [round_s(r) for r in chosen["ours"]]),
-        "peak": mine["memory"]["peak"] / other["memory"]["peak"],
-        "peak_above_imports": above(mine) / above(other),
-        "where_s": {arm: {"fit": fits[arm], **where(chosen[arm])} for arm in best},
-        "tokens_a_step": {
-            arm: float(np.mean([s["tokens"] for r in chosen[arm] for s in r["grpo_steps"]]))
-            for arm in best
-        },
-        "held_out_right": {arm: chosen[arm][0]["accuracy"] for arm in best},
-        "variants": {
-            r["variant"]: {"step_s": step_s(r), "peak_mb": r["memory"]["peak"]}
-            for r in alone
-            if "variant" in r
-        },
-    }
+def step_s(one: dict[str, Any]) -> float:
+    """Return the median wall seconds of a run's steps."""
+    return float(np.median([step["wall_s"] for step in one["steps"]]))
 
 
-def ratio(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, Any]:
-    """Median of the ratios of neighbours, with their range."""
-    each = [a / b for a, b in zip(theirs, ours, strict=False)]
-    return {
-        "value": float(np.median(each)),
-        "lower": min(each),
-        "upper": max(each),
-        "n": len(each),
-    }
-
-
-def where(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Median seconds of a step, and of its parts."""
-    steps = [step for run in runs for step in run["grpo_steps"]]
-    names = ("wall_s", "cpu_s", *PHASES, "update")
-    return {name: float(np.median([step[name] for step in steps])) for name in names}
-
-
-def step_s(run: dict[str, Any], key: str = "wall_s") -> float:
-    return float(np.median([step[key] for step in run["grpo_steps"]]))
-
-
-def round_s(run: dict[str, Any]) -> float:
-    return float(run["fit"]["wall_s"] + run["improve"]["wall_s"])
-
-
-def above(run: dict[str, Any]) -> float:
-    """Peak memory above what the arm's imports take."""
-    return float(run["memory"]["peak"] - run["imported"])
-
-
-def headlines(name: str, found: dict[str, Any]) -> list[dict[str, Any]]:
-    fastest = min(
-        (v["step_s"], k) for k, v in found["variants"].items() if k not in ("no reference",)
-    )
-    named = f"{name} Llama against TRL"
-    step, whole = found["step"], found["round"]
-    gained = fastest[0] / found["where_s"]["ours"]["wall_s"]
+def rows_of(name: str, runs: dict[str, list[Any]]) -> list[Row]:
+    """Return the rows of one checkpoint."""
+    ours, trl = ([step_s(r) for r in runs[who]] for who in ("ours", "trl"))
+    peaks = [np.median([r["peak_mb"] for r in runs[who]]) for who in ("ours", "trl")]
+    best = min(runs.keys() - {"ours"}, key=lambda who: step_s(runs[who][0]))
+    seconds = f"{np.median(ours):.1f} s against {np.median(trl):.1f} s"
     return [
-        headline(f"{named}: GRPO step, times faster", step, bar="≥ 2", met=step["value"] >= 2),
-        headline(
-            f"{named}: GRPO step, times faster than its fastest variant ({fastest[1]}), once",
-            round(gained, 2),
-            bar="≥ 2",
-            met=gained >= 2,
-        ),
-        headline(
-            f"{named}: peak memory, share of TRL's",
-            round(found["peak"], 3),
-            bar="≤ 0.6",
-            met=found["peak"] <= 0.6,
-        ),
-        headline(
-            f"{named}: peak memory above imports, share of TRL's",
-            round(found["peak_above_imports"], 3),
-            bar="(beside it)",
-            met=None,
-        ),
-        headline(f"{named}: online round, times faster", whole, bar="≥ 5", met=whole["value"] >= 5),
-    ]
+        Row.least(f"{name}: GRPO step, times faster than TRL ({seconds})",
+                  median_ratio(trl, ours), 2),
+        Row(f"{name}: the same against TRL's fastest variant ({best}), once",
+            step_s(runs[best][0]) / float(np.median(ours))),
+        Row.most(f"{name}: peak memory, share of TRL's", float(peaks[0] / peaks[1]), 0.6),
+    ]  # fmt: skip
 
 
-def main(arguments: Arguments) -> None:
-    found, lines = {}, []
-    wide = {"width": 1_024, "layers": 12} if arguments.device == "cuda" else {}
-    for name in arguments.settings:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = SETTINGS[name].make(Path(scratch), **wide)
-            found[name] = compare(folder, name, arguments)
-        lines += headlines(name, found[name])
-    numbers = {"device": arguments.device, "settings": found}
-    write_result(arguments.out, numbers, seeds=[0], headlines=lines)
+def measure(options: Steps, cells: Cells) -> Measured:
+    """Compare on the embedded model and on the checkpoint, if one is given."""
+    asked = [("embedded", Path(trunk_path()), EMBEDDED)] if options.embedded else []
+    if options.model is not None:
+        asked.append((options.model.name, options.model, CHECKPOINT))
+    rows, numbers = [], {}
+    for name, model, sizes in asked:
+        sizes = TINY if options.quick else sizes
+        numbers[name] = {"sizes": sizes, "runs": compare(name, model, sizes, options, cells)}
+        rows += rows_of(name, numbers[name]["runs"])
+    return Measured(rows, numbers)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    run(measure, Steps)

