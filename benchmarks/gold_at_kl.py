@@ -36,6 +36,9 @@ from trueline.loop.progress import Silent
 from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.oversight.critique import WithCritique
+from trueline.recipes.schema import Recipe
+from trueline.recipes.session import Session
+from trueline.recipes.task import make_loop, make_task
 from trueline.records import Case, Comparison, Preference, Prompt
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
@@ -101,18 +104,16 @@ class Material:
     seed: int
 
     @cached_property
-    def recipe(self) -> Any:
+    def recipe(self) -> Recipe:
         """The loop's configuration."""
-        from trueline.recipes.schema import Recipe
-
         return Recipe.of(
             "sums",
             changes=[
-                'policy={kind="grpo"}',
+                "policy.kind=grpo",
                 f"policy.num_samples={SAMPLES}",
                 f"policy.beta={OUR_BETA}",
-                f"policy.optimizer.learning_rate={OUR_RATE}",
-                f"policy.optimizer.batch_size={BATCH}",
+                f"policy.adamw.learning_rate={OUR_RATE}",
+                f"policy.adamw.batch_size={BATCH}",
                 f"budget.rounds={ROUNDS if self.options.measured > 20 else 1}",
                 f"budget.labels={self.options.labels}",
                 f"budget.prompts_per_round={self.options.prompts * 2 // ROUNDS}",
@@ -126,9 +127,6 @@ class Material:
     @cached_property
     def task(self) -> Task:
         """The world's task, its raters more careless than they are by default."""
-        from trueline.recipes.session import Session
-        from trueline.recipes.task import make_task
-
         task = make_task(self.recipe, Session(seed=self.seed))
         people = replace(POPULATIONS["default"], flip_share=self.options.coin_frac)
         return replace(task, rater=Raters(people))
@@ -179,8 +177,6 @@ class Material:
 
 def climb_ours(given: Material, watch: Watch) -> None:
     """Run the loop and look at each round's working policy."""
-    from trueline.recipes.task import make_loop
-
     loop, task = make_loop(given.recipe, seed=given.seed), given.task
     with (
         tempfile.TemporaryDirectory() as place,

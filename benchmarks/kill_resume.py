@@ -27,19 +27,14 @@ from benchmarks.common import Cells, Measured, Options, Row, run
 
 __all__ = ["Arm", "Kills", "comparable", "measure"]
 
-SMALL = ["--rounds=3", "--labels=90", "--prompts-per-round=16", "--measured-prompts=6"]
-SMALL += ["--max-new-tokens=60", "--threads=1", "--json"]
+CHANGES = ("budget.prompts_per_round=16", "evaluate.prompts=6", "model.max_new_tokens=60")
+SMALL = ["--rounds=3", "--labels=90", "--threads=1", "--json", *(f"--set={c}" for c in CHANGES)]
 # With --cpu, accelerate 1.15 starts one process whatever it is told.
 LAUNCHER = [
-    "-m",
-    "accelerate.commands.launch",
-    "--multi_gpu",
-    "--num_processes",
-    "2",
-    "--num_machines",
-    "1",
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("--main_process_port", "0"),
 ]
-LAUNCHER += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 
 
 @dataclass(frozen=True, kw_only=True)

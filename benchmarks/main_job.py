@@ -28,8 +28,9 @@ from trueline import stats
 
 __all__ = ["ARMS", "Job", "measure", "one_run"]
 
-ARMS = {"helped": [], "impressed": ["--rater", "impressed", "--assist", "none"]}
-QUICK = ["--rounds=1", "--labels=60", "--prompts-per-round=8", "--measured-prompts=6"]
+ARMS = {"helped": [], "impressed": ["--rater", "simulated:impressed", "--protocol", "direct"]}
+QUICK = ["--rounds", "1", "--labels", "60", "--set", "budget.prompts_per_round=8"]
+QUICK += ["--set", "evaluate.prompts=6"]
 KEPT = ("gold_base", "gold_final", "gold_oracle", "gain_share", "certified_round", "labels_used")
 
 

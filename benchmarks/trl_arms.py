@@ -9,6 +9,7 @@ is timed from one drawing of samples to the next; the first step is left out.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from transformers import TrainerCallback
 from trueline.data.comparisons import Comparisons
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
-from trueline.policy.descent import Descent
+from trueline.policy.adamw import AdamWSettings
 from trueline.policy.grpo import GRPO
 from trueline.policy.limits import Limits
 from trueline.records import Prompt
@@ -78,8 +79,8 @@ def ours(job: dict[str, Any]) -> StepClock:
     optimiser = GRPO(
         num_samples=job["samples"],
         beta=0.04,
-        limits=Limits(kl_budget=None, entropy_floor=None, novelty_limit=None),
-        descent=Descent(
+        limits=Limits(kl_budget=math.inf, novelty_limit=math.inf),
+        adamw=AdamWSettings(
             learning_rate=1e-4, batch_size=job["prompts"], micro_batch_size=job["micro"]
         ),
     )
