@@ -1,4 +1,4 @@
-"""Raters that follow a rule, and the stand-in for people who have left."""
+"""Raters that follow a rule, and a reward as rater."""
 
 import numpy as np
 import pytest

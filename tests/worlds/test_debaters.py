@@ -17,7 +17,40 @@ from trueline.oversight.direct import Direct
 from trueline.oversight.quotes import verify_quotes
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Response
 from trueline.rng import stream
-from trueline.worlds.sums.debaters import SkilledCritic, SumsDebater, SumsJudge, hide
+from trueline.worlds.sums.debaters import SumsDebater, hide
+from trueline.worlds.sums.language import parse
+from trueline.worlds.sums.problems import Problem
+from trueline.worlds.sums.reviews import rework
+from trueline.worlds.sums.step_judge import StepJudge
+
+
+class SkilledCritic(ScriptedHelper):
+    """Names a response's first wrong step with probability `skill`; if not, or if there is none,
+    a right step with probability `false_alarms`."""
+
+    def __init__(self, skill=0.8, false_alarms=0.05):
+        super().__init__(lambda _: (), name="critic")
+        self.skill, self.false_alarms = skill, false_alarms
+
+    def critique(self, responses, *, rng):
+        return [
+            Critique(response=r, text="", flaws=self._flaws(r, rng), helper=self.name)
+            for r in responses
+        ]
+
+    def _flaws(self, response, rng):
+        written = parse(response.text)
+        right = rework(Problem.read(response.prompt.text), written)
+        pairs = list(zip(written.steps, right, strict=False))
+        wrong = [i for i, (own, ideal) in enumerate(pairs) if own != ideal]
+        good = [i for i in range(len(written.steps)) if i not in wrong]
+        sees, alarmed = rng.random(2) < (self.skill, self.false_alarms)
+        if wrong and sees:
+            return (Flaw(kind="wrong_step", step=wrong[0]),)
+        if good and alarmed:
+            return (Flaw(kind="wrong_step", step=int(rng.choice(good))),)
+        return ()
+
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4")
 RIGHT = Response(prompt=PROMPT, text="7 + 5 = 12 ; 12 * 3 = 36 ; 36 - 4 = 32 ; answer 32 sure")
@@ -25,7 +58,7 @@ WRONG = Response(prompt=PROMPT, text="7 + 5 = 12 ; 12 * 3 = 38 ; 38 - 4 = 34 ; a
 HIDDEN = hide(RIGHT, WRONG)
 FLAWLINE = "answer 34 step 2 : 12 * 3 = 38"
 KEEN = SumsDebater(critic=SkilledCritic(skill=1.0, false_alarms=0.0), unsupported=0.0)
-SHARP = SumsJudge(slip_share=0.0, flip_share=0.0)
+SHARP = StepJudge(slip_share=0.0, flip_share=0.0)
 
 
 def charge(response, *steps, quotes=(), round=1):
@@ -69,14 +102,6 @@ def test_the_honest_side_refutes_and_the_lying_side_shows_what_is_least_damning(
     assert again.in_favour and again.response == case.first
     bare = replace(KEEN, unsupported=1.0).argue(case, side=1, said=(), rng=rng)
     assert bare.response == case.first and bare.quotes == () and bare.flaws
-
-
-def test_critics_find_and_raise_false_alarms_as_often_as_they_say():
-    critic, rng = SkilledCritic(skill=0.7, false_alarms=0.2), np.random.default_rng(1)
-    notes = [critic.critique([RIGHT, WRONG], rng=rng) for _ in range(2000)]
-    alarms = np.mean([bool(right.flaws) for right, _ in notes])
-    found = np.mean([wrong.flaws == (Flaw(kind="wrong_step", step=1),) for _, wrong in notes])
-    assert abs(alarms - 0.2) < 0.03 and abs(found - 0.7) < 0.03
 
 
 def test_an_independent_critique_reads_the_source_and_quotes_it():
@@ -158,7 +183,7 @@ def judged(protocol, helper, judge, num=600):
 def test_the_closed_forms_hold(skill, slip):
     critic = SkilledCritic(skill=skill, false_alarms=0.0)
     helper = SumsDebater(critic=critic, unsupported=1.0, source=HIDDEN.source)
-    judge = SumsJudge(slip_share=slip, flip_share=0.1)
+    judge = StepJudge(slip_share=slip, flip_share=0.1)
     helped = skill * (1 - slip) + (1 - skill) / 2
     expected = {
         Debate(rounds=1): helped,
@@ -172,7 +197,7 @@ def test_the_closed_forms_hold(skill, slip):
 
 
 def test_a_judge_errs_the_same_way_at_one_step_in_every_round():
-    judge, flaw = SumsJudge(slip_share=0.4), charge(HIDDEN.second, 1, quotes=[FLAWLINE])
+    judge, flaw = StepJudge(slip_share=0.4), charge(HIDDEN.second, 1, quotes=[FLAWLINE])
     later = replace(flaw, round=2, quotes=(), flaws=(Flaw(kind="wrong_answer"),))
     slipped = 0
     for seed in range(40):

@@ -55,14 +55,12 @@ class Reviser(Helper, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Revisions:
-    """What became of N responses: the pairs judged, those upheld, and why there are no more."""
+    """What became of N responses: the pairs upheld, and why there are no more."""
 
     comparisons: tuple[Comparison, ...]
     """Upheld: the last revision chosen, the original rejected."""
-    judged: tuple[tuple[Case, Verdict], ...]
-    """Every pair that was judged; the original stands first."""
     counts: Mapping[str, int]
-    """upheld, not_upheld, undecided, unchanged, malformed, refused, unaffordable: N in sum."""
+    """upheld, not_upheld, undecided, unchanged, malformed, refused: N in sum."""
     cost: Cost
 
 
@@ -75,8 +73,7 @@ class Constitution:
     num_revisions: int = 1
     """Rounds of critique and revision before a pair is judged, each under its own principle."""
     limit: Cost = UNLIMITED
-    """The most that one case may cost; of a revised answer, calls and tokens before its pair is
-    judged."""
+    """The most that one case may cost."""
 
     def __post_init__(self) -> None:
         if not self.principles or self.num_revisions < 1:
@@ -111,66 +108,32 @@ class Constitution:
         require(helper, "critique", "constitution")
         require(helper, "revise", "constitution")
         drawing, helping, judging = rng.spawn(3)
-        drafts = [_Draft(response) for response in responses]
+        drafts = [_Draft(response, response) for response in responses]
         for _ in range(self.num_revisions):
             drawn = drawing.integers(len(self.principles), size=len(drafts))
             for i, principle in enumerate(self.principles):
                 group = [d for d, p in zip(drafts, drawn, strict=True) if p == i and not d.outcome]
-                self._revise(group, principle, helper, helping)
-        judged = []
+                if group:
+                    _revise(group, principle, helper, helping)
+        comparisons = []
         for draft, own in zip(drafts, judging.spawn(len(drafts)), strict=True):
             if not draft.outcome and draft.revised.text == draft.original.text:
                 draft.outcome = "unchanged"
             if not draft.outcome:
-                judged.append(self._judge_revision(draft, judge, own))
+                case = Case(first=draft.original, second=draft.revised)
+                verdict = Transcript(case, judge, own, self.limit).conclude()
+                draft.spend(verdict.cost, _OUTCOMES[verdict.preference])
+                if verdict.preference is Preference.SECOND:
+                    comparisons.append(
+                        Comparison(
+                            chosen=draft.revised, rejected=draft.original, rater=verdict.rater
+                        )
+                    )
         return Revisions(
-            comparisons=tuple(
-                Comparison(chosen=case.second, rejected=case.first, rater=verdict.rater)
-                for case, verdict in judged
-                if verdict.preference is Preference.SECOND
-            ),
-            judged=tuple(judged),
+            comparisons=tuple(comparisons),
             counts=Counter(draft.outcome for draft in drafts),
             cost=sum((draft.cost for draft in drafts), Cost()),
         )
-
-    def _judge_revision(
-        self, draft: _Draft, judge: Rater, rng: np.random.Generator
-    ) -> tuple[Case, Verdict]:
-        case = Case(first=draft.original, second=draft.revised)
-        verdict = Transcript(case, judge, rng, self.limit).conclude()
-        draft.cost += verdict.cost
-        draft.outcome = _OUTCOMES[verdict.preference]
-        return case, verdict
-
-    def _revise(
-        self, drafts: list[_Draft], principle: str, helper: Reviser, rng: np.random.Generator
-    ) -> None:
-        """Revise once the answers that drew this principle; they are criticised together."""
-        affordable = [
-            draft
-            for draft in drafts
-            if draft.cost.calls + 2 <= self.limit.calls and draft.cost.tokens < self.limit.tokens
-        ]
-        for draft in drafts:
-            if draft not in affordable and draft.revised is draft.original:
-                draft.outcome = "unaffordable"
-        if not affordable:
-            return
-        asking, *streams = rng.spawn(1 + len(affordable))
-        responses = [draft.revised for draft in affordable]
-        try:
-            critiques = _under(helper, principle).critique(responses, rng=asking)
-        except JudgeError:
-            for draft in affordable:
-                draft.outcome, draft.cost = "refused", draft.cost + Cost(calls=1)
-            return
-        for draft, critique, own in zip(affordable, critiques, streams, strict=True):
-            draft.cost += Cost(calls=1, tokens=critique.num_tokens)
-            if critique.flaws is None:
-                draft.outcome = "malformed" if critique.text else "refused"
-            elif critique.flaws:
-                draft.revise(helper, principle, critique, own)
 
 
 @dataclass(eq=False)
@@ -178,26 +141,47 @@ class _Draft:
     """One answer on its way; its outcome is empty while it may still be revised."""
 
     original: Response
-    revised: Response = field(init=False)
+    revised: Response
     cost: Cost = field(default_factory=Cost)
     outcome: str = ""
 
-    def __post_init__(self) -> None:
-        self.revised = self.original
+    def spend(self, cost: Cost, outcome: str = "") -> None:
+        self.cost, self.outcome = self.cost + cost, outcome
 
-    def revise(
-        self, helper: Reviser, principle: str, critique: Critique, rng: np.random.Generator
-    ) -> None:
-        try:
-            new = helper.revise(self.revised, principle=principle, critique=critique, rng=rng)
-        except JudgeError:
-            self.outcome, self.cost = "refused", self.cost + Cost(calls=1)
-            return
-        self.cost += Cost(calls=1, tokens=new.num_tokens or 0)
-        if new.prompt.key != self.revised.prompt.key or not new.text.strip():
-            self.outcome = "malformed"
-        else:
-            self.revised = new
+
+def _revise(
+    drafts: Sequence[_Draft], principle: str, helper: Reviser, rng: np.random.Generator
+) -> None:
+    """Revise once the answers that drew this principle; they are criticised together."""
+    asking, *streams = rng.spawn(1 + len(drafts))
+    try:
+        critic = _under(helper, principle)
+        critiques = critic.critique([draft.revised for draft in drafts], rng=asking)
+    except JudgeError:
+        for draft in drafts:
+            draft.spend(Cost(calls=1), "refused")
+        return
+    for draft, critique, own in zip(drafts, critiques, streams, strict=True):
+        unread = "malformed" if critique.text else "refused"
+        draft.spend(
+            Cost(calls=1, tokens=critique.num_tokens), unread if critique.flaws is None else ""
+        )
+        if critique.flaws:
+            _revise_one(draft, principle, critique, helper, own)
+
+
+def _revise_one(
+    draft: _Draft, principle: str, critique: Critique, helper: Reviser, rng: np.random.Generator
+) -> None:
+    try:
+        new = helper.revise(draft.revised, principle=principle, critique=critique, rng=rng)
+    except JudgeError:
+        draft.spend(Cost(calls=1), "refused")
+        return
+    readable = new.prompt.key == draft.revised.prompt.key and new.text.strip()
+    draft.spend(Cost(calls=1, tokens=new.num_tokens or 0), "" if readable else "malformed")
+    if readable:
+        draft.revised = new
 
 
 _OUTCOMES = {

@@ -134,9 +134,11 @@ class Transcript:
         return [verify_quotes(replace(c, round=round), self.case.source) for c in critiques]
 
 
-def in_random_order(case: Case, *, judge: Rater, rng: np.random.Generator) -> Verdict:
+def in_random_order(
+    case: Case, *, judge: Rater, critiques: tuple[Critique, ...] = (), rng: np.random.Generator
+) -> Verdict:
     """Ask the judge once, the order drawn at random; the verdict speaks of the case's order."""
-    return _ask(judge, case, (), rng=rng, swapped=bool(rng.integers(2)))
+    return _ask(judge, case, critiques, rng=rng, swapped=bool(rng.integers(2)))
 
 
 def require(helper: T | None, verb: str, protocol: str) -> T:

@@ -1,6 +1,6 @@
 """Raters outside any world: a written rule, a fitted reward, real people, a judge asked twice.
 
-`people` and `queue` are imported by name: they open databases.
+`people` is imported by name: it opens a database.
 """
 
 from trueline.raters.both_orders import BothOrders

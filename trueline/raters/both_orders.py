@@ -21,7 +21,7 @@ __all__ = ["BothOrders"]
 
 @dataclass(frozen=True)
 class BothOrders:
-    """The judge's verdict where both orders agree; undecided, with the reason, where not."""
+    """Take the judge's verdict where both orders agree; undecided, with the reason, elsewhere."""
 
     judge: Rater
 
@@ -33,15 +33,14 @@ class BothOrders:
         critiques: tuple[Critique, ...] = (),
         rng: np.random.Generator,
     ) -> Verdict:
-        """One verdict from two askings; both askings' words and costs are in it."""
+        """Return one verdict from two askings, with the words and costs of both."""
         one = self.judge.compare(first, second, critiques=critiques, rng=rng)
         two = self.judge.compare(second, first, critiques=critiques, rng=rng).mirrored
-        cost = replace(one.cost, calls=max(1, one.cost.calls))
-        cost += replace(two.cost, calls=max(1, two.cost.calls))
-        both = replace(one, text=f"{one.text}\n\n{two.text}".strip(), cost=cost)
-        undecided = replace(both, preference=Preference.UNDECIDED, found=(), belief=None)
+        one_cost, two_cost = (replace(v.cost, calls=max(1, v.cost.calls)) for v in (one, two))
+        both = replace(one, text=f"{one.text}\n\n{two.text}".strip(), cost=one_cost + two_cost)
         reason = one.reason or two.reason
         if reason is None and one.preference is two.preference:
             stated = [b for b in (one.belief, two.belief) if b is not None]
             return replace(both, belief=sum(stated) / 2 if len(stated) == 2 else None)
-        return replace(undecided, reason=reason or "the judge's word depends on the order")
+        reason = reason or "the judge's word depends on the order"
+        return replace(both, preference=Preference.UNDECIDED, found=(), belief=None, reason=reason)

@@ -1,7 +1,7 @@
 """A rater that follows a written rule: it prefers the answer with the higher value of it.
 
-The reward never sees the rule, only its verdicts, as with a person. `RULES` maps a name to a
-function from the answer's text to a number; an equal value on both sides is `UNDECIDED`.
+The reward never sees the rule, only its verdicts, as with a person; an equal value on both sides is
+`UNDECIDED`.
 
 >>> Rule(name="dialogue").value('"Hi," said Tim. "Hi!" said Mum.')
 2.0
@@ -25,33 +25,29 @@ _JOY = re.compile(
 )
 
 
-def dialogue(text: str) -> float:
-    """How many stretches of direct speech the text holds."""
-    return float(len(re.findall(r'"[^"]+"', text)))
-
-
-def joy(text: str) -> float:
-    """Share of the words that speak of joy."""
+def _joy(text: str) -> float:
+    """Return the share of the words that speak of joy."""
     words = len(re.findall(r"\w+", text))
     return len(_JOY.findall(text)) / words if words else 0.0
 
 
-def short_sentences(text: str) -> float:
-    """Minus the mean number of words in a sentence."""
+def _short_sentences(text: str) -> float:
+    """Return minus the mean number of words in a sentence."""
     sentences = [s for s in re.split(r"[.!?]+", text) if s.strip()]
     return -float(np.mean([len(s.split()) for s in sentences])) if sentences else -100.0
 
 
 RULES: Mapping[str, Callable[[str], float]] = {
-    "dialogue": dialogue,
-    "joy": joy,
-    "short-sentences": short_sentences,
+    "dialogue": lambda text: float(len(re.findall(r'"[^"]+"', text))),
+    "joy": _joy,
+    "short-sentences": _short_sentences,
 }
+"""From a name to a function of the answer's text; dialogue counts stretches of direct speech."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A rater that applies one rule of `RULES` without error."""
+    """Apply one rule of `RULES` without error."""
 
     name: str
 
@@ -60,7 +56,7 @@ class Rule:
             raise InputError(f"the rule must be one of {', '.join(RULES)}", got=self.name)
 
     def value(self, text: str) -> float:
-        """The rule's value of a text; larger is better."""
+        """Return the rule's value of a text; larger is better."""
         return RULES[self.name](text)
 
     def compare(
@@ -71,13 +67,11 @@ class Rule:
         critiques: tuple[Critique, ...] = (),
         rng: np.random.Generator,
     ) -> Verdict:
-        """The higher value wins; the same value is undecided."""
+        """Prefer the higher value; the same value is undecided."""
         difference = self.value(first.text) - self.value(second.text)
-        preference = (
-            Preference.UNDECIDED
-            if difference == 0
-            else Preference.FIRST
-            if difference > 0
-            else Preference.SECOND
+        preference = Preference.FIRST if difference > 0 else Preference.SECOND
+        return Verdict(
+            preference=preference if difference else Preference.UNDECIDED,
+            rater=f"rule:{self.name}",
+            critiques=critiques,
         )
-        return Verdict(preference=preference, rater=f"rule:{self.name}", critiques=critiques)

@@ -23,8 +23,7 @@ from trueline.models.generate import complete
 from trueline.models.speaker import LocalChatModel
 from trueline.models.trunk import Trunk
 from trueline.protocols import ChatModel, Rater
-from trueline.raters.people import People, ask_in_terminal
-from trueline.raters.queue import Queue
+from trueline.raters.people import People, Queue, ask_in_terminal
 from trueline.worlds.sums import trunk_path
 
 __all__ = ["API_KEY", "Session", "trunk_of"]
