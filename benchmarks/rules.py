@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
-from trueline.rewards.rules_arithmetic import Arithmetic
-from trueline.rewards.rules_text import Exact
 
 from benchmarks.common import Cells, Measured, Options, Row, run, shared, timed
 from tests.rewards.hostile import FORGERIES, RIGHT, TESTS
 from trueline.records import Estimate, Prompt
+from trueline.rewards.rules_arithmetic import Arithmetic
 from trueline.rewards.rules_code import UnitTest
+from trueline.rewards.rules_text import Exact
 
 __all__ = ["Rules", "measure"]
 
