@@ -117,7 +117,8 @@ def test_rows_without_preference_are_scored_in_order_and_have_no_accuracy(fitted
 
 def test_a_calibrated_fit_tells_what_its_interval_holds_and_scores_with_it(tmp_path, capsys):
     pairs, out = save(tmp_path / "pairs.jsonl", rows(80)), tmp_path / "reward"
-    options = ("--calibrate", "--folds", 2, "--layer", 3)
+    changes = ("reward.head.kind=calibrated", "reward.head.head.layer=3", "reward.distance=0")
+    options = ("--folds", 2, *(part for change in changes for part in ("--set", change)))
     found = call(capsys, "fit", pairs, "--model", MODEL, "--out", out, *options)
     told = found["calibration"]
     assert told["alpha"] == 0.1 and told["n"] == 80
@@ -167,16 +168,9 @@ def test_a_reward_is_refused_beside_another_trunk(fitted, tmp_path, capsys, shar
 def test_a_run_by_a_file_of_pairs_says_whose_judgement_it_certifies(tmp_path, capsys):
     pairs = save(tmp_path / "pairs.jsonl", rows(80))
     prompts = save(tmp_path / "prompts.jsonl", [{"prompt": r["prompt"]} for r in rows(120, 5)])
-    small = [
-        "--rounds",
-        "1",
-        "--labels",
-        "40",
-        "--prompts-per-round",
-        "12",
-        "--measured-prompts",
-        "12",
-    ]
+    changes = ("budget.prompts_per_round=12", "evaluate.prompts=12")
+    small = ["--rounds", "1", "--labels", "40"]
+    small += [part for change in changes for part in ("--set", change)]
     found = call(
         capsys,
         *("run", "--model", MODEL, "--prompts", prompts, "--rater", f"file:{pairs}"),
@@ -193,9 +187,10 @@ def test_a_real_checkpoint_runs_by_a_rule_the_reward_never_sees(tmp_path, capsys
     found = call(
         capsys,
         *("run", "--model", data / "stories260K", "--rater", "rule:joy"),
-        *("--prompts", data / "tinystories_val" / "stories.jsonl.gz", "--prompt-words", 12),
-        *("--rounds", 1, "--labels", 100, "--prompts-per-round", 24, "--measured-prompts", 24),
-        *("--max-new-tokens", 24, "--out", tmp_path / "run"),
+        *("--prompts", data / "tinystories_val" / "stories.jsonl.gz"),
+        *("--rounds", 1, "--labels", 100, "--out", tmp_path / "run"),
+        *("--set", "data.prompt_words=12", "--set", "model.max_new_tokens=24"),
+        *("--set", "budget.prompts_per_round=24", "--set", "evaluate.prompts=24"),
     )
     (only,) = found["rounds"]
     assert only["gold"]["value"] >= 0, "the rule's own value"
