@@ -1,94 +1,22 @@
-"""Finds the ideas in a folder by their files: adding one is adding a file, and nothing else.
+"""One dictionary for each idea folder: name to kind, this package's and other packages'.
 
-An idea is the frozen, keyword-only dataclass that is named like its file and has its folder's verb:
-`best_of_n.py` holds `BestOfN`, which can `improve` (letters count, case and underscores do not, so
-that `dpo.py` may hold `DPO`). A file without such a class is a helper, not an idea. Other packages
-add theirs by entry points of the group `trueline.<folder>`.
-
->>> "bayesian" in ideas("rewards"), spec_name("best_of_n")
-(True, 'bestofn')
+A kind is a frozen, keyword-only dataclass whose fields are its configuration and which has its
+folder's verb. Adding one is one file and one line in the folder's `__init__`; other packages add
+theirs by entry points of the group `trueline.<folder>`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import importlib.metadata
-import pkgutil
-from types import ModuleType
 
-from trueline.errors import InputError, SetupError
+from trueline.errors import SetupError
 
-__all__ = ["VERBS", "find", "ideas", "register", "spec_name"]
-
-VERBS = {"audits": "run", "oversight": "judge", "policy": "improve", "rewards": "fit"}
-"""What the ideas of a folder do, each its one thing."""
-
-
-def ideas(folder: str) -> dict[str, type]:
-    """Name to specification class, for trueline/<folder>/ and its entry points, sorted by name."""
-    if folder not in VERBS:
-        raise InputError(f"ideas lie in one of {', '.join(VERBS)}", got=repr(folder))
-    verb = VERBS[folder]
-    package = importlib.import_module(f"trueline.{folder}")
-    found = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        if not info.ispkg and not info.name.startswith("_"):
-            module = importlib.import_module(f"{package.__name__}.{info.name}")
-            idea = _named_like(info.name, module)
-            if hasattr(idea, verb):
-                found[info.name] = _checked(idea, verb)
-    for point in importlib.metadata.entry_points(group=f"trueline.{folder}"):
-        if point.name in found:
-            raise SetupError(
-                f"names in trueline.{folder} must be unique",
-                got=f"a second {point.name!r} from {point.value}",
-                do="rename or uninstall one of the two",
-            )
-        found[point.name] = _checked(point.load(), verb)
-    return dict(sorted(found.items()))
-
-
-def find(folder: str, name: str) -> type:
-    """The idea of that name."""
-    known = ideas(folder)
-    if name not in known:
-        raise InputError(f"{folder} must be one of {', '.join(known)}", got=repr(name))
-    return known[name]
-
-
-def spec_name(file: str) -> str:
-    """What an idea's class name is compared with: the file's name without its underscores."""
-    return file.replace("_", "").lower()
-
-
-def _named_like(file: str, module: ModuleType) -> type | None:
-    for name, value in vars(module).items():
-        own = isinstance(value, type) and value.__module__ == module.__name__
-        if own and name.lower() == spec_name(file):
-            return value  # type: ignore[no-any-return]
-    return None
-
-
-def _checked(idea: object, verb: str) -> type:
-    if not isinstance(idea, type) or not hasattr(idea, verb) or not _is_specification(idea):
-        raise SetupError(
-            f"an idea must be a frozen, keyword-only dataclass that can {verb}", got=str(idea)
-        )
-    return idea
-
-
-def _is_specification(idea: type) -> bool:
-    if not dataclasses.is_dataclass(idea):
-        return False
-    frozen: bool = idea.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    return frozen and all(field.kw_only for field in dataclasses.fields(idea) if field.init)
+__all__ = ["register"]
 
 
 def register(group: str, verb: str, **kinds: type) -> dict[str, type]:
     """Return an idea folder's dictionary: its own kinds, then those of installed packages.
-
-    Other packages add theirs by entry points of the group `trueline.<group>`.
 
     Args:
         group: the folder's name.
@@ -97,9 +25,15 @@ def register(group: str, verb: str, **kinds: type) -> dict[str, type]:
 
     Raises:
         SetupError: a kind is no such dataclass, lacks the verb, or takes a name twice.
+
+    >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+    ... class Longest:
+    ...     def fit(self): ...
+    >>> list(register("rewards_of_mine", "fit", longest=Longest))
+    ['longest']
     """
-    for idea in kinds.values():
-        _checked(idea, verb)
+    for kind in kinds.values():
+        _check(kind, verb)
     for point in importlib.metadata.entry_points(group=f"trueline.{group}"):
         if point.name in kinds:
             raise SetupError(
@@ -107,5 +41,16 @@ def register(group: str, verb: str, **kinds: type) -> dict[str, type]:
                 got=f"a second {point.name!r} from {point.value}",
                 do="rename or uninstall one of the two",
             )
-        kinds[point.name] = _checked(point.load(), verb)
+        kinds[point.name] = _check(point.load(), verb)
     return kinds
+
+
+def _check(kind: object, verb: str) -> type:
+    dataclass = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    frozen = dataclass and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    named = frozen and all(f.kw_only for f in dataclasses.fields(kind) if f.init)  # type: ignore[arg-type]
+    if not named or not hasattr(kind, verb):
+        raise SetupError(
+            f"a kind must be a frozen, keyword-only dataclass that can {verb}", got=str(kind)
+        )
+    return kind  # type: ignore[return-value]

@@ -1,92 +1,55 @@
-"""A folder is its own registry: what lies in it is found, what is not an idea is left alone."""
+"""One dictionary a folder: what is no kind is refused, other packages add theirs by entry points."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import sys
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
-import trueline
-from trueline import registry
-from trueline.errors import InputError, SetupError
+from trueline.errors import SetupError
+from trueline.registry import register
+from trueline.rewards.bayesian import Bayesian
 
-IDEA = """
-from dataclasses import dataclass
-@dataclass(frozen=True, kw_only=True)
-class {name}:
+
+class Plain:
+    def fit(self) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Thawed:
+    def fit(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Positional:
     x: int = 1
-    def act(self): ...
-"""
+
+    def fit(self) -> None: ...
 
 
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty idea folder `trueline.shelf`, forgotten afterwards."""
-    folder = tmp_path / "shelf"
-    folder.mkdir()
-    (folder / "__init__.py").write_text("")
-    monkeypatch.setitem(registry.VERBS, "shelf", "act")
-    monkeypatch.setattr(trueline, "__path__", [*trueline.__path__, str(tmp_path)])
-    yield folder
-    for name in [name for name in sys.modules if name.startswith("trueline.shelf")]:
-        del sys.modules[name]
+@dataclass(frozen=True, kw_only=True)
+class Idle:
+    x: int = 1
 
 
-def test_ideas_are_found_by_file_name(shelf: Path) -> None:
-    (shelf / "best_of_n.py").write_text(IDEA.format(name="BestOfN"))
-    (shelf / "dpo.py").write_text(IDEA.format(name="DPO"))
-    (shelf / "update.py").write_text("from trueline.shelf.dpo import DPO\nx = 1\n")
-    (shelf / "crowd.py").write_text("class Crowd:\n    'A helper: it has no act.'\n")
-    (shelf / "_private.py").write_text("raise RuntimeError\n")
-    found = registry.ideas("shelf")
-    assert {name: idea.__name__ for name, idea in found.items()} == {
-        "best_of_n": "BestOfN",
-        "dpo": "DPO",
-    }
-    assert registry.find("shelf", "dpo") is found["dpo"]
+@pytest.mark.parametrize("kind", [Plain, Thawed, Positional, Idle, 3])
+def test_a_kind_is_a_frozen_keyword_only_dataclass_with_the_verb(kind):
+    with pytest.raises(SetupError, match="frozen, keyword-only dataclass that can fit"):
+        register("shelf", "fit", kind=kind)
 
 
-def test_unknown_names_list_the_known(shelf: Path) -> None:
-    (shelf / "dpo.py").write_text(IDEA.format(name="DPO"))
-    (shelf / "ppo.py").write_text(IDEA.format(name="PPO"))
-    with pytest.raises(InputError, match="shelf must be one of dpo, ppo; got 'grpo'"):
-        registry.find("shelf", "grpo")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "class Dpo:\n    def act(self): ...",
-        IDEA.format(name="Dpo").replace("frozen=True, ", ""),
-        IDEA.format(name="Dpo").replace(", kw_only=True", ""),
-    ],
-)
-def test_an_idea_is_a_frozen_keyword_only_dataclass(shelf: Path, text: str) -> None:
-    (shelf / "dpo.py").write_text(text)
-    with pytest.raises(SetupError, match="frozen, keyword-only dataclass"):
-        registry.ideas("shelf")
-
-
-def test_entry_points_add_ideas_and_may_not_shadow(
-    shelf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (shelf / "dpo.py").write_text(IDEA.format(name="DPO"))
-    points = [importlib.metadata.EntryPoint("mine", "trueline.shelf.dpo:DPO", "trueline.shelf")]
+def test_entry_points_add_kinds_and_may_not_shadow(monkeypatch):
+    place = "trueline.rewards.bayesian:Bayesian"
+    points = [importlib.metadata.EntryPoint("mine", place, "trueline.shelf")]
     monkeypatch.setattr(
         importlib.metadata,
         "entry_points",
         lambda group: points if group == "trueline.shelf" else [],
     )
-    assert list(registry.ideas("shelf")) == ["dpo", "mine"]
-    points[0] = importlib.metadata.EntryPoint("dpo", "trueline.shelf.dpo:DPO", "trueline.shelf")
-    with pytest.raises(SetupError, match="must be unique; got a second 'dpo'"):
-        registry.ideas("shelf")
-
-
-def test_the_known_folders() -> None:
-    assert {"bayesian", "conservative"} <= registry.ideas("rewards").keys()
-    assert {"best_of_n", "dpo"} <= registry.ideas("policy").keys()
-    with pytest.raises(InputError, match=r"ideas lie in one of audits, oversight.*got 'nowhere'"):
-        registry.ideas("nowhere")
+    assert register("shelf", "fit", own=Bayesian) == {"own": Bayesian, "mine": Bayesian}
+    with pytest.raises(SetupError, match="must be unique; got a second 'mine'"):
+        register("shelf", "fit", mine=Bayesian)
+    points[0] = importlib.metadata.EntryPoint("mine", "trueline.rng:stream", "trueline.shelf")
+    with pytest.raises(SetupError, match="can fit"):
+        register("shelf", "fit", own=Bayesian)
