@@ -1,4 +1,4 @@
-"""One dictionary a folder: what is no kind is refused, other packages add theirs by entry points."""
+"""One dictionary a folder: what is no kind is refused, and entry points add to it."""
 
 from __future__ import annotations
 
