@@ -28,8 +28,8 @@ from benchmarks.material import MINILM, embedded, hh_harmless
 from trueline import stats
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.models.adapters import BasePolicy
-from trueline.models.generate import complete
 from trueline.models.reading import Readings
+from trueline.models.sampling import complete
 from trueline.models.trunk import Trunk
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct

@@ -166,7 +166,7 @@ class Material:
     def point(self, policy: LoraPolicy) -> Point:
         """Return mean gold and KL from the trunk; each policy answers by the same uniforms."""
         rng = stream(self.seed, "gold_at_kl", "answers")
-        rolled = policy.roll(self.held_out, num_samples=2, rng=rng)
+        rolled = policy.rollouts(self.held_out, num_samples=2, rng=rng)
         own = np.array([logps.sum() for logps in rolled.logps])
         with policy.off():
             trunk = policy.logp(rolled.rows, grad=False).double().numpy()

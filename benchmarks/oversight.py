@@ -34,7 +34,7 @@ from trueline.audits.recorded import accuracy, by_arm, contrast, contrasts
 from trueline.audits.recursion import raise_on_sums
 from trueline.data.planted_flaws import PlantedCase, plant_flaws
 from trueline.data.transcripts import RecordedVerdict, load_transcripts
-from trueline.models.generate import complete
+from trueline.models.sampling import complete
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Consultancy, Debate
 from trueline.oversight.direct import Direct

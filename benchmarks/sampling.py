@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.common import Cells, Measured, Options, Row, median_ratio, run, timed
 from trueline.models.adapters import LoraPolicy
-from trueline.models.growth import grow
+from trueline.models.sampling import grow
 from trueline.models.trunk import Trunk
 from trueline.rng import stream
 from trueline.worlds.sums import Sums, trunk_path

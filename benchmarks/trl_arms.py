@@ -98,17 +98,17 @@ class marked_rolls:
     """Mark a step each time the optimiser draws samples."""
 
     def __init__(self, clock: StepClock) -> None:
-        self.clock, self.roll = clock, LoraPolicy.roll
+        self.clock, self.roll = clock, LoraPolicy.rollouts
 
     def __enter__(self) -> None:
         def roll(policy: LoraPolicy, *args: Any, **kwargs: Any) -> Any:
             self.clock.mark()
             return self.roll(policy, *args, **kwargs)
 
-        LoraPolicy.roll = roll  # type: ignore[method-assign]
+        LoraPolicy.rollouts = roll  # type: ignore[method-assign]
 
     def __exit__(self, *_: object) -> None:
-        LoraPolicy.roll = self.roll  # type: ignore[method-assign]
+        LoraPolicy.rollouts = self.roll  # type: ignore[method-assign]
 
 
 def theirs(job: dict[str, Any]) -> StepClock:

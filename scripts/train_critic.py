@@ -33,8 +33,8 @@ import torch
 from trueline import stats
 from trueline.cli.common import set_threads
 from trueline.models.adapters import BasePolicy, LoraPolicy
-from trueline.models.passes import Batch, response_logps
-from trueline.models.tokens import Encoded
+from trueline.models.chat_format import Encoded
+from trueline.models.forward import Batch, response_logps
 from trueline.models.trunk import Trunk
 from trueline.policy.adamw import AdamWSettings
 from trueline.records import Case, Critique, Prompt, Response

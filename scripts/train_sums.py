@@ -29,8 +29,9 @@ from safetensors.torch import save_file
 from sums_card import answers_card, model_readme, reviews_card, surprisal_card
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trueline.models.generate import complete, roll
+from trueline.models.adapters import BasePolicy
 from trueline.models.reading import SURPRISAL_COLUMNS
+from trueline.models.sampling import complete
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.rng import stream
@@ -173,10 +174,7 @@ class Measured:
 
     def sample(self, prompts: list[Prompt], num_samples: int) -> list[list[Response]]:
         """Answers at temperature 1."""
-        rolled = roll(
-            self.trunk.model, self.trunk.codec, prompts, num_samples=num_samples, rng=self.rng
-        )
-        return rolled.responses
+        return BasePolicy(self.trunk).sample(prompts, num_samples=num_samples, rng=self.rng)
 
     def complete(self, prefixes: list[list[int]]) -> list[list[int]]:
         return complete(self.trunk.model, self.trunk.codec, prefixes, max_new_tokens=90)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from trueline.data.benches import load_bench
     from trueline.data.comparisons import Comparisons
     from trueline.models.adapters import LoraPolicy
-    from trueline.models.fake import FakeTrunk
     from trueline.models.trunk import Trunk
     from trueline.policy.adamw import AdamWSettings
     from trueline.policy.best_of_n import BestOfN
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
         UnitTest,
     )
     from trueline.rewards.saved import load_reward
+    from trueline.testing import FakeTrunk
 
 _HOMES = {
     "Aggregation": "rewards.aggregation",
@@ -73,7 +73,7 @@ _HOMES = {
     "Ensemble": "rewards.ensemble",
     "Estimate": "records",
     "Exact": "rewards.rules",
-    "FakeTrunk": "models.fake",
+    "FakeTrunk": "testing",
     "GRPO": "policy.grpo",
     "JsonSchema": "rewards.rules",
     "Lexicographic": "rewards.compose",

@@ -8,10 +8,10 @@ import pytest
 from trueline.audits import AUDITS
 from trueline.audits.assisted_evaluation import JudgedFlaws, compare, found_ratio, judge_planted
 from trueline.data.planted_flaws import plant_flaws
-from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
 from trueline.records import Flaw, Stance
+from trueline.testing import ScriptedHelper
 from trueline.worlds import Sums
 from trueline.worlds.sums import Population, Raters
 from trueline.worlds.sums.flaws import SumsFlaws, good_answer

@@ -9,11 +9,10 @@ from trueline.audits.assisted_evaluation import judge_planted
 from trueline.audits.critique_gap import CritiqueGap, Gaps, GapTarget, discriminate
 from trueline.data.planted_flaws import PlantedCase
 from trueline.errors import InvalidExperiment
-from trueline.models.fake import FakeTrunk
-from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.critique import WithCritique
 from trueline.records import Case, Flaw, Preference, Prompt, Response, Verdict
 from trueline.rewards.bayesian import Bayesian
+from trueline.testing import FakeTrunk, ScriptedHelper
 from trueline.worlds.sums import Population, Raters
 from trueline.worlds.sums.flaws import SumsFlaws, good_answer
 from trueline.worlds.sums.reviews import true_flaws

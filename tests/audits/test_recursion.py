@@ -8,11 +8,11 @@ import pytest
 from tests.oversight.material import Judge, Letters, undecided
 from tests.oversight.test_recursive import POINTER, OneLook, case_of
 from trueline.audits.recursion import pointing, raise_helpers, raise_on_sums
-from trueline.models.scripted import ScriptedHelper
 from trueline.models.trunk import Trunk
 from trueline.oversight.recursive import Recursive
 from trueline.records import Cost, Flaw, Preference
 from trueline.rng import stream
+from trueline.testing import ScriptedHelper
 from trueline.worlds.sums import Population, Raters, gold, trunk_path
 from trueline.worlds.sums.flaws import draw_cases
 from trueline.worlds.sums.reviews import true_flaws

@@ -12,7 +12,7 @@ import pytest
 from trueline.cli import main
 from trueline.data.comparisons import Comparisons
 from trueline.data.transcripts import load_transcripts
-from trueline.models.fake_endpoint import FakeEndpoint
+from trueline.testing import FakeEndpoint
 from trueline.worlds.sums import Sums
 from trueline.worlds.sums.language import render
 from trueline.worlds.sums.problems import Problem

@@ -10,8 +10,8 @@ import pytest
 
 from trueline.cli import main
 from trueline.data.store import LabelStore
-from trueline.models.fake_endpoint import FakeEndpoint
 from trueline.rng import stream
+from trueline.testing import FakeEndpoint
 from trueline.worlds.sums import Sums, trunk_path
 
 SMALL = (

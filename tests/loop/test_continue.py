@@ -16,9 +16,9 @@ from trueline.data.store import LabelStore
 from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.loop.resume import State, continue_from
 from trueline.loop.task import Task
-from trueline.models.fake import FakeTrunk
 from trueline.policy import DPO, BestOfN, Limits
 from trueline.runs import RunFolder
+from trueline.testing import FakeTrunk
 
 
 @pytest.fixture(scope="module")

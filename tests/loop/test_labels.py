@@ -12,7 +12,7 @@ import pytest
 
 from trueline.errors import JudgeError
 from trueline.loop.labels import Labels
-from trueline.models.workers import Workers
+from trueline.models.distributed import Workers
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
 from trueline.protocols import Rater

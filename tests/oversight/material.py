@@ -6,8 +6,8 @@ import numpy as np
 
 from trueline.data.planted_flaws import Flawed
 from trueline.errors import JudgeError
-from trueline.models.scripted import ScriptedHelper
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Response, Verdict
+from trueline.testing import ScriptedHelper
 
 PROMPT = Prompt.of("pick the better")
 GOOD, BAD = Response(prompt=PROMPT, text="good"), Response(prompt=PROMPT, text="bad")

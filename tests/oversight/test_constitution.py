@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tests.oversight.material import BAD, CASE, FLAW, GOOD, PROMPT, Judge, coin, failing, perfect
 from trueline.errors import InputError, JudgeError
-from trueline.models.scripted import ScriptedHelper, ScriptedSpeaker
 from trueline.oversight.constitution import Constitution
 from trueline.oversight.text_helpers import TextHelper
 from trueline.records import Prompt, Response
+from trueline.testing import ScriptedChatModel, ScriptedHelper
 
 
 class Mender(ScriptedHelper):
@@ -124,10 +124,10 @@ def test_a_language_model_may_criticise_and_revise():
         code = re.search("a line <([0-9a-f]{12})>", asked)
         return f"<{code[1]}>\nfine\n</{code[1]}>"
 
-    helper = TextHelper(ScriptedSpeaker(says))
+    helper = TextHelper(ScriptedChatModel(says))
     found = revised(helper, [BAD])
     assert [pair.chosen.text for pair in found.comparisons] == ["fine"]
-    assert revised(TextHelper(ScriptedSpeaker(lambda _: "")), [BAD]).counts == {"refused": 1}
+    assert revised(TextHelper(ScriptedChatModel(lambda _: "")), [BAD]).counts == {"refused": 1}
 
 
 def test_pairs_need_a_reviser_and_principles():

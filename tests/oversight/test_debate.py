@@ -10,10 +10,10 @@ import pytest
 
 from tests.oversight.material import CASE, Judge, judged, perfect
 from trueline.errors import InputError
-from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.debate import Consultancy, Debate
 from trueline.oversight.direct import Direct
 from trueline.records import Cost, Critique, Quote
+from trueline.testing import ScriptedHelper
 
 SOURCE = "the good answer stands in the source"
 

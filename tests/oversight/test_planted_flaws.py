@@ -18,12 +18,12 @@ from tests.oversight.material import (
     undecided,
 )
 from trueline.errors import InputError
-from trueline.models.scripted import ScriptedSpeaker
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
 from trueline.oversight.planted_flaws import PlantedFlaws
 from trueline.oversight.text_helpers import TextHelper
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Reply, Response
+from trueline.testing import ScriptedChatModel
 
 ALWAYS = PlantedFlaws(share=1.0)
 
@@ -92,7 +92,7 @@ def replying(form):
         code = re.search(r"FLAW ([0-9a-f]+):", asked)[1]
         return form.replace("#", code) if isinstance(form, str) else form
 
-    return ScriptedSpeaker(answer)
+    return ScriptedChatModel(answer)
 
 
 WELL = "<#>\nall is bad\n</#>\nFLAW #: wrong claim | 2 | it is good"

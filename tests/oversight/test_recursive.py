@@ -10,10 +10,10 @@ import pytest
 from tests.oversight.material import CASE, HELPERS, Judge, Letters, Scripted, coin
 from trueline.audits.recursion import BisectionHelper
 from trueline.errors import InputError, JudgeError
-from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.direct import Direct
 from trueline.oversight.recursive import DIVISIONS, HelperLevels, Recursive
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Response, Verdict
+from trueline.testing import ScriptedHelper
 
 PROMPT = Prompt.of("which is all a?")
 NUM = 600

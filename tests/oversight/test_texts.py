@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.errors import JudgeError
-from trueline.models.fake_endpoint import HOSTILE
-from trueline.models.scripted import ScriptedSpeaker
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.parsing import defuse, fence, read_flaws, read_verdict, strip_invisible
 from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
 from trueline.raters.both_orders import BothOrders
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Reply, Response
+from trueline.testing import HOSTILE, ScriptedChatModel
 
 PROMPT = Prompt.of("2 + 2")
 FOUR, FIVE = (Response(prompt=PROMPT, text=text) for text in ("it is 4", "it is 5"))
@@ -43,7 +42,7 @@ def outside(asked):
 
 def speaks(reply):
     """A model that answers with `reply(asked)`, in which {code} is the code it was given."""
-    return ScriptedSpeaker(lambda asked: reply(asked).replace("{code}", code_of(asked)))
+    return ScriptedChatModel(lambda asked: reply(asked).replace("{code}", code_of(asked)))
 
 
 def judged(reply, first=FOUR, second=FIVE, critiques=(), seed=0):
@@ -179,7 +178,7 @@ def test_ordinary_text_passes_unchanged_and_marks_only_where_quotes_were_checked
     assert defuse("<v_quote>so</v_quote>") == "<quote>so</quote>"
     assert defuse("<v_quote>so</v_quote>", marked=True) == "<v_quote>so</v_quote>"
     seen = []
-    judge = TextJudge(ScriptedSpeaker(lambda asked: seen.append(asked) or ""))
+    judge = TextJudge(ScriptedChatModel(lambda asked: seen.append(asked) or ""))
     speech = Critique(response=FOUR, text="<v_quote>so</v_quote>", flaws=(), helper="h")
     for quotes in ((), (Quote("so", True),)):
         checked = Critique(**{**vars(speech), "quotes": quotes, "in_favour": True})
@@ -210,7 +209,7 @@ def test_a_helper_names_flaws_and_keeps_what_it_could_not_say():
         Reply("NO FLAW", problem="cut off"),
         Reply("", problem="HTTP 500"),
     ):
-        (lost,) = TextHelper(ScriptedSpeaker(lambda _, r=reply: r)).critique([FIVE], rng=rng)
+        (lost,) = TextHelper(ScriptedChatModel(lambda _, r=reply: r)).critique([FIVE], rng=rng)
         assert lost.flaws is None and lost.problem
 
 
@@ -222,7 +221,7 @@ def test_a_reviser_gives_one_new_answer_or_none():
             code = re.search("a line <([0-9a-f]{12})>", asked)[1]
             return reply.replace("CODE", code)
 
-        helper = TextHelper(ScriptedSpeaker(say))
+        helper = TextHelper(ScriptedChatModel(say))
         return helper.revise(FIVE, principle="be right", critique=said, rng=rng)
 
     new = revised("Sure!\n<CODE>\nit is 4\n</CODE>")
@@ -246,7 +245,7 @@ def test_a_debater_charges_or_defends_and_alone_sees_the_source():
     defends = TextDebater(speaks(lambda _: "Mine is right.\nNO FLAW {code}"))
     defence = defends.argue(case, side=1, said=(charge,), rng=rng)
     assert defence.response == FIVE and defence.in_favour and defence.flaws == ()
-    lost = TextDebater(ScriptedSpeaker(lambda _: Reply("", problem="HTTP 500")))
+    lost = TextDebater(ScriptedChatModel(lambda _: Reply("", problem="HTTP 500")))
     speech = lost.argue(case, side=1, said=(), rng=rng)
     assert speech.flaws is None and speech.in_favour and speech.problem == "HTTP 500"
     judge = TextJudge(speaks(lambda asked: honest(asked) if "secret page" not in asked else "?"))

@@ -105,8 +105,8 @@ class Lagging:
     def __init__(self, older: LoraPolicy) -> None:
         self.older = older
 
-    def roll(self, policy: Any, prompts: Any, **options: Any) -> Any:
-        return self.older.roll(prompts, **options)
+    def rollouts(self, policy: Any, prompts: Any, **options: Any) -> Any:
+        return self.older.rollouts(prompts, **options)
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ import pytest
 from rich.console import Console
 
 from trueline.errors import InputError, SetupError
-from trueline.models.fake_endpoint import HOSTILE
-from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.critique import WithCritique
 from trueline.raters.people import People, Queue, ask_in_terminal
 from trueline.records import (
@@ -31,6 +29,7 @@ from trueline.records import (
     Response,
     Verdict,
 )
+from trueline.testing import HOSTILE, ScriptedHelper
 
 PROMPT = Prompt.of("2 + 2", system="be brief")
 FOUR, FIVE = (Response(prompt=PROMPT, text=text) for text in ("it is 4", "it is 5"))

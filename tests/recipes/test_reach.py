@@ -11,13 +11,13 @@ import pytest
 
 import trueline as tl
 from trueline.cli import main
-from trueline.models.fake_endpoint import FakeEndpoint
 from trueline.oversight import PROTOCOLS
 from trueline.policy import OPTIMISERS
 from trueline.recipes.helpers import HELPERS
 from trueline.recipes.judges import JUDGES
 from trueline.rewards import REWARDS
 from trueline.rng import stream
+from trueline.testing import FakeEndpoint
 from trueline.worlds.sums import Sums, trunk_path
 
 TINY = {

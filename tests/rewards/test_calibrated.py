@@ -11,7 +11,6 @@ import pytest
 from tests.rewards.material import Planted, planted
 from trueline.data.comparisons import Comparisons
 from trueline.errors import DataError, InputError
-from trueline.models.fake import FakeTrunk
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
@@ -22,6 +21,7 @@ from trueline.rewards.evaluate import coverage
 from trueline.rewards.saved import load_reward
 from trueline.rewards.views import views_of
 from trueline.rng import stream
+from trueline.testing import FakeTrunk
 
 PLAIN = Bayesian(layer=1, label_noise=0.0, winsor=3.0)
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.errors import InputError
-from trueline.models.fake import FakeTrunk
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Outcome, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.compose import Lexicographic, Minimum, WeightedSum
 from trueline.rewards.rules import Regex
+from trueline.testing import FakeTrunk
 
 
 @dataclass(frozen=True)

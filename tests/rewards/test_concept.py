@@ -11,7 +11,6 @@ import pytest
 from tests.rewards.material import Planted, planted, swapped
 from trueline.data.comparisons import Comparisons
 from trueline.errors import InputError, InvalidExperiment
-from trueline.models.fake import FakeTrunk
 from trueline.records import Comparison, Prompt, Response, Stance
 from trueline.rewards.concept import (
     CONTRAST,
@@ -24,6 +23,7 @@ from trueline.rewards.concept import (
 from trueline.rewards.fitted import FittedReward
 from trueline.rewards.saved import load_reward
 from trueline.rng import stream
+from trueline.testing import FakeTrunk
 
 METHODS = ("mean_difference", "logistic")
 

@@ -11,13 +11,13 @@ import pytest
 
 from tests.rewards.material import Planted, planted, swapped
 from trueline.errors import DataError, InputError, SetupError
-from trueline.models.fake import FakeTrunk
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response
 from trueline.rewards import REWARDS
 from trueline.rewards.protocols import Fitted
 from trueline.rewards.saved import load_reward
 from trueline.rng import stream
+from trueline.testing import FakeTrunk
 
 COLUMNS = ("mean", "std", "lower", "novelty", "scored")
 HEADS = {

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from trueline.errors import InputError
-from trueline.models.fake import FakeTrunk
 from trueline.models.trunk import Trunk
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
@@ -18,6 +17,7 @@ from trueline.rewards.panel import Panel
 from trueline.rewards.protocols import Head
 from trueline.rewards.scorer import Reward
 from trueline.rng import stream
+from trueline.testing import FakeTrunk
 from trueline.worlds.sums import trunk_path
 
 WORDS = ("good", "plain")

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.errors import InputError, SetupError
-from trueline.models.fake import FakeTrunk
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards import rules_formulas, rules_grade
@@ -32,6 +31,7 @@ from trueline.rewards.rules import (
 from trueline.rewards.rules_arithmetic import Unreadable, asked_for, equations, value
 from trueline.rewards.rules_extract import number
 from trueline.rewards.saved import load_reward
+from trueline.testing import FakeTrunk
 
 EXAMPLES: dict[str, Rule] = {
     "arithmetic": Arithmetic(extract="after:="),

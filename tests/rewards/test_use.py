@@ -14,7 +14,6 @@ import pytest
 from tests.rewards.material import planted
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.errors import InputError, InvalidExperiment, SetupError
-from trueline.models.fake import FakeTrunk
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
@@ -22,6 +21,7 @@ from trueline.rewards.evaluate import cross_validate
 from trueline.rewards.saved import load_reward
 from trueline.rewards.selfcheck import selfcheck
 from trueline.rng import stream
+from trueline.testing import FakeTrunk
 
 RNG = stream(0, "test")
 

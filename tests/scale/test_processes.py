@@ -97,13 +97,13 @@ def test_an_error_in_one_is_raised_in_all(together: Any) -> None:
 
 DIES = """
 import os
-from trueline.models.workers import Workers
+from trueline.models.distributed import Workers
 workers = Workers()
 workers.each(lambda: 1)
 if workers.rank == 1:
     os._exit(3)
 workers.once(lambda: 1)
-workers.wait()
+workers.each(lambda: 1)
 """
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trueline.models.fake import FakeTrunk
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.serving.app import Limits, Service, create_app
 from trueline.serving.dialogue import Splitter
 from trueline.serving.formats import Policy
+from trueline.testing import FakeTrunk
 
 WORDS = ["good", "bad", "plain", "odd", "red", "blue", "one", "two", "three", "four"]
 

@@ -10,13 +10,13 @@ import pytest
 from scipy.special import expit
 
 from trueline.errors import DataError
-from trueline.models.scripted import ScriptedHelper
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Consultancy, Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.quotes import verify_quotes
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Response
 from trueline.rng import stream
+from trueline.testing import ScriptedHelper
 from trueline.worlds.sums.debaters import SumsDebater, hide
 from trueline.worlds.sums.language import parse
 from trueline.worlds.sums.problems import Problem

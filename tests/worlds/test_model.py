@@ -14,7 +14,8 @@ import train_sums
 from sums_card import Numbers, answers_card, model_readme, reviews_card
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trueline.models.generate import complete, roll
+from trueline.models.adapters import BasePolicy
+from trueline.models.sampling import complete
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.worlds.sums import trunk_path
@@ -64,7 +65,7 @@ def test_a_few_numbers_of_the_card_measured_again(card: Numbers, trunk: Trunk) -
     rng = np.random.default_rng(23)
 
     def some(prompts: list[Prompt], num_samples: int) -> list[list[Response]]:
-        rolled = roll(trunk.model, trunk.codec, prompts, num_samples=num_samples, rng=rng)
+        rolled = BasePolicy(trunk).rollouts(prompts, num_samples=num_samples, rng=rng)
         return rolled.responses
 
     def review(prefixes: list[list[int]]) -> list[list[int]]:
@@ -105,7 +106,7 @@ def test_best_of_sixteen_has_something_to_choose(card: Numbers) -> None:
 def test_every_sample_can_be_parsed(trunk: Trunk) -> None:
     prompts = [Prompt.of("start 7 , + 5 , * 3 , - 4"), Prompt.of("begin 9 , add 5")]
     rng = np.random.default_rng(29)
-    for few in roll(trunk.model, trunk.codec, prompts, num_samples=40, rng=rng).responses:
+    for few in BasePolicy(trunk).rollouts(prompts, num_samples=40, rng=rng).responses:
         parsed = [parse(response.text) for response in few]
         assert np.mean([not one.malformed and one.answer is not None for one in parsed]) > 0.9
 

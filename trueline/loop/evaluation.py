@@ -18,7 +18,7 @@ from trueline import stats
 from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.reading import Readings
-from trueline.models.rollouts import Rollouts
+from trueline.models.sampling import Rollouts
 from trueline.records import Comparison, Prompt, Response
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
@@ -94,7 +94,7 @@ class Evaluation:
 
 
 def _answers(policy: BasePolicy, prompts: Sequence[Prompt], seed: int) -> Rollouts:
-    return policy.roll(prompts, num_samples=1, rng=stream(seed, "measure", "answers"))
+    return policy.rollouts(prompts, num_samples=1, rng=stream(seed, "measure", "answers"))
 
 
 def calibration(

@@ -37,12 +37,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from trueline.errors import InputError, SetupError
-from trueline.models.generate import roll, roll_drawn
-from trueline.models.packing import row_batches, under_way
-from trueline.models.passes import Batch, blocks_of, response_logps
-from trueline.models.rollouts import Rollouts
-from trueline.models.sharding import shards_of, whole
-from trueline.models.tokens import Codec, Encoded
+from trueline.models.chat_format import Codec, Encoded
+from trueline.models.distributed import shards_of, whole
+from trueline.models.forward import Batch, blocks_of, response_logps, row_batches
+from trueline.models.sampling import Rollouts, end_ids, generate
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.rng import torch_seed
@@ -56,7 +54,7 @@ _MERGE_BYTES = 2**30
 class Sampler(Protocol):
     """Whatever says what a policy would say: the model itself, or an engine that serves it."""
 
-    def roll(
+    def rollouts(
         self,
         policy: BasePolicy,
         prompts: Sequence[Prompt],
@@ -98,17 +96,16 @@ class BasePolicy:
         temperature: float = 1.0,
         max_new_tokens: int | None = None,
     ) -> list[list[Response]]:
-        """K responses to each of B prompts, the likeliest at temperature 0; see `generate`."""
-        rolled = self.roll(
+        """Sample K responses to each of B prompts, the likeliest at temperature 0."""
+        return self.rollouts(
             prompts,
             num_samples=num_samples,
             rng=rng,
             temperature=temperature,
             max_new_tokens=max_new_tokens,
-        )
-        return rolled.responses
+        ).responses
 
-    def roll(
+    def rollouts(
         self,
         prompts: Sequence[Prompt],
         *,
@@ -117,10 +114,10 @@ class BasePolicy:
         temperature: float = 1.0,
         max_new_tokens: int | None = None,
     ) -> Rollouts:
-        """The same with tokens and their log-probabilities."""
-        room = max_new_tokens or self.max_new_tokens
+        """Sample as `sample` does; return tokens and their log-probabilities too."""
+        room = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         if self.sampler is not None:
-            return self.sampler.roll(
+            return self.sampler.rollouts(
                 self,
                 prompts,
                 num_samples=num_samples,
@@ -128,30 +125,33 @@ class BasePolicy:
                 temperature=temperature,
                 max_new_tokens=room,
             )
-        codec, workers = self.trunk.codec, self.trunk.workers
-        if workers.num == 1 or not prompts:
-            with self.merged() as network:
-                return roll(
-                    network,
-                    codec,
-                    prompts,
-                    num_samples=num_samples,
-                    rng=rng,
-                    temperature=temperature,
-                    max_new_tokens=room,
-                )
+        if num_samples < 1 or room < 1 or not temperature >= 0:
+            raise InputError(
+                "num_samples and max_new_tokens must be at least 1 and temperature at least 0",
+                got=f"{num_samples}, {room} and {temperature}",
+            )
+        codec = self.trunk.codec
+        if not prompts:
+            return Rollouts.of(codec, [], [], [])
+        prefixes = codec.prompt_ids(prompts, room=room)
         uniforms = rng.random((len(prompts), num_samples, room))
 
         def mine(at: np.ndarray) -> tuple[np.ndarray]:
-            asked = [prompts[i] for i in at]
-            rolled = roll_drawn(
-                network, codec, asked, uniforms=uniforms[at], temperature=temperature
+            rows = generate(
+                network,
+                [prefixes[i] for i in at],
+                uniforms=uniforms[at],
+                temperature=temperature,
+                stop_ids=end_ids(network, codec),
             )
-            return (_by_prompt(rolled, num_samples),)
+            completions = np.empty(len(at), dtype=object)
+            for place, row in enumerate(rows):
+                completions[place] = row
+            return (completions,)
 
         with self.merged() as network, whole(network):
-            (parts,) = workers.spread([1] * len(prompts), mine)
-        return _joined(parts)
+            (completions,) = self.trunk.workers.spread([1] * len(prompts), mine)
+        return Rollouts.of(codec, prompts, prefixes, completions.tolist())
 
     @contextlib.contextmanager
     def merged(self) -> Iterator[Any]:
@@ -161,7 +161,7 @@ class BasePolicy:
     def token_logps(
         self, responses: Sequence[Response] | Sequence[Encoded], *, grad: bool = True
     ) -> tuple[Float[Tensor, "N T"], Bool[Tensor, "N T"]]:
-        """Log-probability of each response token, float32, and which slots are filled.
+        """Return the log-probability of each response token, float32, and which slots are filled.
 
         Tokens as in a reading, with an end token where there is a chat template; or as given.
         """
@@ -202,12 +202,10 @@ class BasePolicy:
 
     @contextlib.contextmanager
     def recomputing(self) -> Iterator[None]:
-        """Passes made in this context keep each block's input only (gradient checkpointing)."""
+        """Keep only each block's input in passes within the context (gradient checkpointing)."""
         blocks = blocks_of(self.network)
         for block in blocks:
-            block.forward = partial(
-                checkpoint, block.forward, use_reentrant=False, context_fn=under_way
-            )
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         try:
             yield
         finally:
@@ -217,7 +215,7 @@ class BasePolicy:
     def logp(
         self, responses: Sequence[Response] | Sequence[Encoded], *, grad: bool = True
     ) -> Float[Tensor, " N"]:
-        """Log-probability of each response, float32, in the order given."""
+        """Return the log-probability of each response, float32, in the order given."""
         return self.token_logps(responses, grad=grad)[0].sum(1)
 
 
@@ -240,7 +238,7 @@ class LoraPolicy(BasePolicy):
         rng: np.random.Generator,
         max_new_tokens: int | None = None,
     ) -> LoraPolicy:
-        """A fresh adapter on all linear maps of attention and MLP; says what the trunk says."""
+        """Put a fresh adapter on all linear maps of attention and MLP; it changes nothing yet."""
         BasePolicy(trunk)
         if rank < 1:
             raise InputError("rank must be at least 1", got=str(rank))
@@ -266,7 +264,7 @@ class LoraPolicy(BasePolicy):
     def load(
         cls, trunk: Trunk, folder: str | Path, *, max_new_tokens: int | None = None
     ) -> LoraPolicy:
-        """An adapter written by `save`; one made for another trunk is refused."""
+        """Load what `save` wrote; an adapter made for another trunk is refused."""
         folder = Path(folder)
         try:
             note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
@@ -289,7 +287,7 @@ class LoraPolicy(BasePolicy):
         return cls(trunk, adapted, max_new_tokens=max_new_tokens)
 
     def save(self, folder: str | Path) -> None:
-        """Adapter weights as safetensors in `peft`'s layout, with the trunk's fingerprint."""
+        """Write the adapter as safetensors in `peft`'s layout, with the trunk's fingerprint."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.adapted.save_pretrained(str(folder), save_embedding_layers=False)
@@ -298,19 +296,19 @@ class LoraPolicy(BasePolicy):
         (folder / _NOTE).write_text(note, encoding="utf-8")
 
     def copy(self) -> LoraPolicy:
-        """The same adapter in tensors of its own, on the same trunk."""
+        """Return the same adapter in tensors of its own, on the same trunk."""
         adapted = _twin(self.adapted, shared=self.trunk.model)
         twin = LoraPolicy(self.trunk, adapted, max_new_tokens=self.max_new_tokens)
         twin.sampler = self.sampler
         return twin
 
     def trainable(self) -> list[torch.nn.Parameter]:
-        """The adapter's parameters, the only ones with gradients."""
+        """Return the adapter's parameters, the only ones with gradients."""
         return [p for p in self.adapted.parameters() if p.requires_grad]
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:
-        """Within this context the policy is the reference: the trunk without its adapter."""
+        """Be the reference within the context: the trunk without its adapter."""
         with self.adapted.disable_adapter():
             yield
 
@@ -356,32 +354,14 @@ def _encoded(codec: Codec, given: Sequence[Response] | Sequence[Encoded]) -> lis
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """peft draws weights we replace, and calls names transformers will retire: neither shows."""
+    """Hide that peft draws weights we replace, and calls names transformers will retire."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
 
 
-def _by_prompt(rolled: Rollouts, width: int) -> np.ndarray:
-    """What was said to each prompt, objects [B]."""
-    parts = np.empty(len(rolled.responses), dtype=object)
-    for b, said in enumerate(rolled.responses):
-        rows = slice(b * width, (b + 1) * width)
-        parts[b] = said, rolled.rows[rows], rolled.logps[rows], rolled.ended[rows]
-    return parts
-
-
-def _joined(parts: np.ndarray) -> Rollouts:
-    return Rollouts(
-        responses=[said for said, _, _, _ in parts],
-        rows=[row for _, rows, _, _ in parts for row in rows],
-        logps=[one for _, _, logps, _ in parts for one in logps],
-        ended=np.concatenate([ended for _, _, _, ended in parts]),
-    )
-
-
 def _twin(model: Any, *, shared: Any = None) -> Any:
-    """A copy of the module tree in which `shared`'s (or its own) tensors are the very same."""
+    """Copy the module tree, but not `shared`'s (or its own) tensors: they are the very same."""
     source = model if shared is None else shared
     kept = [*source.parameters(), *source.buffers(), *shards_of(source)]
     return copy.deepcopy(model, {id(item): item for item in kept})

@@ -1,99 +1,59 @@
-"""Any server that speaks the OpenAI chat protocol, as a `ChatModel` whose failures are words.
+"""A model behind a server that speaks the OpenAI chat protocol, as a `ChatModel`.
 
-    wait after try k = max(backoff_s * 2^k * u, Retry-After),   u ~ U[0.5, 1.5) drawn beforehand
+The `openai` SDK connects, retries (no connection, time-outs, 408, 409, 429, 5xx; by Retry-After up
+to two minutes) and waits between. A dialogue that still has no answer gets a `Reply` with a
+`problem` and is not raised; one cut off or filtered keeps its text beside the problem. A wrong
+set-up (nobody there, 401, 404, a redirect) is a `SetupError`, but only as long as the endpoint has
+never answered: once it has, that too is a problem of the dialogue.
 
-A dialogue that fails (no answer in time, 429, 5xx, a broken or endless body, no text) is tried
-again and then has a `problem`; one cut off or filtered keeps its text beside the problem. Nothing
-of it is raised, and each try ends by `timeout_s` even where the server sends a byte a second. What
-is wrong with the set-up (nobody there, 401, 404, a redirect) is a `SetupError`, but only as long as
-the endpoint has never answered: once it has, that too is a problem of the dialogue.
+The key is read from the environment, and is in no record, message or repr; the SDK's own variables
+(OPENAI_API_KEY and others) are not used. Each dialogue is sent a seed drawn from `rng`, which the
+server may or may not honour. Requests run on one background thread for the whole process;
+`concurrency` holds over all calls.
 
-The key is read from the environment when it is needed; it is in no record, message or repr. Each
-dialogue is sent a seed drawn from `rng`, which the server may or may not honour. Requests run on
-one background thread for the whole process; `concurrency` and `per_minute` hold over all calls.
+Where the server does not count tokens, they are taken as a quarter of the characters.
 
-Fails in counting where the server does not count: tokens are then taken as a quarter of the
-characters, and what a failed try cost nobody knows (`spent.failures` says how many there were).
-
->>> Endpoint(url="http://localhost:8000/v1", model="small").spent.requests
-0
+>>> Endpoint(url="http://localhost:8000/v1", model="small").timeout_s
+60.0
 """
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import functools
-import json
-import math
 import os
 import re
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeGuard
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
 from trueline.errors import InputError, SetupError
 from trueline.records import Message, Reply
 
-__all__ = ["Endpoint", "Spent", "Try", "failed"]
+__all__ = ["Endpoint"]
 
-_MOST_BYTES = 4 * 2**20
+_MOST_BYTES = 2**26
 _MOST_TOKENS = 10**6
-_AGAIN = {408, 409, 425, 429}
+_PAUSE_S = 8.0
+"""The SDK's longest pause between attempts, but for Retry-After."""
 _UNFINISHED = {"length": "cut off at max_tokens", "content_filter": "filtered by the server"}
+_WRONG_STATUS = (301, 302, 307, 308, 401, 404)
 _LOCK = threading.Lock()
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
-    """What an endpoint has taken so far."""
-
-    requests: int = 0
-    failures: int = 0
-    """Requests without a usable answer, whatever they cost."""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    estimated: int = 0
-    """Answers whose tokens the server did not count."""
-    price: float | None = None
-    """In the currency of the endpoint's `price`; None where that is not known."""
-
-
-class Try(NamedTuple):
-    """What came of one request."""
-
-    reply: Reply
-    again: bool = True
-    """Whether another may do better."""
-    wait_s: float = 0.0
-    wrong: bool = False
-    """Whether it looks like a wrong set-up."""
-    found: Any = None
-    """What was read of an answer that is not a text."""
-
-
-class _Call(NamedTuple):
-    """Where requests go, how their answers are read (None: not at all), how long those may be."""
-
-    path: str
-    read: Callable[..., Try] | None
-    most_bytes: int
+R = TypeVar("R")
 
 
 @dataclass
 class _State:
-    """The part of an endpoint that changes, touched by the background thread only."""
+    """The part of an endpoint that changes."""
 
     pid: int = 0
     client: Any = None
     room: Any = None
-    next_at: float = 0.0
     answered: bool = False
-    spent: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,17 +66,12 @@ class Endpoint:
     key: str | None = None
     """Name of the environment variable that holds the API key."""
     timeout_s: float = 60.0
-    """The most one try may take, and the most that is waited between two."""
+    """The most one attempt may take."""
     retries: int = 3
-    backoff_s: float = 1.0
     concurrency: int = 8
     """Requests at once."""
-    per_minute: float = math.inf
-    """Requests started in a minute."""
     max_tokens: int = 1024
     temperature: float = 1.0
-    price: tuple[float, float] | None = None
-    """Of a million tokens of prompt, and of completion."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """More fields of the request; one that is None is left out ({"seed": None})."""
     _state: _State = field(default_factory=_State, init=False, repr=False, compare=False)
@@ -127,223 +82,191 @@ class Endpoint:
                 "an endpoint's url must be http(s)://host/…, without a name or key in it",
                 got=repr(self.url.rpartition("@")[2].partition("?")[0]),
             )
-        least = min(self.timeout_s, self.per_minute, self.concurrency, self.max_tokens)
-        if not least > 0 or self.retries < 0:
-            raise InputError("timeouts, rates and numbers of an endpoint must be above 0")
-        self._headers()
-
-    @property
-    def spent(self) -> Spent:
-        """Requests, tokens and price up to now."""
-        spent = self._state.spent
-        if self.price is None:
-            return spent
-        one, two = self.price
-        return replace(
-            spent, price=(spent.prompt_tokens * one + spent.completion_tokens * two) / 1e6
-        )
+        if not min(self.timeout_s, self.concurrency, self.max_tokens) > 0 or self.retries < 0:
+            raise InputError("timeouts and numbers of an endpoint must be above 0")
+        self._key()
 
     def say(
         self, dialogues: Sequence[Sequence[Message]], *, rng: np.random.Generator
     ) -> list[Reply]:
-        """One reply a dialogue, in order; one that failed has a `problem`, and is not raised."""
+        """Return one reply a dialogue, in order; one that failed has a `problem`."""
         seeds = rng.integers(2**31, size=len(dialogues)).tolist()
-        bodies = [self._body(turns, seed) for turns, seed in zip(dialogues, seeds, strict=True)]
-        tries = self.post("chat/completions", bodies, self._read, rng=rng)
-        return [tried.reply for tried in tries]
+        tables = [self._table(turns, seed) for turns, seed in zip(dialogues, seeds, strict=True)]
+        answers = self.post("chat/completions", tables)
+        return [a if isinstance(a, Reply) else read_reply(a) for a in answers]
 
-    def post(
-        self,
-        path: str,
-        bodies: Sequence[bytes],
-        read: Callable[..., Try] | None,
-        *,
-        rng: np.random.Generator,
-        most_bytes: int = _MOST_BYTES,
-    ) -> list[Try]:
-        """What came of each request, in order, by `read(answer, sent=body)`; None: any answer."""
-        jitters = rng.uniform(0.5, 1.5, size=(len(bodies), self.retries + 1)).tolist()
+    def post(self, path: str, tables: Sequence[Mapping[str, object]]) -> list[Any]:
+        """Return the JSON answer to each request, in order, or a `Reply` whose `problem` says why
+        there is none."""
         with _LOCK:
             loop = _loop(os.getpid())
-        all_of_it = self._say_all(_Call(path, read, most_bytes), bodies, jitters)
-        future = asyncio.run_coroutine_threadsafe(all_of_it, loop)
+        future = asyncio.run_coroutine_threadsafe(self._post_all(path, tables), loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
-    def _body(self, turns: Sequence[Message], seed: int) -> bytes:
+    async def _post_all(self, path: str, tables: Sequence[Mapping[str, object]]) -> list[Any]:
+        state = self._state
+        if state.pid != os.getpid():
+            # A connection, like the thread that serves it, does not outlive a fork.
+            state.client, state.pid = self._client(), os.getpid()
+            state.room = asyncio.Semaphore(self.concurrency)
+        return await _all([self._post(path, table) for table in tables])
+
+    async def _post(self, path: str, table: Mapping[str, object]) -> Any:
+        import openai
+
+        state = self._state
+        # The SDK's own time-out starts anew with every byte that arrives.
+        longest = (self.timeout_s + _PAUSE_S) * (self.retries + 1)
+        try:
+            async with state.room, asyncio.timeout(longest):
+                answer = await state.client.post(
+                    f"/{path}", body=table, cast_to=object, options={"headers": self._hidden()}
+                )
+        except (TimeoutError, openai.APITimeoutError):
+            return Reply("", problem=f"no answer within {self.timeout_s:g} s")
+        except openai.APIStatusError as error:
+            message = _one_line(error.body, hide=self._key())
+            problem = f"HTTP {error.status_code}{message}"
+            return self._failed(problem, wrong=error.status_code in _WRONG_STATUS)
+        except openai.APIConnectionError as error:
+            wrong = type(error.__cause__).__name__ == "ConnectError"
+            return self._failed("no connection" if wrong else "the connection broke", wrong=wrong)
+        except (openai.OpenAIError, ValueError, RecursionError):
+            return Reply("", problem="an answer that is not JSON")
+        state.answered = True
+        return answer
+
+    def _failed(self, problem: str, *, wrong: bool) -> Reply:
+        """Return the problem; raise it where it looks like a wrong set-up."""
+        if wrong and not self._state.answered:
+            raise SetupError(
+                f"an endpoint must answer at {self.url}",
+                got=problem,
+                do="check the url (it usually ends in /v1), the model's name and the key",
+            )
+        return Reply("", problem=problem)
+
+    def _table(self, turns: Sequence[Message], seed: int) -> dict[str, object]:
         table = {
             "model": self.model,
-            "messages": [{"role": t.role, "content": _speakable(t.content)} for t in turns],
+            "messages": [{"role": t.role, "content": _storable(t.content)} for t in turns],
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": seed,
             **self.extra,
         }
-        return json.dumps({k: v for k, v in table.items() if v is not None}).encode()
+        return {name: value for name, value in table.items() if value is not None}
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        if self.key is not None:
-            key = os.environ.get(self.key, "").strip()
-            if not re.fullmatch(r"[!-~]+", key):
-                raise SetupError(
-                    f"the environment variable {self.key} must hold the endpoint's key",
-                    got="none" if not key else "something else",
-                    do=f"export {self.key}=…",
-                )
-            headers["Authorization"] = f"Bearer {key}"
-        return headers
-
-    async def _say_all(
-        self, call: _Call, bodies: Sequence[bytes], jitters: list[list[float]]
-    ) -> list[Try]:
-        import httpx
-
-        state = self._state
-        if state.pid != os.getpid():
-            # A connection, like the thread that serves it, does not outlive a fork.
-            limits = httpx.Limits(max_connections=self.concurrency)
-            state.client = httpx.AsyncClient(timeout=None, limits=limits)
-            state.room, state.pid = asyncio.Semaphore(self.concurrency), os.getpid()
-        pairs = zip(bodies, jitters, strict=True)
-        tasks = [asyncio.ensure_future(self._say(call, body, jitter)) for body, jitter in pairs]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _say(self, call: _Call, body: bytes, jitter: list[float]) -> Try:
-        """One request, with its retries."""
-        state, num_tokens = self._state, 0
-        async with state.room:
-            for k, factor in enumerate(jitter):
-                now = time.monotonic()
-                start = max(now, state.next_at)
-                state.next_at = start + 60.0 / self.per_minute
-                await asyncio.sleep(start - now)
-                tried = await self._try(call, body)
-                num_tokens += tried.reply.num_tokens
-                useless = tried.found is None and not tried.reply.text
-                self._book(requests=1, failures=int(useless))
-                state.answered |= tried.found is not None
-                if not tried.again or tried.wait_s > self.timeout_s or k == self.retries:
-                    break
-                backoff_s = min(self.backoff_s * 2**k * factor, self.timeout_s)
-                await asyncio.sleep(max(backoff_s, tried.wait_s))
-        if tried.wrong and not state.answered:
+    def _key(self) -> str:
+        """Return the API key, or nothing where none is wanted."""
+        if self.key is None:
+            return ""
+        key = os.environ.get(self.key, "").strip()
+        if not re.fullmatch(r"[!-~]+", key):
             raise SetupError(
-                f"an endpoint must answer at {self.url}",
-                got=tried.reply.problem,
-                do="check the url (it usually ends in /v1), the model's name and the key",
+                f"the environment variable {self.key} must hold the endpoint's key",
+                got="none" if not key else "something else",
+                do=f"export {self.key}=…",
             )
-        return tried._replace(reply=replace(tried.reply, num_tokens=num_tokens))
+        return key
 
-    async def _try(self, call: _Call, body: bytes) -> Try:
-        """One request, with its answer read or its failure named."""
-        import httpx
+    def _hidden(self) -> dict[str, Any]:
+        """Return the headers that are not sent: the account's variables of the environment are for
+        OpenAI, not for this server."""
+        import openai
 
-        url, data = f"{self.url.rstrip('/')}/{call.path}", bytearray()
-        headers = self._headers()
-        request = self._state.client.stream("POST", url, content=body, headers=headers)
-        try:
-            async with asyncio.timeout(self.timeout_s), request as answer:
-                async for chunk in answer.aiter_raw():
-                    data += chunk
-                    if len(data) > call.most_bytes:
-                        return failed(f"more than {call.most_bytes} bytes")
-        except TimeoutError:
-            return failed(f"no answer within {self.timeout_s:g} s")
-        except (httpx.ConnectError, httpx.InvalidURL):
-            return failed("no connection")._replace(wrong=True)
-        except (httpx.HTTPError, OSError) as error:
-            return failed(f"the connection broke ({type(error).__name__})")
-        status = int(answer.status_code)
-        if status != 200:
-            said = _message(bytes(data), hide=headers.get("Authorization", "")[7:])
-            return failed(f"HTTP {status}{said}")._replace(
-                again=status in _AGAIN or status >= 500,
-                wait_s=_retry_after(answer.headers.get("Retry-After", "")),
-                wrong=status in (401, 404) or 300 <= status < 400,
-            )
-        if call.read is None:
-            return Try(Reply(""), again=False, found=True)
-        if "json" not in answer.headers.get("Content-Type", ""):
-            return failed("an answer that is not JSON")
-        return call.read(bytes(data), sent=body)
+        names = ["OpenAI-Organization", "OpenAI-Project", *([] if self.key else ["Authorization"])]
+        return {name: openai.Omit() for name in names}
 
-    def _read(self, data: bytes, *, sent: bytes) -> Try:
-        """The text of a well-formed answer, booked."""
-        try:
-            table = json.loads(data)
-            choice = table["choices"][0]
-            text, finish = choice["message"]["content"], choice.get("finish_reason")
-            usage = table["usage"] if isinstance(table.get("usage"), dict) else {}
-            counts = [usage.get(f"{part}_tokens") for part in ("prompt", "completion")]
-        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            return failed("an answer of no known form")
-        self._state.answered = True
-        words, finish = (part if isinstance(part, str) else "" for part in (text, finish))
-        asked, said = (n if _is_count(n) else None for n in counts)
-        self._book(
-            prompt_tokens=len(sent) // 4 if asked is None else asked,
-            completion_tokens=(written := len(words) // 4 + 1 if said is None else said),
-            estimated=int(asked is None or said is None),
+    def _client(self) -> Any:
+        import openai
+
+        return openai.AsyncOpenAI(
+            base_url=self.url,
+            api_key=self._key() or "none",
+            timeout=self.timeout_s,
+            max_retries=self.retries,
+            http_client=openai.DefaultAsyncHttpxClient(
+                follow_redirects=False, event_hooks={"response": [_bound]}
+            ),
         )
-        problem = _UNFINISHED.get(finish) or (None if words.strip() else "no text")
-        reply = Reply(_speakable(words), num_tokens=written, problem=problem)
-        return Try(reply, again=problem == "no text")
 
-    def _book(self, **more: int) -> None:
-        spent = self._state.spent
-        self._state.spent = replace(spent, **{k: getattr(spent, k) + n for k, n in more.items()})
+
+def read_reply(table: Any) -> Reply:
+    """Return the text of a chat completion; an answer of another form is a problem."""
+    try:
+        choice = table["choices"][0]
+        text, finish = choice["message"]["content"], choice.get("finish_reason")
+        usage = table.get("usage")
+    except (LookupError, TypeError, AttributeError):
+        return Reply("", problem="an answer of no known form")
+    text = _storable(text) if isinstance(text, str) else ""
+    count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    counted = type(count) is int and 0 <= count <= _MOST_TOKENS
+    problem = _UNFINISHED.get(finish) if isinstance(finish, str) else None
+    if not text.strip():
+        problem = problem or "no text"
+    return Reply(text, num_tokens=count if counted else len(text) // 4 + 1, problem=problem)
+
+
+async def _bound(response: Any) -> None:
+    """Refuse an answer of more than 64 MiB while it arrives, and never unpack one."""
+    import httpx2
+
+    class Bounded(httpx2.AsyncByteStream):
+        def __init__(self, stream: Any) -> None:
+            self.stream = stream
+
+        async def __aiter__(self) -> Any:
+            num_bytes = 0
+            async for chunk in self.stream:
+                num_bytes += len(chunk)
+                if num_bytes > _MOST_BYTES:
+                    raise httpx2.ReadError(f"more than {_MOST_BYTES} bytes")
+                yield chunk
+
+        async def aclose(self) -> None:
+            await self.stream.aclose()
+
+    response.headers.pop("Content-Encoding", None)
+    response.stream = Bounded(response.stream)
+
+
+async def _all(acts: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
+    """Run all at once; the first error ends the others."""
+    tasks = [asyncio.ensure_future(act) for act in acts]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 @functools.lru_cache(maxsize=1)
 def _loop(pid: int) -> asyncio.AbstractEventLoop:
-    """The event loop on its thread; a forked process gets its own."""
+    """Return the event loop on its thread; a forked process gets its own."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="trueline-endpoint", daemon=True).start()
     return loop
 
 
-def _is_count(number: object) -> TypeGuard[int]:
-    return type(number) is int and 0 <= number <= _MOST_TOKENS
-
-
-def failed(problem: str) -> Try:
-    """A request that may be tried again."""
-    return Try(Reply("", problem=problem))
-
-
-def _speakable(text: str) -> str:
-    """Without lone surrogates, which JSON may hold and nothing can store."""
+def _storable(text: str) -> str:
+    """Return the text without lone surrogates, which JSON may hold and nothing can store."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _message(data: bytes, *, hide: str) -> str:
-    """What the server says went wrong, on one short line without the key."""
-    try:
-        table = json.loads(data)
-        error = table.get("error")
-        named = (table.get(key) for key in ("detail", "message", "error_message"))
-        said = error["message"] if error else next(filter(None, named), None)
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+def _one_line(body: object, *, hide: str) -> str:
+    """Return what the server says went wrong, on one short line without the key."""
+    if not isinstance(body, dict):
         return ""
-    if not isinstance(said, str):
+    # The SDK hands over the "error" part where there is one.
+    named = (body.get(name) for name in ("message", "detail", "error_message", "error"))
+    message = next((text for text in named if isinstance(text, str)), None)
+    if message is None:
         return ""
-    line = "".join(c for c in " ".join(_speakable(said).split()) if c.isprintable())
+    line = "".join(c for c in " ".join(_storable(message).split()) if c.isprintable())
     return ": " + (line.replace(hide, "…") if hide else line)[:160]
-
-
-def _retry_after(text: str) -> float:
-    """Seconds the server asks to wait: a number, or a date; 0 if it asks for nothing readable."""
-    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0

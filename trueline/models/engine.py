@@ -1,34 +1,34 @@
-"""An inference engine (vLLM, SGLang) that samples in a policy's stead.
+"""An inference engine (vLLM) that samples in a policy's stead.
 
     y_1 … y_K ~ pi_engine(. | prompt),   logps[t] = log pi_engine(y_t) at the sampling temperature
 
 A policy's adapter is saved, loaded into the running engine under the hash of its weights, and asked
 for by that name: an answer is of those weights or there is none. K samples of every prompt, or an
-error. `engine_forms` says what is sent.
+error. Some of the engine's log-probabilities are compared with ours each time: another model, an
+adapter that is not applied, or log-probabilities of another temperature (vLLM's are of temperature
+1 without `--logprobs-mode processed_logprobs`) are no experiment.
 
-1. Whenever the engine has the policy's weights, some of its log-probabilities are compared with
-   ours: another model, an adapter that is not applied, or log-probabilities of another temperature
-   (vLLM's are of temperature 1 without `--logprobs-mode processed_logprobs`) are no experiment.
-2. With `lag`, an adapter is renewed once it is more than `lag` adapters old. What older weights
-   said comes with their log-probabilities, by which the learner weighs it (`policy.losses`).
+Requests are `/v1/completions` with `return_token_ids` and `return_tokens_as_token_ids`
+(docs.vllm.ai: serving/openai_compatible_server). Tokens are the engine's own, never a text
+tokenised again: an engine that gives none is refused. The filters that engines read from a model's
+`generation_config` (top-k, top-p, penalties) are off.
 
-Equal streams repeat a roll as far as the engine keeps to seeds (SGLang under
---enable-deterministic-inference only). Shapes: B prompts, K samples. Units: nats.
+Equal streams repeat a sample as far as the engine keeps to seeds. Shapes: B prompts, K samples.
+Units: nats.
 Fails where the engine cannot read `folder`: on two machines it is to be a path that both see.
 
->>> Engine(endpoint=Endpoint(url="http://localhost:8000/v1", model="base")).lag
-0
+>>> Engine(endpoint=Endpoint(url="http://localhost:8000/v1", model="base")).tolerance
+0.1
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,30 +37,31 @@ import torch
 
 from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.models.adapters import BasePolicy, LoraPolicy
+from trueline.models.chat_format import Encoded
 from trueline.models.endpoint import Endpoint
-from trueline.models.engine_forms import SGLANG, VLLM, Request, read
-from trueline.models.generate import stop_ids
-from trueline.models.growth import Continuation
-from trueline.models.rollouts import Rollouts
-from trueline.models.tokens import Encoded
-from trueline.records import Prompt
+from trueline.models.sampling import Completion, Rollouts, end_ids
+from trueline.records import Prompt, Reply
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "read_samples"]
 
-_TOKEN_BYTES = 512
-"""The most an answer takes for a token, all told."""
 _NUM_CHECKED = 4
+_OPTIONS = {
+    "logprobs": 0,
+    "return_token_ids": True,
+    "return_tokens_as_token_ids": True,
+    "top_p": 1.0,
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "skip_special_tokens": False,
+}
 
 
 @dataclass
-class _State:
-    """What the engine holds."""
+class _Loaded:
+    """The adapter that the engine holds, and where it is saved."""
 
     name: str | None = None
-    seen: str | None = None
-    """The last adapter that was to be sampled from."""
-    age: int = 0
-    """How many others came after the one held."""
     folder: Any = None
 
 
@@ -69,21 +70,19 @@ class Engine:
     """A `Sampler`: set it as `policy.sampler`. It serves the adapters of one policy at a time."""
 
     endpoint: Endpoint
-    """Where it is: http://host:8000/v1 (vLLM), http://host:30000 (SGLang); the trunk's name there;
-    how long to wait (an answer is K whole samples), how often to retry, how many prompts at once.
-    """
-    lag: int = 0
+    """Where it is (http://host:8000/v1), the trunk's name there, how long to wait (an answer is K
+    whole samples), how often to retry, how many prompts at once."""
     folder: str | Path | None = None
     """Where adapters are put for the engine to read; None: a temporary folder."""
     tolerance: float = 0.1
     """How far, in the mean of a token, its log-probabilities may be from ours."""
-    _state: _State = field(default_factory=_State, init=False, repr=False, compare=False)
+    _loaded: _Loaded = field(default_factory=_Loaded, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.lag < 0 or not self.tolerance > 0:
-            raise InputError("lag must be at least 0 and tolerance above 0", got=str(self))
+        if not self.tolerance > 0:
+            raise InputError("tolerance must be above 0", got=str(self.tolerance))
 
-    def roll(
+    def rollouts(
         self,
         policy: BasePolicy,
         prompts: Sequence[Prompt],
@@ -93,117 +92,166 @@ class Engine:
         temperature: float = 1.0,
         max_new_tokens: int = 96,
     ) -> Rollouts:
-        """K responses to each of B prompts, asked for by the main process alone."""
+        """Return K responses to each of B prompts, asked for by the main process alone."""
         codec = policy.trunk.codec
         if not prompts:
             return Rollouts.of(codec, [], [], [])
         prefixes = codec.prompt_ids(prompts, room=max_new_tokens)
-        # What is not drawn is the same K times over, and vLLM refuses to say it twice.
+        # Greedy samples are the same K times over, and vLLM refuses to give one twice.
         width = num_samples if temperature else 1
-        seeds = rng.integers(2**31, size=(len(prompts), width)).tolist()
-        # Of its own: only one process asks, and all must draw alike afterwards.
-        jitter = np.random.default_rng(int(rng.integers(2**63)))
-        stops = stop_ids(policy.trunk.model, codec)
+        seeds = rng.integers(2**31, size=len(prompts)).tolist()
+        stops = end_ids(policy.trunk.model, codec)
 
-        def ask() -> tuple[list[list[Continuation]], bool]:
-            name, fresh = self._hold(policy, jitter)
-            asked = [
-                Request(name, prefix, row, temperature, max_new_tokens, stops)
-                for prefix, row in zip(prefixes, seeds, strict=True)
-            ]
-            return self._ask(asked, jitter), fresh
+        def ask() -> list[list[Completion]]:
+            adapter = self.load(policy) if isinstance(policy, LoraPolicy) else None
+            options = {
+                "model": adapter or self.endpoint.model,
+                "n": width,
+                "max_tokens": max_new_tokens,
+                "temperature": temperature,
+                "stop_token_ids": sorted(stops),
+                **_OPTIONS,
+                **self.endpoint.extra,
+            }
+            pairs = zip(prefixes, seeds, strict=True)
+            return self._ask([{"prompt": p, "seed": s, **options} for p, s in pairs], stops)
 
-        grown, fresh = policy.trunk.workers.once(ask)
-        grown = [row * (num_samples // width) for row in grown]
-        rolled = Rollouts.of(codec, prompts, prefixes, grown)
-        if fresh:
-            self._compare(policy, rolled, temperature)
-        return rolled
+        completions = [row * (num_samples // width) for row in policy.trunk.workers.once(ask)]
+        rollouts = Rollouts.of(codec, prompts, prefixes, completions)
+        self._check(policy, rollouts, temperature)
+        return rollouts
 
-    def _ask(self, asked: list[Request], jitter: np.random.Generator) -> list[list[Continuation]]:
-        url, width = self.endpoint.url.rstrip("/"), len(asked[0].seeds)
-        form = VLLM if url.endswith("/v1") else SGLANG
-        own = dict(self.endpoint.extra)
-        tables = [form.body(one, self.endpoint.model) | own for one in asked]
-        tries = self.endpoint.post(
-            form.path,
-            [json.dumps(table).encode() for table in tables],
-            partial(read, form, asked[0]),
-            rng=jitter,
-            most_bytes=2**20 + _TOKEN_BYTES * width * asked[0].max_new_tokens,
-        )
-        for b, tried in enumerate(tries):
-            if tried.found is None:
-                raise SetupError(
-                    f"the engine must give {width} samples of every prompt",
-                    got=f"{tried.reply.problem}, for prompt {b} of {len(tries)}",
-                    do="see its log; raise timeout_s or retries, or lower concurrency",
-                )
-        return [tried.found for tried in tries]
-
-    def _hold(self, policy: BasePolicy, jitter: np.random.Generator) -> tuple[str | None, bool]:
-        """The adapter to sample with, loaded, and whether it has the policy's weights."""
-        if not isinstance(policy, LoraPolicy):
-            return None, True
-        state, name = self._state, _name(policy)
-        if name != state.seen:
-            state.seen, state.age = name, state.age + 1
-        if name != state.name and (state.name is None or state.age > self.lag):
-            self._load(policy, name, jitter)
-            state.age = 0
-        return state.name, name == state.name
-
-    def _load(self, policy: LoraPolicy, name: str, jitter: np.random.Generator) -> None:
-        state = self._state
-        if state.folder is None and self.folder is None:
-            state.folder = tempfile.TemporaryDirectory(prefix="trueline-engine-")
-        root = Path(self.folder or state.folder.name).resolve()
+    def load(self, policy: LoraPolicy) -> str:
+        """Make the engine hold the policy's adapter; return its name there."""
+        loaded, name = self._loaded, _name(policy)
+        if name == loaded.name:
+            return name
+        if loaded.folder is None and self.folder is None:
+            loaded.folder = tempfile.TemporaryDirectory(prefix="trueline-engine-")
+        root = Path(self.folder or loaded.folder.name).resolve()
         policy.save(root / name)
         table = {"lora_name": name, "lora_path": str(root / name)}
-        problem = self._tell("load_lora_adapter", table, jitter)
+        problem = self._command("load_lora_adapter", table)
         # A name says which weights they are: what is there already is what was to be loaded.
         if problem is not None and "already" not in problem:
             raise SetupError(
                 "the engine must load adapters while it runs",
                 got=problem,
-                do="start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora, SGLang "
-                "with --enable-lora, --max-lora-rank and --lora-target-modules; it must see folder",
+                do="start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora; it must "
+                "see folder",
             )
-        old, state.name = state.name, name
+        old, loaded.name = loaded.name, name
         if old is not None:
             # One that the engine has dropped by itself is gone as well.
-            self._tell("unload_lora_adapter", {"lora_name": old}, jitter)
+            self._command("unload_lora_adapter", {"lora_name": old})
             shutil.rmtree(root / old, ignore_errors=True)
+        return name
 
-    def _tell(self, path: str, table: dict[str, str], jitter: np.random.Generator) -> str | None:
-        """What the engine has against it."""
+    def _command(self, path: str, table: dict[str, str]) -> str | None:
+        """Return what the engine has against a command."""
         try:
-            (tried,) = self.endpoint.post(path, [json.dumps(table).encode()], None, rng=jitter)
+            (answer,) = self.endpoint.post(path, [table])
         except SetupError as error:
             return str(error.got)
-        return tried.reply.problem
+        return answer.problem if isinstance(answer, Reply) else None
 
-    def _compare(self, policy: BasePolicy, rolled: Rollouts, temperature: float) -> None:
-        """That the engine's log-probabilities are those of the policy, at the temperature."""
-        at = np.unique(np.linspace(0, len(rolled.rows) - 1, _NUM_CHECKED).astype(int))
-        said = np.concatenate([rolled.logps[i] for i in at])
+    def _ask(self, tables: list[dict[str, Any]], stops: AbstractSet[int]) -> list[list[Completion]]:
+        """Return every request's samples; one that fails or is incomplete is asked again."""
+        done: dict[int, list[Completion]] = {}
+        problems: dict[int, str] = {}
+        for _ in range(self.endpoint.retries + 1):
+            todo = [b for b in range(len(tables)) if b not in done]
+            answers = self.endpoint.post("completions", [tables[b] for b in todo])
+            for b, answer in zip(todo, answers, strict=True):
+                samples = read_samples(answer, tables[b]["n"], stops)
+                if isinstance(samples, str):
+                    problems[b] = samples
+                else:
+                    done[b] = samples
+            if len(done) == len(tables):
+                return [done[b] for b in range(len(tables))]
+        b = next(b for b in problems if b not in done)
+        raise SetupError(
+            f"the engine must give {tables[b]['n']} samples of every prompt",
+            got=f"{problems[b]}, for prompt {b} of {len(tables)}",
+            do="see its log; raise timeout_s or retries, or lower concurrency",
+        )
+
+    def _check(self, policy: BasePolicy, rollouts: Rollouts, temperature: float) -> None:
+        """Refuse log-probabilities that are not the policy's at the temperature."""
+        at = np.unique(np.linspace(0, len(rollouts.rows) - 1, _NUM_CHECKED).astype(int))
+        theirs = np.concatenate([rollouts.logps[i] for i in at])
 
         def gap(temperature: float) -> float:
-            own = [_own_logps(policy, rolled.rows[i], temperature) for i in at]
-            return float(np.abs(np.concatenate(own) - said).mean())
+            own = [_own_logps(policy, rollouts.rows[i], temperature) for i in at]
+            return float(np.abs(np.concatenate(own) - theirs).mean())
 
-        found = gap(temperature or 1.0)
-        if not found <= self.tolerance or (temperature and gap(1.0) < found):
+        apart = gap(temperature or 1.0)
+        # Nearer to temperature 1 than to the one asked for: they are not of the sampler.
+        if not apart <= self.tolerance or (temperature and gap(1.0) < apart):
             raise InvalidExperiment(
                 "an engine's log-probabilities must be the policy's at the sampling temperature",
-                got=f"{found:.3g} nats a token apart at temperature {temperature:g}",
-                do="serve the trunk's own folder; vLLM: --logprobs-mode processed_logprobs; "
-                "SGLang: unset SGLANG_RETURN_ORIGINAL_LOGPROB; for coarse weights raise tolerance",
+                got=f"{apart:.3g} nats a token apart at temperature {temperature:g}",
+                do="serve the trunk's own folder with --logprobs-mode processed_logprobs; for "
+                "coarse weights raise tolerance",
             )
+
+
+def read_samples(answer: Any, num_samples: int, stops: AbstractSet[int]) -> list[Completion] | str:
+    """Return the K completions in an answer, or what is wrong with it where asking again may help.
+
+    An engine that can never be used (no tokens, no log-probabilities) is a `SetupError`.
+    """
+    if isinstance(answer, Reply):
+        return str(answer.problem)
+    try:
+        rows = [_completion(*sample, stops) for sample in _samples(answer)]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return "an answer of no known form"
+    return rows if len(rows) == num_samples else f"{len(rows)} samples of {num_samples}"
+
+
+def _completion(
+    ids: list[int], logps: list[float], ended: str, stop_ids: AbstractSet[int]
+) -> Completion:
+    numbers = np.array(logps, dtype=np.float64)
+    sound = 0 < len(ids) == len(numbers) and all(type(i) is int and i >= 0 for i in ids)
+    likely = ((numbers > -1e5) & (numbers < 1e-3)).all()
+    if not sound or not likely or ended not in ("stop", "length"):
+        raise ValueError("tokens and log-probabilities must be of one finished sample")
+    end = next((t for t, token in enumerate(ids) if token in stop_ids), None)
+    if end is not None:
+        return Completion(ids[:end], numbers[: end + 1], ids[end])
+    if ended == "stop":
+        raise SetupError(
+            "an engine must end a sample at a stop token of the trunk, and give it",
+            got=f"a sample that stopped at token {ids[-1]}",
+            do="serve the trunk's own folder, without stop texts",
+        )
+    return Completion(ids, numbers, None)
+
+
+def _samples(answer: Any) -> Any:
+    """Yield each sample's tokens, their log-probabilities and why it ended."""
+    for choice in sorted(answer["choices"], key=lambda choice: int(choice["index"])):
+        table = choice.get("logprobs") or {}
+        ids, tokens = choice.get("token_ids"), table.get("tokens") or []
+        if ids is None and all(str(token).startswith("token_id:") for token in tokens):
+            ids = [int(token[9:]) for token in tokens]
+        logps, ended = table.get("token_logprobs"), str(choice["finish_reason"])
+        if ids is None or logps is None:
+            raise SetupError(
+                "an engine must give the tokens it sampled and their log-probabilities",
+                got="neither token_ids nor token_id:… with token_logprobs",
+                do="use vLLM from 0.10.2 by its /v1",
+            )
+        if ended == "stop" and len(logps) == len(ids) + 1:
+            ids = [*ids, int(choice["stop_reason"])]
+        yield list(ids), list(logps), ended
 
 
 def _name(policy: LoraPolicy) -> str:
-    """A name that only these weights on this trunk have."""
+    """Return a name that only these weights on this trunk have."""
     digest = hashlib.sha256(policy.trunk.fingerprint().encode())
     config: Any = policy.adapted.peft_config["default"]
     digest.update(str(config.lora_alpha).encode())
@@ -218,5 +266,5 @@ def _own_logps(policy: BasePolicy, row: Encoded, temperature: float) -> np.ndarr
     ids = torch.tensor([row.ids], device=policy.trunk.device)
     logits = policy.network(input_ids=ids, use_cache=False).logits[0, row.start - 1 : row.stop - 1]
     logps = torch.log_softmax(logits.float() / temperature, -1)
-    said = ids[0, row.start : row.stop, None]
-    return np.asarray(logps.gather(1, said)[:, 0].double().cpu().numpy())
+    own = logps.gather(1, ids[0, row.start : row.stop, None])[:, 0]
+    return np.asarray(own.double().cpu().numpy())

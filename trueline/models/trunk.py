@@ -1,4 +1,4 @@
-"""The trunk: a pretrained model, loaded once, frozen, and read in one pass.
+"""Load a pretrained model once, freeze it, and read responses in one pass.
 
     trunk = Trunk.load(folder_or_hub_name);  readings = trunk.read(responses)
 
@@ -34,20 +34,19 @@ import torch
 
 from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
 from trueline.models.cache import ReadingCache
-from trueline.models.loading import load_model
-from trueline.models.packing import row_batches
-from trueline.models.passes import (
+from trueline.models.chat_format import Codec, Encoded
+from trueline.models.distributed import Workers, shard, shards_of
+from trueline.models.forward import (
     Batch,
     Collector,
     blocks_of,
-    can_pack,
+    enable_packing,
     encoder_pass,
     response_logps,
+    row_batches,
 )
+from trueline.models.loading import load_model
 from trueline.models.reading import HasResponses, Readings
-from trueline.models.sharding import shard, shards_of
-from trueline.models.tokens import Codec, Encoded
-from trueline.models.workers import Workers
 from trueline.records import Prompt, Response
 
 __all__ = ["Trunk"]
@@ -73,7 +72,7 @@ class Trunk:
     ) -> None:
         self.model = model.requires_grad_(False).eval()
         self.is_encoder = is_encoder
-        self.packs = not is_encoder and can_pack(self.model)
+        self.packs = not is_encoder and enable_packing(self.model)
         """Whether rows go through it end to end, a shared prompt once."""
         self.num_layers = len(blocks_of(model))
         self.layers = self._choose(layers)
@@ -107,10 +106,11 @@ class Trunk:
         cache_dir: str | Path | None = None,
         batch_tokens: int | None = None,
     ) -> Trunk:
-        """A local Hugging Face folder, or a hub name; `cache_dir` None = readings are not kept.
+        """Load a local Hugging Face folder, or a hub name.
 
         `device` "auto" is the one that accelerate gives to this process. `dtype` "bfloat16" halves
-        the weights; adapters, softmax and log-probabilities stay float32.
+        the weights; adapters, softmax and log-probabilities stay float32. With `cache_dir` None
+        readings are not kept.
         """
         workers = Workers()
         place = str(workers.device) if device == "auto" else device
@@ -144,7 +144,7 @@ class Trunk:
         return int(self.model.config.hidden_size)
 
     def fingerprint(self) -> str:
-        """sha256 over weights, configuration and tokenizer; computed once."""
+        """Return the sha256 over weights, configuration and tokenizer; computed once."""
         if self._fingerprint is None:
             self._fingerprint = self._hash()
         return self._fingerprint
@@ -161,7 +161,7 @@ class Trunk:
         return now
 
     def tokenize(self, prompt: Prompt, text: str) -> tuple[list[int], int]:
-        """Token ids of prompt and response, and where the response starts."""
+        """Return the token ids of prompt and response, and where the response starts."""
         row = self.codec.encode([Response(prompt=prompt, text=text)])[0]
         return row.ids, row.start
 
@@ -172,7 +172,7 @@ class Trunk:
         eval_prompt: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Readings:
-        """One frozen pass over each distinct response, in order of first appearance.
+        """Read each distinct response in one frozen pass, in order of first appearance.
 
         `eval_prompt`: a question put after the response, whose last token is pooled as "eval".
         `progress(done, total)` is called after every batch, in tokens.
@@ -203,7 +203,7 @@ class Trunk:
     def _read(
         self, rows: list[Encoded], num_pools: int, progress: Callable[[int, int], None] | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Latents [N, L, P, D] and surprisal columns [N, 5] of this process's rows."""
+        """Return latents [N, L, P, D] and surprisal columns [N, 5] of this process's rows."""
         latents = np.empty((len(rows), len(self.layers), num_pools, self.width), np.float32)
         surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
         wanted = self._from_cache(rows, latents, surprisals)
@@ -246,17 +246,17 @@ class Trunk:
     def _from_cache(
         self, rows: list[Encoded], latents: np.ndarray, surprisals: np.ndarray | None
     ) -> np.ndarray:
-        """Fill in what the cache holds; the rows still to be read."""
+        """Fill in what the cache holds; return the rows still to be read."""
         everything = np.arange(len(rows))
         if self._cache is None:
             return everything
-        found = np.zeros(len(rows), bool)
+        known = np.zeros(len(rows), bool)
         for i, kept in self._cache.get(self._row_keys(rows)).items():
             latents[i], columns = kept
             if surprisals is not None and columns is not None:
                 surprisals[i] = columns
-            found[i] = True
-        return everything[~found]
+            known[i] = True
+        return everything[~known]
 
     def _row_keys(self, rows: list[Encoded]) -> list[str]:
         head = json.dumps([_POOLING, self.fingerprint(), self.layers, str(self.model.dtype)])
@@ -303,7 +303,7 @@ def _tokenizer_state(tokenizer: Any) -> Any:
 
 
 def _columns(logps: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-    """Surprisal columns (sum, mean, largest, second largest, length), float32 [B, 5]."""
+    """Return the surprisal columns (sum, mean, largest, second, length), float32 [B, 5]."""
     surprisals = 0.0 - logps
     length = mask.sum(1)
     total = surprisals.sum(1)

@@ -5,9 +5,9 @@ before and after; a reply counts only in the form asked for (see `parsing`). Wha
 None or `UNDECIDED` with its reason, never a guess. A model can still be talked round by what it
 reads: how often, `BothOrders` measures in part (trueline.raters.both_orders), planted flaws fully.
 
->>> from trueline.models.scripted import ScriptedSpeaker
+>>> from trueline.testing import ScriptedChatModel
 >>> two = [Response(prompt=Prompt.of("2 + 2"), text=text) for text in "45"]
->>> judge = TextJudge(ScriptedSpeaker(lambda asked: "A, of course."))
+>>> judge = TextJudge(ScriptedChatModel(lambda asked: "A, of course."))
 >>> judge.compare(*two, rng=np.random.default_rng(0)).reason
 'no verdict in the form asked for'
 """

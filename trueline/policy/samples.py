@@ -23,7 +23,7 @@ import numpy as np
 
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
-from trueline.models.rollouts import Rollouts
+from trueline.models.sampling import Rollouts
 from trueline.protocols import Scorer
 from trueline.records import Prompt, Response, Scores
 
@@ -67,7 +67,7 @@ class Samples:
 
         Where answers have an end, one that was cut before it is no answer, and unscored.
         """
-        rollouts = policy.roll(prompts, num_samples=num_samples, rng=rng)
+        rollouts = policy.rollouts(prompts, num_samples=num_samples, rng=rng)
         flat, readings = rollouts.flat, None
         if isinstance(scorer, ReadingScorer):
             scores, readings = scorer.read(flat)

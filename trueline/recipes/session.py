@@ -18,9 +18,9 @@ from rich.console import Console
 
 from trueline.errors import InputError, SetupError
 from trueline.models.adapters import BasePolicy
+from trueline.models.chat import LocalChatModel
 from trueline.models.endpoint import Endpoint
-from trueline.models.generate import complete
-from trueline.models.speaker import LocalChatModel
+from trueline.models.sampling import complete
 from trueline.models.trunk import Trunk
 from trueline.protocols import ChatModel, Rater
 from trueline.raters.people import People, Queue, ask_in_terminal

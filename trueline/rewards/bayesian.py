@@ -24,7 +24,7 @@ rows and comparisons is irrelevant to the last bit.
 Fails where raters prefer what no layer shows linearly; then the evidence stays near that of
 coin tosses (`metadata["coin_evidence"]`), the prior shrinks and every answer scores about alike.
 
->>> from trueline.models.fake import FakeTrunk
+>>> from trueline.testing import FakeTrunk
 >>> from trueline.records import Comparison, Prompt, Response
 >>> ask, trunk = Prompt.of("?"), FakeTrunk(planted={"good": 3.0})
 >>> texts = [(Response(prompt=ask, text=f"good {i}"), Response(prompt=ask, text=f"bad {i}"))

@@ -15,7 +15,7 @@ one of them covers; (3) what one member leaves unscored the panel leaves unscore
 Shapes: N responses, M members. Units: the members' (nats of log-odds from each one's own reference
 point): fit them on the same comparisons. Fails where all trunks are blind to the same thing.
 
->>> from trueline.models.fake import FakeTrunk
+>>> from trueline.testing import FakeTrunk
 >>> from trueline.records import Comparison, Prompt, Response
 >>> from trueline.rewards.bayesian import Bayesian
 >>> a, b = (Response(prompt=Prompt.of("?"), text=text) for text in ("good", "bad"))

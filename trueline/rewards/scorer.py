@@ -3,7 +3,7 @@
 Row i of the result is response i to prompt i, repeats included, whatever order the trunk reads them
 in. A response that the reward does not score is unscored, with the reason, in its own place.
 
->>> from trueline.models.fake import FakeTrunk
+>>> from trueline.testing import FakeTrunk
 >>> from trueline.records import Comparison
 >>> from trueline.rewards.bayesian import Bayesian
 >>> trunk, ask = FakeTrunk(planted={"good": 3.0}), Prompt.of("?")

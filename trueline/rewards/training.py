@@ -6,7 +6,7 @@ who won, so that a fit repeats, and reverses with its labels, to the last bit.
 Shapes: N comparisons, F features. Fails (`DataError`) on no comparison, on responses that were not
 read and on readings that are not finite.
 
->>> from trueline.models.fake import FakeTrunk
+>>> from trueline.testing import FakeTrunk
 >>> from trueline.records import Prompt, Response
 >>> a, b = (Response(prompt=Prompt.of("?"), text=text) for text in "ab")
 >>> training = Training.of(FakeTrunk().read([a, b]), [Comparison(chosen=a, rejected=b)])

@@ -26,7 +26,7 @@ from jinja2 import TemplateError
 
 from trueline.data.dialogues import parse_dialogue
 from trueline.errors import DataError
-from trueline.models.tokens import Codec
+from trueline.models.chat_format import Codec
 from trueline.records import Message, Prompt
 
 __all__ = ["Splitter"]

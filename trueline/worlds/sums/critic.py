@@ -165,7 +165,7 @@ def review_prefix(response: Response) -> list[int]:
 
 def model_critic(policy: Any, *, sampled: bool = False, name: str = "critic") -> SumsCritic:
     """Return a policy (the trunk, with or without an adapter) as critic."""
-    from trueline.models.generate import complete
+    from trueline.models.sampling import complete
 
     def review(
         prefixes: list[list[int]], rng: np.random.Generator | None = None

@@ -1,5 +1,5 @@
-"""Packed rows are the rows: the same log-probabilities, gradients and latents as one by one, on
-oneDNN's products or torch's own; and what cannot be packed is not."""
+"""Packed rows are the rows: the same log-probabilities, gradients and latents as one by
+one; and what cannot be packed is not."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from trueline.models import products
 from trueline.models.adapters import LoraPolicy
-from trueline.models.packing import Layout, row_batches
-from trueline.models.passes import Batch, can_pack, response_logps
-from trueline.models.tokens import Encoded
+from trueline.models.chat_format import Encoded
+from trueline.models.forward import Batch, Layout, enable_packing, response_logps, row_batches
 from trueline.models.trunk import Trunk
 from trueline.rng import stream
 
@@ -87,7 +84,7 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 
 def test_packed_passes_are_those_of_single_rows(model: Any) -> None:
-    assert can_pack(model)
+    assert enable_packing(model)
     rows = rows_of(1)
     device = torch.device("cpu")
     packed = response_logps(model, Batch.of(rows, device=device, packed=True))
@@ -100,6 +97,7 @@ def test_packed_passes_are_those_of_single_rows(model: Any) -> None:
 
 
 def test_packed_gradients_are_the_padded_ones(model: Any) -> None:
+    assert enable_packing(model)
     rows, found = rows_of(2), []
     weights = torch.randn(len(rows), 1, generator=torch.Generator().manual_seed(0))
     for packed in (True, False):
@@ -129,9 +127,9 @@ def test_checkpointed_passes_are_packed_the_same_way(chat: Trunk) -> None:
 
 def test_what_packed_would_differ_is_left_padded() -> None:
     windowed = MistralForCausalLM(MistralConfig(**SMALL, sliding_window=8)).eval()
-    assert not can_pack(windowed)
+    assert not enable_packing(windowed)
     eager = LlamaForCausalLM(LlamaConfig(**SMALL, attn_implementation="eager")).eval()
-    assert not can_pack(eager)
+    assert not enable_packing(eager)
     other = LlamaForCausalLM(LlamaConfig(**SMALL)).eval()
     shift = other.model.layers[0].self_attn.register_forward_pre_hook(
         lambda _, args, kwargs: (
@@ -141,35 +139,5 @@ def test_what_packed_would_differ_is_left_padded() -> None:
         with_kwargs=True,
     )
     with pytest.warns(UserWarning, match="not the same laid end to end"):
-        assert not can_pack(other)
+        assert not enable_packing(other)
     shift.remove()
-
-
-@pytest.mark.parametrize("shape", [(7,), (2, 5)])
-@pytest.mark.parametrize("sizes", [(3, 8), (8, 3)])
-def test_products_and_their_gradients_are_torchs(
-    shape: tuple[int, ...], sizes: tuple[int, int]
-) -> None:
-    source = torch.Generator().manual_seed(0)
-    wide, narrow = sizes
-    given = [
-        torch.randn(size, generator=source, requires_grad=True)
-        for size in ((*shape, wide), (narrow, wide), (narrow,))
-    ]
-    for inputs in (given, [*given[:2], None]):
-        here = products.linear(*inputs)
-        there = F.linear(*inputs)
-        torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
-        wanted = [x for x in inputs if x is not None]
-        pull = torch.randn(here.shape, generator=source)
-        ours = torch.autograd.grad(here, wanted, pull)
-        theirs = torch.autograd.grad(there, wanted, pull)
-        for mine, other in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
-
-
-def test_without_onednn_products_are_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_works", lambda: False)
-    x, weight = torch.randn(4, 6, dtype=torch.float32), torch.randn(3, 6)
-    with products.quick_products():
-        torch.testing.assert_close(F.linear(x, weight), x @ weight.t())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.errors import DataError, InputError
-from trueline.models.tokens import batches
+from trueline.models.chat_format import batches
 from trueline.models.trunk import Trunk
 from trueline.records import Message, Prompt, Response
 

@@ -1,4 +1,4 @@
-"""From dialogue to tokens: one text, one tokenisation, and where in it the response lies.
+"""Turn dialogues into tokens: one text, one tokenisation, and where in it the response lies.
 
     ids = tokenise(render(prompt) + response) [+ end token],  start = first token past the prompt
 
@@ -74,7 +74,7 @@ class Codec:
         self._rendered: dict[str, tuple[str, str]] = {}
 
     def render(self, prompt: Prompt) -> tuple[str, str]:
-        """The prompt as text, and the glue to put before a response that lacks it."""
+        """Return the prompt as text, and the glue to put before a response that lacks it."""
         if prompt.key not in self._rendered:
             if len(self._rendered) > 20_000:
                 self._rendered.clear()
@@ -103,7 +103,7 @@ class Codec:
     def encode(
         self, responses: Sequence[Response], *, eval_prompt: str | None = None
     ) -> list[Encoded]:
-        """Tokens of prompt, response and evaluation prompt; one `Encoded` a response."""
+        """Tokenise prompt, response and evaluation prompt; one `Encoded` a response."""
         tail = self._eval_ids(eval_prompt)
         if not responses:
             return []
@@ -125,10 +125,10 @@ class Codec:
         ]
 
     def _literal(self, row: list[Any], text: str, cut: int) -> list[Any]:
-        """The row with its response's tokens taken from the text read without special tokens."""
+        """Return the row with its response's tokens read as text without special tokens."""
         # A rendered prompt ends in special tokens, which must not run into the answer's characters.
-        base, said = (1, "\n" + text[cut:]) if self.chat else (cut, text)
-        plain = self._tokenize([said], plain=True)
+        base, literal = (1, "\n" + text[cut:]) if self.chat else (cut, text)
+        plain = self._tokenize([literal], plain=True)
         unknown, shift = self.tokenizer.unk_token_id, cut - base
         spoken = [
             (unknown if i in self._special_ids else i, (a + shift, b + shift), 0)
@@ -143,7 +143,7 @@ class Codec:
         return [list(column) for column in zip(*joined, strict=True)]
 
     def prompt_ids(self, prompts: Sequence[Prompt], *, room: int = 0) -> list[list[int]]:
-        """Tokens a policy continues from, cut from the left to leave `room` for its answer."""
+        """Return what a policy continues from, cut from the left to leave `room` for its answer."""
         limit = self.max_tokens - room
         if limit < 1:
             raise InputError(
@@ -164,8 +164,8 @@ class Codec:
     def texts(
         self, prompts: Sequence[Prompt], prefixes: Sequence[list[int]], answers: Sequence[list[int]]
     ) -> list[str]:
-        """Answers as text. In running text an answer's leading space counts, so it is read off
-        the joint text; after a chat template the turn starts afresh."""
+        """Return answers as text. In running text an answer's leading space counts, so it is read
+        off the joint text; after a chat template the turn starts afresh."""
         if self.chat:
             return self._decode(answers)
         before = self._decode(prefixes)
@@ -257,7 +257,7 @@ class Codec:
 
 
 def batches(lengths: Sequence[int], *, max_tokens: int) -> list[np.ndarray]:
-    """Row numbers grouped by length, longest first, at most `max_tokens` with padding a batch."""
+    """Group row numbers by length, longest first, at most `max_tokens` with padding a batch."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     groups: list[np.ndarray] = []
     at = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trueline.models.adapters import BasePolicy, LoraPolicy
-from trueline.models.speaker import LocalChatModel
+from trueline.models.chat import LocalChatModel
 from trueline.oversight.text_helpers import TextJudge
 from trueline.protocols import ChatModel
 from trueline.records import Message, Preference, Prompt, Response

@@ -12,8 +12,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy
-from trueline.models.generate import complete, roll
-from trueline.models.growth import grow
+from trueline.models.sampling import complete, generate
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.worlds.sums import Sums
@@ -77,7 +76,7 @@ def test_every_family_is_greedy_as_in_hugging_face(kind: str) -> None:
         max_new_tokens=24,
         pad_token_id=0,
     )
-    grown = grow(
+    grown = generate(
         model,
         [*prefixes, [8, 9]],
         uniforms=np.zeros((3, 2, 24)),
@@ -92,7 +91,7 @@ def test_what_is_said_does_not_depend_on_the_batch(chat: Trunk) -> None:
     uniforms = np.random.default_rng(3).random((len(PROMPTS), 5, 20))
     ids = chat.codec.prompt_ids(PROMPTS)
     draws = [
-        grow(chat.model, ids, uniforms=uniforms, stop_ids=frozenset({2}), max_rows=rows)
+        generate(chat.model, ids, uniforms=uniforms, stop_ids=frozenset({2}), max_rows=rows)
         for rows in (512, 10, 3, 1)
     ]
     said_ids = [[[c.ids for c in row] for row in draw] for draw in draws]
@@ -143,7 +142,7 @@ def test_frequencies_match_the_softmax(chat: Trunk, temperature: float) -> None:
         logits = chat.model(torch.tensor([ids])).logits[0, -1].double()
     probs = torch.softmax(logits / temperature, 0).numpy()
     num = 20_000
-    grown = grow(
+    grown = generate(
         chat.model,
         [ids],
         uniforms=np.random.default_rng(11).random((1, num, 1)),
@@ -163,7 +162,7 @@ def test_frequencies_match_the_softmax(chat: Trunk, temperature: float) -> None:
 def test_ended_and_cut_are_told_apart(chat: Trunk) -> None:
     ids = chat.codec.prompt_ids(PROMPTS)
     uniforms = np.random.default_rng(2).random((len(ids), 30, 12))
-    grown = grow(chat.model, ids, uniforms=uniforms, stop_ids=frozenset({2}))
+    grown = generate(chat.model, ids, uniforms=uniforms, stop_ids=frozenset({2}))
     flat = [c for row in grown for c in row]
     assert {c.end_id for c in flat} == {2, None}
     for c in flat:
@@ -202,7 +201,7 @@ def test_completion_of_raw_tokens(chat: Trunk) -> None:
 def test_impossible_settings_are_refused(chat: Trunk, wrong: dict[str, float]) -> None:
     settings = {"num_samples": 1, "rng": np.random.default_rng(0), **wrong}
     with pytest.raises(InputError, match="at least 1"):
-        roll(chat.model, chat.codec, PROMPTS, **settings)  # type: ignore[arg-type]
+        BasePolicy(chat).rollouts(PROMPTS, **settings)  # type: ignore[arg-type]
 
 
 def test_nothing_asked_nothing_said(chat: Trunk) -> None:

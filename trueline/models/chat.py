@@ -52,9 +52,9 @@ class LocalChatModel:
         replies = [Reply("", problem="the dialogue is longer than the model can hold")] * len(
             prompts
         )
-        for i, (said,) in zip(fitting, sampled, strict=True):
-            text = said.text if codec.chat else said.text.partition("\n\nHuman:")[0]
-            num_tokens = said.num_tokens or 0
+        for i, (response,) in zip(fitting, sampled, strict=True):
+            text = response.text if codec.chat else response.text.partition("\n\nHuman:")[0]
+            num_tokens = response.num_tokens or 0
             problem = "cut off at max_new_tokens" if num_tokens >= room else None
             replies[i] = Reply(text.strip(), num_tokens=num_tokens, problem=problem)
         return replies

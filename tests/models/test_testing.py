@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from trueline.errors import DataError, InputError
-from trueline.models.fake import FakeTrunk, ScriptedPolicy
-from trueline.models.scripted import ScriptedHelper, ScriptedRater
-from trueline.protocols import Helper, Policy, Rater
+from trueline.protocols import Helper, Rater
 from trueline.records import Flaw, Preference, Prompt, Response
+from trueline.testing import FakeTrunk, ScriptedHelper, ScriptedRater
 
 PROMPT = Prompt.of("q")
 
@@ -54,29 +53,21 @@ def test_it_refuses_what_a_trunk_refuses() -> None:
 
 def test_scripted_parts() -> None:
     rng = np.random.default_rng(0)
-    policy = ScriptedPolicy({"q": ["yes", "no", "no"]})
     helper = ScriptedHelper(lambda r: None if r.text == "no" else (Flaw(kind="wrong_step"),))
     rater = ScriptedRater.by_value(lambda r: len(r.text))
-    assert isinstance(policy, Policy) and isinstance(helper, Helper) and isinstance(rater, Rater)
-    said = policy.sample([PROMPT], num_samples=3000, rng=rng)[0]
-    share = np.mean([r.text == "no" for r in said])
-    assert share == pytest.approx(2 / 3, abs=0.03)
-    by_text = {r.text: r for r in said}
-    assert by_text["no"].logp == pytest.approx(np.log(2 / 3))
-    yes, no = by_text["yes"], by_text["no"]
+    assert isinstance(helper, Helper) and isinstance(rater, Rater)
+    yes, no = (Response(prompt=PROMPT, text=text) for text in ("yes", "no"))
     assert rater.compare(yes, no, rng=rng).preference is Preference.FIRST
     assert rater.compare(no, yes, rng=rng).preference is Preference.SECOND
     assert rater.compare(no, no, rng=rng).preference is Preference.UNDECIDED
-    found = helper.critique([yes, no], rng=np.random.default_rng(0))
-    assert found[0].flaws == (Flaw(kind="wrong_step"),) and found[1].flaws is None
-    with pytest.raises(InputError, match="answer to every prompt"):
-        policy.sample([Prompt.of("other")], num_samples=1, rng=rng)
+    first, second = helper.critique([yes, no], rng=rng)
+    assert first.flaws == (Flaw(kind="wrong_step"),) and second.flaws is None
 
 
 def test_fakes_need_no_torch() -> None:
     code = (
         "import sys; sys.modules['trueline'] = type(sys)('trueline');"
         f"sys.modules['trueline'].__path__ = [{str(Path(__file__).parents[2] / 'trueline')!r}];"
-        "import trueline.models.fake; assert 'torch' not in sys.modules"
+        "import trueline.testing; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

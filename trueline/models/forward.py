@@ -1,0 +1,397 @@
+"""Run one forward pass over a batch of rows: pooled latents, log-probabilities of the responses.
+
+    pooled = sum_t w_t h_lt,   w a pool's weights: one-hot, or 1/length over the response
+    log p(token_t) = logits[t - 1, token_t] - logsumexp(logits[t - 1])   at response positions only
+
+Latents are pooled by hooks while the pass runs, so that no layer's hidden states outlive it, and
+the output head sees only the positions that predict a response token; it is never run over the
+prompt.
+
+Rows of causal models are packed, laid end to end with the prompt they share once:
+
+    tokens [N] = prompt_1 answer_11 .. answer_1K prompt_2 answer_21 ..
+    row r attends along grid[r] = where its tokens lie;   position = place in the row
+
+All but attention acts on tokens one by one, so that no padding and no token is computed twice.
+Attention (registered with transformers' `AttentionInterface`) spreads queries, keys and values out
+to [R, T], pads at the end, where no real token looks. What a prompt gets back in the gradient is
+the sum over its rows. A model whose attention is anything but plain and causal, or whose packed
+log-probabilities are not those of its rows (tried once), is padded on the right instead, without an
+attention mask: a real token cannot attend what comes after it. Encoders attend both ways and get
+their mask.
+
+Shapes: B = R rows, T tokens of the longest, N tokens in all, S response tokens, V vocabulary, L
+layers, P pools, D width, H heads, E head width. N is rounded up to a multiple of 64: oneDNN
+compiles and keeps its products anew for every number of tokens it meets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from trueline.errors import SetupError
+from trueline.models.chat_format import Encoded, batches
+
+__all__ = [
+    "Batch",
+    "Collector",
+    "Layout",
+    "Pools",
+    "blocks_of",
+    "enable_packing",
+    "encoder_pass",
+    "logits_at",
+    "response_logps",
+    "row_batches",
+]
+
+_PACKED = "trueline_packed"
+_PACKS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_STEP = 64
+"""The number of tokens is made a multiple of this by idle ones that nobody looks at."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens of rows lie."""
+
+    ids: Int[Tensor, " N"]
+    positions: Int[Tensor, " N"]
+    grid: Int[Tensor, "R T"]
+    """Of each row's tokens, their place among the N; 0 behind its end."""
+    back: Int[Tensor, " N"]
+    """Of each token, its place in the flat grid; of a shared one, in the first row that has it."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Encoded], device: torch.device) -> Layout:
+        """Lay out rows in the order given; those of equal prompts share them."""
+        width = max(len(row.ids) for row in rows)
+        prompts: dict[tuple[int, ...], int] = {}
+        ids: list[int] = []
+        positions: list[int] = []
+        back: list[int] = []
+        grid = np.zeros((len(rows), width), np.int64)
+        for r, row in enumerate(rows):
+            prompt = tuple(row.ids[: row.start])
+            begin = 0 if prompt not in prompts else row.start
+            at = prompts.setdefault(prompt, len(ids))
+            grid[r, : row.start] = np.arange(at, at + row.start)
+            fresh = len(ids) + row.start - begin
+            ids += row.ids[begin:]
+            positions += range(begin, len(row.ids))
+            back += range(r * width + begin, r * width + len(row.ids))
+            grid[r, row.start : len(row.ids)] = np.arange(fresh, len(ids))
+        idle = [0] * (-len(ids) % _STEP)
+        columns = (ids + idle, positions + idle, grid, back + idle)
+        return cls(*(torch.as_tensor(x, device=device) for x in columns))
+
+    def inputs(self) -> dict[str, Any]:
+        """Return what the model is called with. The empty mask says that none is to be made, and
+        fails in a model that does not hand the layout on to its attention."""
+        mask = torch.empty(1, 1, 0, 0, device=self.ids.device)
+        return {
+            "input_ids": self.ids[None],
+            "position_ids": self.positions[None],
+            "attention_mask": mask,
+            "layout": self,
+        }
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """Attend along the rows: [1, H, N, E], perhaps fewer key heads, to [1, N, H, E]."""
+        q, k, v = self._spread(query), self._spread(key), self._spread(value)
+        grouped = query.shape[1] != key.shape[1]
+        out = nn.functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=scale, enable_gqa=grouped
+        )
+        flat = out.transpose(1, 2).reshape(self.grid.numel(), -1)
+        return flat[self.back].view(1, len(self.back), query.shape[1], -1)
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """Copy [1, H, N, E] to [R, H, T, E]."""
+        _, heads, num_tokens, width = x.shape
+        flat = x[0].transpose(0, 1).reshape(num_tokens, heads * width)
+        rows = flat.index_select(0, self.grid.reshape(-1))
+        return rows.view(*self.grid.shape, heads, width).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """P weighted sums of tokens a row: the terms `weights[i] * hidden[tokens[i]]` of `sums[i]`."""
+
+    tokens: Int[Tensor, " I"]
+    sums: Int[Tensor, " I"]
+    weights: Float[Tensor, " I"]
+    shape: tuple[int, int]
+    """B and P."""
+
+    def of(self, hidden: Tensor) -> Float[Tensor, "B P D"]:
+        """Pool hidden states whose leading axes are the tokens; float32."""
+        terms = hidden.reshape(-1, hidden.shape[-1])[self.tokens].float() * self.weights[:, None]
+        out = terms.new_zeros(self.shape[0] * self.shape[1], terms.shape[1])
+        return out.index_add_(0, self.sums, terms).view(*self.shape, -1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of tokens, padded on the right or packed. `where` [R] are flat positions, row by row,
+    that predict `targets` [R]."""
+
+    ids: Int[Tensor, "B T"]
+    """[1, N] where packed."""
+    lengths: Int[Tensor, " B"]
+    response_mask: Bool[Tensor, "B S"]
+    """Which of the S response slots are filled."""
+    where: Int[Tensor, " R"]
+    targets: Int[Tensor, " R"]
+    weights: Pools
+    layout: Layout | None
+    """Where tokens lie; None = padded."""
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Encoded],
+        *,
+        device: torch.device,
+        eval_pool: bool = False,
+        packed: bool = False,
+    ) -> Batch:
+        """Lay out rows, packed or padded with id 0, which is never seen."""
+        longest = max(len(r.ids) for r in rows)
+        layout = Layout.of(rows, device) if packed else None
+        if layout is None:
+            ids = torch.tensor([r.ids + [0] * (longest - len(r.ids)) for r in rows], device=device)
+            places = torch.arange(ids.numel(), device=device).view_as(ids)
+        else:
+            ids, places = layout.ids[None], layout.grid
+        at = torch.arange(longest, device=device)[None]
+        start = torch.tensor([r.start for r in rows], device=device)[:, None]
+        stop = torch.tensor([r.stop for r in rows], device=device)[:, None]
+        lengths = torch.tensor([len(r.ids) for r in rows], device=device)
+        counts, last = (stop - start)[:, 0], (stop - 1).clamp(min=0)[:, 0]
+        slots = torch.arange(int(counts.max()), device=device)[None] < counts[:, None]
+        before = (at >= start - 1) & (at < stop - 1)
+        answer = (at >= start) & (at < stop)
+        return cls(
+            ids=ids,
+            lengths=lengths,
+            response_mask=slots,
+            where=places[before],
+            targets=ids.reshape(-1)[places[answer]],
+            weights=_pools(places, answer, last, lengths - 1 if eval_pool else None),
+            layout=layout,
+        )
+
+
+def _pools(places: Tensor, answer: Tensor, last: Tensor, ends: Tensor | None) -> Pools:
+    """Return the pools last, mean and, with `ends`, eval; `places` [B, T] say where the rows'
+    tokens lie, `answer` which of them are the response's."""
+    each, counts = torch.arange(len(places), device=places.device), answer.sum(1)
+    num = 2 if ends is None else 3
+    spoken = answer.nonzero()[:, 0]
+    # The mean over no token is defined as the "last" pool: an empty response still has one.
+    empty = (counts == 0).nonzero()[:, 0]
+    tokens = [places[each, last], places[answer], places[empty, last[empty]]]
+    sums = [each * num, spoken * num + 1, empty * num + 1]
+    ones = torch.ones(len(places), device=places.device)
+    weights = [ones, 1.0 / counts[spoken], ones[empty]]
+    if ends is not None:
+        tokens.append(places[each, ends])
+        sums.append(each * num + 2)
+        weights.append(ones)
+    return Pools(torch.cat(tokens), torch.cat(sums), torch.cat(weights), (len(places), num))
+
+
+def blocks_of(model: Any) -> nn.ModuleList:
+    """Return the model's list of blocks, which the layers are numbered by."""
+    count = int(model.config.num_hidden_layers)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise SetupError(
+        "the trunk must keep its blocks in one list",
+        got=f"{type(model).__name__} without a list of {count}",
+    )
+
+
+class Collector:
+    """Pool the chosen layers of whatever `model` computes while `collecting` is open."""
+
+    def __init__(self, model: Any, layers: Sequence[int]) -> None:
+        self._layers = tuple(layers)
+        self._blocks = blocks_of(model)
+        self._base = model.base_model
+        self._pooled: dict[int, Tensor] = {}
+
+    @contextlib.contextmanager
+    def collecting(self, weights: Pools) -> Iterator[None]:
+        """Within this context every pass leaves its pooled layers to `take`."""
+
+        def keep(layer: int, hidden: Tensor) -> None:
+            self._pooled[layer] = weights.of(hidden)
+
+        def before(_: Any, args: Any, kwargs: Any) -> None:
+            keep(0, args[0] if args else kwargs["hidden_states"])
+
+        handles = []
+        for layer in self._layers:
+            if layer == 0:
+                handles.append(self._blocks[0].register_forward_pre_hook(before, with_kwargs=True))
+                continue
+            module = self._base if layer == len(self._blocks) else self._blocks[layer - 1]
+
+            def after(_: Any, args: Any, out: Any, layer: int = layer) -> None:
+                keep(layer, out if isinstance(out, Tensor) else out[0])
+
+            handles.append(module.register_forward_hook(after))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def take(self) -> Float[Tensor, "B L P D"]:
+        """Return the pools of the pass just made, float32."""
+        pooled, self._pooled = self._pooled, {}
+        return torch.stack([pooled[layer] for layer in self._layers], 1).float().cpu()
+
+
+@contextlib.contextmanager
+def logits_at(model: Any, where: Int[Tensor, " R"]) -> Iterator[None]:
+    """Within this context the model's logits are [1, R, V]: only at the flat positions `where`.
+
+    The head's input is cut, not its output, so that scaling and soft caps after it still apply.
+    """
+
+    def cut(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        hidden = args[0]
+        return (hidden.reshape(-1, hidden.shape[-1])[where][None],)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(cut)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def response_logps(model: Any, batch: Batch) -> Float[Tensor, "B S"]:
+    """Return the log-probability of each response token, float32, 0 where there is none."""
+    inputs = {"input_ids": batch.ids} if batch.layout is None else batch.layout.inputs()
+    with logits_at(model, batch.where):
+        logits = model(**inputs, use_cache=False).logits[0].float()
+    logps = -nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+    out = torch.zeros(batch.response_mask.shape, device=logits.device)
+    return out.masked_scatter(batch.response_mask, logps)
+
+
+def encoder_pass(model: Any, batch: Batch) -> None:
+    """Run an encoder over the batch, for its `Collector`'s sake."""
+    mask = torch.arange(batch.ids.shape[1], device=batch.ids.device) < batch.lengths[:, None]
+    model(input_ids=batch.ids, attention_mask=mask.long())
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    layout: Layout | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attend along the layout's rows where there is one, else as "sdpa" does."""
+    if layout is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    return layout.attend(query, key, value, options.get("scaling")), None
+
+
+AttentionInterface.register(_PACKED, _attention)
+AttentionMaskInterface.register(_PACKED, sdpa_mask)
+
+
+def enable_packing(model: Any) -> bool:
+    """Prepare a model for packed rows; return whether it takes them.
+
+    It must have plain causal attention with positions given, and, tried once, give the
+    log-probabilities of the rows as they are.
+    """
+    if model not in _PACKS:
+        config = model.config
+        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+        windows = [
+            getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")
+        ]
+        plain = kinds == {"full_attention"} and windows == [None, None]
+        rotates = getattr(config, "rope_parameters", None) is not None
+        before = getattr(config, "_attn_implementation", None)
+        fits = plain and rotates and before == "sdpa"
+        if fits:
+            model.set_attn_implementation(_PACKED)
+        _PACKS[model] = fits and _packs(model)
+        if fits and not _PACKS[model]:
+            model.set_attn_implementation(before)
+            warnings.warn(
+                f"this {config.model_type} model's rows are not the same laid end to end; they are "
+                "padded, which is slower",
+                stacklevel=3,
+            )
+    return _PACKS[model]
+
+
+@torch.no_grad()
+def _packs(model: Any) -> bool:
+    """Return whether answers to one prompt and to another are as likely packed as padded."""
+    source, most = torch.Generator().manual_seed(0), int(model.config.vocab_size)
+    ids = torch.randint(most, (3, 24), generator=source).tolist()
+    rows = [
+        Encoded(ids[0], 10, 24),
+        Encoded(ids[0][:10] + ids[1][:7], 10, 17),
+        Encoded(ids[2][:12], 4, 12),
+    ]
+    device = torch.device(model.device)
+    try:
+        packed, padded = (
+            response_logps(model, Batch.of(rows, device=device, packed=way))
+            for way in (True, False)
+        )
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
+    return bool((packed - padded).abs().max() <= tolerance * padded.abs().max())
+
+
+def row_batches(rows: Sequence[Encoded], *, max_tokens: int, packed: bool) -> list[np.ndarray]:
+    """Group row numbers that go through a model together, longest first, at most `max_tokens` a
+    batch (one row at least). Packed: those of a prompt side by side, and its tokens count once."""
+    if not packed:
+        return batches([len(row.ids) for row in rows], max_tokens=max_tokens)
+    families: dict[tuple[int, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        families.setdefault(tuple(row.ids[: row.start]), []).append(i)
+    longest_first = sorted(families.items(), key=lambda f: -max(len(rows[i].ids) for i in f[1]))
+    groups: list[np.ndarray] = []
+    open_group: list[int] = []
+    used = 0
+    for prompt, family in longest_first:
+        owed = len(prompt)
+        for i in family:
+            fresh = len(rows[i].ids) - rows[i].start
+            if open_group and used + owed + fresh > max_tokens:
+                groups.append(np.array(open_group, dtype=np.int64))
+                open_group, used, owed = [], 0, len(prompt)
+            open_group.append(i)
+            used, owed = used + owed + fresh, 0
+    return [*groups, np.array(open_group, dtype=np.int64)] if open_group else groups

@@ -1,0 +1,369 @@
+"""Sample completions with their log-probabilities, many rows side by side, token by token.
+
+    token = F^-1(u),  F the cumulative softmax(logits / temperature),  u ~ U[0, 1) drawn beforehand
+
+All randomness is drawn before the first token, in the order of the prompts: every sample has its
+own row of uniforms, so that what it says depends neither on the batch it is in nor on how many
+batches there are (up to rounding of the logits). Prompts are sorted by length and padded on the
+right; a prompt's keys and values are computed once and repeated for its K samples. Rows that have
+ended are dropped once they are a quarter, in eights. The forward pass is the model's own.
+
+Shapes: B prompts, K samples of each, N = B K, R rows alive, M tokens at most, T tokens of a row, V
+vocabulary. Units: nats.
+Fails for models that take no `past_key_values` of attention layers, and where a prompt leaves no
+room: `max_new_tokens` must be below the model's positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from trueline.errors import InputError
+from trueline.models.chat_format import Codec, Encoded
+from trueline.models.distributed import whole
+from trueline.models.forward import logits_at
+from trueline.records import Prompt, Response
+
+__all__ = ["Completion", "Rollouts", "complete", "end_ids", "generate"]
+
+_CACHE_BYTES = 2**27
+_EIGHT = 8
+_SPARE = 32
+"""Slots by which a KV cache outgrows its tokens, so that most tokens copy nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Tokens a model put after a prefix, without the stop token, and their log-probability."""
+
+    ids: list[int]
+    token_logps: np.ndarray
+    """float64, of `ids` and any stop token; nats, at the sampling temperature."""
+    end_id: int | None
+    """The stop token; None where the completion was cut."""
+
+    @property
+    def logp(self) -> float:
+        """Sum over `ids`."""
+        return float(self.token_logps[: len(self.ids)].sum())
+
+    @property
+    def end_logp(self) -> float:
+        """Log-probability of the stop token; 0 where the completion was cut."""
+        return float(self.token_logps[len(self.ids) :].sum())
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """K samples of each of B prompts, with the very tokens sampled; row `b * K + k` is sample k of
+    prompt b.
+
+    A text tokenised again need not give the tokens it was sampled as, and a text that was cut has
+    no end: an optimiser that learns from its own samples needs the tokens.
+
+    A response's `logp` is of the sampled tokens, with the end token where a reading has one (chat
+    templates). A reading of the text differs from it where the response was cut (a reading always
+    ends it), or holds a special token midway (the text leaves it out).
+    """
+
+    responses: list[list[Response]]
+    rows: list[Encoded]
+    """Prompt tokens and sampled tokens, the stop token among them."""
+    logps: list[np.ndarray]
+    """Each float64 [T], of the row's response tokens under the sampler, at its temperature."""
+    ended: np.ndarray
+    """bool [N]: whether the row has a stop token; one without was cut."""
+
+    @classmethod
+    def of(
+        cls,
+        codec: Codec,
+        prompts: Sequence[Prompt],
+        prefixes: Sequence[list[int]],
+        completions: Sequence[Sequence[Completion]],
+    ) -> Rollouts:
+        """Put together the completions of the prompts' tokens."""
+        flat = [
+            (prompt, before, c)
+            for prompt, before, row in zip(prompts, prefixes, completions, strict=True)
+            for c in row
+        ]
+        texts = codec.texts(
+            [prompt for prompt, _, _ in flat],
+            [before for _, before, _ in flat],
+            [c.ids for _, _, c in flat],
+        )
+        responses, rows = [], []
+        for (prompt, before, c), text in zip(flat, texts, strict=True):
+            ids = c.ids if c.end_id is None else [*c.ids, c.end_id]
+            ends = codec.appends_end and c.end_id is not None
+            logp = c.logp + (c.end_logp if ends else 0.0)
+            length = len(c.ids) + int(ends)
+            responses.append(Response(prompt=prompt, text=text, logp=logp, num_tokens=length))
+            rows.append(Encoded([*before, *ids], len(before), len(before) + len(ids)))
+        width = len(completions[0]) if completions else 1
+        return cls(
+            responses=[responses[i : i + width] for i in range(0, len(responses), width)],
+            rows=rows,
+            logps=[c.token_logps for _, _, c in flat],
+            ended=np.array([c.end_id is not None for _, _, c in flat], dtype=bool),
+        )
+
+    @property
+    def flat(self) -> list[Response]:
+        """All N responses, row by row."""
+        return [response for row in self.responses for response in row]
+
+
+def complete(
+    model: Any,
+    codec: Codec,
+    token_prefixes: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    stop_ids: AbstractSet[int] = frozenset(),
+    rng: np.random.Generator | None = None,
+) -> list[list[int]]:
+    """Continue raw token prefixes up to a stop token (left out): greedily, or sampled with `rng`.
+
+    `stop_ids` come on top of the model's own end tokens.
+    """
+    if not token_prefixes:
+        return []
+    room = codec.max_tokens - max_new_tokens
+    if room < 1:
+        raise InputError(
+            f"max_new_tokens must be below the trunk's {codec.max_tokens} positions",
+            got=str(max_new_tokens),
+        )
+    shape = (len(token_prefixes), 1, max_new_tokens)
+    with whole(model):
+        completions = generate(
+            model,
+            [(ids or [codec.first_id])[-room:] for ids in token_prefixes],
+            uniforms=np.zeros(shape) if rng is None else rng.random(shape),
+            temperature=0.0 if rng is None else 1.0,
+            stop_ids=end_ids(model, codec) | stop_ids,
+        )
+    return [row[0].ids for row in completions]
+
+
+def end_ids(model: Any, codec: Codec) -> frozenset[int]:
+    """Return what ends an answer: the model's own end tokens and the tokenizer's."""
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    listed = own if isinstance(own, list) else [own]
+    return frozenset(int(i) for i in (*listed, codec.end_id) if i is not None)
+
+
+@torch.inference_mode()
+def generate(
+    model: Any,
+    prefixes: Sequence[list[int]],
+    *,
+    uniforms: np.ndarray,
+    stop_ids: AbstractSet[int],
+    temperature: float = 1.0,
+    max_rows: int = 512,
+) -> list[list[Completion]]:
+    """Return K completions of each of B prefixes, at most M tokens long; `uniforms` is [B, K, M].
+
+    At temperature 0 the likeliest token is taken and `logp` is that of temperature 1.
+    """
+    _, num_samples, room = uniforms.shape
+    if not prefixes:
+        return []
+    rows = _num_rows(model, max(len(ids) for ids in prefixes) + room, max_rows)
+    width = min(num_samples, rows)
+    size = max(1, rows // width)
+    order = sorted(range(len(prefixes)), key=lambda b: (len(prefixes[b]), b))
+    out: list[list[Completion]] = [[] for _ in prefixes]
+    for k in range(0, num_samples, width):
+        for i in range(0, len(order), size):
+            chosen = order[i : i + size]
+            batch = _Batch(model, uniforms[np.array(chosen), k : k + width], stop_ids)
+            batch.run([prefixes[b] for b in chosen], temperature)
+            for j, completion in enumerate(batch.completions()):
+                out[chosen[j // batch.width]].append(completion)
+    return out
+
+
+def _num_rows(model: Any, num_tokens: int, max_rows: int) -> int:
+    """Return how many rows of so many tokens go side by side: what fits into 128 MB of keys and
+    values, or into the size of the weights if that is more."""
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or (
+        config.hidden_size // config.num_attention_heads
+    )
+    per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
+    num_bytes = max(_CACHE_BYTES, sum(p.nbytes for p in model.parameters()))
+    return min(max_rows, max(1, num_bytes // per_token // num_tokens))
+
+
+class _Batch:
+    """One batch of rows: tables [M, R] of what was sampled, the first rows still going on."""
+
+    def __init__(self, model: Any, uniforms: np.ndarray, stop_ids: AbstractSet[int]) -> None:
+        _, self.width, self.room = uniforms.shape
+        device = torch.device(model.device)
+        columns = np.ascontiguousarray(uniforms.reshape(-1, self.room).T)
+        self.forward = _CachedForward(model)
+        self.uniforms = torch.from_numpy(columns).to(device)
+        self.stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=device)
+        self.ids = torch.zeros(columns.shape, dtype=torch.long, device=device)
+        self.logps = torch.zeros(columns.shape, dtype=torch.float64, device=device)
+        self.row_of = torch.arange(columns.shape[1], device=device)
+        """Which of the batch's rows each column holds, since columns move."""
+        self.alive = torch.ones(columns.shape[1], dtype=torch.bool, device=device)
+
+    def run(self, prefixes: list[list[int]], temperature: float) -> None:
+        logits = self.forward.prefill(prefixes, self.width)
+        for step in range(self.room):
+            scaled = logits.float() if temperature in (0, 1) else logits.float() / temperature
+            logps = torch.log_softmax(scaled, -1)
+            rows = len(logps)
+            tokens = self._draw(logps, step) if temperature else logps.argmax(-1)
+            self.ids[step, :rows] = tokens
+            self.logps[step, :rows] = logps.gather(1, tokens[:, None])[:, 0]
+            if step + 1 == self.room:
+                return
+            if len(self.stops):
+                self.alive &= (tokens[:, None] != self.stops).all(1)
+                num_alive = int(self.alive.sum())
+                if num_alive == 0:
+                    return
+                kept = min(rows, -(-num_alive // _EIGHT) * _EIGHT)
+                if kept <= 0.75 * rows:
+                    tokens = self._drop(tokens, kept)
+            logits = self.forward.step(tokens)
+
+    def _draw(self, logps: Tensor, step: int) -> Tensor:
+        cumulative = logps.exp().cumsum(-1, dtype=torch.float64)
+        u = self.uniforms[step, : len(logps), None] * cumulative[:, -1:]
+        drawn = torch.searchsorted(cumulative, u, right=True)[:, 0]
+        return drawn.clamp_(max=logps.shape[-1] - 1)
+
+    def _drop(self, tokens: Tensor, num: int) -> Tensor:
+        """Move the `num` rows that go on, the living ones first, into the first columns."""
+        order = torch.argsort(~self.alive, stable=True)
+        kept, self.alive = order[:num], self.alive[order[:num]]
+        self.forward.keep(kept)
+        for table in (self.ids, self.logps, self.uniforms):
+            table[:, : len(order)] = table[:, order]
+        self.row_of[: len(order)] = self.row_of[order]
+        return tokens[kept]
+
+    def completions(self) -> list[Completion]:
+        """Return each row's tokens up to its first stop; what came after it is left out."""
+        back = self.row_of.argsort()
+        is_stop = torch.isin(self.ids[:, back], self.stops).cpu().numpy()
+        ids, logps = self.ids[:, back].T.tolist(), self.logps[:, back].T.cpu().numpy()
+        ended = np.atleast_1d(is_stop.any(0)).tolist()
+        lengths = np.where(ended, is_stop.argmax(0), self.room).tolist()
+        return [
+            Completion(ids[i][:n], logps[i, : n + end], ids[i][n] if end else None)
+            for i, (n, end) in enumerate(zip(lengths, ended, strict=True))
+        ]
+
+
+class _CachedForward:
+    """The model's forward pass with the KV cache, positions and mask of one batch of rows."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def prefill(self, prefixes: list[list[int]], width: int) -> Tensor:
+        """Take in B prompts, `width` rows of each; return the logits [R, V] after them."""
+        device = self.model.device
+        longest = max(len(ids) for ids in prefixes)
+        padded = [ids + [0] * (longest - len(ids)) for ids in prefixes]
+        lengths = torch.tensor([len(ids) for ids in prefixes], device=device)
+        self.cache = _roomy_cache(self.model.config)
+        last = torch.arange(len(padded), device=device) * longest + lengths - 1
+        with logits_at(self.model, last):
+            logits = self.model(
+                input_ids=torch.tensor(padded, device=device),
+                past_key_values=self.cache,
+                use_cache=True,
+            ).logits[0]
+        each = torch.arange(len(padded), device=device).repeat_interleave(width)
+        if width > 1:
+            self.cache.reorder_cache(each)
+        self.positions = lengths[each]
+        # The pads of shorter prompts stay in the cache, and are masked from now on.
+        self.mask: Tensor | None = None
+        if int(lengths.min()) < longest:
+            self.mask = torch.arange(longest, device=device) < self.positions[:, None]
+        return torch.as_tensor(logits[each])
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Feed one token a row; return the logits [R, V] after it."""
+        if self.mask is not None:
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], 1)
+        logits = self.model(
+            input_ids=tokens[:, None],
+            attention_mask=self.mask,
+            position_ids=self.positions[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+        self.positions = self.positions + 1
+        return torch.as_tensor(logits)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only."""
+        self.positions = self.positions[rows]
+        self.cache.reorder_cache(rows)
+        if self.mask is not None:
+            self.mask = self.mask[rows]
+
+
+class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Keys and values with room to spare: a token more does not copy all before it."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._used = 0
+            self._buffers = [key_states[:, :, :0], value_states[:, :, :0]]
+        end = self._used + key_states.shape[2]
+        if end > self._buffers[0].shape[2]:
+            self._buffers = [self._widened(b, end + _SPARE) for b in self._buffers]
+        self._buffers[0][:, :, self._used : end] = key_states
+        self._buffers[1][:, :, self._used : end] = value_states
+        self._used = end
+        self.keys, self.values = (b[:, :, :end] for b in self._buffers)
+        return self.keys, self.values
+
+    def _widened(self, buffer: Tensor, size: int) -> Tensor:
+        wide = buffer.new_zeros(*buffer.shape[:2], size, buffer.shape[3])
+        wide[:, :, : self._used] = buffer[:, :, : self._used]
+        return wide
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        used = [buffer[:, :, : self._used] for buffer in self._buffers]
+        self._buffers = [
+            self._widened(part.index_select(0, beam_idx), self._used + _SPARE) for part in used
+        ]
+        self.keys, self.values = (b[:, :, : self._used] for b in self._buffers)
+
+
+def _roomy_cache(config: Any) -> Any:
+    """Return an empty KV cache whose full-attention layers have room to spare."""
+    cache = DynamicCache(config=config)
+    cache.layers = [
+        _RoomyLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
+        for layer in cache.layers
+    ]
+    return cache
