@@ -63,7 +63,7 @@ class ModelSection:
     max_new_tokens: int = 80
     """Longest answer."""
     engine: str | None = None
-    """URL#MODEL: a server (vLLM, SGLang) that samples while the policy is improved."""
+    """URL#MODEL: a server (vLLM) that samples while the policy is improved."""
 
 
 @dataclass(frozen=True, kw_only=True)
