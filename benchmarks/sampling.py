@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.common import Cells, Measured, Options, Row, median_ratio, run, timed
 from trueline.models.adapters import LoraPolicy
-from trueline.models.sampling import grow
+from trueline.models.sampling import generate
 from trueline.models.trunk import Trunk
 from trueline.rng import stream
 from trueline.worlds.sums import Sums, trunk_path
@@ -60,7 +60,7 @@ class Job:
     def ours(self, temperature: float = 1.0) -> list[list[int]]:
         """Return our samples' new tokens."""
         shape = (len(self.prompts), self.samples, self.new)
-        grown = grow(
+        grown = generate(
             self.model,
             self.prompts,
             uniforms=np.random.default_rng(0).random(shape),
