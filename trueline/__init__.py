@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from trueline.data.comparisons import Comparisons
     from trueline.models.adapters import LoraPolicy
     from trueline.models.trunk import Trunk
-    from trueline.policy.adamw import AdamWSettings
     from trueline.policy.best_of_n import BestOfN
+    from trueline.policy.best_of_n_policy import BestOfNPolicy
     from trueline.policy.dpo import DPO
     from trueline.policy.grpo import GRPO
     from trueline.policy.limits import Limits
@@ -63,7 +63,7 @@ _HOMES = {
     "Arithmetic": "rewards.rules",
     "Bayesian": "rewards.bayesian",
     "BestOfN": "policy.best_of_n",
-    "AdamWSettings": "policy.adamw",
+    "BestOfNPolicy": "policy.best_of_n_policy",
     "Calibrated": "rewards.calibrated",
     "Comparison": "records",
     "Comparisons": "data.comparisons",
@@ -102,11 +102,11 @@ _HOMES = {
 __all__ = [
     "DPO",
     "GRPO",
-    "AdamWSettings",
     "Aggregation",
     "Arithmetic",
     "Bayesian",
     "BestOfN",
+    "BestOfNPolicy",
     "Calibrated",
     "Comparison",
     "Comparisons",
