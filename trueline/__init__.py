@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trueline.data.comparisons import Comparisons
     from trueline.models.adapters import LoraPolicy
     from trueline.models.trunk import Trunk
-    from trueline.policy.best_of_n import BestOfN, BestOfNPolicy
+    from trueline.policy.best_of_n import BestOfN
     from trueline.policy.dpo import DPO
     from trueline.policy.grpo import GRPO
     from trueline.policy.limits import Limits
@@ -62,7 +62,6 @@ _HOMES = {
     "Arithmetic": "rewards.rules",
     "Bayesian": "rewards.bayesian",
     "BestOfN": "policy.best_of_n",
-    "BestOfNPolicy": "policy.best_of_n",
     "Calibrated": "rewards.calibrated",
     "Comparison": "records",
     "Comparisons": "data.comparisons",
@@ -105,7 +104,6 @@ __all__ = [
     "Arithmetic",
     "Bayesian",
     "BestOfN",
-    "BestOfNPolicy",
     "Calibrated",
     "Comparison",
     "Comparisons",
