@@ -44,7 +44,7 @@ def test_with_gates_alone_nothing_is_learned_and_helpers_are_paid_first():
     budget = Budget(total=12, gate_frac=1.0, rounds=3)
     assert budget.per_gate == 4 and budget.for_learning(1) == 0
     budget = Budget(total=100, gate_frac=0.2, rounds=2)
-    budget.check_learning({"labels": 30, "judge_s": 1e6})
+    budget.pay_helpers({"labels": 30, "judge_s": 1e6})
     assert budget.left == 70 and budget.for_learning(1) == 25
     with pytest.raises(InputError, match="raising helpers"):
-        Budget(total=100, gate_frac=0.2, rounds=2).check_learning({"labels": 79})
+        Budget(total=100, gate_frac=0.2, rounds=2).pay_helpers({"labels": 79})

@@ -19,26 +19,18 @@ __all__ = ["Budget"]
 
 @dataclass
 class Budget:
-    """Count what is spent and on what; never let more be spent than there is.
-
-    Args:
-        total: labels of the whole run.
-        gate_frac: share of them kept for the gates, in equal parts; at 1 nothing is asked to learn
-            from, which suits a reward of rules.
-        rounds: how many rounds share them.
-        spent: labels so far, by purpose.
-    """
+    """Count labels by purpose; never let more be spent than there are."""
 
     total: int
     gate_frac: float
+    """Share of the labels kept for the gates, in equal parts; at 1 none are left to learn from."""
     rounds: int
     spent: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.gate_frac <= 1:
             raise InputError("gate_frac must be above 0 and at most 1", got=str(self.gate_frac))
-        least = self.rounds if self.gate_frac == 1 else 2 * self.rounds
-        if self.rounds < 1 or self.per_gate < 1 or self.total < least:
+        if self.per_gate < 1 or (self.gate_frac < 1 and self.total < 2 * self.rounds):
             raise InputError(
                 "the budget must give every round at least one label for its gate and one to learn",
                 got=f"{self.total} labels for {self.rounds} rounds",
@@ -63,21 +55,14 @@ class Budget:
         return max(0, (self.left - self.per_gate * rounds_left) // rounds_left)
 
     def spend(self, purpose: str, num_labels: int) -> None:
-        """Book labels; raise `BudgetSpent` where the budget does not hold them."""
+        """Book labels; raise `BudgetSpent` where there are not as many."""
         if num_labels > self.left:
-            raise BudgetSpent(
-                f"at most {self.left} labels are left", got=f"{num_labels} for {purpose}"
-            )
+            raise BudgetSpent(f"at most {self.left} labels are left", got=f"{num_labels} asked for")
         self.spent[purpose] = self.spent.get(purpose, 0) + num_labels
 
-    def check_learning(self, helper_cost: Mapping[str, float]) -> None:
-        """Book what raising helpers took.
-
-        Raises:
-            InputError: nothing is left to learn from.
-        """
-        labels = int(helper_cost.get("labels", 0))
-        if labels:
+    def pay_helpers(self, cost: Mapping[str, float]) -> None:
+        """Book what raising helpers took; raise `InputError` where nothing is left to learn from."""
+        if labels := int(cost.get("labels", 0)):
             self.spent["helpers"] = labels
         if self.gate_frac < 1 and self.for_learning(1) < 1:
             raise InputError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -30,7 +30,6 @@ __all__ = ["Labels"]
 
 _BLOCK = 48
 """Cases whose critiques are written in one batch."""
-_PURPOSES: tuple[Purpose, ...] = ("learn", "gate")
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,20 @@ class Labels:
 
     def ask(self, cases: Sequence[Case], *, purpose: Purpose, round: int) -> Iterator[Verdict]:
         """Yield one verdict a case, in order; stop iterating and no more are asked."""
+        rater, helper = self.task.rater_of(round), self.task.helper
         streams = stream(self.seed, "ask", purpose, round).spawn(len(cases))
-        rater = self.task.rater_of(round)
-        critic = self._critic()
-        written = None if critic is None else _Written(critic, cases, self.seed, purpose, round)
+        # A debater argues by what its critic says; with critiques the helper is the critic.
+        own = helper if isinstance(self.protocol, WithCritique) else getattr(helper, "critic", None)
+        critic = None if own is None else _BlockCritic(own, cases, (self.seed, purpose, round))
+        if critic is not None:
+            helper = critic if own is helper else replace(helper, critic=critic)
         for i, (case, rng) in enumerate(zip(cases, streams, strict=True)):
-            helper = self.task.helper
-            if written is not None:
-                own = _OfCase(written, i)
-                # A debater argues by what its critic says; other protocols ask the critic itself.
-                helper = replace(helper, critic=own) if hasattr(helper, "critic") else own
-            judge = partial(self._verdict, case, helper, rater, rng, purpose, round)
-            yield self.task.trunk.workers.once(judge)
+            if critic is not None:
+                critic.turn_to(i)
+            answer = partial(self._answer, case, helper, rater, rng, purpose, round)
+            yield self.task.trunk.workers.once(answer)
 
-    def _verdict(
+    def _answer(
         self,
         case: Case,
         helper: Any,
@@ -79,13 +78,6 @@ class Labels:
         name = type(self.protocol).__name__.lower()
         return self.store.add(verdict, *case.responses, purpose=purpose, round=round, assist=name)
 
-    def _critic(self) -> Helper | None:
-        """Return who criticises whole answers, whose critiques can be written in batches."""
-        helper = self.task.helper
-        if isinstance(self.protocol, WithCritique):
-            return helper  # type: ignore[no-any-return]
-        return getattr(helper, "critic", None)
-
     def learned(self, round: int) -> tuple[Comparisons, Comparisons]:
         """Return all comparisons to learn from after that round, and those the round itself gave.
 
@@ -98,61 +90,50 @@ class Labels:
         return Comparisons((*self.task.comparisons, *asked)), Comparisons(new)
 
     def account(self, round: int) -> dict[str, Any]:
-        """Return what a round took, by purpose: labels, judge seconds where all are counted, and
+        """Return what a round took, by purpose: labels, judge seconds where they were counted, and
         the protocols by which the labels came about."""
+        purposes: tuple[Purpose, ...] = ("learn", "gate")
         rows = self.task.trunk.workers.once(
-            lambda: {p: self.store.seconds(p, round=round) for p in _PURPOSES}
+            lambda: {p: self.store.seconds(p, round=round) for p in purposes}
         )
-        known = {p: [s for _, s in of_p if s is not None] for p, of_p in rows.items()}
-        seconds = {p: math.fsum(s) for p, s in known.items() if len(s) == len(rows[p])}
+        seconds = {p: math.fsum(s for _, s in taken) for p, taken in rows.items()}
         return {
-            "labels": {p: len(of_p) for p, of_p in rows.items()},
+            "labels": {p: len(taken) for p, taken in rows.items()},
             "judge_s": {p: round_s for p, round_s in seconds.items() if round_s > 0},
             "protocols": {p: dict(Counter(str(a) for a, _ in r)) for p, r in rows.items()},
         }
 
 
-@dataclass(frozen=True)
-class _Written:
-    """A critic's word on the answers of cases, written a block at a time when first needed.
+class _BlockCritic:
+    """A critic whose critiques of cases are written a block at a time, when first needed.
 
-    Blocks do not depend on which cases were judged before, so a resumed run reads the same.
+    Blocks do not depend on which cases were judged before, so a resumed run reads the same. A
+    second critique of an answer is asked of the critic anew.
     """
 
-    critic: Helper
-    cases: Sequence[Case]
-    seed: int
-    purpose: str
-    round: int
-    blocks: dict[int, dict[str, Critique]] = field(default_factory=dict)
+    def __init__(self, critic: Helper, cases: Sequence[Case], key: tuple[int, str, int]) -> None:
+        self.critic, self.cases, self.key = critic, cases, key
+        self._written: dict[int, dict[str, Critique]] = {}
+        self.turn_to(0)
 
-    def of_block(self, i: int) -> dict[str, Critique]:
-        """Return the critiques, by response, of the block that case i lies in."""
-        start = i - i % _BLOCK
-        if start not in self.blocks:
-            block = self.cases[start : start + _BLOCK]
-            responses = list({r.key: r for case in block for r in case.responses}.values())
-            rng = stream(self.seed, "critique", self.purpose, self.round, start)
-            critiques = self.critic.critique(responses, rng=rng)
-            self.blocks[start] = {c.response.key: c for c in critiques}
-        return self.blocks[start]
-
-
-@dataclass(frozen=True)
-class _OfCase:
-    """The critic as it speaks of one case: the first critique of an answer is the one written in
-    its block, a further one is asked for anew."""
-
-    written: _Written
-    i: int
-    used: set[str] = field(default_factory=set)
+    def turn_to(self, i: int) -> None:
+        """Speak of case i from now on."""
+        self._start = i - i % _BLOCK
+        self._unused = {r.key for case in self.cases[i : i + 1] for r in case.responses}
 
     def critique(
         self, responses: Sequence[Response], *, rng: np.random.Generator
     ) -> list[Critique]:
-        own = {r.key for r in self.written.cases[self.i].responses} - self.used
-        if not own.issuperset(r.key for r in responses):
-            return self.written.critic.critique(responses, rng=rng)
-        self.used.update(r.key for r in responses)
-        block = self.written.of_block(self.i)
-        return [block[r.key] for r in responses]
+        """Return one critique a response, in order."""
+        keys = [r.key for r in responses]
+        if not self._unused.issuperset(keys):
+            return self.critic.critique(responses, rng=rng)
+        self._unused -= set(keys)
+        if self._start not in self._written:
+            block = self.cases[self._start : self._start + _BLOCK]
+            texts = list({r.key: r for case in block for r in case.responses}.values())
+            seed, purpose, round = self.key
+            rng = stream(seed, "critique", purpose, round, self._start)
+            critiques = self.critic.critique(texts, rng=rng)
+            self._written[self._start] = {c.response.key: c for c in critiques}
+        return [self._written[self._start][key] for key in keys]

@@ -90,7 +90,7 @@ class Online:
 
     def check(self, task: Task) -> None:
         """Refuse a task whose helpers would leave nothing to learn with; nothing is run yet."""
-        self._budget().check_learning(task.helper_cost)
+        self._budget().pay_helpers(task.helper_cost)
 
     def run(self, task: Task, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
         """Do all rounds from where the folder stands; return the result, which is also in it."""

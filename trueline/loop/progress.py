@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -29,8 +28,7 @@ class Silent:
 
 
 class Bar:
-    """A progress bar on a terminal, plain lines elsewhere; both say what time is left, which is
-    known once a whole round was done."""
+    """A bar on a terminal, plain lines elsewhere, with the time left once a round was done."""
 
     def __init__(self, rounds: int, *, console: Console | None = None) -> None:
         self.rounds = rounds
@@ -46,23 +44,20 @@ class Bar:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: Any) -> None:
         self._bar.stop()
 
     def step(self, round: int, name: str) -> None:
-        """Begin a step, "conclude" after the last round."""
+        """Begin a step, or "conclude" after the last round."""
         now = time.monotonic()
         if self._now is not None:
             self._took[self._now[0]].append(now - self._now[1])
         self._now = name, now
-        text = f"round {round} of {self.rounds}: {name}" if name in STEPS else name
-        at = STEPS.index(name) if name in STEPS else len(STEPS)
-        done, left = (round - 1) * len(STEPS) + at, self._left(round, at)
+        known = name in STEPS
+        text = f"round {round} of {self.rounds}: {name}" if known else name
+        at = STEPS.index(name) if known else len(STEPS)
+        left = self._left(round, at)
+        done = (round - 1) * len(STEPS) + at
         self._bar.update(self._task, completed=done, description=text, left=left)
         if not self._console.is_terminal:
             self._console.print(f"{text}  {left}".rstrip())
@@ -72,6 +67,5 @@ class Bar:
             return ""
         each = [sum(self._took[name]) / len(self._took[name]) for name in STEPS]
         seconds = sum(each[at:]) + (self.rounds - round) * sum(each)
-        return (
-            f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"
-        )
+        number, unit = (seconds, "s") if seconds < 120 else (seconds / 60, "min")
+        return f"about {number:.0f} {unit} left"

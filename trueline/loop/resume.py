@@ -62,7 +62,7 @@ class State:
     @classmethod
     def start(cls, task: Task, budget: Budget, *, rank: int, rng: np.random.Generator) -> State:
         """Return the state before the first round; the answers known beforehand are read here."""
-        budget.check_learning(task.helper_cost)
+        budget.pay_helpers(task.helper_cost)
         parts = [] if task.readings is None else [task.readings]
         read = {key for part in parts for key in part.keys}
         if unread := [r for r in task.comparisons.responses if r.key not in read]:

@@ -1,0 +1,131 @@
+"""What asking about informative pairs is worth, against random pairs, on the embedded world.
+
+    python -m benchmarks.pair_selection            (a quarter of an hour on one core)
+
+Both arms see the same answers (four to each of 50 prompts a round, as the loop samples them) and ask
+the same simulated raters for 40 labels a round; one asks about the pairs of `informative_pairs`, the
+other about a random pair of random prompts. After each round the reward is fitted on all labels and
+ranks held-out pairs of unequal gold. Each seed has its own prompts, answers, raters and pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from benchmarks.common import ROOT, headline, write_result
+from trueline.loop.pair_selection import informative_pairs
+from trueline.models.adapters import BasePolicy
+from trueline.models.reading import Readings
+from trueline.models.trunk import Trunk
+from trueline.records import Case, Comparison, Estimate, Preference, Response
+from trueline.rewards.bayesian import Bayesian
+from trueline.rng import stream
+from trueline.worlds.sums import Raters, Sums, trunk_path
+
+__all__ = ["main", "paired"]
+
+ROUNDS, LABELS, HELD_OUT = 3, 40, 100
+
+
+def paired(differences: Sequence[float]) -> Estimate:
+    """Return the mean difference with Student's 95 % interval."""
+    from scipy.stats import t
+
+    values = np.asarray(differences)
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+    mean = float(values.mean())
+    return Estimate(mean, mean - half, mean + half, len(values))
+
+
+def accuracies(
+    trunk: Trunk,
+    answers: Sequence[Sequence[Response]],
+    readings: Readings,
+    *,
+    active: bool,
+    seed: int,
+) -> list[float]:
+    """Return the accuracy on held-out pairs after each round."""
+    world, raters, reward = Sums(), Raters.named("default"), None
+    comparisons: list[Comparison] = []
+    asked, held_out = answers[:-HELD_OUT], answers[-HELD_OUT:]
+    size, found = LABELS + LABELS // 4, []
+    for t in range(ROUNDS):
+        rows = asked[t * size : (t + 1) * size]
+        known = reward if active else None
+        rng = stream(seed, "pairs", t)
+        for case in informative_pairs(rows, readings, known, LABELS, rng=rng):
+            verdict = raters.at(1).compare(
+                *case.responses, rng=stream(seed, "ask", t, case.prompt.text)
+            )
+            if verdict.preference is not Preference.UNDECIDED:
+                won = case if verdict.preference is Preference.FIRST else case.mirrored
+                comparisons.append(Comparison(chosen=won.first, rejected=won.second))
+        reward = Bayesian().fit(readings, comparisons, rng=stream(seed, "fit", t))
+        found.append(_accuracy(world, reward, readings, held_out))
+    return found
+
+
+def _accuracy(
+    world: Sums, reward: Any, readings: Readings, held_out: Sequence[Sequence[Response]]
+) -> float:
+    right = []
+    for row in held_out:
+        cases = [Case(first=a, second=b) for i, a in enumerate(row) for b in row[i + 1 :]]
+        gaps = np.array([world.gold(c.first) - world.gold(c.second) for c in cases])
+        cases = [c for c, gap in zip(cases, gaps, strict=True) if gap]
+        if cases:
+            rows = (readings.rows([c.responses[side].key for c in cases]) for side in (0, 1))
+            margin, _ = reward.margin(readings, *rows)
+            right.append(float(((margin > 0) == (gaps[gaps != 0] > 0)).mean()))
+    return float(np.mean(right))
+
+
+@dataclass
+class Arguments:
+    """How many seeds; they are 100, 101, ..."""
+
+    seeds: int = 5
+    out: Path = ROOT / "results" / "pair_selection.json"
+
+
+def main(arguments: Arguments) -> None:
+    """Measure both arms on every seed and write the result."""
+    trunk, runs = Trunk.load(trunk_path()), []
+    for seed in range(100, 100 + arguments.seeds):
+        num = ROUNDS * (LABELS + LABELS // 4) + HELD_OUT
+        prompts = list(
+            {p.key: p for p in Sums().prompts(num + 50, stream(seed, "prompts"))}.values()
+        )
+        policy = BasePolicy(trunk, max_new_tokens=80)
+        answers = policy.sample(prompts[:num], num_samples=4, rng=stream(seed, "answers"))
+        readings = trunk.read([r for row in answers for r in row])
+        arms = [accuracies(trunk, answers, readings, active=a, seed=seed) for a in (True, False)]
+        runs.append({"seed": seed, "active": arms[0], "random": arms[1]})
+        print(runs[-1], flush=True)
+    gains = [paired([r["active"][t] - r["random"][t] for r in runs]) for t in range(ROUNDS)]
+    what = "accuracy on held-out pairs, informative less random pairs, after {} labels"
+    write_result(
+        arguments.out,
+        {"runs": runs},
+        seeds=[run["seed"] for run in runs],
+        headlines=[
+            headline(
+                what.format(LABELS * (t + 1)),
+                gains[t].as_dict(),
+                bar="above zero",
+                met=gains[t].lower > 0,
+            )
+            for t in range(1, ROUNDS)
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
