@@ -61,7 +61,7 @@ class Budget:
         self.spent[purpose] = self.spent.get(purpose, 0) + num_labels
 
     def pay_helpers(self, cost: Mapping[str, float]) -> None:
-        """Book what raising helpers took; raise `InputError` where nothing is left to learn from."""
+        """Book what raising helpers took; `InputError` where nothing is left to learn from."""
         if labels := int(cost.get("labels", 0)):
             self.spent["helpers"] = labels
         if self.gate_frac < 1 and self.for_learning(1) < 1:

@@ -30,7 +30,7 @@ from trueline.loop.labels import Labels
 from trueline.loop.progress import Reporter
 from trueline.loop.result import conclude
 from trueline.loop.resume import State
-from trueline.loop.steps import Optimiser, Steps
+from trueline.loop.steps import Steps
 from trueline.loop.task import Task
 from trueline.models.reading import Readings
 from trueline.oversight.critique import WithCritique
@@ -54,7 +54,7 @@ class Online:
 
     reward: Head = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
     """Any kind of reward; refitted every round on all comparisons."""
-    optimiser: Optimiser = field(default_factory=BestOfN)
+    optimiser: Any = field(default_factory=BestOfN)
     """Any kind of policy optimiser."""
     protocol: Oversight = field(default_factory=WithCritique)
     """How raters are asked, to learn from and by the gate alike."""

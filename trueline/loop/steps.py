@@ -1,16 +1,14 @@
 """The steps of one round: sample, ask, improve, certify.
 
-Each draws from random streams of its own, named by the step and the round, so that a round that was
-cut short is done again with the same numbers.
+Each draws from random streams named by the step and the round, so that a round that was cut short
+is done again with the same numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
+from typing import Any
 
 from trueline.data.comparisons import Comparisons
 from trueline.loop.budget import Budget
@@ -23,29 +21,13 @@ from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.policy import Update
-from trueline.protocols import Scorer
-from trueline.records import Case, Preference, Prompt
+from trueline.records import Case, Preference
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
-__all__ = ["Optimiser", "Steps"]
+__all__ = ["Steps"]
 
 _WINS = {Preference.FIRST: 1.0, Preference.SECOND: 0.0, Preference.UNDECIDED: 0.5}
-
-
-class Optimiser(Protocol):
-    """What improves a policy: every kind of `policy.OPTIMISERS`."""
-
-    def improve(
-        self,
-        policy: LoraPolicy,
-        prompts: Sequence[Prompt],
-        scorer: Scorer,
-        *,
-        rng: np.random.Generator,
-    ) -> Update:
-        """Return a new policy; the given one is left as it was."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,10 +71,8 @@ class Steps:
             budget.spend("learn", 1)
         return self.labels.learned(self.t)
 
-    def improve(
-        self, state: State, optimiser: Optimiser, reward: Fitted, *, num_prompts: int
-    ) -> Update:
-        """Improve the working policy against the reward's lower bound.
+    def improve(self, state: State, optimiser: Any, reward: Fitted, *, num_prompts: int) -> Update:
+        """Improve the working policy against the reward's lower bound by a kind of `OPTIMISERS`.
 
         Only here may an engine sample in its stead: what is certified and measured is what the
         model itself says.

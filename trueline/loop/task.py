@@ -29,7 +29,7 @@ _BUCKETS = {0: "measure", 1: "gate"}
 
 
 def purpose_of(prompt: Prompt) -> Purpose:
-    """measure, gate or learn, by the prompt's content hash (1 : 1 : 3)."""
+    """Return measure, gate or learn, by the prompt's content hash (1 : 1 : 3)."""
     return _BUCKETS.get(int(prompt.key[:8], 16) % 5, "learn")
 
 
@@ -76,18 +76,18 @@ class Task:
         return self.rater.at(round) if isinstance(self.rater, RatersByRound) else self.rater
 
     def draw(self, num: int, purpose: Purpose, rng: np.random.Generator) -> list[Prompt]:
-        """`num` different prompts set apart for `purpose`; fewer if a collection holds fewer."""
+        """Return `num` different prompts set apart for `purpose`; fewer of a smaller collection."""
         if callable(self.prompts):
-            found: dict[str, Prompt] = {}
+            drawn: dict[str, Prompt] = {}
             for _ in range(100):
                 for prompt in self.prompts(num * 2, rng):
-                    if purpose_of(prompt) == purpose and len(found) < num:
-                        found.setdefault(prompt.key, prompt)
-                if len(found) == num:
-                    return list(found.values())
+                    if purpose_of(prompt) == purpose and len(drawn) < num:
+                        drawn.setdefault(prompt.key, prompt)
+                if len(drawn) == num:
+                    return list(drawn.values())
             raise DataError(
                 f"the prompt generator must be able to make {num} different prompts",
-                got=str(len(found)),
+                got=str(len(drawn)),
                 do="ask for fewer prompts a round",
             )
         pool = list({p.key: p for p in self.prompts if purpose_of(p) == purpose}.values())
@@ -100,7 +100,7 @@ class Task:
         return [pool[i] for i in rng.permutation(len(pool))[:num]]
 
     def specimens(self) -> list[Response]:
-        """A few texts of different lengths for the self-check of the trunk."""
+        """Return a few texts of different lengths for the self-check of the trunk."""
         prompts = self.draw(8, "learn", stream(0, "specimens"))
         texts = [" ".join(p.text.split()[: 2 + 2 * i]) for i, p in enumerate(prompts)]
         return [Response(prompt=p, text=t) for p, t in zip(prompts, texts, strict=True)]

@@ -4,9 +4,8 @@
 
 with linear warm-up over the first tenth of the steps and linear decay to zero after it. The loss
 is given per item, so that a batch of 8 and four accumulated batches of 2 are the same step, and so
-are two processes with half of the items each: their gradients are added before the step, in one
-message of a few megabytes (a mean over processes, as DistributedDataParallel takes, is right for
-equal shares only).
+are two processes with half of the items each: their gradients are added before the step (a mean
+over processes, as DistributedDataParallel takes, is right for equal shares only).
 """
 
 from __future__ import annotations
@@ -48,7 +47,8 @@ class AdamWSettings:
     arXiv 1604.06174). Changes memory and time, never the result."""
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.micro_batch_size or 1) < 1:
+        micro = self.batch_size if self.micro_batch_size is None else self.micro_batch_size
+        if min(self.epochs, self.batch_size, micro) < 1:
             raise InputError("epochs and batch sizes must be at least 1", got=str(self))
         if not self.learning_rate > 0:
             raise InputError("learning_rate must be above 0", got=str(self.learning_rate))
