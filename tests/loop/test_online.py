@@ -1,5 +1,5 @@
-"""The loop on the embedded world, small: what it writes and promises, that rewards of every kind run
-to their end, and that a kill at any moment changes nothing."""
+"""The loop on the embedded world, small: what it writes and promises, whatever the reward; and
+that a kill at any moment changes nothing."""
 
 from __future__ import annotations
 

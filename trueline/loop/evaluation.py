@@ -23,7 +23,7 @@ from trueline.records import Comparison, Prompt, Response
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
-__all__ = ["Evaluation", "agreement_with_gold", "calibration", "mean"]
+__all__ = ["Evaluation", "agreement_with_gold", "calibration", "mean", "read"]
 
 
 def mean(values: Sequence[float] | np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
@@ -47,13 +47,7 @@ class Evaluation:
         prompts = task.draw(num_prompts, "measure", stream(seed, "measure", "prompts"))
         policy = BasePolicy(task.trunk, max_new_tokens=task.max_new_tokens)
         base = _answers(policy, prompts, seed).flat
-        return cls(task, seed, prompts, base, cls.read(task, base))
-
-    @staticmethod
-    def read(task: Task, answers: Sequence[Response]) -> Readings:
-        """Return readings with one row an answer, in order, repeated answers repeated."""
-        readings = task.trunk.read(answers)
-        return readings.take(readings.rows([r.key for r in answers]))
+        return cls(task, seed, prompts, base, read(task, base))
 
     def answers(self, policy: BasePolicy) -> Rollouts:
         """Return one answer a prompt; the same stream for every policy, so that they are paired."""
@@ -63,7 +57,7 @@ class Evaluation:
         """Return gold, proxy, KL, uncertainty, novelty and length of a policy under a reward."""
         rolled = self.answers(policy)
         answers, ends = rolled.flat, self.task.trunk.codec.appends_end
-        readings = self.read(self.task, answers)
+        readings = read(self.task, answers)
         now, before = reward.score(readings), reward.score(self.base_readings)
         both = now.scored & before.scored
         rng = stream(self.seed, "measure", "bootstrap")
@@ -93,16 +87,18 @@ class Evaluation:
         return {"gold": gold, "gold_breakdown": parts}
 
 
+def read(task: Task, answers: Sequence[Response]) -> Readings:
+    """Return readings with one row an answer, in order, repeated answers repeated."""
+    readings = task.trunk.read(answers)
+    return readings.take(readings.rows([r.key for r in answers]))
+
+
 def _answers(policy: BasePolicy, prompts: Sequence[Prompt], seed: int) -> Rollouts:
     return policy.rollouts(prompts, num_samples=1, rng=stream(seed, "measure", "answers"))
 
 
 def calibration(
-    reward: Fitted | None,
-    readings: Readings,
-    comparisons: Sequence[Comparison],
-    *,
-    seed: int,
+    reward: Fitted | None, readings: Readings, comparisons: Sequence[Comparison], *, seed: int
 ) -> dict[str, Any]:
     """Return what the reward predicted of comparisons it has not learned from, and what came.
 
@@ -125,13 +121,9 @@ def calibration(
     rng = stream(seed, "measure", "calibration")
     right = np.where(margin == 0, 0.5, (margin > 0) == (won == 1))
     bins = _bins(predicted, won, rng)
-    return {
-        "accuracy": stats.accuracy(right.astype(float), rng=rng).as_dict(),
-        "calibration": {
-            "bins": bins,
-            "ece": stats.calibration_error(predicted, won, rng=rng).as_dict(),
-        },
-    }
+    accuracy = stats.accuracy(right.astype(float), rng=rng).as_dict()
+    ece = stats.calibration_error(predicted, won, rng=rng).as_dict()
+    return {"accuracy": accuracy, "calibration": {"bins": bins, "ece": ece}}
 
 
 def _bins(predicted: np.ndarray, won: np.ndarray, rng: np.random.Generator) -> list[dict[str, Any]]:

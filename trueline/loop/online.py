@@ -59,7 +59,7 @@ class Online:
     protocol: Oversight = field(default_factory=WithCritique)
     """How raters are asked, to learn from and by the gate alike."""
     rounds: int = 4
-    """Rounds of the loop."""
+    """How often the loop goes round."""
     labels: int = 2000
     """The whole budget: what the reward learns from and what the gates certify with."""
     gate_frac: float = 0.2

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trueline import stats
-from trueline.loop.evaluation import Evaluation, mean
+from trueline.loop.evaluation import Evaluation, mean, read
 from trueline.loop.resume import State
 from trueline.models.adapters import BasePolicy
 from trueline.records import Estimate, Response
@@ -94,7 +94,7 @@ def _best_of_n(
         return None
     rng = stream(evaluation.seed, "measure", "best-of-n")
     rows = _base_samples(evaluation, num_prompts, num_samples, rng)
-    scores = reward.score(evaluation.read(task, [r for row in rows for r in row]))
+    scores = reward.score(read(task, [r for row in rows for r in row]))
     gold = np.array([[task.gold(r) for r in row] for row in rows])
     ns = [2**i for i in range(num_samples.bit_length()) if 2**i <= num_samples]
     judged = {
@@ -131,7 +131,7 @@ def _described(
 ) -> list[dict[str, Any]]:
     assert state.reward is not None
     gold = evaluation.task.gold
-    scores = state.reward.score(evaluation.read(evaluation.task, answers))
+    scores = state.reward.score(read(evaluation.task, answers))
     return [
         {"text": r.text, "gold": None if gold is None else gold(r), "mean": s.mean, "std": s.std}
         for r, s in zip(answers, scores, strict=True)

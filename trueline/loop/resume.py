@@ -1,18 +1,14 @@
 """Where a run stands between two rounds, and how it is gone on with.
 
-A checkpoint is a whole folder that appears at once after a round; a round that was cut short is
-done again from the one before it, with the same random streams and the stored labels, and comes
-to the same result. It holds the adapters, the reward, the round's readings and what was spent.
-Readings are kept, not read again: the last bits of a float may depend on which texts shared a
-batch. The round's number is the position of all else: every random stream is keyed by it
-(`trueline.rng.stream`), and labels in the store carry it.
+A checkpoint is a whole folder that appears at once after a round. A round that was cut short is
+done again from the one before it, with the same random streams (all are keyed by the round's
+number) and the stored labels, and comes to the same result. Readings are kept, not read again: the
+last bits of a float may depend on which texts shared a batch.
 
 A new run can start from another (`continue_from`): from the policy certified there, never a later
-one without certificate, and with every comparison learned from. What the other run's gates were
-told stays unlearned, and prompts keep their purposes, which are those of their hashes. The
-certificates of the two runs are apart: alpha is each run's own, the new one's first gate tests
-against the policy taken over, and the chance that any accepted step of both was none is at most the
-sum of their alphas. The other run goes into the new one's folder by its hash.
+one without certificate, and with every comparison learned from. The certificates of the two are
+apart: alpha is each run's own, the new one's first gate tests against the policy taken over, and
+the chance that any accepted step of both was none is at most the sum of their alphas.
 """
 
 from __future__ import annotations
@@ -115,11 +111,8 @@ class State:
         spent: dict[str, int],
         record: dict[str, Any],
     ) -> State:
-        """Return the state after a round.
-
-        A candidate that was not accepted goes on being trained without a certificate, unless it was
-        found worse: then it is dropped.
-        """
+        """Return the state after a round. A candidate that was not accepted goes on being trained
+        without a certificate, unless it was found worse: then it is dropped."""
         accepted = decision is Decision.ACCEPT
         return State(
             working=self.certified if decision is Decision.ROLL_BACK else candidate,
