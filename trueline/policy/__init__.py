@@ -4,8 +4,7 @@ best_of_n   distil the best of n samples
 dpo         prefer each prompt's best sample to its worst
 grpo        weigh every sample by its advantage over the prompt's other samples
 
-All climb the reward's lower bound within `limits` and return an `Update`. Beside them: `samples`
-(what a policy says, scored), `losses` (pure functions) and `adamw` (gradient steps).
+Beside them: `limits`, `samples` (what a policy says, scored), `losses`, `adamw` (gradient steps).
 """
 
 from trueline.policy.adamw import AdamWSettings

@@ -75,19 +75,16 @@ class GRPO:
         batches = self.adamw.batches(len(prompts), rng=rng)
         new = policy.copy()
         steps = GradientSteps(self.adamw, new, len(batches) * self.num_iterations)
-        moved: list[dict[str, float]] = []
-        unscored, stopped = [], None
+        moved, unscored, stopped = [], [], None
         for batch in batches:
             asked = [prompts[i] for i in batch]
             samples = Samples.draw(
                 new, asked, scorer, self.num_samples, rng=rng, length_penalty=self.length_penalty
             )
-            unscored.append(samples.unscored_frac)
-            stopped = self.limits.broken(samples)
-            if stopped:
+            unscored.append(samples.counts()["unscored_frac"])
+            if stopped := self.limits.broken(samples):
                 break
-            stopped = samples.uninformative()
-            if stopped is None:
+            if (stopped := samples.uninformative()) is None:
                 moved.append(self._step(new, samples, steps))
         stats = {
             "prompts_used": float(sum(row["prompts_used"] for row in moved)),
@@ -97,7 +94,7 @@ class GRPO:
             return Update(policy=policy, stats=stats | samples.stats(), stopped=stopped)
         stats = {**moved[-1], **stats, "steps": float(len(moved))}
         update = self.limits.keep(policy, new, prompts, scorer, seed=seed, stats=stats)
-        # A limit that ended the steps is the reason, whichever the last look found.
+        # The limit that ended the steps is the reason, whatever the last samples show.
         return replace(update, stopped=stopped) if stopped in LIMITS else update
 
     def _step(self, policy: LoraPolicy, samples: Samples, steps: GradientSteps) -> dict[str, float]:

@@ -92,13 +92,8 @@ class Limits:
     ) -> Update:
         """Take `new` back towards `old`, in place, as far as the limits ask.
 
-        Args:
-            old: where the improvement began.
-            new: where it ended.
-            prompts: what both are asked, up to 128 of them.
-            scorer: for the novelty of the answers.
-            seed: of the samples, the same for every policy on the line.
-            stats: of the improvement, to stand in the update beside those of its policy.
+        Every policy on the line answers the first 128 prompts with the same `seed`. What was
+        measured of the one that is kept joins the `stats` of the improvement.
         """
         if self.kl_budget == self.novelty_limit == math.inf:
             return Update(policy=new, stats=stats)

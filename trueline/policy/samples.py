@@ -94,11 +94,6 @@ class Samples:
         logp = np.array([logps.sum() for logps in self.logps])
         return np.asarray(logp.reshape(self.reference.shape) - self.reference)
 
-    @property
-    def unscored_frac(self) -> float:
-        """Share of samples without a score."""
-        return float(np.isnan(self.lower).mean())
-
     def stats(self) -> dict[str, float]:
         """Return KL in nats a response, entropy in nats a token, mean novelty of the scored."""
         novelty = self.novelty[np.isfinite(self.novelty)]
@@ -108,8 +103,8 @@ class Samples:
 
     def counts(self) -> dict[str, float]:
         """Return how many prompts are learned from, and the share of samples without a score."""
-        used = float(len(self.informative()))
-        return {"prompts_used": used, "unscored_frac": self.unscored_frac}
+        unscored = float(np.isnan(self.lower).mean())
+        return {"prompts_used": float(len(self.informative())), "unscored_frac": unscored}
 
     def informative(self) -> list[int]:
         """Return the prompts with at least two scored samples that do not all score alike."""
