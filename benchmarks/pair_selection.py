@@ -2,10 +2,11 @@
 
     python -m benchmarks.pair_selection            (a quarter of an hour on one core)
 
-Both arms see the same answers (four to each of 50 prompts a round, as the loop samples them) and ask
-the same simulated raters for 40 labels a round; one asks about the pairs of `informative_pairs`, the
-other about a random pair of random prompts. After each round the reward is fitted on all labels and
-ranks held-out pairs of unequal gold. Each seed has its own prompts, answers, raters and pairs.
+Both arms see the same answers (four to each of 50 prompts a round, as the loop samples them) and
+ask the same simulated raters for 40 labels a round; one asks about the pairs of
+`informative_pairs`, the other about a random pair of random prompts. After each round the reward is
+fitted on all labels and ranks held-out pairs of unequal gold. Each seed has prompts, answers,
+raters' moods and pairs of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from scipy.stats import t as student
 
 from benchmarks.common import ROOT, headline, write_result
 from trueline.loop.pair_selection import informative_pairs
@@ -35,47 +37,36 @@ ROUNDS, LABELS, HELD_OUT = 3, 40, 100
 
 def paired(differences: Sequence[float]) -> Estimate:
     """Return the mean difference with Student's 95 % interval."""
-    from scipy.stats import t
-
     values = np.asarray(differences)
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
     mean = float(values.mean())
     return Estimate(mean, mean - half, mean + half, len(values))
 
 
 def accuracies(
-    trunk: Trunk,
-    answers: Sequence[Sequence[Response]],
-    readings: Readings,
-    *,
-    active: bool,
-    seed: int,
+    answers: Sequence[Sequence[Response]], readings: Readings, *, active: bool, seed: int
 ) -> list[float]:
     """Return the accuracy on held-out pairs after each round."""
-    world, raters, reward = Sums(), Raters.named("default"), None
+    raters, reward = Raters.named("default").at(1), None
     comparisons: list[Comparison] = []
-    asked, held_out = answers[:-HELD_OUT], answers[-HELD_OUT:]
-    size, found = LABELS + LABELS // 4, []
+    size, row = LABELS + LABELS // 4, []
     for t in range(ROUNDS):
-        rows = asked[t * size : (t + 1) * size]
-        known = reward if active else None
+        asked, known = answers[t * size : (t + 1) * size], reward if active else None
         rng = stream(seed, "pairs", t)
-        for case in informative_pairs(rows, readings, known, LABELS, rng=rng):
-            verdict = raters.at(1).compare(
-                *case.responses, rng=stream(seed, "ask", t, case.prompt.text)
-            )
+        for case in informative_pairs(asked, readings, known, LABELS, rng=rng):
+            asking = stream(seed, "ask", t, case.prompt.text)
+            verdict = raters.compare(*case.responses, rng=asking)
             if verdict.preference is not Preference.UNDECIDED:
                 won = case if verdict.preference is Preference.FIRST else case.mirrored
                 comparisons.append(Comparison(chosen=won.first, rejected=won.second))
         reward = Bayesian().fit(readings, comparisons, rng=stream(seed, "fit", t))
-        found.append(_accuracy(world, reward, readings, held_out))
-    return found
+        row.append(_accuracy(reward, readings, answers[-HELD_OUT:]))
+    return row
 
 
-def _accuracy(
-    world: Sums, reward: Any, readings: Readings, held_out: Sequence[Sequence[Response]]
-) -> float:
-    right = []
+def _accuracy(reward: Any, readings: Readings, held_out: Sequence[Sequence[Response]]) -> float:
+    """Return the mean over prompts of the share of pairs ranked as gold ranks them."""
+    world, right = Sums(), []
     for row in held_out:
         cases = [Case(first=a, second=b) for i, a in enumerate(row) for b in row[i + 1 :]]
         gaps = np.array([world.gold(c.first) - world.gold(c.second) for c in cases])
@@ -98,33 +89,25 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Measure both arms on every seed and write the result."""
     trunk, runs = Trunk.load(trunk_path()), []
+    num = ROUNDS * (LABELS + LABELS // 4) + HELD_OUT
     for seed in range(100, 100 + arguments.seeds):
-        num = ROUNDS * (LABELS + LABELS // 4) + HELD_OUT
-        prompts = list(
-            {p.key: p for p in Sums().prompts(num + 50, stream(seed, "prompts"))}.values()
-        )
+        drawn = Sums().prompts(num + 50, stream(seed, "prompts"))
+        prompts = list({p.key: p for p in drawn}.values())
         policy = BasePolicy(trunk, max_new_tokens=80)
         answers = policy.sample(prompts[:num], num_samples=4, rng=stream(seed, "answers"))
         readings = trunk.read([r for row in answers for r in row])
-        arms = [accuracies(trunk, answers, readings, active=a, seed=seed) for a in (True, False)]
+        arms = [accuracies(answers, readings, active=a, seed=seed) for a in (True, False)]
         runs.append({"seed": seed, "active": arms[0], "random": arms[1]})
         print(runs[-1], flush=True)
     gains = [paired([r["active"][t] - r["random"][t] for r in runs]) for t in range(ROUNDS)]
     what = "accuracy on held-out pairs, informative less random pairs, after {} labels"
-    write_result(
-        arguments.out,
-        {"runs": runs},
-        seeds=[run["seed"] for run in runs],
-        headlines=[
-            headline(
-                what.format(LABELS * (t + 1)),
-                gains[t].as_dict(),
-                bar="above zero",
-                met=gains[t].lower > 0,
-            )
-            for t in range(1, ROUNDS)
-        ],
-    )
+    lines = [
+        headline(
+            what.format(LABELS * (t + 1)), gain.as_dict(), bar="above zero", met=gain.lower > 0
+        )
+        for t, gain in list(enumerate(gains))[1:]
+    ]
+    write_result(arguments.out, {"runs": runs}, seeds=[r["seed"] for r in runs], headlines=lines)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ al. 2011, "BALD", arXiv 1112.5745), in nats:
     I = h(E_m[sigmoid(m)]) - E_m[h(sigmoid(m))],    h the binary entropy
 
 Where we differ: the expectation is by 15-point Gauss-Hermite quadrature, not by their fitted curve.
+Against random pairs the reward ranks 2.7 [1.7, 3.6] points more of held-out pairs right after 80
+labels, 1.2 [-3.1, 5.5] after 120 (benchmarks/pair_selection.py).
 """
 
 from __future__ import annotations
