@@ -142,7 +142,7 @@ class WithGaps:
 def test_a_reward_that_cannot_score_every_answer_runs_to_its_end(sums_task, tmp_path):
     result = run(replace(QUICK, reward=WithGaps()), sums_task, tmp_path / "run")
     first, second = result["rounds"]
-    assert first["labels"]["learn"] == second["labels"]["learn"] > 0, "asked about all the same"
+    assert min(first["labels"]["learn"], second["labels"]["learn"]) > 0, "asked all the same"
     assert second["accuracy"]["n"] < second["labels"]["learn"], "but not foretold"
     assert sum(row["unscored"] for row in result["rounds"]) > 0
 
