@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
-import tyro
 from scipy.stats import t as student
 
-from benchmarks.common import ROOT, headline, write_result
+from benchmarks.common import Cells, Measured, Options, Row, run
 from trueline.loop.pair_selection import informative_pairs
 from trueline.models.adapters import BasePolicy
 from trueline.models.reading import Readings
@@ -30,7 +29,7 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums, trunk_path
 
-__all__ = ["main", "paired"]
+__all__ = ["measure", "paired"]
 
 ROUNDS, LABELS, HELD_OUT = 3, 40, 100
 
@@ -78,37 +77,41 @@ def _accuracy(reward: Any, readings: Readings, held_out: Sequence[Sequence[Respo
     return float(np.mean(right))
 
 
-@dataclass
-class Arguments:
-    """How many seeds; they are 100, 101, ..."""
+@dataclass(frozen=True, kw_only=True)
+class Pairs(Options):
+    """The seeds, each with prompts, answers, raters' moods and pairs of its own."""
 
-    seeds: int = 5
-    out: Path = ROOT / "results" / "pair_selection.json"
+    seeds: tuple[int, ...] = (100, 101, 102, 103, 104)
 
 
-def main(arguments: Arguments) -> None:
-    """Measure both arms on every seed and write the result."""
-    trunk, runs = Trunk.load(trunk_path()), []
+def both_arms(trunk: Trunk, seed: int) -> dict[str, list[float]]:
+    """Return the accuracies of informative and of random pairs on the same answers."""
     num = ROUNDS * (LABELS + LABELS // 4) + HELD_OUT
-    for seed in range(100, 100 + arguments.seeds):
-        drawn = Sums().prompts(num + 50, stream(seed, "prompts"))
-        prompts = list({p.key: p for p in drawn}.values())
-        policy = BasePolicy(trunk, max_new_tokens=80)
-        answers = policy.sample(prompts[:num], num_samples=4, rng=stream(seed, "answers"))
-        readings = trunk.read([r for row in answers for r in row])
-        arms = [accuracies(answers, readings, active=a, seed=seed) for a in (True, False)]
-        runs.append({"seed": seed, "active": arms[0], "random": arms[1]})
-        print(runs[-1], flush=True)
-    gains = [paired([r["active"][t] - r["random"][t] for r in runs]) for t in range(ROUNDS)]
-    what = "accuracy on held-out pairs, informative less random pairs, after {} labels"
-    lines = [
-        headline(
-            what.format(LABELS * (t + 1)), gain.as_dict(), bar="above zero", met=gain.lower > 0
-        )
-        for t, gain in list(enumerate(gains))[1:]
+    drawn = Sums().prompts(num + 50, stream(seed, "prompts"))
+    prompts = list({p.key: p for p in drawn}.values())[:num]
+    policy = BasePolicy(trunk, max_new_tokens=80)
+    answers = policy.sample(prompts, num_samples=4, rng=stream(seed, "answers"))
+    readings = trunk.read([r for row in answers for r in row])
+    return {
+        name: accuracies(answers, readings, active=name == "active", seed=seed)
+        for name in ("active", "random")
+    }
+
+
+def measure(options: Pairs, cells: Cells) -> Measured:
+    """Measure both arms on every seed."""
+    trunk = Trunk.load(trunk_path())
+    runs = [
+        {"seed": seed, **cells.get(partial(both_arms, trunk, seed), seed=seed)}
+        for seed in (options.seeds[:2] if options.quick else options.seeds)
     ]
-    write_result(arguments.out, {"runs": runs}, seeds=[r["seed"] for r in runs], headlines=lines)
+    rows = []
+    for t in range(1, ROUNDS):
+        gain = paired([run["active"][t] - run["random"][t] for run in runs])
+        after = f"after {LABELS * (t + 1)} labels"
+        rows.append(Row.positive(f"held-out pairs ranked right {after}, less random pairs", gain))
+    return Measured(rows, {"runs": runs})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    run(measure, Pairs)
