@@ -106,7 +106,9 @@ def test_every_helper(kind: str, tmp_path: Path, capsys):
         rest = {"model": str(trunk_path()), "endpoint": f"{server.url}#fake"}
         name = f"{kind}:{rest[kind]}" if kind in rest else kind
         protocol = {"none": "direct", "raised": "recursive"}.get(kind, "critique")
-        changes = ["--set", "oversight.helper.labels=[4,4]"] if kind == "raised" else []
+        changes = []
+        if kind == "raised":
+            changes = ["--set", "oversight.helper.labels=[4,4]", "--set", "oversight.depth=2"]
         command = ("judge", "--num-cases", 3, "--out", tmp_path / "judged", "--helper", name)
         judged = verb(capsys, *command, "--protocol", protocol, *changes)
     assert judged["arms"][protocol]["n"] == 3
