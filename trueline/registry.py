@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+from collections.abc import Mapping
 
 from trueline.errors import SetupError
 
-__all__ = ["register"]
+__all__ = ["name_of", "register"]
 
 
 def register(group: str, verb: str, **kinds: type) -> dict[str, type]:
@@ -43,6 +44,11 @@ def register(group: str, verb: str, **kinds: type) -> dict[str, type]:
             )
         kinds[point.name] = _check(point.load(), verb)
     return kinds
+
+
+def name_of(part: object, kinds: Mapping[str, type]) -> str | None:
+    """Return the name of a part's kind in its dictionary; None where it has none."""
+    return next((name for name, kind in kinds.items() if kind is type(part)), None)
 
 
 def _check(kind: object, verb: str) -> type:

@@ -29,7 +29,7 @@ SMALL = RunVerb(
         "budget.prompts_per_round=16",
         "evaluate.prompts=2",
         "model.max_new_tokens=60",
-        "policy.descent.learning_rate=3e-3",
+        "policy.adamw.learning_rate=3e-3",
     ),
 )
 

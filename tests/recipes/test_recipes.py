@@ -122,9 +122,11 @@ def test_a_nested_change_keeps_the_rest_of_the_default():
     plain = BestOfN()
     changed = Recipe.of({}, changes=["policy.kind=best_of_n", "policy.limits.kl_budget=1.5"]).policy
     assert changed == replace(plain, limits=replace(plain.limits, kl_budget=1.5))
-    settings = replace(plain.descent, learning_rate=1e-5)
-    nested = Recipe.of({}, changes=["policy.kind=best_of_n", "policy.descent.learning_rate=1e-5"])
-    assert nested.policy == replace(plain, descent=settings), "its epochs are best-of-n's own"
+    settings = replace(plain.adamw, learning_rate=1e-5)
+    nested = Recipe.of({}, changes=["policy.kind=best_of_n", "policy.adamw.learning_rate=1e-5"])
+    assert nested.policy == replace(plain, adamw=settings), "its epochs are best-of-n's own"
+    head = Recipe.of({"reward": {"kind": "conservative"}}, changes=["reward.head.layer=2"]).reward
+    assert head == Conservative(head=Bayesian(layer=2)), "the default's kind is kept"
 
 
 def test_a_missing_or_broken_file_is_one_line(tmp_path):

@@ -28,11 +28,11 @@ from trueline.data.comparisons import Comparisons
 from trueline.data.files import Record
 from trueline.data.transcripts import RecordedVerdict, from_saved, load_transcripts
 from trueline.errors import InputError, SetupError
-from trueline.recipes.helpers import HELPERS, EndpointHelper, NoHelper
+from trueline.recipes.helpers import HELPERS, EndpointHelper, NoHelper, open_helper
 from trueline.recipes.judges import JUDGES, EndpointJudge, from_short, sha256_of
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
-from trueline.recipes.task import for_helper, sums_cases
+from trueline.recipes.task import sums_cases
 from trueline.records import Comparison, Preference
 from trueline.rng import stream
 from trueline.runs import RunFolder
@@ -139,12 +139,11 @@ class JudgeVerb(Place):
         rater = first.judge.open(session).rater
 
         def judging(name: str, recipe: Recipe) -> Callable[[LabelledCase, int], RecordedVerdict]:
-            help = recipe.helper.open(session, protocol=name, judge=rater)
-            protocol = for_helper(recipe, session)
+            _, help = open_helper(recipe.oversight, recipe.helper, session, rater)
 
             def act(one: LabelledCase, number: int) -> RecordedVerdict:
                 rng = stream(self.seed, "judge", name, number)
-                verdict = protocol.judge(one.case, helper=help.helper, judge=rater, rng=rng)
+                verdict = recipe.oversight.judge(one.case, helper=help.helper, judge=rater, rng=rng)
                 return RecordedVerdict(
                     id=str(number),
                     group=one.group,

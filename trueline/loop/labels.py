@@ -20,9 +20,11 @@ import numpy as np
 from trueline.data.comparisons import Comparisons
 from trueline.data.store import LabelStore, Purpose
 from trueline.loop.task import Task
+from trueline.oversight import PROTOCOLS
 from trueline.oversight.critique import WithCritique
 from trueline.protocols import Helper, Oversight, Rater
 from trueline.records import Case, Critique, Response, Verdict
+from trueline.registry import name_of
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
@@ -75,7 +77,7 @@ class Labels:
         if kept is not None:
             return kept
         verdict = self.protocol.judge(case, helper=helper, judge=rater, rng=rng)
-        name = type(self.protocol).__name__.lower()
+        name = name_of(self.protocol, PROTOCOLS) or type(self.protocol).__name__
         return self.store.add(verdict, *case.responses, purpose=purpose, round=round, assist=name)
 
     def learned(self, round: int) -> tuple[Comparisons, Comparisons]:

@@ -32,8 +32,9 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from trueline.errors import InputError
+from trueline.registry import name_of
 
-__all__ = ["Roles", "build", "build_kind", "kind_name", "kinds_of", "to_plain"]
+__all__ = ["Roles", "build", "build_kind", "kinds_of", "to_plain"]
 
 Roles: TypeAlias = Mapping[Any, Mapping[str, type]]
 """Structural type to the dictionary of kinds that play it."""
@@ -46,7 +47,8 @@ def build_kind(
 
     Args:
         kinds: name to frozen dataclass.
-        value: a table with the key `kind`, or the bare name of a kind.
+        value: a table with the key `kind`, or the bare name of a kind; without one, a table of
+            changes to `default`.
         key: where the value stands in the recipe, for errors.
         roles: what may nest inside.
         default: what the table changes, if it is of the same kind.
@@ -55,6 +57,8 @@ def build_kind(
         InputError: an unknown kind or key, or a value of the wrong type.
     """
     table = {"kind": value} if isinstance(value, str) else value
+    if isinstance(table, Mapping) and "kind" not in table and default is not None:
+        table = {"kind": name_of(default, kinds), **table}
     if not isinstance(table, Mapping) or "kind" not in table:
         raise InputError(
             f"{key} must be a table with a kind, one of {', '.join(kinds)}", got=_shown(value)
@@ -111,7 +115,7 @@ def to_plain(value: Any, *, roles: Roles) -> Any:
             for field in dataclasses.fields(value)
             if field.init and getattr(value, field.name) is not None
         }
-        names = (kind_name(value, kinds) for kinds in roles.values())
+        names = (name_of(value, kinds) for kinds in roles.values())
         kind = next((name for name in names if name is not None), None)
         return fields if kind is None else {"kind": kind, **fields}
     if isinstance(value, Mapping):
@@ -177,11 +181,6 @@ def _leaf(hint: Any, value: Any, *, key: str) -> Any:
     except ValidationError as error:
         must = error.errors()[0]["msg"].removeprefix("Input should be ")
         raise InputError(f"{key} must be {must}", got=_shown(value)) from None
-
-
-def kind_name(part: object, kinds: Mapping[str, type]) -> str | None:
-    """Return the name of a part's kind in its dictionary; None where it has none."""
-    return next((name for name, kind in kinds.items() if kind is type(part)), None)
 
 
 def _closest(name: str, known: Mapping[str, Any]) -> str | None:

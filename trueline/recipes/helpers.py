@@ -11,18 +11,26 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from trueline.audits.recursion import raise_on_sums
+from trueline.oversight import PROTOCOLS
 from trueline.oversight.text_helpers import TextDebater, TextHelper
-from trueline.protocols import ChatModel, Rater
+from trueline.oversight.transcript import require
+from trueline.protocols import ChatModel, Oversight, Rater
 from trueline.recipes.session import Session
-from trueline.registry import register
+from trueline.registry import name_of, register
 from trueline.rng import stream
 from trueline.worlds.sums.critic import SumsCritic, trained_critic
 from trueline.worlds.sums.debaters import SumsDebater
 
-__all__ = ["ARGUED", "HELPERS", "Help"]
+__all__ = ["HELPERS", "Help", "NoHelper", "open_helper"]
 
-ARGUED = ("debate", "consultancy")
-"""Protocols whose helpers argue; those of the others criticise."""
+NEEDS = {
+    "critique": "critique",
+    "debate": "argue",
+    "consultancy": "argue",
+    "recursive": "critique",
+    "constitution": "critique",
+}
+"""What a helper must be able to do, by protocol; the others do without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +66,7 @@ class SumsHelper:
             if self.critic == "plain"
             else trained_critic(session.load(None))
         )
-        return Help(helper=SumsDebater(critic=critic) if protocol in ARGUED else critic)
+        return Help(helper=SumsDebater(critic=critic) if NEEDS.get(protocol) == "argue" else critic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +114,23 @@ class EndpointHelper:
         return _of_texts(session.endpoint(self.url, self.model, self.timeout_s), protocol)
 
 
+def open_helper(
+    protocol: Oversight, helper: Any, session: Session, judge: Rater
+) -> tuple[str, Help]:
+    """Return the protocol's name and the helper at work for it.
+
+    Raises:
+        InputError: the helper cannot do what the protocol needs.
+    """
+    name = name_of(protocol, PROTOCOLS) or type(protocol).__name__
+    help: Help = helper.open(session, protocol=name, judge=judge)
+    if name in NEEDS:
+        require(help.helper, NEEDS[name], name)
+    return name, help
+
+
 def _of_texts(model: ChatModel, protocol: str) -> Help:
-    return Help(helper=TextDebater(model) if protocol in ARGUED else TextHelper(model))
+    return Help(helper=TextDebater(model) if NEEDS.get(protocol) == "argue" else TextHelper(model))
 
 
 HELPERS = register(

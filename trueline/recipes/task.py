@@ -17,17 +17,16 @@ from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy
 from trueline.models.endpoint import Endpoint
 from trueline.models.engine import Engine
-from trueline.oversight import PROTOCOLS
-from trueline.protocols import Oversight
-from trueline.recipes.build import kind_name
+from trueline.recipes.helpers import open_helper
 from trueline.recipes.judges import JUDGES, sha256_of
 from trueline.recipes.schema import Recipe
 from trueline.recipes.session import Session
 from trueline.records import Case, Prompt
+from trueline.registry import name_of
 from trueline.rng import stream
 from trueline.worlds.sums import Sums
 
-__all__ = ["for_helper", "make_loop", "make_task", "sums_cases"]
+__all__ = ["make_loop", "make_task", "sums_cases"]
 
 
 def make_loop(recipe: Recipe, *, seed: int) -> Online:
@@ -76,8 +75,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         prompts = load_prompts(data.prompts, max_words=data.prompt_words)
         hashes["prompts"] = sha256_of(data.prompts)
     judging = recipe.judge.open(session)
-    protocol = kind_name(recipe.oversight, PROTOCOLS) or type(recipe.oversight).__name__
-    help = recipe.helper.open(session, protocol=protocol, judge=judging.rater)
+    protocol, help = open_helper(recipe.oversight, recipe.helper, session, judging.rater)
     known = list(judging.comparisons)
     if data.comparisons is not None:
         known += Comparisons.load(data.comparisons)
@@ -96,18 +94,13 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         about={
             "model": model.path or "the embedded model",
             "world": "sums" if data.prompts is None else "your prompts",
-            "rater": kind_name(recipe.judge, JUDGES) or type(recipe.judge).__name__,
+            "rater": name_of(recipe.judge, JUDGES) or type(recipe.judge).__name__,
             "assist": protocol,
             "certificate": judging.certificate,
         },
         data_hashes={**hashes, **judging.data_hashes},
     )
     return task if start is None else continue_from(start, task)
-
-
-def for_helper(recipe: Recipe, session: Session) -> Oversight:
-    """Return the recipe's protocol, fitted to the world of its helper."""
-    return recipe.oversight
 
 
 def sums_cases(num: int, session: Session) -> list[LabelledCase]:

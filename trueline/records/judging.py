@@ -95,7 +95,7 @@ class Quote:
     """Words said to stand in the source. `found` is None where there is no source to look in."""
 
     text: str
-    found: bool | None
+    found: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
