@@ -92,7 +92,7 @@ def test_an_unknown_layer_names_those_there_are(tmp_path, capsys):
         )
         == 2
     )
-    assert "0..4; got 99" in one_line(capsys)
+    assert "got 99; choose from 0, 1, 2, 3, 4" in one_line(capsys)
     assert not out.exists()
 
 

@@ -27,10 +27,9 @@ NEEDS = {
     "critique": "critique",
     "debate": "argue",
     "consultancy": "argue",
-    "recursive": "critique",
     "constitution": "critique",
 }
-"""What a helper must be able to do, by protocol; the others do without."""
+"""What a helper must be able to do, by protocol; the others do without, or say so themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
