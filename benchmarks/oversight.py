@@ -42,10 +42,11 @@ from trueline.oversight.recursive import Recursive
 from trueline.records import Case, Critique, Estimate, Preference, Prompt, Response
 from trueline.rng import stream
 from trueline.worlds.sums import Population, Raters, Sums, SumsCritic, gold
-from trueline.worlds.sums.debaters import SumsDebater, SumsJudge, hide
+from trueline.worlds.sums.debaters import SumsDebater, hide
 from trueline.worlds.sums.flaws import SumsFlaws, draw_cases, good_answer
 from trueline.worlds.sums.language import render
 from trueline.worlds.sums.problems import draw_problem
+from trueline.worlds.sums.step_judge import StepJudge
 from trueline.worlds.sums.writers import Writer, write
 
 __all__ = ["Help", "debated", "measure", "planted", "recorded", "recursed"]
@@ -188,7 +189,7 @@ def debated(num: int, seed: int) -> list[RecordedVerdict]:
             verdict = protocol.judge(
                 case,
                 helper=SumsDebater(source=case.source),
-                judge=SumsJudge(looks=times * SumsJudge().looks),
+                judge=StepJudge(looks=times * StepJudge().looks),
                 rng=stream(seed, "judged", name, i),
             )
             answers = (case.first.text, case.second.text)

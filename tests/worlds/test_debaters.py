@@ -17,40 +17,8 @@ from trueline.oversight.quotes import verify_quotes
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Response
 from trueline.rng import stream
 from trueline.testing import ScriptedHelper
-from trueline.worlds.sums.debaters import SumsDebater, hide
-from trueline.worlds.sums.language import parse
-from trueline.worlds.sums.problems import Problem
-from trueline.worlds.sums.reviews import rework
+from trueline.worlds.sums.debaters import SkilledCritic, SumsDebater, hide
 from trueline.worlds.sums.step_judge import StepJudge
-
-
-class SkilledCritic(ScriptedHelper):
-    """Names a response's first wrong step with probability `skill`; if not, or if there is none,
-    a right step with probability `false_alarms`."""
-
-    def __init__(self, skill=0.8, false_alarms=0.05):
-        super().__init__(lambda _: (), name="critic")
-        self.skill, self.false_alarms = skill, false_alarms
-
-    def critique(self, responses, *, rng):
-        return [
-            Critique(response=r, text="", flaws=self._flaws(r, rng), helper=self.name)
-            for r in responses
-        ]
-
-    def _flaws(self, response, rng):
-        written = parse(response.text)
-        right = rework(Problem.read(response.prompt.text), written)
-        pairs = list(zip(written.steps, right, strict=False))
-        wrong = [i for i, (own, ideal) in enumerate(pairs) if own != ideal]
-        good = [i for i in range(len(written.steps)) if i not in wrong]
-        sees, alarmed = rng.random(2) < (self.skill, self.false_alarms)
-        if wrong and sees:
-            return (Flaw(kind="wrong_step", step=wrong[0]),)
-        if good and alarmed:
-            return (Flaw(kind="wrong_step", step=int(rng.choice(good))),)
-        return ()
-
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4")
 RIGHT = Response(prompt=PROMPT, text="7 + 5 = 12 ; 12 * 3 = 36 ; 36 - 4 = 32 ; answer 32 sure")

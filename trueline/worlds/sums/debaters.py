@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -35,8 +35,10 @@ from trueline.errors import DataError
 from trueline.protocols import Helper
 from trueline.records import Case, Critique, Flaw, Quote, Response
 from trueline.worlds.sums.language import Parsed, Step, parse, render
+from trueline.worlds.sums.problems import Problem
+from trueline.worlds.sums.reviews import rework
 
-__all__ = ["SumsDebater", "hide", "parse_cached", "read_line"]
+__all__ = ["SkilledCritic", "SumsDebater", "hide", "parse_cached", "read_line"]
 
 parse_cached = lru_cache(maxsize=4096)(parse)
 _N = r"(\d{1,4})"
@@ -67,10 +69,41 @@ def read_line(line: str) -> tuple[int, int, Step] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SkilledCritic:
+    """Name a response's first wrong step as often as `skill` says, else perhaps a right one."""
+
+    skill: float = 0.8
+    false_alarms: float = 0.05
+    """Probability of naming a right step where no wrong one is named."""
+    name: str = "critic"
+
+    def critique(
+        self, responses: Sequence[Response], *, rng: np.random.Generator
+    ) -> list[Critique]:
+        """Return one critique a response, in order; asked again, an independent one."""
+        return [
+            Critique(response=r, text="", flaws=self._flaws(r, rng), helper=self.name)
+            for r in responses
+        ]
+
+    def _flaws(self, response: Response, rng: np.random.Generator) -> tuple[Flaw, ...]:
+        written = parse_cached(response.text)
+        right = rework(Problem.read(response.prompt.text), written)
+        holds = [own == ideal for own, ideal in zip(written.steps, right, strict=False)]
+        holds += [True] * (len(written.steps) - len(holds))
+        sees, alarmed = rng.random(2) < (self.skill, self.false_alarms)
+        if not all(holds) and sees:
+            return (Flaw(kind="wrong_step", step=holds.index(False)),)
+        if any(holds) and alarmed:
+            return (Flaw(kind="wrong_step", step=int(rng.choice(np.flatnonzero(holds)))),)
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SumsDebater:
     """Argue for either side by what a critic says of both answers; reads the source."""
 
-    critic: Helper
+    critic: Helper = field(default_factory=SkilledCritic)
     unsupported: float = 0.5
     """Share of the speeches without a charge to bring that assert and show nothing."""
     source: str | None = None
