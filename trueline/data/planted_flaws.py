@@ -5,7 +5,7 @@
 Nobody's labels are needed: Saunders et al. 2022 (2206.05802), CriticGPT's inserted bugs (McAleese
 et al. 2024, 2407.00215). `FlawPlanter` is all that is asked of a source of flaws: `ArithmeticFlaws`
 takes solutions in free text (lines are its steps), `worlds.sums.flaws` has one for worked sums, and
-`oversight.rewriter` asks a language model.
+`oversight.text_helpers` asks a language model.
 
 `ArithmeticFlaws` changes only a sum "a + b = c" that holds, and leaves the text after it as it was.
 
