@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 DEMO_FLAGS ?=
 BESIDE_FLAGS ?= --rounds 2 --labels 1000
-PYTEST_FLAGS ?= -q
+# A file's tests stay together, so that its fixtures are made once.
+PYTEST_FLAGS ?= -q -n 2 --dist loadfile
 # Those of a few minutes each; the long ones are named in results/README.md.
 BENCHMARKS ?= gate_power flipped_labels rules hh_harmless trl_grpo sampling serving
 
