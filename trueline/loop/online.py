@@ -18,7 +18,7 @@ test on labels that nothing is learned from.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -155,8 +155,10 @@ class Online:
             **predicted,
             "rater_gold_agreement": agreement_with_gold(now.task, new, seed=self.seed),
         }
-        spent, decision = budget.spent, gate.decision
-        return state.after(update.policy, decision, readings, reward, spent, record), judged
+        state = state.judged(update.policy, gate.decision)
+        rounds = [*state.rounds, record]
+        spent = dict(budget.spent)
+        return replace(state, readings=readings, reward=reward, spent=spent, rounds=rounds), judged
 
     def _budget(self, state: State | None = None) -> Budget:
         spent = {} if state is None else dict(state.spent)

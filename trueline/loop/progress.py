@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 __all__ = ["STEPS", "Bar", "Reporter", "Silent"]
 
@@ -28,16 +26,18 @@ class Silent:
 
 
 class Bar:
-    """A bar on a terminal, plain lines elsewhere, with the time left once a round was done."""
+    """A bar on a terminal, plain lines elsewhere, both with the time left."""
 
     def __init__(self, rounds: int, *, console: Console | None = None) -> None:
         self.rounds = rounds
         self._console = console or Console(stderr=True)
-        self._took: dict[str, list[float]] = defaultdict(list)
-        self._now: tuple[str, float] | None = None
         columns = TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn()
-        self._bar = Progress(*columns, TextColumn("{task.fields[left]}"), console=self._console)
-        self._task = self._bar.add_task("starting", total=rounds * len(STEPS), left="")
+        # Steps take minutes: the speed is that of the whole run, not of the last half minute.
+        period = float("inf")
+        self._bar = Progress(
+            *columns, TimeRemainingColumn(), console=self._console, speed_estimate_period=period
+        )
+        self._task = self._bar.add_task("starting", total=rounds * len(STEPS))
 
     def __enter__(self) -> Bar:
         if self._console.is_terminal:
@@ -49,23 +49,10 @@ class Bar:
 
     def step(self, round: int, name: str) -> None:
         """Begin a step, or "conclude" after the last round."""
-        now = time.monotonic()
-        if self._now is not None:
-            self._took[self._now[0]].append(now - self._now[1])
-        self._now = name, now
         known = name in STEPS
         text = f"round {round} of {self.rounds}: {name}" if known else name
-        at = STEPS.index(name) if known else len(STEPS)
-        left = self._left(round, at)
-        done = (round - 1) * len(STEPS) + at
-        self._bar.update(self._task, completed=done, description=text, left=left)
+        done = (round - 1) * len(STEPS) + (STEPS.index(name) if known else len(STEPS))
+        self._bar.update(self._task, completed=done, description=text)
+        left = self._bar.tasks[0].time_remaining
         if not self._console.is_terminal:
-            self._console.print(f"{text}  {left}".rstrip())
-
-    def _left(self, round: int, at: int) -> str:
-        if not all(self._took[name] for name in STEPS):
-            return ""
-        each = [sum(self._took[name]) / len(self._took[name]) for name in STEPS]
-        seconds = sum(each[at:]) + (self.rounds - round) * sum(each)
-        number, unit = (seconds, "s") if seconds < 120 else (seconds / 60, "min")
-        return f"about {number:.0f} {unit} left"
+            self._console.print(text if left is None else f"{text}, about {left:.0f} s left")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -118,21 +117,17 @@ def _base_samples(
 
 def _side_by_side(state: State, evaluation: Evaluation) -> list[dict[str, Any]]:
     """Return the same prompts answered before and after, with what reward and gold say of each."""
-    after = evaluation.answers(state.certified).flat[:_SHOWN]
-    columns = [_described(rows, state, evaluation) for rows in (evaluation.base[:_SHOWN], after)]
+    assert state.reward is not None
+    task, columns = evaluation.task, []
+    for answers in (evaluation.base, evaluation.answers(state.certified).flat):
+        scores = state.reward.score(read(task, answers[:_SHOWN]))
+        columns.append(
+            [
+                {"text": r.text, "gold": task.gold and task.gold(r), "mean": s.mean, "std": s.std}
+                for r, s in zip(answers, scores, strict=False)
+            ]
+        )
     return [
         {"prompt": p.text, "before": b, "after": a}
         for p, b, a in zip(evaluation.prompts, *columns, strict=False)
-    ]
-
-
-def _described(
-    answers: Sequence[Response], state: State, evaluation: Evaluation
-) -> list[dict[str, Any]]:
-    assert state.reward is not None
-    gold = evaluation.task.gold
-    scores = state.reward.score(read(evaluation.task, answers))
-    return [
-        {"text": r.text, "gold": None if gold is None else gold(r), "mean": s.mean, "std": s.std}
-        for r, s in zip(answers, scores, strict=True)
     ]

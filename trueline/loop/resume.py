@@ -102,26 +102,16 @@ class State:
             rounds=written["rounds"],
         )
 
-    def after(
-        self,
-        candidate: LoraPolicy,
-        decision: Decision | None,
-        readings: Readings,
-        reward: Fitted,
-        spent: dict[str, int],
-        record: dict[str, Any],
-    ) -> State:
-        """Return the state after a round. A candidate that was not accepted goes on being trained
-        without a certificate, unless it was found worse: then it is dropped."""
-        accepted = decision is Decision.ACCEPT
-        return State(
-            working=self.certified if decision is Decision.ROLL_BACK else candidate,
-            certified=candidate if accepted else self.certified,
-            certified_round=len(self.rounds) + 1 if accepted else self.certified_round,
-            readings=readings,
-            reward=reward,
-            spent=dict(spent),
-            rounds=[*self.rounds, record],
+    def judged(self, candidate: LoraPolicy, decision: Decision | None) -> State:
+        """Return the state with what the gate decided of a candidate. One that was not accepted
+        goes on being trained without a certificate, unless it was found worse and is dropped."""
+        if decision is Decision.ROLL_BACK:
+            return replace(self, working=self.certified)
+        if decision is not Decision.ACCEPT:
+            return replace(self, working=candidate)
+        certified_round = len(self.rounds) + 1
+        return replace(
+            self, working=candidate, certified=candidate, certified_round=certified_round
         )
 
     def stalled(self, patience: int | None) -> bool:
