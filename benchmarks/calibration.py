@@ -187,7 +187,8 @@ def coverage(parts: list[Columns], *, plain: bool = False, gold: bool = False) -
 
 def measure(options: Intervals, cells: Cells) -> Measured:
     """Gather all seeds' judged pairs and say what share of verdicts was covered."""
-    if options.quick:
+    quick = options.quick
+    if quick:
         options = Intervals(seeds=(0,), num=210, shifted=20, rounds=1, shifts=("longer_6",))
     parts: dict[str, list[Columns]] = {}
     for seed in options.seeds:
@@ -209,7 +210,7 @@ def measure(options: Intervals, cells: Cells) -> Measured:
         worst = min(shifts, key=lambda name: shifts[name]["value"])
         what = f"verdicts covered under the worst of {len(options.shifts)} shifts ({worst})"
         rows.append(Row(what, shifts[worst], "≥ 0.8", shifts[worst]["value"] >= 0.8))
-    if not options.quick:
+    if not quick:
         shared_error = cells.get(lambda: one_seed(options, 0, "impressed"), impressed=0)
         truth = coverage(shared_error["same kind"], gold=True)["covered"]
         verdict = coverage(shared_error["same kind"])["covered"]["value"]

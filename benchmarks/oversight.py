@@ -288,12 +288,13 @@ def recorded() -> tuple[list[Row], dict[str, Any]]:
 
 def measure(options: Help, cells: Cells) -> Measured:
     """Make all four measurements."""
+    splits = {"2 to 5 steps": "eval", "7 steps": "longer_7", "10 steps": "longer_10"}
     if options.quick:
         options = Help(seeds=(0, 1), cases=10, labels=10, steps=4)
-    rows = planted_rows("eval", "2 to 5 steps", options, cells)
-    if not options.quick:
-        rows += planted_rows("longer_7", "7 steps", options, cells)
-        rows += planted_rows("longer_10", "10 steps", options, cells)
+        splits = {"2 to 5 steps": "eval"}
+    rows = [
+        row for name, split in splits.items() for row in planted_rows(split, name, options, cells)
+    ]
     debates, by_protocol = debate_rows(options)
     people, by_people = recorded()
     rows += [*debates, recursion_row(options, cells), *people]

@@ -3,9 +3,9 @@
     python -m benchmarks.rules                         (about a minute)
 
 `Exact` against the labels of 2,640 solutions by four systems (Cobbe et al. 2021, arXiv 2110.14168);
-`Arithmetic` on the solutions that people wrote, which are right, so that what it calls wrong is a
-false alarm; `UnitTest` on code that tries to pass without being right. Intervals are Clopper and
-Pearson's.
+the equations of the solutions that people wrote, which are right, so that what is called wrong is a
+false alarm, and how many of them `Arithmetic` can follow to the answer; `UnitTest` on code that
+tries to pass without being right. Intervals are Clopper and Pearson's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.stats import binomtest
 from benchmarks.common import Cells, Measured, Options, Row, run, shared, timed
 from tests.rewards.hostile import FORGERIES, RIGHT, TESTS
 from trueline.records import Estimate, Prompt
-from trueline.rewards.rules_arithmetic import Arithmetic
+from trueline.rewards.rules_arithmetic import Arithmetic, equations, holds
 from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.rules_text import Exact
 
@@ -62,10 +62,12 @@ def measure(options: Rules, cells: Cells) -> Measured:
     labels = np.array([solution["is_correct"] for _, solution in pairs])
     agree = share((scores.column("mean") == 1.0) == labels)
 
-    people = [one["ground_truth"].replace("A:", "####") for one in asked]
-    right = [Prompt.of("?", answer=one["ground_truth"].rpartition("A:")[2]) for one in asked]
+    people = [one["ground_truth"] for one in asked]
+    shown = [chains for text in people if (chains := equations(text))]
+    alarms = share([not all(map(holds, chains)) for chains in shown])
+    right = [Prompt.of("?", answer=text.rpartition("A:")[2]) for text in people]
     graded = Arithmetic().score(right, people)
-    alarms = share(graded.mean[graded.scored] == 0.0)
+    passing = share(graded.mean[graded.scored] == 1.0)
 
     forgeries = FORGERIES[:2] if options.quick else FORGERIES
     code = UnitTest().score([Prompt.of("?", tests=TESTS)] * (len(forgeries) + 1),
@@ -73,7 +75,8 @@ def measure(options: Rules, cells: Cells) -> Measured:
     passed = share(code.column("mean")[1:] == 1.0)
     rows = [
         Row.least(f"exact answers agree with the labels of {len(labels)} solutions", agree, 0.99),
-        Row("arithmetic calls a person's right solution wrong", alarms),
+        Row("equations of people's right solutions called wrong, a solution", alarms),
+        Row("people's right solutions whose equations lead to the answer", passing),
         Row("wrong code that tries to pass its unit tests, and passes", passed, "0",
             passed.value == 0),
     ]  # fmt: skip
