@@ -41,7 +41,6 @@ MEASURED = {
     "reward_trainer": "fitting the reward on latents: times less processor time than TRL's "
     "RewardTrainer",
     "oversight": "planted mistakes that a judge finds with a critic's help, over those found alone",
-    "rules": "rules grade GSM8K solutions as their labels do",
     "serving": "the reward server with 64 clients: share of the model's own throughput kept",
 }
 

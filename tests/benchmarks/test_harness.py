@@ -105,9 +105,9 @@ def test_the_tables_show_results_and_nothing_else(
         Row("first", Estimate(0.5, 0.25, 0.75, 8), "≥ 0.8", False),
         Row("second", 3.0),
     ]
-    record = {"command": "python -m benchmarks.rules", "commit": "abc"}
+    record = {"command": "python -m benchmarks.serving", "commit": "abc"}
     record["headlines"] = [row.as_dict() for row in rows]  # type: ignore[assignment]
-    (tmp_path / "results" / "rules.json").write_text(json.dumps(record))
+    (tmp_path / "results" / "serving.json").write_text(json.dumps(record))
     monkeypatch.setattr(table, "ROOT", tmp_path)
     shown, page = table.table(), table.everything()
     assert "0.500 (0.250 to 0.750, n=8)" in shown and "second" not in shown
