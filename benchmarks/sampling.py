@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import Cells, Measured, Options, Row, median_ratio, run, timed
-from trueline.models.adapters import LoraPolicy
+from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.sampling import generate
 from trueline.models.trunk import Trunk
 from trueline.rng import stream
@@ -50,9 +50,9 @@ class Speeds(Options):
 
 @dataclass(frozen=True)
 class Job:
-    """A model, prompts as token ids, samples of each, and new tokens of each sample."""
+    """A policy, prompts as token ids, samples of each, and new tokens of each sample."""
 
-    model: Any
+    policy: BasePolicy
     prompts: list[list[int]]
     samples: int
     new: int
@@ -60,13 +60,14 @@ class Job:
     def ours(self, temperature: float = 1.0) -> list[list[int]]:
         """Return our samples' new tokens."""
         shape = (len(self.prompts), self.samples, self.new)
-        grown = generate(
-            self.model,
-            self.prompts,
-            uniforms=np.random.default_rng(0).random(shape),
-            stop_ids=frozenset(),
-            temperature=temperature,
-        )
+        with self.policy.merged() as network:
+            grown = generate(
+                network,
+                self.prompts,
+                uniforms=np.random.default_rng(0).random(shape),
+                stop_ids=frozenset(),
+                temperature=temperature,
+            )
         return [sample.ids for row in grown for sample in row]
 
     def theirs(self, model: Any, *, cache: str | None = None, greedy: bool = False) -> Any:
@@ -136,9 +137,12 @@ def measure_model(folder: Path, options: Speeds) -> dict[str, Any]:
     plain = {"generate": trunk.model}
     adapted = {"generate": policy.adapted, "generate, merged": merged}
     jobs = {
-        "one sample a prompt": (Job(trunk.model, short, 1, options.new_tokens), plain),
-        "with an adapter": (Job(policy.network, short, 1, options.new_tokens), adapted),
-        f"8 samples of {length} tokens": (Job(trunk.model, long, 8, options.new_tokens), plain),
+        "one sample a prompt": (Job(BasePolicy(trunk), short, 1, options.new_tokens), plain),
+        "with an adapter": (Job(policy, short, 1, options.new_tokens), adapted),
+        f"8 samples of {length} tokens": (
+            Job(BasePolicy(trunk), long, 8, options.new_tokens),
+            plain,
+        ),
     }
     return {name: compare(job, rivals, options.repeats) for name, (job, rivals) in jobs.items()}
 
