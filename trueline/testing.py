@@ -121,7 +121,6 @@ class FakeTrunk:
         self,
         responses: Sequence[Response] | HasResponses,
         *,
-        eval_prompt: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Readings:
         """Return one row per distinct response, in order of first appearance."""
@@ -130,11 +129,8 @@ class FakeTrunk:
         if not unique:
             raise DataError("there must be at least one response to read", got="none")
         self.num_read += len(unique)
-        pools = ("last", "mean") if eval_prompt is None else ("last", "mean", "eval")
-        shape = (len(self.layers), len(pools), self.width)
-        latents = np.stack(
-            [self._noise("text", r.key, eval_prompt or "").standard_normal(shape) for r in unique]
-        )
+        shape = (len(self.layers), 2, self.width)
+        latents = np.stack([self._noise("text", r.key, "").standard_normal(shape) for r in unique])
         for word, strength in self.planted.items():
             signs = np.array([1.0 if word in r.text else -1.0 for r in unique])
             latents[:, self.layer] += (
@@ -146,7 +142,7 @@ class FakeTrunk:
             keys=tuple(r.key for r in unique),
             latents=latents.astype(np.float32),
             layers=self.layers,
-            poolings=pools,
+            poolings=("last", "mean"),
             surprisals=np.stack([self._columns(r) for r in unique]) if self.surprisals else None,
             trunk=self.fingerprint(),
             responses=tuple(unique),

@@ -137,27 +137,11 @@ def test_unknown_layers_are_refused(chat_folder: Path, layers: tuple[int, ...]) 
         Trunk.load(chat_folder, layers=layers)
 
 
-def test_evaluation_prompt_adds_a_pool_and_changes_no_other(
-    stories: Trunk, responses: list[Response]
-) -> None:
-    plain, asked = stories.read(responses), stories.read(responses, eval_prompt="Is this right?")
-    assert asked.poolings == ("last", "mean", "eval")
-    np.testing.assert_allclose(asked.latents[:, :, :2], plain.latents, atol=1e-4)
-    ids = stories.codec.encode(responses[:1], eval_prompt="Is this right?")[0].ids
-    with torch.no_grad():
-        hidden = stories.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
-    np.testing.assert_allclose(asked.latents[0, 2, 2], hidden[2][0, -1].numpy(), atol=1e-4)
-
-
-def test_encoder_has_no_logp_and_no_evaluation_prompt(
-    minilm: Trunk, responses: list[Response]
-) -> None:
+def test_an_encoder_has_no_logp(minilm: Trunk, responses: list[Response]) -> None:
     readings = minilm.read(responses[:1])
     assert readings.surprisals is None
     with pytest.raises(InputError, match="causal"):
         _ = readings.logp
-    with pytest.raises(InputError, match="evaluation prompt"):
-        minilm.read(responses[:1], eval_prompt="right?")
 
 
 def test_too_long_keeps_the_response(trunk: Trunk) -> None:

@@ -49,7 +49,7 @@ def work(folder: Path, out: Path) -> dict[str, np.ndarray]:
     policy = LoraPolicy.create(trunk, rank=2, rng=stream(0, "adapter"), max_new_tokens=8)
     rows = policy.sample(PROMPTS, num_samples=2, rng=stream(0, "sample"))
     said = [response for row in rows for response in row]
-    asked = trunk.read(said, eval_prompt="a b")
+    asked = trunk.read(said)
     seen: dict[str, Any] = {
         "texts": np.array([r.text for r in said]),
         "logps": np.array([r.logp for r in said]),

@@ -5,10 +5,6 @@ Bounds of bfloat16 are on the shipped model, whose answers are a few dozen token
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +12,7 @@ import pytest
 import torch
 
 from tests.models.conftest import make_chat_model
-from tests.scale.job import ADAMW, PROMPTS
+from tests.scale.job import PROMPTS
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
 from trueline.records import Response
@@ -88,48 +84,3 @@ class _saved(torch.autograd.graph.saved_tensors_hooks):
     def __enter__(self) -> dict[int, int]:  # type: ignore[override]
         super().__enter__()
         return self.storages
-
-
-def test_checkpointed_training_ends_where_the_plain_one_does(folder: Path) -> None:
-    rows = [Response(prompt=p, text="1 + 2") for p in PROMPTS]
-    ends = []
-    for checkpointing in (False, True):
-        policy = LoraPolicy.create(Trunk.load(folder), rank=2, rng=stream(0, "a"))
-        replace(ADAMW, gradient_checkpointing=checkpointing).minimise(
-            policy, lambda at, p=policy: -p.logp([rows[i] for i in at]), 7, rng=stream(0, "d")
-        )
-        ends.append(policy.logp(rows, grad=False))
-    torch.testing.assert_close(*ends)
-
-
-READER = """
-import sys, time
-from pathlib import Path
-from trueline.models.trunk import Trunk
-from trueline.records import Prompt, Response
-folder, cache, name = map(Path, sys.argv[1:])
-rows = [Response(prompt=Prompt.of("a b"), text=f"{i % 20} + {i // 20}") for i in range(300)]
-trunk = Trunk.load(folder, cache_dir=cache, batch_tokens=80)
-passes = []
-def slowly(*_):
-    passes.append(1)
-    time.sleep(0.02)
-trunk.model.register_forward_pre_hook(slowly)
-(cache / f"{name}.ready").touch()
-while len(list(cache.glob("*.ready"))) < 2:
-    time.sleep(0.01)
-print(trunk.read(rows).latents.astype("float64").sum(), len(passes))
-"""
-
-
-def test_two_that_read_the_same_texts_share_the_work(folder: Path, tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", READER, str(folder), str(tmp_path)]
-    running = [
-        subprocess.Popen([*command, name], env=env, stdout=subprocess.PIPE, text=True)
-        for name in ("one", "two")
-    ]
-    said = [process.communicate(timeout=300)[0].split() for process in running]
-    assert said[0][0] == said[1][0]
-    made, needed = sum(int(passes) for _, passes in said), len(list(tmp_path.glob("*.safetensors")))
-    assert needed <= made < 1.5 * needed

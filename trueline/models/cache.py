@@ -3,12 +3,12 @@
     key  = sha256(trunk fingerprint, layers, number type, token ids, response's place)
     file = <folder>/<sha256 of its keys>.safetensors, one a batch
 
-The token ids hold prompt, response, template and evaluation prompt, so that nothing else need be
-named. A file is written beside its place and renamed into it, its name is its content, and nothing
-is ever changed: processes cannot get in each other's way, and need no lock. The index lives in
-memory and is brought up to date from the folder's listing before every look-up; 100,000 rows in
-2,000 files are indexed in a second (docs/scale.md). A file that cannot be read, or whose checksum
-is wrong, is left out with a warning and its rows are read again.
+The token ids hold prompt, response and template, so that nothing else need be named. A file is
+written beside its place and renamed into it, its name is its content, and nothing is ever changed:
+processes cannot get in each other's way, and need no lock. The index lives in memory and is brought
+up to date from the folder's listing before every look-up; 100,000 rows in 2,000 files are indexed
+in a second (docs/scale.md). A file that cannot be read, or whose checksum is wrong, is left out
+with a warning and its rows are read again.
 
 A kept row may differ from one read anew in the last bits (1e-6), because it was read in another
 batch. What must repeat bit by bit is read without a cache, or with one of its own.
@@ -69,13 +69,6 @@ class ReadingCache:
             for at, (i, _) in enumerate(wanted):
                 rows_found[i] = (latents[at], None if surprisals is None else surprisals[at])
         return rows_found
-
-    def batch(self, keys: Sequence[str]) -> Row | None:
-        """Return exactly this batch, if another process wrote it since the last look-up."""
-        name = _name(keys)
-        if name in self._known or not (self.folder / name).exists():
-            return None
-        return self._load(name)
 
     def put(self, keys: Sequence[str], latents: np.ndarray, surprisals: np.ndarray | None) -> None:
         """Write one batch [n, L, P, D], [n, 5]; a full disk raises `OSError` and leaves nothing."""

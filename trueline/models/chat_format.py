@@ -100,11 +100,8 @@ class Codec:
         spoken = [f"\n\n{_SPEAKERS.get(m.role, m.role)}: {m.content}" for m in turns]
         return "".join(spoken) + "\n\nAssistant:", " "
 
-    def encode(
-        self, responses: Sequence[Response], *, eval_prompt: str | None = None
-    ) -> list[Encoded]:
-        """Tokenise prompt, response and evaluation prompt; one `Encoded` a response."""
-        tail = self._eval_ids(eval_prompt)
+    def encode(self, responses: Sequence[Response]) -> list[Encoded]:
+        """Tokenise prompt and response; return one `Encoded` a response."""
         if not responses:
             return []
         texts, cuts = [], []
@@ -120,7 +117,7 @@ class Codec:
             if self._special_names.search(response.text):
                 rows[i] = self._literal(rows[i], texts[i], cuts[i])
         return [
-            self._place(ids, offsets, special, cut, tail)
+            self._place(ids, offsets, special, cut)
             for (ids, offsets, special), cut in zip(rows, cuts, strict=True)
         ]
 
@@ -199,30 +196,8 @@ class Codec:
             verbose=False,
         )
 
-    def _eval_ids(self, eval_prompt: str | None) -> list[int]:
-        if eval_prompt is None:
-            return []
-        if self.is_encoder:
-            raise InputError(
-                "an evaluation prompt needs a causal language model",
-                got="an encoder",
-                do="leave eval_prompt out",
-            )
-        ids = self.tokenizer("\n\n" + eval_prompt, add_special_tokens=False)["input_ids"]
-        if not 0 < len(ids) < self.max_tokens // 2:
-            raise InputError(
-                f"an evaluation prompt must have 1 to {self.max_tokens // 2 - 1} tokens",
-                got=str(len(ids)),
-            )
-        return list(ids)
-
     def _place(
-        self,
-        ids: list[int],
-        offsets: list[tuple[int, int]],
-        special: list[int],
-        cut: int,
-        tail: list[int],
+        self, ids: list[int], offsets: list[tuple[int, int]], special: list[int], cut: int
     ) -> Encoded:
         """Find the response, add what belongs around it, and make it fit."""
         stop = len(ids)
@@ -235,6 +210,7 @@ class Codec:
         if self.is_encoder:
             tail, head = ids[stop:], 1
         else:
+            tail = []
             head = int(bool(ids) and ids[0] == self.tokenizer.bos_token_id)
         context, answer = ids[:start], ids[start:stop]
         if not context:

@@ -103,9 +103,9 @@ class Workers:
                 _gather((None, _sendable(error)))
             raise
         outcomes = _gather((mine, None))
-        for _, error in outcomes:
-            if error is not None:
-                raise error
+        for _, failure in outcomes:
+            if failure is not None:
+                raise failure
         return [result for result, _ in outcomes]
 
     def spread(self, sizes: Sequence[int], work: Callable[[np.ndarray], Columns]) -> Columns:
@@ -163,7 +163,7 @@ class Workers:
                 got="one that only the main process runs",
                 do="launch without --use_fsdp, or give raters and helpers a model of their own",
             )
-        return max(_gather(number))
+        return int(max(_gather(number)))
 
 
 def shard(model: Any, device: torch.device) -> None:

@@ -206,18 +206,19 @@ def read_reply(table: Any) -> Reply:
         return Reply("", problem="an answer of no known form")
     text = _storable(text) if isinstance(text, str) else ""
     count = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    counted = type(count) is int and 0 <= count <= _MOST_TOKENS
+    if type(count) is not int or not 0 <= count <= _MOST_TOKENS:
+        count = len(text) // 4 + 1
     problem = _UNFINISHED.get(finish) if isinstance(finish, str) else None
     if not text.strip():
         problem = problem or "no text"
-    return Reply(text, num_tokens=count if counted else len(text) // 4 + 1, problem=problem)
+    return Reply(text, num_tokens=count, problem=problem)
 
 
 async def _bound(response: Any) -> None:
     """Refuse an answer of more than 64 MiB while it arrives, and never unpack one."""
     import httpx2
 
-    class Bounded(httpx2.AsyncByteStream):
+    class Bounded(httpx2.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any) -> None:
             self.stream = stream
 

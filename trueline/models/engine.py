@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,7 +205,7 @@ def read_samples(answer: Any, num_samples: int, stops: AbstractSet[int]) -> list
     if isinstance(answer, Reply):
         return str(answer.problem)
     try:
-        rows = [_completion(*sample, stops) for sample in _samples(answer)]
+        rows = [_completion(ids, logps, end, stops) for ids, logps, end in _samples(answer)]
     except (ValueError, LookupError, TypeError, AttributeError):
         return "an answer of no known form"
     return rows if len(rows) == num_samples else f"{len(rows)} samples of {num_samples}"
@@ -231,7 +231,7 @@ def _completion(
     return Completion(ids, numbers, None)
 
 
-def _samples(answer: Any) -> Any:
+def _samples(answer: Any) -> Iterator[tuple[list[int], list[float], str]]:
     """Yield each sample's tokens, their log-probabilities and why it ended."""
     for choice in sorted(answer["choices"], key=lambda choice: int(choice["index"])):
         table = choice.get("logprobs") or {}

@@ -161,14 +161,7 @@ class Batch:
     """Where tokens lie; None = padded."""
 
     @classmethod
-    def of(
-        cls,
-        rows: Sequence[Encoded],
-        *,
-        device: torch.device,
-        eval_pool: bool = False,
-        packed: bool = False,
-    ) -> Batch:
+    def of(cls, rows: Sequence[Encoded], *, device: torch.device, packed: bool = False) -> Batch:
         """Lay out rows, packed or padded with id 0, which is never seen."""
         longest = max(len(r.ids) for r in rows)
         layout = Layout.of(rows, device) if packed else None
@@ -191,28 +184,23 @@ class Batch:
             response_mask=slots,
             where=places[before],
             targets=ids.reshape(-1)[places[answer]],
-            weights=_pools(places, answer, last, lengths - 1 if eval_pool else None),
+            weights=_pools(places, answer, last),
             layout=layout,
         )
 
 
-def _pools(places: Tensor, answer: Tensor, last: Tensor, ends: Tensor | None) -> Pools:
-    """Return the pools last, mean and, with `ends`, eval; `places` [B, T] say where the rows'
-    tokens lie, `answer` which of them are the response's."""
+def _pools(places: Tensor, answer: Tensor, last: Tensor) -> Pools:
+    """Return the pools last and mean; `places` [B, T] say where the rows' tokens lie, `answer`
+    which of them are the response's."""
     each, counts = torch.arange(len(places), device=places.device), answer.sum(1)
-    num = 2 if ends is None else 3
     spoken = answer.nonzero()[:, 0]
     # The mean over no token is defined as the "last" pool: an empty response still has one.
     empty = (counts == 0).nonzero()[:, 0]
     tokens = [places[each, last], places[answer], places[empty, last[empty]]]
-    sums = [each * num, spoken * num + 1, empty * num + 1]
+    sums = [each * 2, spoken * 2 + 1, empty * 2 + 1]
     ones = torch.ones(len(places), device=places.device)
     weights = [ones, 1.0 / counts[spoken], ones[empty]]
-    if ends is not None:
-        tokens.append(places[each, ends])
-        sums.append(each * num + 2)
-        weights.append(ones)
-    return Pools(torch.cat(tokens), torch.cat(sums), torch.cat(weights), (len(places), num))
+    return Pools(torch.cat(tokens), torch.cat(sums), torch.cat(weights), (len(places), 2))
 
 
 def blocks_of(model: Any) -> nn.ModuleList:

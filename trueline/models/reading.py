@@ -1,11 +1,10 @@
-"""What one frozen pass over N responses yields: pooled latents and token surprisals.
+"""Hold what one frozen pass over N responses yields: pooled latents and token surprisals.
 
     latents[n, l, p]  = pool_p(h_l(prompt_n, response_n))            [N, L, P, D]
     surprisals[n]     = (sum, mean, largest, second largest, length) of -log p(token) [N, 5]
 
 The sum of the surprisals is minus the reference log-probability, so the KL term of an optimiser
-costs nothing besides. Pools: "last" (the response's last token), "mean"
-(over the response's tokens) and "eval" (the token after an evaluation prompt, if one was given).
+costs nothing besides. Pools: "last" (the response's last token), "mean" (over its tokens).
 
 Shapes: N rows, L layers read, P pools, D width. Units: nats. Rows are unique responses, looked up
 by `Response.key`.
@@ -92,7 +91,7 @@ class Readings:
 
     @property
     def logp(self) -> np.ndarray:
-        """Log-probability of each response under the trunk, float64 [N], in nats."""
+        """Return the log-probability of each response under the trunk, float64 [N], in nats."""
         if self.surprisals is None:
             raise InputError(
                 "log-probabilities need a causal language model as trunk",
@@ -106,7 +105,7 @@ class Readings:
         return {key: i for i, key in enumerate(self.keys)}
 
     def rows(self, keys: Sequence[str]) -> np.ndarray:
-        """Row number of each key, int64; a key that was not read is a `DataError`."""
+        """Return the row number of each key, int64; a key that was not read is a `DataError`."""
         try:
             return np.array([self._row[key] for key in keys], dtype=np.int64)
         except KeyError as error:
@@ -117,35 +116,28 @@ class Readings:
             ) from None
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Readings:
-        """The given rows, in the given order."""
-        at = np.asarray(rows, dtype=np.int64)
-        return Readings(
-            keys=tuple(self.keys[i] for i in at),
-            latents=self.latents[at],
-            layers=self.layers,
-            poolings=self.poolings,
-            surprisals=None if self.surprisals is None else self.surprisals[at],
-            truncated=self.truncated[at],
-            trunk=self.trunk,
-            responses=None if self.responses is None else tuple(self.responses[i] for i in at),
-        )
+        """Return the given rows, in the given order."""
+        return self._part(np.asarray(rows, dtype=np.int64))
 
     def slices(self, size: int) -> Iterator[Readings]:
-        """All rows in order, `size` at a time, without copying the latents."""
+        """Yield all rows in order, `size` at a time, without copying the latents."""
         for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield replace(
-                self,
-                keys=self.keys[part],
-                latents=self.latents[part],
-                surprisals=None if self.surprisals is None else self.surprisals[part],
-                truncated=self.truncated[part],
-                responses=None if self.responses is None else self.responses[part],
-            )
+            yield self._part(slice(start, start + size))
+
+    def _part(self, at: np.ndarray | slice) -> Readings:
+        rows = np.arange(len(self))[at].tolist()
+        return replace(
+            self,
+            keys=tuple(self.keys[i] for i in rows),
+            latents=self.latents[at],
+            surprisals=None if self.surprisals is None else self.surprisals[at],
+            truncated=self.truncated[at],
+            responses=None if self.responses is None else tuple(self.responses[i] for i in rows),
+        )
 
     @classmethod
     def concat(cls, parts: Sequence[Readings]) -> Readings:
-        """One table of several; a response read twice keeps its first row."""
+        """Join several tables; a response read twice keeps its first row."""
         if not parts:
             raise DataError("there must be at least one table of readings to join", got="none")
         first = parts[0]
@@ -189,7 +181,7 @@ class Readings:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Readings:
-        """What `save` wrote."""
+        """Load what `save` wrote."""
         with safe_open(path, framework="numpy") as file:
             words = json.loads(file.metadata()["readings"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -205,8 +197,8 @@ class Readings:
         )
 
     def features(self, layer: int, pooling: str = "both") -> np.ndarray:
-        """float32 [N, F]: the layer's latents ("last", "mean", "eval", or "both" of the first
-        two side by side), then the five surprisal columns where there are any."""
+        """Return float32 [N, F]: the layer's latents ("last", "mean", or "both" side by side), then
+        the five surprisal columns where there are any."""
         if layer not in self.layers:
             raise InputError(
                 "layer must be one that was read",

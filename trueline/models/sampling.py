@@ -206,7 +206,7 @@ def _num_rows(model: Any, num_tokens: int, max_rows: int) -> int:
     )
     per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
     num_bytes = max(_CACHE_BYTES, sum(p.nbytes for p in model.parameters()))
-    return min(max_rows, max(1, num_bytes // per_token // num_tokens))
+    return int(min(max_rows, max(1, num_bytes // per_token // num_tokens)))
 
 
 class _Batch:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -169,23 +168,20 @@ class Trunk:
         self,
         responses: Sequence[Response] | HasResponses,
         *,
-        eval_prompt: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Readings:
         """Read each distinct response in one frozen pass, in order of first appearance.
 
-        `eval_prompt`: a question put after the response, whose last token is pooled as "eval".
         `progress(done, total)` is called after every batch, in tokens.
         """
         given = responses.responses if hasattr(responses, "responses") else responses
         unique = list({r.key: r for r in given}.values())
         if not unique:
             raise DataError("there must be at least one response to read", got="none")
-        rows = self.codec.encode(unique, eval_prompt=eval_prompt)
-        num_pools = 2 if eval_prompt is None else 3
+        rows = self.codec.encode(unique)
 
         def mine(at: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-            latents, columns = self._read([rows[i] for i in at] or rows[:1], num_pools, progress)
+            latents, columns = self._read([rows[i] for i in at] or rows[:1], progress)
             return latents[: len(at)], None if columns is None else columns[: len(at)]
 
         latents, surprisals = self.workers.spread([len(row.ids) for row in rows], mine)
@@ -193,7 +189,7 @@ class Trunk:
             keys=tuple(r.key for r in unique),
             latents=latents,
             layers=self.layers,
-            poolings=("last", "mean", "eval")[:num_pools],
+            poolings=("last", "mean"),
             surprisals=surprisals,
             truncated=np.array([row.truncated for row in rows]),
             trunk=self.fingerprint(),
@@ -201,39 +197,35 @@ class Trunk:
         )
 
     def _read(
-        self, rows: list[Encoded], num_pools: int, progress: Callable[[int, int], None] | None
+        self, rows: list[Encoded], progress: Callable[[int, int], None] | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return latents [N, L, P, D] and surprisal columns [N, 5] of this process's rows."""
-        latents = np.empty((len(rows), len(self.layers), num_pools, self.width), np.float32)
+        """Return latents [N, L, 2, D] and surprisal columns [N, 5] of this process's rows."""
+        latents = np.empty((len(rows), len(self.layers), 2, self.width), np.float32)
         surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
         wanted = self._from_cache(rows, latents, surprisals)
         todo = [rows[i] for i in wanted]
         done, total = 0, sum(len(row.ids) for row in todo)
         groups = row_batches(todo, max_tokens=self.batch_tokens, packed=self.packs)
-        if self._cache is not None:
-            # Each process in an order of its own: those that read the same texts meet seldom.
-            np.random.default_rng(os.getpid()).shuffle(groups)
         for group in groups:
             at = wanted[group]
             part = [rows[i] for i in at]
-            kept = None if self._cache is None else self._cache.batch(self._row_keys(part))
-            if self.sharded and kept is None:
+            if self.sharded:
                 # Weights are gathered in each pass: who has no more to read goes along (below).
                 self.workers.most(1)
-            latents[at], columns = self._pass(part, num_pools == 3) if kept is None else kept
+            latents[at], columns = self._pass(part)
             if surprisals is not None:
                 surprisals[at] = columns
-            if self._cache is not None and kept is None:
+            if self._cache is not None:
                 self._cache.put(self._row_keys(part), latents[at], columns)
             done += sum(len(row.ids) for row in part)
             if progress is not None:
                 progress(done, total)
         while self.sharded and self.workers.most(0):
-            self._pass(rows[:1], num_pools == 3)
+            self._pass(rows[:1])
         return latents, surprisals
 
-    def _pass(self, rows: list[Encoded], eval_pool: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        batch = Batch.of(rows, device=self.device, eval_pool=eval_pool, packed=self.packs)
+    def _pass(self, rows: list[Encoded]) -> tuple[np.ndarray, np.ndarray | None]:
+        batch = Batch.of(rows, device=self.device, packed=self.packs)
         collector = Collector(self.model, self.layers)
         columns = None
         with self._lock, torch.inference_mode(), collector.collecting(batch.weights):

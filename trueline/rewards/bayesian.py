@@ -68,7 +68,7 @@ class Bayesian:
     layer: int | str = "evidence"
     """A layer of the trunk, or "evidence" to let the comparisons choose."""
     pooling: str = "evidence"
-    """"last", "mean", "eval", "both" (last and mean), or "evidence": all pools that were read."""
+    """"last", "mean", "both" (last and mean), or "evidence": all pools that were read."""
     precision: float | str = "evidence"
     """Prior precision of the weights of standardised features, or "evidence": one a block."""
     num_layers: int = 4

@@ -71,7 +71,7 @@ class Concept:
     layer: int | str = "separation"
     """A layer of the trunk, or "separation" for the best on held-out pairs."""
     pooling: str = "separation"
-    """"last", "mean" or "eval", or "separation"."""
+    """"last" or "mean", or "separation"."""
     folds: int = 5
     """Parts that pairs are held out in, by prompt; by pair where all have one prompt."""
     winsor: float = 3.0
