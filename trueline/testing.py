@@ -338,8 +338,6 @@ class FakeEngine(_LocalServer):
 
     trunk: Trunk
     faults: Sequence[str] = field(default=ENGINE_FAULTS, kw_only=True)
-    token_ids: bool = field(default=True, kw_only=True)
-    """vLLM's `token_ids`; else only "token_id:N" among the log-probabilities."""
     log: list[tuple[str, str]] = field(default_factory=list, kw_only=True)
     """Every request's path and the adapter it names."""
 
@@ -379,11 +377,8 @@ class FakeEngine(_LocalServer):
                 "index": index,
                 "finish_reason": finish,
                 "stop_reason": end_id,
-                "logprobs": {
-                    "tokens": ["a" if fault == "no ids" else f"token_id:{i}" for i in ids],
-                    "token_logprobs": logps,
-                },
-                "token_ids": ids if self.token_ids and fault != "no ids" else None,
+                "logprobs": {"token_logprobs": logps},
+                "token_ids": None if fault == "no ids" else ids,
             }
             for index, (ids, logps, finish, end_id) in enumerate(
                 self._sample(policy, request, fault)

@@ -6,9 +6,8 @@ import numpy as np
 
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.chat import LocalChatModel
-from trueline.oversight.text_helpers import TextJudge
 from trueline.protocols import ChatModel
-from trueline.records import Message, Preference, Prompt, Response
+from trueline.records import Message, Prompt
 
 
 def user(text):
@@ -30,15 +29,6 @@ def test_it_says_what_the_policy_says_in_the_order_asked(sums):
     adapted = LocalChatModel(LoraPolicy.create(sums, rng=rng()), temperature=0.0, max_new_tokens=40)
     assert adapted.say(asked, rng=rng()) == replies
     assert isinstance(speaker, ChatModel) and speaker.say([], rng=rng()) == []
-
-
-def test_the_same_stream_says_the_same(sums):
-    speaker = LocalChatModel(BasePolicy(sums))
-    one, two, other = (
-        speaker.say([user("start 7 , + 5")] * 4, rng=np.random.default_rng(seed))
-        for seed in (1, 1, 2)
-    )
-    assert one == two and one != other
 
 
 def test_what_is_too_long_or_cut_off_is_a_problem_and_the_others_answer(chat):
@@ -77,11 +67,3 @@ def test_a_model_of_running_text_stops_where_it_would_speak_for_the_human(storie
         [[Message("system", "x"), Message("user", "Once upon")]] * 3, rng=rng()
     ):
         assert "\n\nHuman:" not in reply.text and reply.num_tokens > 0
-
-
-def test_a_model_that_cannot_judge_is_undecided_and_never_guesses(stories):
-    judge = TextJudge(LocalChatModel(BasePolicy(stories), max_new_tokens=16))
-    prompt = Prompt.of("Tell")
-    pair = (Response(prompt=prompt, text=text) for text in ("one", "two"))
-    verdict = judge.compare(*pair, rng=rng())
-    assert verdict.preference is Preference.UNDECIDED and verdict.reason

@@ -92,15 +92,6 @@ def test_what_fails_at_times_is_tried_again_until_it_answers():
     assert sum(fault is not None for fault, _ in server.log) > 10
 
 
-def test_the_same_stream_sends_the_same_seeds_and_meets_the_same_faults():
-    logs = []
-    for _ in range(2):
-        with FakeEndpoint(shout, faults=["500", "html"], share=0.5, seed=4) as server:
-            said(server, 20)
-        logs.append(sorted(map(str, server.log)))
-    assert logs[0] == logs[1]
-
-
 def test_retry_after_is_honoured_and_nobody_waits_for_ever():
     with FakeEndpoint(shout, faults=["429"], share=1.0) as server:
         server.retry_after = "0.9"

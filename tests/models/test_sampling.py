@@ -100,15 +100,6 @@ def test_what_is_said_does_not_depend_on_the_batch(chat: Trunk) -> None:
     np.testing.assert_allclose(logps[1:], [logps[0]] * 3, atol=1e-3)
 
 
-def test_same_generator_same_words_other_generator_other_words(chat: Trunk) -> None:
-    policy = BasePolicy(chat)
-    a, b, c = (
-        said(policy.sample(PROMPTS, num_samples=4, rng=np.random.default_rng(seed)))
-        for seed in (1, 1, 2)
-    )
-    assert a == b != c
-
-
 def test_global_randomness_is_neither_used_nor_moved(chat: Trunk) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -202,11 +193,6 @@ def test_impossible_settings_are_refused(chat: Trunk, wrong: dict[str, float]) -
     settings = {"num_samples": 1, "rng": np.random.default_rng(0), **wrong}
     with pytest.raises(InputError, match="at least 1"):
         BasePolicy(chat).rollouts(PROMPTS, **settings)  # type: ignore[arg-type]
-
-
-def test_nothing_asked_nothing_said(chat: Trunk) -> None:
-    rng = np.random.default_rng(0)
-    assert BasePolicy(chat).sample([], num_samples=3, rng=rng) == []
 
 
 def test_a_long_prompt_is_cut_from_its_left(chat: Trunk) -> None:

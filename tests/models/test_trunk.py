@@ -103,11 +103,6 @@ def test_padding_settings_are_irrelevant(
     np.testing.assert_array_equal(other.read(responses).latents, chat.read(responses).latents)
 
 
-def test_rows_are_unique_and_in_order_of_appearance(chat: Trunk, responses: list[Response]) -> None:
-    readings = chat.read([*responses[:3], responses[1], responses[0], responses[4]])
-    assert readings.keys == tuple(responses[i].key for i in (0, 1, 2, 4))
-
-
 def test_reads_whatever_has_responses(chat: Trunk, responses: list[Response]) -> None:
     class Pairs:
         def __init__(self) -> None:

@@ -72,8 +72,6 @@ class Endpoint:
     """Requests at once."""
     max_tokens: int = 1024
     temperature: float = 1.0
-    extra: Mapping[str, object] = field(default_factory=dict)
-    """More fields of the request; one that is None is left out ({"seed": None})."""
     _state: _State = field(default_factory=_State, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -151,15 +149,13 @@ class Endpoint:
         return Reply("", problem=problem)
 
     def _table(self, turns: Sequence[Message], seed: int) -> dict[str, object]:
-        table = {
+        return {
             "model": self.model,
             "messages": [{"role": t.role, "content": _storable(t.content)} for t in turns],
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": seed,
-            **self.extra,
         }
-        return {name: value for name, value in table.items() if value is not None}
 
     def _key(self) -> str:
         """Return the API key, or nothing where none is wanted."""

@@ -8,8 +8,8 @@ error. Some of the engine's log-probabilities are compared with ours each time: 
 adapter that is not applied, or log-probabilities of another temperature (vLLM's are of temperature
 1 without `--logprobs-mode processed_logprobs`) are no experiment.
 
-Requests are `/v1/completions` with `return_token_ids` and `return_tokens_as_token_ids`
-(docs.vllm.ai: serving/openai_compatible_server). Tokens are the engine's own, never a text
+Requests are `/v1/completions` with `return_token_ids` (docs.vllm.ai:
+serving/openai_compatible_server). Tokens are the engine's own, never a text
 tokenised again: an engine that gives none is refused. The filters that engines read from a model's
 `generation_config` (top-k, top-p, penalties) are off.
 
@@ -48,7 +48,6 @@ _NUM_CHECKED = 4
 _OPTIONS = {
     "logprobs": 0,
     "return_token_ids": True,
-    "return_tokens_as_token_ids": True,
     "top_p": 1.0,
     "top_k": -1,
     "min_p": 0.0,
@@ -111,7 +110,6 @@ class Engine:
                 "temperature": temperature,
                 "stop_token_ids": sorted(stops),
                 **_OPTIONS,
-                **self.endpoint.extra,
             }
             pairs = zip(prefixes, seeds, strict=True)
             return self._ask([{"prompt": p, "seed": s, **options} for p, s in pairs], stops)
@@ -235,14 +233,15 @@ def _samples(answer: Any) -> Iterator[tuple[list[int], list[float], str]]:
     """Yield each sample's tokens, their log-probabilities and why it ended."""
     for choice in sorted(answer["choices"], key=lambda choice: int(choice["index"])):
         table = choice.get("logprobs") or {}
-        ids, tokens = choice.get("token_ids"), table.get("tokens") or []
-        if ids is None and all(str(token).startswith("token_id:") for token in tokens):
-            ids = [int(token[9:]) for token in tokens]
-        logps, ended = table.get("token_logprobs"), str(choice["finish_reason"])
+        ids, logps, ended = (
+            choice.get("token_ids"),
+            table.get("token_logprobs"),
+            str(choice["finish_reason"]),
+        )
         if ids is None or logps is None:
             raise SetupError(
                 "an engine must give the tokens it sampled and their log-probabilities",
-                got="neither token_ids nor token_id:… with token_logprobs",
+                got="no token_ids or no token_logprobs",
                 do="use vLLM from 0.10.2 by its /v1",
             )
         if ended == "stop" and len(logps) == len(ids) + 1:
