@@ -7,7 +7,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -111,18 +110,3 @@ def test_why_less_was_done_and_how_many_answers_were_cut_is_recorded(sums_task, 
     assert row["stopped"] in ("unscored", "novelty")
     rate = row["gate"]["win_rate_at_equal_length"]
     assert rate["n"] == 0 == row["gate"]["labels"]
-
-
-def test_the_gate_says_what_wins_at_equal_length():
-    from trueline.loop.gate import Gate
-
-    session = Gate(max_labels=60, rounds=5).session(1)
-    rng = np.random.default_rng(0)
-    for i in range(40):
-        longer = float(rng.integers(-9, 10))
-        session.observe(float(rng.random() < 1 / (1 + np.exp(-longer / 4))), longer=longer)
-        if session.decision or i == 39:
-            break
-    found = session.record(rng=np.random.default_rng(1))["win_rate_at_equal_length"]
-    assert found["lower"] < 0.5 < found["upper"] and found["n"] == session.labels
-    assert session.record()["win_rate_at_equal_length"]["value"] is None, "not asked for"

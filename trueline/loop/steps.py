@@ -81,7 +81,7 @@ class Steps:
         prompts = task.draw(num_prompts, "learn", stream(self.seed, "improve", t))
         rng = stream(self.seed, "optimise", t)
         working.sampler = task.sampler
-        update = optimiser.improve(working, prompts, reward.on(task.trunk), rng=rng)
+        update: Update = optimiser.improve(working, prompts, reward.on(task.trunk), rng=rng)
         working.sampler = update.policy.sampler = None
         return update
 
