@@ -83,7 +83,7 @@ class Gate:
             raise InputError("rounds must be at least 1, or None", got=str(self.rounds))
 
     def alpha_of(self, round: int) -> float:
-        """The share of alpha that round 1, 2, … may spend."""
+        """Return the share of alpha that round 1, 2, … may spend."""
         if round < 1:
             raise InputError("rounds are counted from 1", got=str(round))
         if self.rounds is None:
@@ -97,8 +97,11 @@ class Gate:
         return self.alpha / self.rounds
 
     def session(self, round: int) -> GateSession:
-        """A fresh test for this round's candidate; a second one for one round voids the promise,
-        unless it repeats the first (a resumed run observing the same labels)."""
+        """Return a fresh test for this round's candidate.
+
+        A second one for one round voids the promise, unless it repeats the first (a resumed run
+        observing the same labels).
+        """
         return GateSession(alpha=self.alpha_of(round), max_labels=self.max_labels)
 
 
@@ -126,8 +129,12 @@ class GateSession:
         return 1 / self.alpha
 
     def observe(self, win: float, *, longer: float | None = None) -> None:
-        """1 if the new policy's answer was preferred, 0 if the certified one's, 0.5 if neither;
-        `longer`: by how many tokens it was the longer one, if known."""
+        """Take in one verdict.
+
+        Args:
+            win: 1 if the new policy's answer was preferred, 0 if the certified one's, 0.5 if none.
+            longer: by how many tokens it was the longer one, if known.
+        """
         if win not in (0, 0.5, 1):
             raise DataError("a win must be 0, 0.5 or 1", got=str(win))
         if self.decision is not None:
@@ -147,7 +154,7 @@ class GateSession:
             self.decision = Decision.HOLD
 
     def record(self, *, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """What was found, as it stands in results; a session left open is a HOLD.
+        """Return the record that stands in results; a session left open is a HOLD.
 
         `e_value` speaks for "better", `e_value_worse` for "worse". The win rate has a 95 % interval
         that is valid whenever one stops, made of the same bets: after ACCEPT its lower end is at

@@ -3,7 +3,7 @@
     for each round:
         sample    answers of the working policy, read in one frozen pass
         ask       raters, by an oversight protocol, about the most informative pairs
-        fit       the reward, anew on all comparisons (seconds), with its doubt
+        fit       the reward, anew on all comparisons (seconds), with its uncertainty
         improve   the policy against the reward's lower bound
         certify   fresh pairs of candidate and certified policy, labels kept for this alone
         evaluate  on prompts that serve for nothing else

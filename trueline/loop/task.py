@@ -1,6 +1,6 @@
 """What a loop is run on: a trunk, prompts, whom to ask, and the truth if anybody knows it.
 
-Prompts are told apart by the hash of their text: a fifth is for measuring only, a fifth for the
+Prompts are separated by the hash of their text: a fifth is for measuring only, a fifth for the
 gate only, the rest for learning. No prompt ever serves two purposes, in any round of any run.
 """
 
