@@ -1,9 +1,8 @@
-"""Files and folders that are there whole or not at all, and on disk once the call returns.
+"""Write files and folders whole or not at all, on disk once the call returns.
 
 A file is written beside its place, synced and renamed, then its folder is synced (POSIX `rename`
-is atomic; the order is that of Pillai et al. 2014, "All file systems are not created equal",
-OSDI). An append that fails is cut off again. Fails on file systems without atomic rename (some
-network mounts).
+is atomic; the order is that of Pillai et al. 2014, OSDI). An append that fails is cut off again.
+Fails on file systems without atomic rename (some network mounts).
 
 >>> import pathlib, tempfile
 >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.json"
@@ -65,7 +64,7 @@ def append_line(path: Path, line: str) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(place: Path) -> Iterator[Path]:
-    """A folder to fill; it becomes `place`, replacing any other, when the block ends well."""
+    """Give a folder to fill; it becomes `place`, replacing any other, when the block ends well."""
     fresh, old = place.with_name(FRESH + place.name), place.with_name(OLD + place.name)
     _remove(fresh)
     fresh.mkdir(parents=True)
@@ -100,7 +99,7 @@ def mend(folder: Path) -> None:
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """JSON of mappings, records, arrays and paths; refuses NaN and infinity, which JSON has not."""
+    """Return JSON of mappings, records, arrays and paths; refuses NaN and infinity."""
     return json.dumps(_plain(value, "value"), ensure_ascii=False, indent=indent, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""What a result depends on besides its configuration: versions, machine and the code's commit.
+"""Record what a result depends on besides its configuration: versions, machine and commit.
 
 Versions are read from the packages' metadata, so that nothing heavy is imported to find them out;
 no host name, user or path is recorded, so that a result may be published as it is.
@@ -9,6 +9,7 @@ no host name, user or path is recorded, so that a result may be published as it 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -19,22 +20,13 @@ from typing import Any
 __all__ = ["environment"]
 
 PACKAGES = (
-    "accelerate",
-    "numpy",
-    "pandas",
-    "peft",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "sqlalchemy",
-    "tokenizers",
-    "torch",
-    "transformers",
+    *("accelerate", "numpy", "pandas", "peft", "safetensors", "scikit-learn", "scipy"),
+    *("sqlalchemy", "tokenizers", "torch", "transformers"),
 )
 
 
 def environment() -> dict[str, Any]:
-    """The facts, as plain data; None for what could not be found out."""
+    """Return the facts as plain data; None for what could not be determined."""
     return {
         "trueline": _version("trueline"),
         "commit": _commit(),
@@ -46,14 +38,13 @@ def environment() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
-    try:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def _commit() -> str | None:
-    """The package's git commit, with `+changes` if edited; None where it is no git checkout."""
+    """Return the package's git commit, `+changes` if edited; None where it is no checkout."""
     here = Path(__file__).resolve()
     try:
         # An installed copy may lie inside somebody else's repository: that is not our commit.

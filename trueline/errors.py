@@ -10,8 +10,7 @@
 
 A message says three things in one line: what must hold, what was got, what to do.
 
->>> raise_text = str(InputError("layer must be one of 0..4", got="9", do="pass --layer 4"))
->>> raise_text
+>>> str(InputError("layer must be one of 0..4", got="9", do="pass --layer 4"))
 'layer must be one of 0..4; got 9; pass --layer 4'
 """
 

@@ -1,4 +1,4 @@
-"""Who does what, as structural types: anything with these methods can play the part.
+"""The roles, as structural types: anything with these methods can play the part.
 
 Randomness is always an argument, a `numpy.random.Generator` made by `trueline.rng`.
 """
@@ -10,16 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from trueline.records import (
-    Case,
-    Critique,
-    Message,
-    Prompt,
-    Reply,
-    Response,
-    Scores,
-    Verdict,
-)
+from trueline.records import Case, Critique, Message, Prompt, Reply, Response, Scores, Verdict
 
 __all__ = ["ChatModel", "Debater", "Helper", "Oversight", "Policy", "Rater", "Scorer"]
 
@@ -36,8 +27,7 @@ class Policy(Protocol):
         rng: np.random.Generator,
         temperature: float = 1.0,
     ) -> list[list[Response]]:
-        """`num_samples` responses (K) to each of B prompts: B lists of K, with their `logp`."""
-        ...
+        """Return `num_samples` responses (K) to each of B prompts: B lists of K, with `logp`."""
 
 
 @runtime_checkable
@@ -45,13 +35,12 @@ class Scorer(Protocol):
     """Scores responses. Built on a fitted reward, so it cannot be "not fitted yet"."""
 
     def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
-        """Scores of N responses, row i answering prompt i."""
-        ...
+        """Return scores of N responses, row i answering prompt i."""
 
 
 @runtime_checkable
 class Rater(Protocol):
-    """Says which of two responses is better, perhaps after reading what helpers say: the judge."""
+    """Says which of two responses is better, perhaps after reading critiques: the judge."""
 
     def compare(
         self,
@@ -61,19 +50,17 @@ class Rater(Protocol):
         critiques: tuple[Critique, ...] = (),
         rng: np.random.Generator,
     ) -> Verdict:
-        """One verdict on one pair; a rater that cannot say answers `UNDECIDED`."""
-        ...
+        """Return one verdict on one pair; a rater that cannot say answers `UNDECIDED`."""
 
 
 @runtime_checkable
 class Helper(Protocol):
-    """Reads responses and says what is wrong with them; its word is shown, never trusted."""
+    """Criticises responses; its word is shown to the judge, never trusted."""
 
     def critique(
         self, responses: Sequence[Response], *, rng: np.random.Generator
     ) -> list[Critique]:
-        """One critique a response, in order; asked again with another `rng`, an independent one."""
-        ...
+        """Return one critique a response, in order; another `rng` gives an independent one."""
 
 
 @runtime_checkable
@@ -83,9 +70,10 @@ class Debater(Protocol):
     def argue(
         self, case: Case, *, side: int, said: Sequence[Critique], rng: np.random.Generator
     ) -> Critique:
-        """One speech for side 0 (first) or 1 (second), after what was `said` before: a charge
-        against the other answer, or a defence (`in_favour`) of its own."""
-        ...
+        """Return one speech for side 0 (first) or 1 (second), after what was `said` before.
+
+        It is a charge against the other answer, or a defence (`in_favour`) of its own.
+        """
 
 
 @runtime_checkable
@@ -95,8 +83,7 @@ class ChatModel(Protocol):
     def say(
         self, dialogues: Sequence[Sequence[Message]], *, rng: np.random.Generator
     ) -> list[Reply]:
-        """One reply a dialogue, in order; one that failed has a `problem`, and is not raised."""
-        ...
+        """Return one reply a dialogue, in order; a failed one has a `problem`, none is raised."""
 
 
 @runtime_checkable
@@ -106,5 +93,4 @@ class Oversight(Protocol):
     def judge(
         self, case: Case, *, helper: Any = None, judge: Rater, rng: np.random.Generator
     ) -> Verdict:
-        """One verdict, with its transcript and cost."""
-        ...
+        """Return one verdict, with its transcript and cost."""

@@ -26,7 +26,7 @@ __all__ = ["rng", "stream", "torch_seed"]
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:
-    """The generator that belongs to these names; `3` and `"3"` are different names."""
+    """Return the generator that belongs to these names; `3` and `"3"` are different names."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise InputError("a seed must be a whole number", got=repr(seed))
     for name in names:
@@ -39,10 +39,10 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
 
 
 def rng(seed: int) -> np.random.Generator:
-    """The unnamed stream of a seed, for calls outside a run."""
+    """Return the unnamed stream of a seed, for calls outside a run."""
     return stream(seed)
 
 
 def torch_seed(rng: np.random.Generator) -> int:
-    """A 63-bit seed drawn from `rng`, for `torch.Generator().manual_seed`."""
+    """Return a 63-bit seed drawn from `rng`, for `torch.Generator().manual_seed`."""
     return int(rng.integers(0, 2**63 - 1, dtype=np.int64))

@@ -7,16 +7,15 @@
     checkpoints/NAME/  whole folders that appear at once
     result.json        what came out; present means finished
 
-An appended line counts once its newline is there, and a torn last line is cut off when the folder
-is opened (`trueline.atomic` does the writing). One process at a time holds a folder, by `flock`,
-which dies with the process; it fails on file systems without it (some network mounts).
+An appended line counts once its newline is there; a torn last line is cut off when the folder is
+opened. One process at a time holds a folder, by `flock`, which dies with the process; it fails on
+file systems without it (some network mounts).
 
 >>> import tempfile
->>> folder = RunFolder.create(tempfile.mkdtemp() + "/run", {"seed": 0}, data_hashes={})
->>> folder.log({"round": 1, "kl": 0.5})
->>> folder.metrics()
+>>> with RunFolder.create(tempfile.mkdtemp() + "/run", {"seed": 0}, data_hashes={}) as folder:
+...     folder.log({"round": 1, "kl": 0.5})
+...     folder.metrics()
 [{'round': 1, 'kl': 0.5}]
->>> folder.close()
 """
 
 from __future__ import annotations
@@ -36,10 +35,8 @@ from trueline.errors import InputError, InvalidExperiment, SetupError
 
 __all__ = ["FORMAT", "RunFolder"]
 
-FORMAT = 1
+FORMAT, LOCK = 1, ".lock"
 """Version of the layout above; a folder of another version is refused, never guessed at."""
-
-LOCK = ".lock"
 
 
 class RunFolder:
@@ -49,11 +46,11 @@ class RunFolder:
         self.folder = folder
         self._lock = lock
         config = _read_object(folder / "config.json")
-        found = config.pop("format", None)
-        if found != FORMAT:
+        version = config.pop("format", None)
+        if version != FORMAT:
             raise SetupError(
                 f"a run folder must have format {FORMAT}",
-                got=f"format {found!r} in {folder}",
+                got=f"format {version!r} in {folder}",
                 do="open it with the version of trueline that wrote it, or start a new folder",
             )
         self.config = config
@@ -67,7 +64,7 @@ class RunFolder:
         *,
         data_hashes: Mapping[str, str],
     ) -> RunFolder:
-        """A new run at `path`, which must be absent, empty, or left by a creation cut short."""
+        """Begin a run at `path`, which must be absent, empty, or left by a creation cut short."""
         if "format" in config:
             raise InputError("a run's configuration must not use the name 'format'")
         folder = Path(path)
@@ -93,7 +90,7 @@ class RunFolder:
     def open(
         cls, path: str | os.PathLike[str], *, data_hashes: Mapping[str, str] | None = None
     ) -> RunFolder:
-        """The run at `path`, mended if it was killed; refused where its data have changed since."""
+        """Open the run at `path`, mended if it was killed; refused where its data have changed."""
         folder = _existing(path)
         with _held(folder) as lock:
             run = cls(folder, lock=lock)
@@ -115,7 +112,7 @@ class RunFolder:
         *,
         data_hashes: Mapping[str, str],
     ) -> RunFolder:
-        """The run at `path` to go on with, if it began with this configuration; else a new one."""
+        """Open the run at `path` if it began with this configuration; else begin a new one."""
         if not (Path(path) / "config.json").exists():
             return cls.create(path, config, data_hashes=data_hashes)
         run = cls.open(path, data_hashes=data_hashes)
@@ -131,7 +128,7 @@ class RunFolder:
 
     @classmethod
     def view(cls, path: str | os.PathLike[str]) -> RunFolder:
-        """The run at `path` to be read only, also while another process works on it."""
+        """Open the run at `path` to be read only, also while another process works on it."""
         return cls(_existing(path), lock=None)
 
     def close(self) -> None:
@@ -153,7 +150,7 @@ class RunFolder:
         atomic.append_line(self._metrics, line)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All whole records, in order."""
+        """Return all whole records, in order."""
         return [json.loads(line) for line in self._lines()]
 
     def rewrite_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
@@ -163,16 +160,16 @@ class RunFolder:
         atomic.atomic_write(self._metrics, "".join(kept))
 
     def checkpoint(self, name: str) -> contextlib.AbstractContextManager[Path]:
-        """A folder to fill in a `with` block; it is checkpoint NAME, whole, when that ends well."""
+        """Give a folder to fill in a `with` block; it is checkpoint NAME when that ends well."""
         self._writable()
         return atomic.atomic_folder(self.path(name))
 
     def has(self, name: str) -> bool:
-        """Whether checkpoint NAME is there, whole."""
+        """Return whether checkpoint NAME is there, whole."""
         return self.path(name).is_dir()
 
     def path(self, name: str) -> Path:
-        """Where checkpoint NAME is or would be."""
+        """Return where checkpoint NAME is or would be."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise InputError("a checkpoint's name must be letters, digits, _ . -", got=repr(name))
         return self.folder / "checkpoints" / name
@@ -235,7 +232,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[int]:
-    """The folder's lock, kept if the block ends well and let go if it fails."""
+    """Take the folder's lock; keep it if the block ends well and let go if it fails."""
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
@@ -257,15 +254,15 @@ def _read_object(file: Path) -> dict[str, Any]:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SetupError("a run folder must be whole", got=f"no {file.name} in it") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise SetupError(f"{file.name} must hold JSON", got=f"{error} in {file}") from None
     if not isinstance(value, dict):
-        raise SetupError(f"{file.name} must hold a JSON object", got=f"another value in {file}")
+        raise SetupError(f"{file.name} must hold JSON", got=f"no object in {file}")
     return value
 
 
 def _is_record(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except ValueError:
         return False

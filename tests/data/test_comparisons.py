@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -92,25 +89,6 @@ def test_sequence_and_keys() -> None:
 
 text = st.text(st.characters(codec="utf-8"), max_size=30)
 said = text.filter(lambda words: bool(words.strip()))
-
-
-@given(st.lists(st.tuples(said, text, text), min_size=1, max_size=5))
-def test_saved_comparisons_load_back_equal(cases: list[tuple[str, str, str]]) -> None:
-    rows = tuple(
-        Comparison(
-            chosen=Response(prompt=Prompt.of(ask, system="s"), text=first),
-            rejected=Response(prompt=Prompt.of(ask, system="s"), text=second + "!" + first),
-            rater="ann",
-            round=3,
-        )
-        for ask, first, second in cases
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("a.jsonl", "a.jsonl.gz"):
-            Comparisons(rows).save(Path(folder) / name)
-            again = Comparisons.load(Path(folder) / name)
-            assert again.rows == rows and not again.skipped
-            assert again.sha256 == Comparisons(rows).sha256
 
 
 def test_sha256_knows_content_and_order() -> None:

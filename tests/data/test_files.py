@@ -123,9 +123,3 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_jsonl(path, [{"p": 2}, {"p": float("nan")}])
     assert fields(path) == [{"p": 1}]
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.jsonl"]
-
-
-def test_equal_rows_give_equal_gzip_bytes(tmp_path: Path) -> None:
-    for name in ("a.jsonl.gz", "b.jsonl.gz"):
-        write_jsonl(tmp_path / name, ROWS)
-    assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()

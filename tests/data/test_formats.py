@@ -1,16 +1,25 @@
-"""Formats: each form of preference data reads as the same comparison, each fault names its row."""
+"""Formats: each form of preference data reads as the comparisons, ties and counts it is.
+
+Every fixture is written here, in the shape that the data set's own card gives; none is taken from
+a data set.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from trueline.data import Comparisons, load_prompts, load_rows
-from trueline.errors import DataError, InputError, TruelineError
+from trueline.data import Comparisons, load_bench, load_prompts, load_rows
+from trueline.errors import DataError, InputError
+from trueline.records import Comparison, Message, Prompt, Response
 
 
 def turn(role: str, content: str) -> dict[str, str]:
@@ -19,31 +28,19 @@ def turn(role: str, content: str) -> dict[str, str]:
 
 ASK, GOOD, BAD = turn("user", "Hello?"), turn("assistant", "Hi."), turn("assistant", "No.")
 PLAIN = {"prompt": "Hello?", "chosen": "Hi.", "rejected": "No."}
+SAID = "\n\nHuman: Hello?\n\nAssistant:"
 FORMS: dict[str, list[dict[str, Any]]] = {
     "text": [PLAIN],
     "question": [{"question": "Hello?", "chosen": "Hi.", "rejected": "No."}],
-    "instruction without input": [
-        {"instruction": "Hello?", "input": "", "chosen": "Hi.", "rejected": "No."}
-    ],
-    "implicit text dialogue": [
-        {
-            "chosen": "\n\nHuman: Hello?\n\nAssistant: Hi.",
-            "rejected": "\n\nHuman: Hello?\n\nAssistant: No.",
-        }
-    ],
-    "text dialogue as prompt": [
-        {"prompt": "\n\nHuman: Hello?\n\nAssistant:", "chosen": " Hi.", "rejected": " No."}
-    ],
-    "text dialogue as prompt, repeated": [
-        {
-            "prompt": "\n\nHuman: Hello?\n\nAssistant: ",
-            "chosen": "\n\nHuman: Hello?\n\nAssistant: Hi.",
-            "rejected": "\n\nHuman: Hello?\n\nAssistant: No.",
-        }
+    "instruction": [{"instruction": "Hello?", "input": "", "chosen": "Hi.", "rejected": "No."}],
+    "text dialogues": [{"chosen": f"{SAID} Hi.", "rejected": f"{SAID} No."}],
+    "text dialogue as prompt": [{"prompt": SAID, "chosen": " Hi.", "rejected": " No."}],
+    "the same, repeated": [
+        {"prompt": f"{SAID} ", "chosen": f"{SAID} Hi.", "rejected": f"{SAID} No."}
     ],
     "messages": [{"prompt": [ASK], "chosen": [GOOD], "rejected": [BAD]}],
-    "implicit messages": [{"chosen": [ASK, GOOD], "rejected": [ASK, BAD]}],
-    "messages that repeat a text prompt": [
+    "message dialogues": [{"chosen": [ASK, GOOD], "rejected": [ASK, BAD]}],
+    "messages repeat the prompt": [
         {"prompt": "Hello?", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]}
     ],
     "text prompt, messages": [{"prompt": "Hello?", "chosen": [GOOD], "rejected": [BAD]}],
@@ -58,73 +55,117 @@ FORMS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def put(folder: Path, rows: list[Any], name: str = "pairs.jsonl") -> Path:
+def scored(text: str, score: float | str | None) -> dict[str, Any]:
+    return {"response": text, "model": "m", "overall_score": score, "annotations": {"honesty": "4"}}
+
+
+ULTRAFEEDBACK = {
+    "source": "evol_instruct",
+    "instruction": "Hello?",
+    "completions": [scored("a", 8.5), scored("b", 3.0), scored("c", 8.5), scored("", 1.0)],
+}
+BINARIZED = {**FORMS["message dialogues"][0], "score_chosen": 8.5, "score_rejected": 3.0}
+PANDALM = {
+    "instruction": "Hello?",
+    "input": "",
+    "response1": "b",
+    "response2": "a",
+    "annotator1": 2,
+    "annotator2": 0,
+    "annotator3": 1,
+}
+REWARDBENCH_2 = {
+    "prompt": "Hello?",
+    "chosen": ["a"],
+    "rejected": ["b", "c"],
+    "num_correct": 1,
+    "subset": "Factuality",
+}
+RM_BENCH = {"prompt": "Hello?", "chosen": ["a", "A"], "rejected": ["b", "B"], "domain": "chat"}
+PUBLIC: dict[str, tuple[dict[str, Any], list[str], int]] = {
+    "ultrafeedback": (ULTRAFEEDBACK, ["a>b", "a>", "c>b", "b>", "c>"], 1),
+    "ultrafeedback binarized": (BINARIZED, ["Hi.>No."], 0),
+    "pandalm": (PANDALM, ["a>b annotator1", "b>a annotator3"], 1),
+    "rewardbench": (PLAIN | {"subset": "easy", "id": 7}, ["Hi.>No."], 0),
+    "rewardbench-2": (REWARDBENCH_2, ["a>b", "a>c"], 0),
+    "rm-bench": (RM_BENCH, ["a>b", "a>B", "A>b", "A>B"], 0),
+}
+
+
+def put(folder: Path, rows: list[Any], name: str = "rows.jsonl") -> Path:
     path = folder / name
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if name.endswith(".json"):
+        path.write_text(json.dumps(rows))
+    elif name.endswith(".csv"):
+        pd.DataFrame(rows).to_csv(path, index=False)
+    elif name.endswith(".parquet"):
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_the_same_comparison(tmp_path: Path, form: str) -> None:
-    comparisons = Comparisons.load(put(tmp_path, FORMS[form]))
-    plain = Comparisons.load(put(tmp_path, [PLAIN]))
-    # The blank after a text dialogue's marker belongs to the marker.
-    read = [
-        (row.prompt.key, row.chosen.text.strip(), row.rejected.text.strip()) for row in comparisons
+def shown(comparisons: Comparisons) -> list[str]:
+    names = [f" {row.rater}".removesuffix(" unknown") for row in comparisons]
+    return [
+        f"{r.chosen.text}>{r.rejected.text}{n}" for r, n in zip(comparisons, names, strict=True)
     ]
-    assert read == [(plain[0].prompt.key, "Hi.", "No.")]
 
 
-@pytest.mark.parametrize("form", ["text", "messages", "implicit messages", "unpaired"])
-def test_parquet_reads_as_jsonl(tmp_path: Path, form: str) -> None:
-    pd.DataFrame(FORMS[form]).to_parquet(tmp_path / "pairs.parquet")
-    assert Comparisons.load(tmp_path / "pairs.parquet") == Comparisons.load(
-        put(tmp_path, FORMS[form])
-    )
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_same_comparison(tmp_path: Path, form: str, ending: str) -> None:
+    (row,) = Comparisons.load(put(tmp_path, FORMS[form], f"rows.{ending}"))
+    # The blank after a text dialogue's marker belongs to the marker.
+    assert (row.chosen.text.strip(), row.rejected.text.strip()) == ("Hi.", "No.")
+    assert row.prompt == Prompt.of("Hello?")
 
 
-def test_labels_in_csv(tmp_path: Path) -> None:
-    pd.DataFrame(FORMS["unpaired"]).to_csv(tmp_path / "pairs.csv", index=False)
-    assert Comparisons.load(tmp_path / "pairs.csv")[0].chosen.text == "Hi."
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
+@pytest.mark.parametrize("form", PUBLIC)
+def test_public_forms_in_every_kind_of_file(form: str, ending: str, tmp_path: Path) -> None:
+    row, expected, num_ties = PUBLIC[form]
+    pairs = Comparisons.load(put(tmp_path, [row], f"rows.{ending}"))
+    assert shown(pairs) == expected
+    assert len(pairs.ties) == num_ties == pairs.skipped.get("tie", 0)
+    assert all(pair.prompt.text == "Hello?" for pair in (*pairs, *pairs.ties))
+
+
+def test_a_list_in_an_answer_of_a_csv_stays_text(tmp_path: Path) -> None:
+    plain = {"prompt": "A list?", "chosen": '["a"]', "rejected": "[{'a': 1}]"}
+    path = put(tmp_path, [plain], "plain.csv")
+    assert shown(Comparisons.load(path)) == ["[\"a\"]>[{'a': 1}]"]
 
 
 def test_dialogues_that_part_early_keep_their_later_turns(tmp_path: Path) -> None:
-    shared = "\n\nHuman: Hello?\n\nAssistant: Hi.\n\nHuman: And?\n\nAssistant:"
+    start = f"{SAID} Hi.\n\nHuman: And?\n\nAssistant:"
     rows = [
-        {"chosen": f"{shared} One\n\nHuman: more\n\nAssistant: two", "rejected": f"{shared} Three"}
-    ]
-    (comparison,) = Comparisons.load(put(tmp_path, rows))
-    assert [m.role for m in comparison.prompt.messages] == ["user", "assistant", "user"]
-    assert comparison.chosen.text == "One\n\nHuman: more\n\nAssistant: two"
-    assert comparison.rejected.text == "Three"
+        {"chosen": f"{start} One\n\nHuman: more\n\nAssistant: two", "rejected": f"{start} Three"},
+        {"chosen": "\n\nHuman: a\n\nHuman: b\n\nAssistant:\n\nAssistant: x",
+         "rejected": "\n\nHuman: a\n\nHuman: b\n\nAssistant:\n\nAssistant: y"},
+    ]  # fmt: skip
+    early, joined = Comparisons.load(put(tmp_path, rows))
+    assert [m.role for m in early.prompt.messages] == ["user", "assistant", "user"]
+    assert early.chosen.text == "One\n\nHuman: more\n\nAssistant: two"
+    assert early.rejected.text == "Three"
+    assert joined.prompt.messages == (Message("user", "a\n\nb"),), "roles alternate"
 
 
-def test_roles_alternate_and_empty_turns_go(tmp_path: Path) -> None:
-    start = "\n\nHuman: a\n\nHuman: b\n\nAssistant:\n\nAssistant:"
-    (comparison,) = Comparisons.load(
-        put(tmp_path, [{"chosen": f"{start} x", "rejected": f"{start} y"}])
-    )
-    assert [(m.role, m.content) for m in comparison.prompt.messages] == [("user", "a\n\nb")]
-
-
-def test_benign_rows_are_counted_not_lost(tmp_path: Path) -> None:
-    start = "\n\nHuman: a\n\nAssistant:"
+def test_what_is_no_preference_is_counted_and_contradictions_stay(tmp_path: Path) -> None:
     rows = [
         PLAIN,
         PLAIN | {"rejected": "Hi."},
-        {"chosen": start, "rejected": f"{start} x"},
+        PLAIN | {"chosen": "No.", "rejected": "Hi."},
+        {"chosen": SAID, "rejected": f"{SAID} x"},
         {"prompt": "q", "completion": "a", "label": True},
+        BINARIZED | {"score_rejected": 8.5},
+        ULTRAFEEDBACK | {"completions": [scored("a", None), scored("b", 2.0)]},
+        PANDALM | {"annotator1": None, "annotator3": None},
     ]
-    comparisons = Comparisons.load(put(tmp_path, rows))
-    assert len(comparisons) == 1
-    assert comparisons.skipped == {"identical": 1, "empty_answer": 1, "one_label": 1}
-
-
-def test_contradictory_duplicates_are_kept(tmp_path: Path) -> None:
-    turned = PLAIN | {"chosen": "No.", "rejected": "Hi."}
-    comparisons = Comparisons.load(put(tmp_path, [PLAIN, PLAIN, turned]))
-    assert [row.chosen.text for row in comparisons] == ["Hi.", "Hi.", "No."]
-    assert not comparisons.skipped
+    pairs = Comparisons.load(put(tmp_path, rows))
+    assert shown(pairs) == ["Hi.>No.", "No.>Hi."] and len(pairs.ties) == 2
+    counts = {"identical": 1, "empty_answer": 1, "one_label": 1, "tie": 2}
+    assert pairs.skipped == counts | {"unscored": 1, "unanswered": 2}
 
 
 FAULTS: dict[str, tuple[Any, str]] = {
@@ -133,42 +174,36 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "empty answer": (PLAIN | {"chosen": " "}, "`chosen` must not be empty"),
     "empty prompt": (PLAIN | {"prompt": ""}, "`prompt` must not be empty"),
     "missing": ({"prompt": "q", "chosen": "a"}, "`rejected`"),
-    "number": (PLAIN | {"chosen": 4}, "`chosen` must be text"),
     "no shared prompt": ({"chosen": "a", "rejected": "b"}, "share a prompt"),
-    "different dialogues": (
-        {"chosen": "\n\nHuman: a\n\nAssistant: x", "rejected": "\n\nHuman: b\n\nAssistant: x"},
-        "share a prompt",
-    ),
     "different messages": (
         {"chosen": [ASK, GOOD], "rejected": [turn("user", "Other?"), BAD]},
         "share a prompt",
     ),
     "text against messages": ({"prompt": "q", "chosen": "a", "rejected": [GOOD]}, "both be text"),
     "several answers": ({"prompt": "q", "chosen": ["a"], "rejected": ["b", "c"]}, "role and"),
-    "unknown role": (
-        {"prompt": [turn("robot", "q")], "chosen": [GOOD], "rejected": [BAD]},
-        "role in `prompt`",
-    ),
+    "unknown role": (PLAIN | {"prompt": [turn("robot", "q")]}, "role in `prompt`"),
     "content null": (PLAIN | {"prompt": [{"role": "user", "content": None}]}, "must be text"),
     "answered prompt": (PLAIN | {"prompt": [ASK, GOOD]}, "can answer"),
-    "label null": ({"prompt": "q", "completion": "a", "label": None}, "`label`"),
-    "label NaN": ({"prompt": "q", "completion": "a", "label": float("nan")}, "`label`"),
     "label 0.3": ({"prompt": "q", "completion": "a", "label": 0.3}, "`label`"),
     "no preference": ({"prompt": "q", "response": "a"}, "hold a preference"),
     "unknown fields": ({"x": 1}, "chosen and rejected"),
     "round": (PLAIN | {"round": 1.5}, "`round`"),
+    "vote": (PANDALM | {"annotator2": 3}, "0 (a tie), 1 or 2"),
+    "vote in words": (PANDALM | {"annotator2": "left"}, "must be a number"),
+    "score in words": (ULTRAFEEDBACK | {"completions": [scored("a", "N/A")]}, "`overall_score`"),
+    "completion": (ULTRAFEEDBACK | {"completions": ["a"]}, "each of `completions`"),
+    "no rejected": (REWARDBENCH_2 | {"rejected": []}, "`rejected` must be a list of texts"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, name: str) -> None:
+def test_a_fault_is_one_line_with_its_row(tmp_path: Path, name: str) -> None:
     row, must = FAULTS[name]
     path = put(tmp_path, [PLAIN, row])
     with pytest.raises(DataError) as caught:
         Comparisons.load(path)
-    message = str(caught.value)
-    assert must in caught.value.must
-    assert f"{path}:2" in message and "\n" not in message
+    assert must in caught.value.must and f"{path}:2" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -176,10 +211,9 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, name: str) -> None:
     [
         [{"prompt": "q", "completion": t, "label": True} for t in "abc"],
         [{"prompt": "q", "completion": "a", "label": label} for label in (True, False)],
-        [{"prompt": t, "completion": "a", "label": t == "q"} for t in "qr"],
         [PLAIN | {"rejected": "Hi."}],
     ],
-    ids=["all true", "same text", "no prompt with both", "all identical"],
+    ids=["all true", "same text", "all identical"],
 )
 def test_a_file_without_any_preference_is_refused(tmp_path: Path, rows: list[Any]) -> None:
     with pytest.raises(DataError, match="at least one pair"):
@@ -187,26 +221,14 @@ def test_a_file_without_any_preference_is_refused(tmp_path: Path, rows: list[Any
 
 
 def test_rows_to_score_keep_their_order(tmp_path: Path) -> None:
-    start = "\n\nHuman: a\n\nAssistant:"
-    rows = load_rows(
-        put(
-            tmp_path,
-            [
-                {"prompt": "q", "response": "a"},
-                PLAIN,
-                {"messages": [ASK, GOOD]},
-                PLAIN | {"rejected": "Hi."},
-                {"chosen": start, "rejected": f"{start} x"},
-                {"prompt": "q", "completion": "b", "label": False},
-            ],
-        )
-    )
-    assert [[r.text for r in row.responses] for row in rows] == [
-        ["a"], ["Hi.", "No."], ["Hi."], ["Hi.", "Hi."], [], ["b"],
+    unwanted = {"prompt": "q", "completion": "b", "label": False}
+    rows = [PLAIN, {"prompt": "q", "response": "a"}, {"messages": [ASK, GOOD]}, unwanted]
+    rows += [PLAIN | {"rejected": "Hi."}, {"chosen": SAID, "rejected": f"{SAID} x"}, PANDALM]
+    read = load_rows(put(tmp_path, rows))
+    assert [[r.text for r in row.responses] for row in read] == [
+        ["Hi.", "No."], ["a"], ["Hi."], ["b"], ["Hi.", "Hi."], [], ["b", "a"],
     ]  # fmt: skip
-    left_out = [dict(row.skipped) for row in rows]
-    assert left_out == [{}, {}, {}, {"identical": 1}, {"empty_answer": 1}, {}]
-    assert rows[5].label is False
+    assert [row.label for row in read[1:4]] == [None, None, False]
 
 
 PROMPTS: dict[str, tuple[Any, str]] = {
@@ -216,52 +238,109 @@ PROMPTS: dict[str, tuple[Any, str]] = {
     "blank instruction": ({"instruction": " ", "input": "hi"}, "hi"),
     "messages": ({"messages": [ASK, GOOD]}, "Hello?"),
     "text": ({"text": "\n\nOnce upon\na time  there was"}, "Once upon\na time"),
-    "preference": (FORMS["implicit text dialogue"][0], "Hello?"),
+    "preference": (FORMS["text dialogues"][0], "Hello?"),
 }
 
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_prompts_of_every_form(tmp_path: Path, name: str) -> None:
     row, text = PROMPTS[name]
-    path = put(tmp_path, [row])
+    path = put(tmp_path, [row, row])
     assert [prompt.text for prompt in load_prompts(path, max_words=4)] == [text]
 
 
-def test_prompts_of_lines_are_distinct_and_in_order(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.txt"
-    path.write_text("one two three\n\nfour\r\none two nine\n")
-    assert [p.text for p in load_prompts(path)] == ["one two three", "four", "one two nine"]
-    assert [p.text for p in load_prompts(path, max_words=2)] == ["one two", "four"]
+def test_lines_are_prompts_and_bad_ones_are_named(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("one two three\n\nfour\r\none two nine\n")
+    prompts = load_prompts(tmp_path / "prompts.txt", max_words=2)
+    assert [prompt.text for prompt in prompts] == ["one two", "four"]
     with pytest.raises(InputError, match="max_words"):
-        load_prompts(path, max_words=0)
+        load_prompts(tmp_path / "prompts.txt", max_words=0)
+    for row in ({"x": 1}, {"prompt": None}, {"text": " "}, {"prompt": 3}):
+        with pytest.raises(DataError, match=r"rows\.jsonl:2") as caught:
+            load_prompts(put(tmp_path, [{"prompt": "Hello?"}, row]))
+        assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("row", [{"x": 1}, {"prompt": None}, {"text": " "}, {"prompt": 3}])
-def test_bad_prompts_are_named(tmp_path: Path, row: Any) -> None:
-    path = put(tmp_path, [{"prompt": "Hello?"}, row])
-    with pytest.raises(DataError, match=r"pairs\.jsonl:2") as caught:
-        load_prompts(path)
-    assert "\n" not in str(caught.value)
+word = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=9)
+filled = word.filter(lambda text: bool(text.strip()))
 
 
-def test_real_pairs_lose_nothing_silently(shared: Path) -> None:
-    path = shared / "data/hh_harmless/pairs.jsonl.gz"
-    comparisons, rows = Comparisons.load(path), load_rows(path)
-    assert len(rows) == 1500
-    assert len(comparisons) + sum(comparisons.skipped.values()) == len(rows)
-    assert comparisons.skipped == {"empty_answer": 1}
-    for row in comparisons:
+@given(st.lists(st.tuples(filled, word, word, st.booleans()), min_size=1, max_size=6))
+def test_what_is_saved_loads_back_equal(cases: list[tuple[Any, ...]]) -> None:
+    pairs: dict[bool, list[Comparison]] = {True: [], False: []}
+    for ask, first, second, tie in cases:
+        prompt = Prompt.of(ask, system="s")
+        chosen, rejected = (Response(prompt=prompt, text=t) for t in (first, f"{second}!{first}"))
+        pair = Comparison(chosen=chosen, rejected=rejected, rater="ann", round=3)
+        pairs[tie].append(pair)
+    if pairs[False]:
+        saved = Comparisons(tuple(pairs[False]), ties=tuple(pairs[True]))
+        with tempfile.TemporaryDirectory() as folder:
+            saved.save(Path(folder) / "a.jsonl.gz")
+            again = Comparisons.load(Path(folder) / "a.jsonl.gz")
+        assert again.rows == saved.rows and again.ties == saved.ties
+        assert again.sha256 == saved.sha256
+
+
+def test_ties_follow_their_group_and_are_no_rows(tmp_path: Path, rng: Any) -> None:
+    rows = [PANDALM | {"instruction": f"Question {i}"} for i in range(10)]
+    pairs = Comparisons.load(put(tmp_path, rows))
+    first, rest = pairs.split(0.5, rng)
+    assert len(first.ties) == len(first) / 2 and len(rest.ties) == len(rest) / 2
+    assert {tie.prompt for tie in first.ties} == {row.prompt for row in first}
+    assert not pairs.take([0]).ties and len(pairs) == 20 == len(pairs.responses)
+
+
+def test_public_files_lose_nothing_silently(shared: Path) -> None:
+    pairs = Comparisons.load(shared / "data/hh_harmless/pairs.jsonl.gz")
+    assert len(pairs) == 1499 and pairs.skipped == {"empty_answer": 1}
+    for row in pairs:
         roles = [turn.role for turn in row.prompt.messages]
         assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
         assert row.chosen.text and row.rejected.text and row.chosen.text != row.rejected.text
-
-
-def test_real_stories_and_problems_give_prompts(shared: Path) -> None:
+    people = Comparisons.load(shared / "data/pandalm/pairs.jsonl.gz")
+    assert len(people) + sum(people.skipped.values()) == 3 * 999
+    assert len(people.ties) == people.skipped["tie"] > 250
     stories = load_prompts(shared / "data/tinystories_val/stories.jsonl.gz", max_words=12)
     assert len(stories) > 1500 and all(len(p.text.split()) == 12 for p in stories)
-    assert len(load_prompts(shared / "data/gsm8k_solutions/solutions.jsonl.gz")) == 660
 
 
-def test_stories_hold_no_preference(shared: Path) -> None:
-    with pytest.raises(TruelineError, match=r"stories\.jsonl\.gz:1"):
-        Comparisons.load(shared / "data/tinystories_val/stories.jsonl.gz")
+def test_trl_s_own_conversions_change_nothing(tmp_path: Path) -> None:
+    """Its functions turn one form of a preference into another; all read as the same pair."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    rows = [FORMS["message dialogues"][0], {"chosen": [ASK, BAD], "rejected": [ASK, GOOD]}]
+    rows[1] = json.loads(json.dumps(rows[1]).replace("Hello?", "Two?"))
+    implicit = datasets.Dataset.from_list(rows)
+    explicit = implicit.map(trl.extract_prompt)
+    unpaired = trl.unpair_preference_dataset(explicit)
+    read = []
+    for number, dataset in enumerate((implicit, explicit, unpaired)):
+        dataset.to_parquet(str(tmp_path / f"{number}.parquet"))
+        read.append(Comparisons.load(tmp_path / f"{number}.parquet"))
+    assert shown(read[0]) == ["Hi.>No.", "No.>Hi."]
+    assert all(comparisons.rows == read[0].rows for comparisons in read)
+
+
+junk = st.sampled_from([None, True, 0, -1.5, "", "a", "0", [], [None], ["a"], [{}], {}, {"a": 1}])
+
+
+def spoiled(value: Any, where: int, thing: Any) -> Any:
+    """The value with one of its parts, at any depth, put in place of another."""
+    parts = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    key, part = parts[where % len(parts)]
+    deeper = isinstance(part, dict | list) and part and where % 3
+    changed = spoiled(part, where // 2, thing) if deeper else thing
+    if isinstance(value, dict):
+        return {**value, key: changed}
+    return [changed if i == key else old for i, old in parts]
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(PUBLIC)), st.integers(0, 999), junk)
+def test_a_spoiled_row_reads_or_is_refused(form: str, where: int, thing: Any) -> None:
+    row = spoiled(PUBLIC[form][0], where, thing)
+    with tempfile.TemporaryDirectory() as folder:
+        path = put(Path(folder), [row])
+        for read in (Comparisons.load, load_bench, load_prompts):
+            with contextlib.suppress(DataError):
+                read(path)

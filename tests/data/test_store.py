@@ -98,7 +98,6 @@ def test_a_repeated_label_counts_once_and_the_first_stays(tmp_path: Path) -> Non
         store.add(verdict(rater="bob"), A, B, purpose="learn", round=1)
         store.add(verdict(), A, B, purpose="gate", round=1)
         assert store.spent() == {"learn": 5, "gate": 1}
-        assert store.spent(last_round=1) == {"learn": 4, "gate": 1}
         assert len(store.comparisons(last_round=1)) == 4
 
 

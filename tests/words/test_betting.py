@@ -61,13 +61,6 @@ def test_dependent_null_streams_rarely_reach_the_threshold(rng: np.random.Genera
     assert rejected / num <= 0.05
 
 
-def test_it_finds_what_is_there(rng: np.random.Generator) -> None:
-    found = [
-        fed([float(x) for x in rng.random(200) < 0.7]).max_log_e >= math.log(20) for _ in range(200)
-    ]
-    assert np.mean(found) > 0.97
-
-
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.85])
 @pytest.mark.parametrize("kind", ["coin", "with draws", "uniform"])
 def test_the_sequence_covers_at_all_times_at_once(
@@ -105,12 +98,6 @@ def test_the_sequence_is_the_dual_of_the_test(xs: list[float]) -> None:
     for m in (0.2, 0.5, 0.7):
         rejected = fed(xs, m).max_log_e >= math.log(2 / 0.1)
         assert rejected == (lower[-1] >= m - 1e-12)
-
-
-def test_the_sequence_is_about_as_narrow_as_promised(rng: np.random.Generator) -> None:
-    """Half-widths for a fair coin, 300 observations: below 0.09 (a fixed-n interval has 0.057)."""
-    ends = [confidence_sequence((rng.random(300) < 0.5).astype(float)) for _ in range(20)]
-    assert np.mean([(u[-1] - v[-1]) / 2 for v, u in ends]) < 0.09
 
 
 def test_bad_input() -> None:

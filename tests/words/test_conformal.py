@@ -61,12 +61,6 @@ def test_coverage_counts_covered_decided_right_and_abstained() -> None:
     assert nothing.covered.value is None and nothing.abstained.value == 1.0
 
 
-def test_an_endless_interval_covers_and_never_decides() -> None:
-    found = coverage([-np.inf, -np.inf], [np.inf, np.inf])
-    assert found.covered.value == 1.0 and found.decided.value == 0.0
-    assert found.right.value is None
-
-
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(InputError, match="alpha"):
         conformal_limit([1.0], 1.0)

@@ -62,10 +62,6 @@ def test_what_cannot_be_fitted_is_not_measured(wins: list[float], longer: list[f
     assert length_controlled(wins, longer, rng=RNG(0)).value is None
 
 
-def test_equal_lengths_leave_the_win_rate_as_it_is() -> None:
-    assert length_controlled([1, 0, 1, 0.5], [0, 0, 0, 0], rng=RNG(0)).value == 0.625
-
-
 def test_clusters_widen_it_and_nonsense_is_refused() -> None:
     wins, longer = drawn(2, 40, 0.0, 0.5, 0.0)
     rows = np.arange(40).repeat(5)

@@ -34,14 +34,6 @@ def test_auc_is_scikit_learns_with_ties(rows: list[tuple[int, int]]) -> None:
     assert stats.auc(-scores, labels).value == pytest.approx(1 - found.value)
 
 
-@given(tied, st.randoms(use_true_random=False))
-def test_auc_ignores_row_order(rows: list[tuple[int, int]], random: object) -> None:
-    mixed = list(rows)
-    random.shuffle(mixed)  # type: ignore[attr-defined]
-    a, b = (stats.auc(*np.array(r, dtype=float).T) for r in (rows, mixed))
-    assert a.value == pytest.approx(b.value)
-
-
 def test_auc_of_one_class_and_of_constant_scores() -> None:
     assert stats.auc([1, 2, 3], [1, 1, 1]) == Estimate(None, None, None, 3)
     assert stats.auc([], []) == MISSING
@@ -180,24 +172,6 @@ def test_the_general_bootstrap_agrees_with_the_clustered_mean(rng: np.random.Gen
     assert a.value == pytest.approx(b.value)
     assert a.lower == pytest.approx(b.lower, abs=0.04)
     assert a.upper == pytest.approx(b.upper, abs=0.04)
-
-
-def test_clusters_may_be_names_and_their_order_is_irrelevant() -> None:
-    x = np.arange(12.0)
-    names = ["ab", "cd", "ef", "gh"] * 3
-    numbers = np.array([7, 3, 9, 1] * 3)
-    found = [stats.mean(x, clusters=c, rng=np.random.default_rng(0)) for c in (names, numbers)]
-    assert found[0] == found[1]
-
-
-def test_randomness_is_an_argument() -> None:
-    with pytest.raises(InputError, match="pass rng="):
-        stats.mean([1.0, 2.0], clusters=[0, 1])
-    a, b = (
-        stats.accuracy([1, 0, 1, 1], clusters=[0, 0, 1, 2], rng=np.random.default_rng(5))
-        for _ in range(2)
-    )
-    assert a == b
 
 
 def test_difference_is_paired(rng: np.random.Generator) -> None:

@@ -90,15 +90,12 @@ def test_sides_are_drawn_and_what_cannot_be_spoiled_is_left_out():
         SumsFlaws(kinds=("dull",))
 
 
-def test_one_sum_of_a_free_text_is_changed_and_carried_on_or_not():
+def test_one_sum_of_a_free_text_is_changed_and_nothing_else():
     for seed in range(40):
-        rule = ArithmeticFlaws(carried=float(seed % 2), operators=float(seed % 4 > 1))
-        one = rule.inject(SOLUTION, rng=np.random.default_rng(seed))
+        one = ArithmeticFlaws().inject(SOLUTION, rng=np.random.default_rng(seed))
         lines, before = one.response.text.split("\n"), SOLUTION.text.split("\n")
-        changed = [i for i in range(4) if lines[i] != before[i]]
-        assert changed[0] == (0, 2)[one.flaw.step] and one.flaw.evidence in before[changed[0]]
-        carried_to = [i for i in (0, 2, 3) if i >= changed[0]]
-        assert changed == (carried_to if seed % 2 else changed[:1])
+        (changed,) = [i for i in range(4) if lines[i] != before[i]]
+        assert changed == (0, 2)[one.flaw.step] and one.flaw.evidence in before[changed]
     for text in ("No sums.", "2 * 3 = 7", "3 * 4 = <<3*4=12>>12"):
         response = Response(prompt=Prompt.of("?"), text=text)
         assert ArithmeticFlaws().inject(response, rng=np.random.default_rng(0)) is None

@@ -31,13 +31,7 @@ from sqlalchemy.pool import StaticPool
 from trueline.errors import InputError, SetupError
 from trueline.records import Critique, Response, Verdict
 
-__all__ = [
-    "Database",
-    "pack_critiques",
-    "pack_verdict",
-    "unpack_critiques",
-    "unpack_verdict",
-]
+__all__ = ["Database", "pack_critiques", "pack_verdict", "unpack_critiques", "unpack_verdict"]
 
 _PATIENCE_S = 60.0
 _CRITIQUES, _VERDICT = TypeAdapter(tuple[Critique, ...]), TypeAdapter(Verdict)
@@ -59,15 +53,11 @@ class Database:
         except IntegrityError:
             raise
         except DatabaseError as error:
-            reason = str(error.orig)
-            if "disk is full" in reason:
-                message = os.strerror(errno.ENOSPC)
-                raise OSError(errno.ENOSPC, message, self.place) from None
-            raise SetupError(
-                f"the {self.what} must be a database that can be opened and written",
-                got=f"{self.place}: {reason}",
-                do="check the path and its permissions",
-            ) from None
+            if "disk is full" in str(error.orig):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.place) from None
+            must = f"the {self.what} must be a database that can be opened and written"
+            got, do = f"{self.place}: {error.orig}", "check the path and its permissions"
+            raise SetupError(must, got=got, do=do) from None
 
     def close(self) -> None:
         """Let go of the file."""

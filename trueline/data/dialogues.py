@@ -1,12 +1,9 @@
 r"""Read dialogues, and cut two of them into the prompt they share and the answers.
 
 Text dialogues are those of hh-rlhf: turns that begin with ``\n\nHuman:`` or ``\n\nAssistant:``
-(Bai et al. 2022, arXiv 2204.05862). Message dialogues are lists of ``{"role", "content"}``. The
-prompt is the longest shared beginning after which the assistant speaks; two dialogues that part
-earlier keep their later turns, as text, inside the answer.
-
-Where we differ: turns are stripped, empty ones are dropped, and neighbours of one role are joined,
-since many chat templates demand that roles alternate.
+(Bai et al. 2022, arXiv 2204.05862). The prompt is the longest shared beginning after which the
+assistant speaks; later turns stay, as text, inside the answer. Where we differ: turns are stripped,
+empty ones dropped, and neighbours of one role joined, since many chat templates demand that.
 
 >>> prompt, kind, rude = split_pair(
 ...     "\n\nHuman: Hello\n\nAssistant: Hi there.", "\n\nHuman: Hello\n\nAssistant: Go away.")
@@ -55,10 +52,8 @@ def parse_dialogue(text: str) -> tuple[Message, ...]:
 def prompt_of(messages: Sequence[Message], name: str) -> Prompt:
     """Return the prompt; its last turn must say something and not be the assistant's."""
     if not messages or messages[-1].role == "assistant" or not messages[-1].content.strip():
-        raise DataError(
-            f"`{name}` must end in a turn that the assistant can answer",
-            got=_short(messages[-1].content) if messages else "no turn",
-        )
+        must = f"`{name}` must end in a turn that the assistant can answer"
+        raise DataError(must, got=_short(messages[-1].content) if messages else "no turn")
     return Prompt(messages=tuple(messages))
 
 
@@ -91,12 +86,9 @@ def split_pair(
     elif not isinstance(chosen, str) and not isinstance(rejected, str):
         cut = _cut_messages(chosen, rejected)
     if cut is None:
+        must = "chosen and rejected must share a prompt, and mark where the answer begins"
         ends = [_short(d if isinstance(d, str) else d[-1].content) for d in (chosen, rejected)]
-        raise DataError(
-            "chosen and rejected must share a prompt, and mark where the answer begins",
-            got=" and ".join(ends),
-            do="give it as a `prompt` field",
-        )
+        raise DataError(must, got=" and ".join(ends), do="give it as a `prompt` field")
     return cut
 
 

@@ -25,7 +25,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trueline.atomic import atomic_write, to_json
 from trueline.errors import DataError
@@ -34,6 +34,7 @@ __all__ = ["Record", "at_row", "read_lines", "read_records", "write_jsonl"]
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 _BLANK = " \t\r\n"
+T = TypeVar("T")
 _NESTED = frozenset({"completions", "messages"})
 _TURNS = frozenset({"prompt", "chosen", "rejected", "completion"})
 _BENCH = frozenset({"domain", "num_correct", "total_completions"})
@@ -73,19 +74,13 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
         rows = ((number, _json(line, f"{path}:{number}")) for number, line in _filled(path))
     else:
         rows = enumerate(_json(text, str(path)), start=1)
-    records = [_record(row, f"{path}:{number}") for number, row in rows]
-    if not records:
-        raise _no_rows(path)
-    return records
+    return _some([_record(row, f"{path}:{number}") for number, row in rows], path)
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
     """Return the lines of a text file that are not blank, at least one."""
     _ending(Path(path), (".txt", ".txt.gz"))
-    lines = [line for _, line in _filled(Path(path))]
-    if not lines:
-        raise _no_rows(Path(path))
-    return lines
+    return _some([line for _, line in _filled(Path(path))], Path(path))
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -106,8 +101,10 @@ def _ending(path: Path, allowed: tuple[str, ...]) -> str:
     raise DataError(must, got=str(path), do="convert or rename it")
 
 
-def _no_rows(path: Path) -> DataError:
-    return DataError("a file must hold at least one row", got=f"{path}: none")
+def _some(rows: list[T], path: Path) -> list[T]:
+    if not rows:
+        raise DataError("a file must hold at least one row", got=f"{path}: none")
+    return rows
 
 
 def _bytes(path: Path) -> bytes:
@@ -121,8 +118,7 @@ def _bytes(path: Path) -> bytes:
     except OSError as error:
         must = "the path must name a file that exists and can be read"
         raise DataError(must, got=f"{path}: {error.strerror}", do="check the path") from None
-    if not data:
-        raise _no_rows(path)
+    _some([data] if data else [], path)
     return data
 
 
@@ -168,11 +164,9 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         for row in reader:
             if _MORE in row or None in row.values():
-                raise DataError(
-                    f"every row must have the header's {len(reader.fieldnames or ())} cells",
-                    got=f"{path}:{reader.line_num}: more or fewer",
-                    do="quote cells that hold commas or line breaks",
-                )
+                must = f"every row must have the header's {len(reader.fieldnames or ())} cells"
+                got, do = f"{path}:{reader.line_num}: more or fewer", "quote cells with commas"
+                raise DataError(must, got=got, do=do)
             lists = not _BENCH.isdisjoint(row)
             names = {name.strip(): cell for name, cell in row.items()}
             yield reader.line_num, {name: _cell(name, names[name], lists) for name in names}

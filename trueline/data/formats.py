@@ -26,22 +26,16 @@ and `unanswered` (nobody judged). Contradictory duplicates stay: they are honest
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations, product
 from typing import Any, Literal
 
-from trueline.data.dialogues import (
-    is_dialogue,
-    messages_of,
-    parse_dialogue,
-    prompt_of,
-    split_pair,
-)
+from trueline.data.dialogues import is_dialogue, messages_of, parse_dialogue, prompt_of, split_pair
 from trueline.data.files import Record, at_row, read_records
 from trueline.errors import DataError
 from trueline.records import Comparison, Prompt, Response
@@ -96,14 +90,9 @@ class _Answers:
         self.skipped["tie"] += not gap
 
     def row(self, where: str, kind: Literal["pair", "several"] = "several") -> Row:
-        return Row(
-            where=where,
-            kind=kind,
-            responses=self.responses,
-            comparisons=tuple(self.comparisons),
-            ties=tuple(self.ties),
-            skipped=dict(+self.skipped),
-        )
+        pairs, ties = tuple(self.comparisons), tuple(self.ties)
+        row = Row(where=where, kind=kind, responses=self.responses, comparisons=pairs, ties=ties)
+        return replace(row, skipped=dict(+self.skipped))
 
 
 def load_rows(path: str | os.PathLike[str]) -> list[Row]:
@@ -122,34 +111,30 @@ def pair_up(rows: Sequence[Row], path: str) -> tuple[tuple[Comparison, ...], dic
     """Return the comparisons in rows of preferences or labels, and what was left out."""
     comparisons = [comparison for row in rows for comparison in row.comparisons]
     skipped: Counter[str] = Counter()
-    labelled: dict[str, dict[bool, list[Response]]] = {}
+    labelled: dict[str, tuple[list[Response], list[Response]]] = {}
     for row in rows:
         skipped.update(row.skipped)
         if row.kind == "single":
             if row.label is None:
-                raise DataError(
-                    "every row must hold a preference: chosen and rejected, or a label",
-                    got=f"{row.where}: a response alone",
-                    do="use `score` for rows without preference",
-                )
-            (response,) = row.responses
-            sides = labelled.setdefault(response.prompt.key, {True: [], False: []})
-            sides[row.label].append(response)
-    for sides in labelled.values():
-        if not (sides[True] and sides[False]):
-            skipped["one_label"] += len(sides[True]) + len(sides[False])
-        for wanted, unwanted in itertools.product(sides[True], sides[False]):
-            if wanted.key == unwanted.key:
+                must = "every row must hold a preference: chosen and rejected, or a label"
+                raise DataError(must, got=f"{row.where}: a response alone", do="use `score`")
+            sides = labelled.setdefault(row.responses[0].prompt.key, ([], []))
+            sides[row.label].extend(row.responses)
+    for unwanted, wanted in labelled.values():
+        if not (wanted and unwanted):
+            skipped["one_label"] += len(wanted) + len(unwanted)
+        for chosen, rejected in product(wanted, unwanted):
+            if chosen.key == rejected.key:
                 skipped["identical"] += 1
             else:
-                comparisons.append(Comparison(chosen=wanted, rejected=unwanted))
+                comparisons.append(Comparison(chosen=chosen, rejected=rejected))
     if not comparisons:
         counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
-        raise DataError(
-            "a file must hold at least one pair of different answers to one prompt, one preferred",
-            got=f"{path}: none in {len(rows)} rows ({counts})",
-            do="with labels, give both true and false responses to a prompt",
+        must = (
+            "a file must hold at least one pair of different answers to one prompt, one preferred"
         )
+        do = "with labels, give both true and false responses to a prompt"
+        raise DataError(must, got=f"{path}: none in {len(rows)} rows ({counts})", do=do)
     return tuple(comparisons), dict(skipped)
 
 
@@ -178,7 +163,8 @@ def prompt_in(fields: Fields) -> Prompt:
     value: Any = None
     if name == "instruction":
         # Either may be blank (PandaLM has such rows), not both.
-        parts = [part for part in ("instruction", "input") if not _blank(fields.get(part))]
+        blank = (None, "")
+        parts = [p for p in ("instruction", "input") if _stripped(fields.get(p)) not in blank]
         value = "\n\n".join(text_in(fields, part) for part in parts)
     value = value or filled(fields, name)
     if not isinstance(value, str):
@@ -196,7 +182,7 @@ def filled(fields: Fields, name: str) -> Any:
         raise DataError(f"every row must hold `{name}`", got=got, do="fill it in or drop the row")
     if not isinstance(value, str | list):
         raise DataError(f"`{name}` must be text or a list of messages", got=repr(value)[:40])
-    if not (value.strip() if isinstance(value, str) else value) and SAVED_MARK not in fields:
+    if not _stripped(value) and SAVED_MARK not in fields:
         raise DataError(f"`{name}` must not be empty", got=repr(value)[:20], do="drop the row")
     return value
 
@@ -228,7 +214,7 @@ def _scored(fields: Fields, where: str) -> Row:
     given = [(i, c.get("overall_score")) for i, c in enumerate(completions)]
     scores = [(i, _number(score, "overall_score")) for i, score in given if score is not None]
     answers.skipped["unscored"] += len(given) - len(scores)
-    for (i, a), (j, b) in itertools.combinations(scores, 2):
+    for (i, a), (j, b) in combinations(scores, 2):
         answers.compare(i, j, a - b, rater=_rater(fields))
     return answers.row(where)
 
@@ -249,7 +235,7 @@ def _voted(fields: Fields, where: str) -> Row:
 def _each_over_each(fields: Fields, where: str) -> Row:
     right, wrong = text_list(fields, "chosen"), text_list(fields, "rejected")
     answers = _Answers(prompt_in(fields), [*right, *wrong])
-    for i, j in itertools.product(range(len(right)), range(len(wrong))):
+    for i, j in product(range(len(right)), range(len(wrong))):
         answers.compare(i, len(right) + j, 1.0, rater=_rater(fields))
     return answers.row(where)
 
@@ -278,11 +264,8 @@ def _single(fields: Fields, where: str) -> Row:
     else:
         name = next((name for name in _RESPONSE_FIELDS if name in fields), None)
         if name is None or fields.keys().isdisjoint(PROMPT_FIELDS):
-            raise DataError(
-                "a row must hold chosen and rejected, or prompt and response",
-                got=f"fields {', '.join(fields)}" if fields else "no fields",
-                do="rename its fields",
-            )
+            must = "a row must hold chosen and rejected, or prompt and response"
+            raise DataError(must, got=f"fields {', '.join(fields) or 'none'}", do="rename them")
         prompt, text = prompt_in(fields), _one_answer(fields, name)
     response = Response(prompt=prompt, text=text)
     return Row(where=where, kind="single", responses=(response,), label=_label(fields))
@@ -311,20 +294,16 @@ FORMS: tuple[tuple[Callable[[Fields], bool], Callable[[Fields, str], Row]], ...]
 def _one_answer(fields: Fields, name: str) -> str:
     """Return an answer: text, or one assistant message."""
     value = filled(fields, name)
-    if isinstance(value, str):
-        return value
-    turns = messages_of(value, name)
-    if len(turns) != 1 or turns[0].role != "assistant":
+    turns = () if isinstance(value, str) else messages_of(value, name)
+    if turns and (len(turns) > 1 or turns[0].role != "assistant"):
         raise DataError(f"`{name}` must be one assistant message", got=f"{len(turns)} messages")
-    return turns[0].content
+    return turns[0].content if turns else str(value)
 
 
 def _label(fields: Fields) -> bool | None:
-    if "label" not in fields:
-        return None
     known = {"true": True, "1": True, "false": False, "0": False}
-    label = known.get(str(fields["label"]).strip().lower())
-    if label is None:
+    label = known.get(str(fields.get("label")).strip().lower())
+    if label is None and "label" in fields:
         raise DataError("`label` must be true or false", got=repr(fields["label"])[:40])
     return label
 
@@ -355,5 +334,5 @@ def _words(value: object, name: str) -> str:
     return str(value)
 
 
-def _blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value

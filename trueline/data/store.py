@@ -1,7 +1,7 @@
 """The store of labels: a verdict that `add` has returned is on disk and is never lost.
 
-A label is known by its purpose, round, pair (in the order shown), rater and `ask` (the how-manieth
-asking of the same); adding it again returns the verdict on record, so that a loop resumed after a
+A label is known by its purpose, round, pair (in the order shown), rater and `ask` (which repeat of
+the same question); adding it again returns the verdict on record, so that a loop resumed after a
 kill asks nobody twice and a double click counts once. Several processes may write one store.
 
 Labels to learn from and labels that certify (the gate's) lie in tables of their own, so that no
@@ -46,23 +46,17 @@ _VERSION = sa.Table("schema_version", _METADATA, sa.Column("version", sa.Integer
 
 
 def _labels(purpose: Purpose) -> sa.Table:
-    name = f"{purpose}_labels"
+    name, texts = f"{purpose}_labels", ("prompt", "first", "second", "verdict", "created")
     return sa.Table(
         name,
         _METADATA,
         sa.Column("position", sa.Integer, primary_key=True),
-        sa.Column("round", sa.Integer, nullable=False),
-        sa.Column("pair", sa.String(64), nullable=False),
-        sa.Column("ask", sa.Integer, nullable=False),
-        sa.Column("rater", sa.Text, nullable=False),
-        sa.Column("assist", sa.Text),
-        sa.Column("prompt", sa.Text, nullable=False),
-        sa.Column("first", sa.Text, nullable=False),
-        sa.Column("second", sa.Text, nullable=False),
+        *(sa.Column(number, sa.Integer, nullable=False) for number in ("round", "ask")),
+        *(sa.Column(key, sa.String(255), nullable=False) for key in ("pair", "rater")),
+        *(sa.Column(text, sa.Text, nullable=False) for text in texts),
         sa.Column("preference", sa.String(16), nullable=False),
         sa.Column("judge_s", sa.Float, nullable=False),
-        sa.Column("verdict", sa.Text, nullable=False),
-        sa.Column("created", sa.Text, nullable=False),
+        sa.Column("assist", sa.Text),
         sa.UniqueConstraint("round", "pair", "ask", "rater", name=f"{name}_once"),
     )
 
@@ -151,14 +145,10 @@ class LabelStore:
     def comparisons(
         self, purpose: Purpose = "learn", *, last_round: int | None = None
     ) -> Comparisons:
-        """Return labels to learn from, in the order added, up to `last_round`; the undecided are
-        counted as `skipped`."""
+        """Return labels to learn from, in the order added; the undecided count as `skipped`."""
         if purpose == "gate":
-            raise InvalidExperiment(
-                "gate labels must not be learned from: they certify what was learned",
-                got="comparisons('gate')",
-                do="ask for 'learn'",
-            )
+            must = "gate labels must not be learned from: they certify what was learned"
+            raise InvalidExperiment(must, got="comparisons('gate')", do="ask for 'learn'")
         table = _table(purpose)
         query = sa.select(table).order_by(table.c.position)
         if last_round is not None:
@@ -170,16 +160,11 @@ class LabelStore:
         skipped = {"undecided": undecided} if undecided else {}
         return Comparisons(tuple(map(_comparison, decided)), skipped)
 
-    def spent(self, *, last_round: int | None = None) -> dict[str, int]:
+    def spent(self) -> dict[str, int]:
         """Return how many labels each purpose has taken, undecided ones included."""
-        counts = {}
+        count = {p: sa.select(sa.func.count()).select_from(table) for p, table in _TABLES.items()}
         with self._database.transaction() as connection:
-            for purpose, table in _TABLES.items():
-                query = sa.select(sa.func.count()).select_from(table)
-                if last_round is not None:
-                    query = query.where(table.c.round <= last_round)
-                counts[purpose] = int(connection.execute(query).scalar_one())
-        return counts
+            return {p: int(connection.execute(query).scalar_one()) for p, query in count.items()}
 
     def seconds(self, purpose: Purpose, *, round: int) -> list[tuple[str | None, float]]:
         """Return how each label of a round was assisted, and the seconds that judging it took."""

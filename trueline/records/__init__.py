@@ -2,10 +2,10 @@
 
 A `Prompt` is what a policy is asked, a `Response` what it answered. A `Comparison` says which of
 two responses to one prompt a rater preferred. A `Case` is put before a judge, a `Critique` is what
-a helper says about a response of it, a `Verdict` what came of one act of judging, with its
-transcript of `Turn`s and its `Cost`. `Scores` is what a reward says of N responses, each a `Score`
-with its doubt. An `Estimate` is a measured number with its interval; a `Finding` an estimate that
-answers a question.
+a helper says about a response of it, a `Verdict` the outcome of one act of judging, with its
+transcript of `Turn`s and its `Cost`. `Scores` are a reward's scores of N responses, each a `Score`
+with its uncertainty. An `Estimate` is a measured number with its interval; a `Finding` an estimate
+that answers a question.
 """
 
 from trueline.records.judging import (

@@ -1,10 +1,9 @@
-"""What is put before a judge, what is said about it, and what came of it.
+"""Records of judging: the case, what helpers say about it, and the verdict.
 
 A `Case` is two responses to one prompt. Helpers speak in `Critique`s, each about one response, for
-it or against it; the judge answers with a `Verdict`. Its `transcript` is all that was said and
-thought in between, its `cost` what that took. What failed is a value of its own everywhere: a
-critique that cannot be read has `flaws=None` and its `problem`, a judge without a usable answer is
-`UNDECIDED` with its `reason`, a belief that was not stated is None, never a half.
+it or against it; the judge answers with a `Verdict`. What failed is a value of its own everywhere:
+a critique that cannot be read has `flaws=None` and its `problem`, a judge without a usable answer
+is `UNDECIDED` with its `reason`, a belief that was not stated is None, never a half.
 
 >>> Cost(calls=1, judge_s=8.0) + Cost(calls=2, tokens=30)
 Cost(calls=3, tokens=30, judge_s=8.0)
@@ -18,21 +17,11 @@ from dataclasses import dataclass, replace
 from trueline.errors import DataError
 from trueline.records.texts import Prompt, Response
 
-__all__ = [
-    "Case",
-    "Cost",
-    "Critique",
-    "Flaw",
-    "Preference",
-    "Quote",
-    "Reply",
-    "Turn",
-    "Verdict",
-]
+__all__ = ["Case", "Cost", "Critique", "Flaw", "Preference", "Quote", "Reply", "Turn", "Verdict"]
 
 
 class Preference(enum.StrEnum):
-    """What a rater said of a pair; `UNDECIDED` is an answer of its own."""
+    """Which of a pair a rater prefers; `UNDECIDED` is an answer of its own."""
 
     FIRST = "first"
     SECOND = "second"
@@ -41,14 +30,8 @@ class Preference(enum.StrEnum):
     @property
     def mirrored(self) -> Preference:
         """The same answer with the two sides exchanged."""
-        return _MIRROR[self]
-
-
-_MIRROR = {
-    Preference.FIRST: Preference.SECOND,
-    Preference.SECOND: Preference.FIRST,
-    Preference.UNDECIDED: Preference.UNDECIDED,
-}
+        exchanged = {Preference.FIRST: Preference.SECOND, Preference.SECOND: Preference.FIRST}
+        return exchanged.get(self, self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +52,17 @@ class Case:
 
     @property
     def prompt(self) -> Prompt:
+        """The prompt that both answer."""
         return self.first.prompt
 
     @property
     def responses(self) -> tuple[Response, Response]:
+        """First and second."""
         return self.first, self.second
 
     @property
     def mirrored(self) -> Case:
+        """The case with its answers exchanged."""
         return replace(self, first=self.second, second=self.first)
 
 
@@ -117,7 +103,7 @@ class Critique:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model said in answer to a dialogue; `problem` says why it may not be used."""
+    """A model's answer to a dialogue; `problem` says why it may not be used."""
 
     text: str
     num_tokens: int = 0
@@ -155,6 +141,16 @@ class Turn:
     """The judge's probability that the first answer is the better; None if not stated."""
     problem: str | None = None
 
+    @property
+    def mirrored(self) -> Turn:
+        """The turn in a case with its answers exchanged."""
+        side, belief = self.side, self.belief
+        return replace(
+            self,
+            side=None if side is None else 1 - side,
+            belief=None if belief is None else 1.0 - belief,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -182,13 +178,5 @@ class Verdict:
             preference=self.preference.mirrored,
             belief=None if self.belief is None else 1.0 - self.belief,
             found=tuple((1 - side, flaw) for side, flaw in self.found),
-            transcript=tuple(_mirror(turn) for turn in self.transcript),
+            transcript=tuple(turn.mirrored for turn in self.transcript),
         )
-
-
-def _mirror(turn: Turn) -> Turn:
-    return replace(
-        turn,
-        side=None if turn.side is None else 1 - turn.side,
-        belief=None if turn.belief is None else 1.0 - turn.belief,
-    )

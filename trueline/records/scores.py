@@ -1,4 +1,4 @@
-"""What a reward says (`Score`, `Scores`) and what was measured (`Estimate`, `Finding`).
+"""A reward's scores (`Score`, `Scores`) and what was measured (`Estimate`, `Finding`).
 
 >>> str(Estimate(0.5, 0.4, 0.6, 20))
 '0.500 [0.400, 0.600] (n=20)'
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class Stance(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What a reward says of one response. All numbers are None where it is unscored."""
+    """A reward's score of one response. All numbers are None where it is unscored."""
 
     outcome: Outcome
     mean: float | None = None
@@ -75,7 +75,7 @@ class Scores(Sequence[Score]):
     """Its upper end; infinite where there was too little to calibrate on."""
 
     def __post_init__(self) -> None:
-        shapes = {np.shape(x) for x in (self.mean, self.std, self.lower, self.novelty, self.scored)}
+        shapes = {np.shape(getattr(self, name)) for name in COLUMNS}
         shapes |= {np.shape(end) for end in (self.low, self.high) if end is not None}
         if len(shapes) != 1 or (self.low is None) != (self.high is None):
             raise InputError("score columns must have one shape [N]", got=str(sorted(shapes)))
@@ -94,28 +94,27 @@ class Scores(Sequence[Score]):
 
     @classmethod
     def concat(cls, parts: Sequence[Scores]) -> Scores:
-        """The rows of several, one after another; with intervals if all have them."""
+        """Return the rows of several, one after another; with intervals if all have them."""
         names = min((part.columns for part in parts), key=len, default=COLUMNS)
-        empty = {"scored": np.zeros(0, bool)}
-        columns = {
-            n: np.concatenate([getattr(p, n) for p in parts] or [empty.get(n, np.zeros(0))])
-            for n in names
-        }
-        starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
-        reasons = {
-            start + i: why
-            for start, part in zip(starts, parts, strict=False)
-            for i, why in part.reasons.items()
-        }
+        columns = {}
+        for name in names:
+            empty = np.zeros(0, bool if name == "scored" else float)
+            columns[name] = np.concatenate([getattr(part, name) for part in parts] or [empty])
+        reasons: dict[int, str] = {}
+        start = 0
+        for part in parts:
+            reasons |= {start + i: why for i, why in part.reasons.items()}
+            start += len(part)
         return cls(**columns, reasons=reasons)
 
     def column(self, name: str) -> np.ndarray:
-        """One of mean, std, lower, novelty, low, high, float64 [N]; refuses if any row is
-        unscored, or if there are no intervals to read."""
+        """Return one of mean, std, lower, novelty, low, high, float64 [N].
+
+        Raises InputError if any row is unscored, or if there are no intervals to read.
+        """
         if getattr(self, name) is None:
-            raise InputError(
-                f"{name} needs a calibrated reward", got="no intervals", do="fit Calibrated(head=…)"
-            )
+            must, do = f"{name} needs a calibrated reward", "fit Calibrated(head=…)"
+            raise InputError(must, got="no intervals", do=do)
         if not self.scored.all():
             raise InputError(
                 "every row must be scored to be read as numbers",
@@ -125,8 +124,10 @@ class Scores(Sequence[Score]):
         return np.asarray(getattr(self, name), dtype=np.float64)
 
     def to_pick(self, name: str) -> np.ndarray:
-        """One of the columns to pick the best by, float64 [N]: an unscored row stands below all
-        scored ones, so that it is never picked while there is another. Not to be averaged."""
+        """Return a column to pick the best by, float64 [N]; not to be averaged.
+
+        An unscored row stands below all scored ones: it is never picked while there is another.
+        """
         values = np.array(getattr(self, name), dtype=np.float64)
         scored = values[self.scored]
         values[~self.scored] = scored.min() - 1.0 if len(scored) else 0.0
@@ -142,17 +143,10 @@ class Scores(Sequence[Score]):
             raise IndexError(i)
         if not self.scored[i]:
             return Score(outcome=Outcome.UNSCORED, reason=self.reasons.get(i % len(self)))
-        ends = None
+        numbers: dict[str, Any] = {n: float(getattr(self, n)[i]) for n in COLUMNS[:-1]}
         if self.low is not None and self.high is not None:
-            ends = (float(self.low[i]), float(self.high[i]))
-        return Score(
-            outcome=Outcome.SCORED,
-            mean=float(self.mean[i]),
-            std=float(self.std[i]),
-            lower=float(self.lower[i]),
-            novelty=float(self.novelty[i]),
-            interval=ends,
-        )
+            numbers["interval"] = float(self.low[i]), float(self.high[i])
+        return Score(outcome=Outcome.SCORED, **numbers)
 
     def __iter__(self) -> Iterator[Score]:
         return (self[i] for i in range(len(self)))
@@ -171,7 +165,8 @@ class Estimate:
     n: int
 
     def as_dict(self) -> dict[str, float | int | None]:
-        return {"value": self.value, "lower": self.lower, "upper": self.upper, "n": self.n}
+        """Return it as plain data."""
+        return asdict(self)
 
     def __str__(self) -> str:
         if self.value is None:

@@ -1,4 +1,4 @@
-"""What is asked and answered: `Message`, `Prompt`, `Response`, and the `Comparison` of two answers.
+"""Questions and answers: `Message`, `Prompt`, `Response`, and the `Comparison` of two answers.
 
 >>> prompt = Prompt.of("start 7 , + 5")
 >>> good, bad = Response(prompt=prompt, text="answer 12"), Response(prompt=prompt, text="answer 13")
@@ -43,7 +43,7 @@ class Prompt:
 
     @classmethod
     def of(cls, text: str, *, system: str | None = None, **meta: Any) -> Prompt:
-        """One user turn, with a system turn before it if given."""
+        """Return a prompt of one user turn, with a system turn before it if given."""
         turns = [Message("system", system)] if system is not None else []
         return cls(messages=(*turns, Message("user", text)), meta=meta)
 
@@ -94,6 +94,7 @@ class Comparison:
 
     @property
     def prompt(self) -> Prompt:
+        """The prompt that both answer."""
         return self.chosen.prompt
 
 

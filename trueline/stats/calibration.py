@@ -44,8 +44,8 @@ def reliability(probs: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bin
     """Return at most `bins` groups of like probability, in rising order, with Wilson intervals."""
     p, y = _checked(probs, labels, bins)
     group = _groups(p, bins)
-    members = [np.flatnonzero(group == g) for g in np.unique(group)]
-    return [Bin(float(p[m].mean()), wilson(float(y[m].sum()), len(m))) for m in members]
+    rows = [group == g for g in np.unique(group)]
+    return [Bin(float(p[r].mean()), wilson(float(y[r].sum()), int(r.sum()))) for r in rows]
 
 
 def calibration_error(
