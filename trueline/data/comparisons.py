@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, overload
@@ -65,10 +65,12 @@ class Comparisons(Sequence[Comparison]):
 
     @cached_property
     def chosen_keys(self) -> tuple[str, ...]:
+        """The key of each row's chosen response."""
         return tuple(row.chosen.key for row in self.rows)
 
     @cached_property
     def rejected_keys(self) -> tuple[str, ...]:
+        """The key of each row's rejected response."""
         return tuple(row.rejected.key for row in self.rows)
 
     @cached_property
@@ -79,10 +81,8 @@ class Comparisons(Sequence[Comparison]):
     @cached_property
     def sha256(self) -> str:
         """Hash of the content, order included, for run folders."""
-        digest = hashlib.sha256()
-        for row in self._as_saved():
-            digest.update(json.dumps(row).encode() + b"\n")
-        return digest.hexdigest()
+        lines = (json.dumps(row).encode() + b"\n" for row in self._as_saved())
+        return hashlib.sha256(b"".join(lines)).hexdigest()
 
     def take(self, rows: Iterable[int]) -> Comparisons:
         """Return those rows, in that order."""
@@ -93,26 +93,30 @@ class Comparisons(Sequence[Comparison]):
 
         Ties go with their group; those of a group of ties alone go to the second part.
         """
-        if not 0 < frac < 1:
-            raise InputError("frac must lie between 0 and 1", got=str(frac))
-        groups = np.asarray(self.groups)
-        names = rng.permutation(np.unique(groups))
-        if len(names) < 2:
-            raise InputError("a split needs at least two dialogues", got=str(len(names)))
-        sizes = np.array([np.sum(groups == name) for name in names])
+        names, sizes = np.unique(np.asarray(self.groups), return_counts=True)
+        if not 0 < frac < 1 or len(names) < 2:
+            got = f"frac {frac} of {len(names)} dialogues"
+            raise InputError("a split needs 0 < frac < 1 and two dialogues or more", got=got)
+        order = rng.permutation(len(names))
         # At least one group on either side, however small the data.
-        cut = np.argmin(np.abs(np.cumsum(sizes)[:-1] - frac * len(self))) + 1
-        first = set(names[:cut].tolist())
-        return self._part(lambda group: group in first), self._part(lambda g: g not in first)
-
-    def _part(self, wanted: Callable[[str], bool]) -> Comparisons:
-        rows = (row for row, group in zip(self.rows, self.groups, strict=True) if wanted(group))
-        ties = (tie for tie in self.ties if wanted(group_of(tie.prompt)))
-        return Comparisons(tuple(rows), ties=tuple(ties))
+        cut = np.argmin(np.abs(np.cumsum(sizes[order])[:-1] - frac * len(self))) + 1
+        first = set(names[order[:cut]].tolist())
+        parts: list[Comparisons] = []
+        for wanted in (True, False):
+            rows, ties = (
+                tuple(row for row in pairs if (group_of(row.prompt) in first) == wanted)
+                for pairs in (self.rows, self.ties)
+            )
+            parts.append(Comparisons(rows, ties=ties))
+        return parts[0], parts[1]
 
     def _as_saved(self) -> Iterator[dict[str, Any]]:
-        yield from map(_saved, self.rows)
-        yield from ({**_saved(tie), "tie": True} for tie in self.ties)
+        for tie, rows in ({}, self.rows), ({"tie": True}, self.ties):
+            for row in rows:
+                turns = [{"role": m.role, "content": m.content} for m in row.prompt.messages]
+                texts = {"chosen": row.chosen.text, "rejected": row.rejected.text}
+                origin = {"rater": row.rater, "round": row.round, SAVED_MARK: 1}
+                yield {"prompt": turns, **texts, **origin, **tie}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -138,31 +142,15 @@ def make_folds(
     groups: Sequence[str], k: int, rng: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return K (train rows, test rows): no group in both, each row tested once, sizes even."""
-    names, rows = np.unique(np.asarray(groups), return_inverse=True)
+    names, rows, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     if not 2 <= k <= len(names):
-        raise InputError(
-            "the number of folds must lie between 2 and the number of prompts",
-            got=f"{k} folds of {len(names)} prompts",
-            do="ask for fewer folds or give more data",
-        )
-    sizes = np.bincount(rows)
+        must = "the number of folds must lie between 2 and the number of prompts"
+        raise InputError(must, got=f"{k} folds of {len(names)} prompts", do="ask for fewer folds")
     order = rng.permutation(len(names))
     # Largest first into the emptiest fold; the shuffle decides among equals.
-    order = order[np.argsort(-sizes[order], kind="stable")]
     fold_of, load = np.empty(len(names), dtype=int), np.zeros(k, dtype=int)
-    for name in order:
+    for name in order[np.argsort(-sizes[order], kind="stable")]:
         fold_of[name] = np.argmin(load)
         load[fold_of[name]] += sizes[name]
     folds = fold_of[rows]
     return [(np.flatnonzero(folds != i), np.flatnonzero(folds == i)) for i in range(k)]
-
-
-def _saved(row: Comparison) -> dict[str, Any]:
-    return {
-        "prompt": [{"role": turn.role, "content": turn.content} for turn in row.prompt.messages],
-        "chosen": row.chosen.text,
-        "rejected": row.rejected.text,
-        "rater": row.rater,
-        "round": row.round,
-        SAVED_MARK: 1,
-    }

@@ -1,14 +1,12 @@
 """Read recorded acts of judging: the public debates of NYU, and what `trueline judge` wrote.
 
 nyu_debate (Michael et al. 2023, arXiv 2311.08702): people or GPT-4 argue about a story that the
-judge has not read, and the judge states a belief before the first speeches and after each round of
-them. `NyuRow` is the form; quotes stand between <quote> and </quote>. A row may hold its `source`,
-without which no quote can be verified.
+judge has not read, and the judge states a belief before the first speeches and after each round.
+Quotes stand between <quote> and </quote>; a row may hold the `source` to verify them in.
 
 Where we differ: (1) a judge's round is the number of rounds of speeches before it, so that round 0
 is the belief from question and answers alone; (2) the story, by which intervals are clustered, is
-the id without its number and without punctuation ("kal-jmar" is "kaljmar"); (3) judgements made
-offline, with the story at hand, are not read.
+the id without its number and punctuation; (3) judgements made offline, story at hand, are not read.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StrictBool, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
 
 from trueline.data.files import Record, read_records
 from trueline.errors import DataError
@@ -52,9 +50,9 @@ class RecordedVerdict:
     @property
     def right(self) -> float | None:
         """1 if the better answer was preferred, else 0; None if undecided or nobody knows."""
-        sides = {Preference.FIRST: 0, Preference.SECOND: 1}
-        side = sides.get(self.verdict.preference)
-        return None if side is None or self.correct is None else float(side == self.correct)
+        if self.correct is None or self.verdict.preference is Preference.UNDECIDED:
+            return None
+        return float((self.verdict.preference is Preference.SECOND) == bool(self.correct))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data that `from_saved` reads; the critiques are in it as turns."""
@@ -77,28 +75,20 @@ def from_saved(record: Record) -> RecordedVerdict:
     turns = row.verdict.transcript
     beliefs = [row.verdict.belief, *(turn.belief for turn in turns)]
     sides = [row.correct, *(turn.side for turn in turns), *(side for side, _ in row.verdict.found)]
-    if any(belief is not None and not 0 <= belief <= 1 for belief in beliefs):
-        raise DataError("a belief must lie between 0 and 1", got=record.where)
-    if not {0, 1, None}.issuperset(sides):
-        raise DataError("a side must be 0 or 1", got=record.where)
+    if not all(b is None or 0 <= b <= 1 for b in beliefs) or not {0, 1, None}.issuperset(sides):
+        raise DataError("beliefs must lie in 0..1 and sides be 0 or 1", got=record.where)
     return row
 
 
-def _adds_up(belief: tuple[float, float]) -> tuple[float, float]:
-    if abs(sum(belief) - 1) > 0.01:
-        raise ValueError("the two probabilities must add up to 1")
-    return belief
-
-
 _Probability = Annotated[float, Field(ge=0, le=1)]
-_Belief = Annotated[tuple[_Probability, _Probability], AfterValidator(_adds_up)]
+_Belief = tuple[_Probability, _Probability] | None
 
 
 class NyuRound(BaseModel):
     """The judge's belief, both sides' speeches, or a kind that is not read."""
 
     kind: str
-    belief: _Belief | None = None
+    belief: _Belief = None
     text: str | None = None
     speeches: dict[Literal["0", "1"], str] = {}
 
@@ -112,7 +102,7 @@ class NyuRow(BaseModel):
     correct: Literal[0, 1] | None = None
     human: StrictBool
     debate: StrictBool
-    judge_final: _Belief | None = None
+    judge_final: _Belief = None
     rounds: list[NyuRound]
     roles: dict[str, str] | None = None
     source: str | None = None
@@ -124,15 +114,14 @@ _SAVED, _NYU = TypeAdapter(RecordedVerdict), TypeAdapter(NyuRow)
 def from_nyu(record: Record) -> RecordedVerdict:
     """Return a row in the form of nyu_debate; `DataError` where it is none."""
     row: NyuRow = _read(_NYU, record)
-    final = None if row.judge_final is None else row.judge_final[0]
-    decided = final not in (None, 0.5)
+    final = _first(row.judge_final, record)
     preferred = Preference.FIRST if (final or 0) > 0.5 else Preference.SECOND
     verdict = Verdict(
-        preference=preferred if decided else Preference.UNDECIDED,
+        preference=Preference.UNDECIDED if final in (None, 0.5) else preferred,
         rater=(row.roles or {}).get("Judge", "unknown"),
         belief=final,
         reason="the judge stated no final belief" if final is None else None,
-        transcript=_turns(row),
+        transcript=_turns(row, record),
     )
     return RecordedVerdict(
         id=row.id,
@@ -147,30 +136,26 @@ def from_nyu(record: Record) -> RecordedVerdict:
     )
 
 
-def _turns(row: NyuRow) -> tuple[Turn, ...]:
+def _turns(row: NyuRow, record: Record) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     number = 0
     for entry in row.rounds:
         if entry.kind == "judge":
-            belief = None if entry.belief is None else entry.belief[0]
-            turns.append(Turn(speaker="judge", text=entry.text or "", round=number, belief=belief))
-        elif entry.kind == "speeches":
-            number += 1
-            turns += [_speech(row, side, number, entry.speeches[side]) for side in entry.speeches]
+            belief, text = _first(entry.belief, record), entry.text or ""
+            turns.append(Turn(speaker="judge", text=text, round=number, belief=belief))
+        number += entry.kind == "speeches"
+        for side, text in entry.speeches.items():
+            name = (row.roles or {}).get(f"Debater {'AB'[int(side)]}", f"side {side}")
+            quotes = (Quote(q, None) for q in re.findall(r"(?s)<quote>(.*?)</quote>", text))
+            told = {"round": number, "side": int(side), "in_favour": True}
+            turns.append(Turn(speaker=name, text=text, quotes=tuple(quotes), **told))
     return tuple(turns)
 
 
-def _speech(row: NyuRow, side: Literal["0", "1"], number: int, text: str) -> Turn:
-    name = "Debater A" if side == "0" else "Debater B"
-    quotes = re.findall(r"<quote>(.*?)</quote>", text, re.DOTALL)
-    return Turn(
-        speaker=(row.roles or {}).get(name, f"side {side}"),
-        text=text,
-        round=number,
-        side=int(side),
-        in_favour=True,
-        quotes=tuple(Quote(quote, None) for quote in quotes),
-    )
+def _first(belief: tuple[float, float] | None, record: Record) -> float | None:
+    if belief is not None and abs(sum(belief) - 1) > 0.01:
+        raise DataError("two probabilities must add up to 1", got=f"{record.where}: {belief}")
+    return None if belief is None else belief[0]
 
 
 def _read(form: TypeAdapter[Any], record: Record) -> Any:
@@ -179,8 +164,6 @@ def _read(form: TypeAdapter[Any], record: Record) -> Any:
         return form.validate_python(record.fields)
     except ValidationError as error:
         fault = error.errors()[0]
-        field = ".".join(map(str, fault["loc"]))
-        raise DataError(
-            "a transcript must be as nyu_debate or `trueline judge` wrote it",
-            got=f"{record.where}: `{field}`: {fault['msg']}",
-        ) from None
+        got = f"{record.where}: `{'.'.join(map(str, fault['loc']))}`: {fault['msg']}"
+        must = "a transcript must be as nyu_debate or `trueline judge` wrote it"
+        raise DataError(must, got=got) from None
