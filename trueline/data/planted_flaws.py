@@ -1,13 +1,10 @@
 """Plant one known flaw in a copy of an answer, to measure whoever judges the pair.
 
-    planted case = (answer, its flawed copy, the flaw, and what else became untrue through it)
-
 Nobody's labels are needed: Saunders et al. 2022 (2206.05802), CriticGPT's inserted bugs (McAleese
 et al. 2024, 2407.00215). `FlawPlanter` is all that is asked of a source of flaws: `ArithmeticFlaws`
 takes solutions in free text (lines are its steps), `worlds.sums.flaws` has one for worked sums, and
-`oversight.text_helpers` asks a language model.
-
-`ArithmeticFlaws` changes only a sum "a + b = c" that holds, and leaves the text after it as it was.
+`oversight.text_helpers` asks a language model. `ArithmeticFlaws` changes only a sum "a + b = c"
+that holds, and leaves the text after it as it was.
 
 >>> from trueline.records import Prompt
 >>> answer = Response(prompt=Prompt.of("?"), text="He has 3 * 4 = 12 plums.")
@@ -17,6 +14,7 @@ takes solutions in free text (lines are its steps), `worlds.sums.flaws` has one 
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +44,6 @@ class FlawPlanter(Protocol):
 
     def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
         """Return a copy with one more flaw; None where none would fit."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +91,7 @@ def plant_flaws(
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _SUM = re.compile(rf"(?<![\d.])({_NUMBER})( ?)([-+*/])( ?\$?)({_NUMBER})( ?= ?\$?)({_NUMBER})")
+_APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +107,8 @@ class ArithmeticFlaws:
         None where no sum holds or can be made wrong, or where notes (<<3*4=12>>) would tell.
         """
         text = response.text
-        sums = [match for match in _SUM.finditer(text) if _holds(match) and "<<" not in text]
         change = _wrong_operator if rng.random() < self.operators else _wrong_result
+        sums = [m for m in _SUM.finditer(text) if "<<" not in text and _come_to(m) == _value(m[7])]
         for i in rng.permutation(len(sums)):
             old = sums[i]
             wrong = change(old, rng)
@@ -128,14 +126,11 @@ def _value(word: str) -> Fraction:
     return Fraction(word.replace(",", ""))
 
 
-def _apply(a: Fraction, op: str, b: Fraction) -> Fraction | None:
-    if op == "/":
-        return a / b if b else None
-    return a + b if op == "+" else a - b if op == "-" else a * b
-
-
-def _holds(match: re.Match[str]) -> bool:
-    return _apply(_value(match[1]), match[3], _value(match[5])) == _value(match[7])
+def _come_to(match: re.Match[str], op: str | None = None) -> Fraction | None:
+    """Return what a sum comes to, with another operator if given; None for a division by 0."""
+    left, right = _value(match[1]), _value(match[5])
+    name = op or match[3]
+    return None if name == "/" and not right else Fraction(_APPLY[name](left, right))
 
 
 def _written(value: Fraction, like: str) -> str:
@@ -146,20 +141,18 @@ def _written(value: Fraction, like: str) -> str:
 
 def _wrong_result(old: re.Match[str], rng: np.random.Generator) -> str:
     """Be off by one to three in the last place that is not nought: round numbers stay round."""
-    digits = old[7].replace(",", "")
+    digits, value = old[7].replace(",", ""), _value(old[7])
     places = len(digits.partition(".")[2]) or len(digits.rstrip("0")) - len(digits)
     off = int(rng.integers(1, 4)) * Fraction(10) ** -places
-    low = _value(old[7]) - off
-    value = low if low > 0 and rng.random() < 0.5 else _value(old[7]) + off
-    return old[0][: -len(old[7])] + _written(value, old[7])
+    wrong = value - off if value > off and rng.random() < 0.5 else value + off
+    return old[0][: -len(old[7])] + _written(wrong, old[7])
 
 
 def _wrong_operator(old: re.Match[str], rng: np.random.Generator) -> str | None:
     for op in rng.permutation([op for op in "+-*/" if op != old[3]]):
-        value = _apply(_value(old[1]), str(op), _value(old[5]))
+        value = _come_to(old, str(op))
         if value is not None and value > 0 and value.denominator == 1 and value != _value(old[7]):
-            sides = f"{old[1]}{old[2]}{op}{old[4]}{old[5]}{old[6]}"
-            return sides + _written(value, old[7])
+            return f"{old[1]}{old[2]}{op}{old[4]}{old[5]}{old[6]}{_written(value, old[7])}"
     return None
 
 
