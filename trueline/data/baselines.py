@@ -2,11 +2,9 @@ r"""What a reward must beat: the longer answer wins, and a linear reward on bags
 
 The bag of words is a Bradley–Terry reward r(y) = w·φ(y) (1952), fitted by minimising
 Σ log(1 + exp(-w·(φ(chosen) - φ(rejected)))) + |w|²/2C, with φ the TF-IDF of the response's words
-and neighbouring pairs of words, seen in at least two responses. C is chosen by log loss on groups
-held out of the training rows. A reward that does not beat it has read nothing in the latents that
-the words do not say. It sees the response alone, never the prompt.
-
-Correctness is 1, 0, or 0.5 for a tie, float [N].
+and neighbouring pairs of words; C is chosen by log loss on held-out groups. A reward that does not
+beat it has read nothing in the latents that the words do not say. Correctness is 1, 0, or 0.5 for a
+tie, float [N].
 
 >>> from trueline.records import Comparison, Prompt, Response
 >>> ask = Prompt.of("2 + 2")

@@ -69,10 +69,10 @@ def _plain(fields: Mapping[str, Any]) -> LabelledCase:
         must = "`correct` must be 0 (the first answer is better) or 1 (the second is)"
         raise DataError(must, got=repr(correct)[:40])
     first, second = (Response(prompt=prompt, text=text) for text in texts)
+    case = Case(first=first, second=second, source=_optional(fields, "source"))
+    group = _optional(fields, "group") or group_of(prompt)
     return LabelledCase(
-        case=Case(first=first, second=second, source=_optional(fields, "source")),
-        correct=None if correct is None else int(float(correct)),
-        group=_optional(fields, "group") or group_of(prompt),
+        case=case, correct=None if correct is None else int(float(correct)), group=group
     )
 
 
@@ -88,13 +88,9 @@ def _preferred(record: Record, skipped: Counter[str]) -> list[LabelledCase]:
     for pair in (*row.comparisons, *row.ties):
         swapped = pair.chosen.key > pair.rejected.key
         case = Case(first=pair.chosen, second=pair.rejected, source=source)
-        cases.append(
-            LabelledCase(
-                case=case.mirrored if swapped else case,
-                correct=int(swapped) if pair in row.comparisons else None,
-                group=group or group_of(pair.prompt),
-            )
-        )
+        case, known = case.mirrored if swapped else case, pair in row.comparisons
+        correct, name = int(swapped) if known else None, group or group_of(pair.prompt)
+        cases.append(LabelledCase(case=case, correct=correct, group=name))
     return cases
 
 

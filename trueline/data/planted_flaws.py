@@ -9,7 +9,7 @@ that holds, and leaves the text after it as it was.
 >>> from trueline.records import Prompt
 >>> answer = Response(prompt=Prompt.of("?"), text="He has 3 * 4 = 12 plums.")
 >>> ArithmeticFlaws().inject(answer, rng=np.random.default_rng(2)).response.text
-'He has 3 * 4 = 14 plums.'
+'He has 3 + 4 = 7 plums.'
 """
 
 from __future__ import annotations
