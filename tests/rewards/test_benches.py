@@ -200,19 +200,18 @@ def test_order_of_answers_and_of_rows_is_irrelevant(rows: Any, tmp_path: Path) -
                for name, v in values(run(LENGTH, PAIRS, tmp_path)).items())  # fmt: skip
 
 
-def test_unscored_items_are_counted_and_bounded(tmp_path: Path) -> None:
+def test_unscored_items_are_counted_and_in_no_figure(tmp_path: Path) -> None:
     rows = [pair("all", "longer", "short", ask) for ask in "abc"]
     rows.append(pair("all", "cannot tell?", "short", "d"))
     found = run(LENGTH, rows, tmp_path)
     assert found.num_items == 4 and found.num_unscored == 1
     figure = found["all"]
     assert figure.columns["reward"].value == 1.0 and figure.columns["reward"].n == 3
-    assert figure.bounds == (0.75, 1.0)
     assert figure.columns["longer"].n == 3, "the floors stand on the same items"
     nothing = run(LENGTH, rows[3:], tmp_path)
-    assert nothing["all"].columns["reward"].value is None and nothing["all"].bounds == (0.0, 1.0)
-    style = run(LENGTH, [styled("good", "evil?", "a"), styled("good", "evil", "b")], tmp_path)
-    assert style["style sensitivity"].bounds == (0.0, 1.0)
+    assert nothing.figures == () and nothing.num_unscored == 1
+    for row in (styled("good", "evil?", "a"), {**TIES[0], "chosen": ["?"]}):
+        assert run(LENGTH, [row], tmp_path).figures == ()
 
 
 def test_intervals_go_by_dialogue_and_are_never_a_point(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def measure(
     """Run, print, and return what --json prints; `train`: what the scorer was fitted on."""
     with reading_bar(f"reading {path.name}") as progress:
         found = run_bench(scorer, bench, rng=rng, train=train, progress=progress)
-    console.print(_table(found, path))
+    if found.figures:
+        console.print(_table(found, path))
     for line in _remarks(found, bench):
         console.print(line)
     return {"file": str(path), **found.as_dict(), "skipped": dict(bench.skipped)}
@@ -65,12 +66,7 @@ def _table(found: BenchResult, path: Path) -> Table:
 def _remarks(found: BenchResult, bench: Bench) -> list[str]:
     lines = []
     if found.num_unscored:
-        last = next((f for f in found.figures if f.name == "average"), found.figures[0])
-        low, high = last.bounds
-        lines.append(
-            f"{found.num_unscored} of {found.num_items} items unscored and left out: "
-            f"{escape(last.name)} is {low:.3f} were they all wrong, {high:.3f} were they all right"
-        )
+        lines.append(f"{found.num_unscored} of {found.num_items} items unscored and left out")
     if found.num_trained_on:
         lines.append(f"{found.num_trained_on} items left out: their prompts were trained on")
     if bench.skipped:

@@ -16,19 +16,20 @@ spread = best above worst right one, least gap = the smaller of the prompt's and
 plainer `hard`; domains weigh alike, safety's halves as one; style sensitivity = easy - hard.
 
 Where we differ: (1) a tie of a pair counts one half; (2) items with an unscored answer, or whose
-dialogue was trained on, are left out of all columns and counted; `bounds` says what the reward's
-figure would be were the unscored all wrong, or all right; (3) intervals resample dialogues, the
-same for every column, and where all items of a part are alike widen by 3 / dialogues (the rule of
-three). Too narrow below some 10 dialogues; near copies of training prompts are not found.
+dialogue was trained on, are left out of all columns and counted; (3) intervals: Student's t on the
+standard error of linearised means, clustered by dialogue, inside the figure's bounds; where all
+items of a part are alike they widen by 3 / dialogues (the rule of three). Too narrow below some 10
+dialogues; near copies of training prompts are not found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats as scipy_stats
 
 from trueline.data.baselines import word_reward
 from trueline.data.benches import Bench, BenchItem
@@ -36,11 +37,10 @@ from trueline.data.comparisons import Comparisons, group_of
 from trueline.errors import InvalidExperiment
 from trueline.protocols import Scorer
 from trueline.records import Estimate, Response
-from trueline.stats.resampling import from_replicates
 
 __all__ = ["BenchResult", "Figure", "run_bench"]
 
-_RESAMPLES, _BATCH, _ORDERS = 1_000, 256, 256
+_BATCH, _ORDERS = 256, 256
 _SECTIONS: Mapping[str, Mapping[str, int]] = {
     "Chat": {"alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95,
              "mt-bench-easy": 28, "mt-bench-med": 40},
@@ -61,8 +61,6 @@ class Figure:
     name: str
     columns: Mapping[str, Estimate]
     """reward, longer, bag_of_words (where there is training data), chance."""
-    bounds: tuple[float, float]
-    """The reward's figure if all unscored items were wrong, and if all were right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +69,10 @@ class BenchResult:
 
     kind: str
     figures: tuple[Figure, ...]
+    """None where no item could be scored."""
     num_items: int
     num_unscored: int
-    """Of them."""
+    """Of them, and in no figure."""
     num_trained_on: int
     """Items beside them, left out because their dialogue is in the training data."""
 
@@ -82,25 +81,25 @@ class BenchResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON holds it."""
-        figures = {
-            f.name: {**{c: e.as_dict() for c, e in f.columns.items()}, "bounds": list(f.bounds)}
-            for f in self.figures
-        }
+        figures = {f.name: {c: e.as_dict() for c, e in f.columns.items()} for f in self.figures}
         return {**asdict(replace(self, figures=())), "figures": figures}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Mark:
-    """What is averaged: n values of S columns, each of which counts for one item."""
+class _Scored(NamedTuple):
+    """An item with the scores of its right and wrong answers, [answers, S] each."""
 
-    items: np.ndarray
+    item: BenchItem
+    chosen: np.ndarray
+    rejected: np.ndarray
+
+
+class _Term(NamedTuple):
+    """A weighted mean: values [n, S], each of which counts for one item."""
+
+    weight: float
+    rows: np.ndarray
     values: np.ndarray
-    scored: np.ndarray
     low: float = 0.0
-
-
-_Blend = list[tuple[float, _Mark]]
-"""A figure: the weighted sum of the means of marks."""
 
 
 def run_bench(
@@ -128,19 +127,21 @@ def run_bench(
         columns["bag_of_words"] = word_reward(train, rng=rng)(texts)
     table = np.column_stack([*columns.values(), rng.random((len(answers), _ORDERS))])
     places = {answer.key: i for i, answer in enumerate(answers)}
-    scores = _Scored(items, places, table, scored)
-    blends = {
+    rows = []
+    for item in items:
+        right, wrong = ([places[r.key] for r in side] for side in (item.chosen, item.rejected))
+        if scored[[*right, *wrong]].all():
+            rows.append(_Scored(item, table[right], table[wrong]))
+    figures: Callable[[Sequence[_Scored]], Iterator[tuple[str, list[_Term]]]] = {
         "rewardbench": _rewardbench, "rewardbench-2": _rewardbench_2, "rm-bench": _rm_bench,
-    }[bench.kind](scores)  # fmt: skip
-    groups = np.unique([group_of(item.prompt) for item in items], return_inverse=True)[1]
-    num = int(groups.max()) + 1
-    drawn = np.vstack([np.ones(num), rng.multinomial(num, np.full(num, 1 / num), _RESAMPLES)])
+    }[bench.kind]  # fmt: skip
+    groups = np.unique([group_of(row.item.prompt) for row in rows], return_inverse=True)[1]
     names = (*columns, "chance")
     return BenchResult(
         kind=bench.kind,
-        figures=tuple(_figure(name, blend, names, groups, drawn) for name, blend in blends),
+        figures=tuple(_figure(name, terms, names, groups) for name, terms in figures(rows)),
         num_items=len(items),
-        num_unscored=int((~scores.known).sum()),
+        num_unscored=len(items) - len(rows),
         num_trained_on=len(bench.items) - len(items),
     )
 
@@ -160,186 +161,139 @@ def _scores(
     return np.concatenate(means), np.concatenate(scored)
 
 
-class _Scored:
-    """The items with the scores of their answers, [answers, S] each."""
-
-    def __init__(
-        self,
-        items: Sequence[BenchItem],
-        places: Mapping[str, int],
-        table: np.ndarray,
-        scored: np.ndarray,
-    ) -> None:
-        right = [[places[r.key] for r in item.chosen] for item in items]
-        wrong = [[places[r.key] for r in item.rejected] for item in items]
-        self.items, self.num_columns = items, table.shape[1]
-        self.chosen, self.rejected = [table[at] for at in right], [table[at] for at in wrong]
-        self.known = np.array([scored[[*a, *b]].all() for a, b in zip(right, wrong, strict=True)])
-
-    def mark(
-        self, rests_on: Sequence[tuple[int, ...]], values: Sequence[Any], *, low: float = 0.0
-    ) -> _Mark:
-        """Return values that rest on one or more items each, and count for the first of them."""
-        return _Mark(
-            items=np.array([at[0] for at in rests_on], dtype=int),
-            values=np.array(values, dtype=np.float64).reshape(-1, self.num_columns),
-            scored=np.array([self.known[list(at)].all() for at in rests_on], dtype=bool),
-            low=low,
-        )
-
-    def by_subset(self, values: Sequence[np.ndarray]) -> dict[str, _Mark]:
-        """Return one mark a subset."""
-        rows: dict[str, list[int]] = {}
-        for i, item in enumerate(self.items):
-            rows.setdefault(item.subset, []).append(i)
-        return {
-            name: self.mark([(i,) for i in at], [values[i] for i in at])
-            for name, at in rows.items()
-        }
-
-    def wins(self) -> list[np.ndarray]:
-        """Return whether each right answer beats each wrong one, a tie one half: [right, wrong, S]
-        an item."""
-        pairs = zip(self.chosen, self.rejected, strict=True)
-        return [(np.sign(a[:, None] - b[None]) + 1.0) / 2.0 for a, b in pairs]
+def _figure(name: str, terms: Sequence[_Term], names: Sequence[str], groups: np.ndarray) -> Figure:
+    """Return a weighted sum of means as a figure, with the interval of every column."""
+    total, spread = np.zeros(len(names)), np.zeros((int(groups.max()) + 1, len(names)))
+    alike, limits = np.zeros(len(names)), np.zeros(2)
+    for weight, rows, values, low in terms:
+        # The random orders, all of the columns after the named ones, are one column: chance.
+        v = np.column_stack([values[:, : len(names) - 1], values[:, len(names) - 1 :].mean(1)])
+        total += weight * v.mean(0)
+        np.add.at(spread, groups[rows], weight * (v - v.mean(0)) / len(v))
+        hidden = weight * 3 / len(np.unique(groups[rows]))
+        alike += np.where(np.ptp(v, axis=0) < 1e-9, hidden**2, 0.0)
+        limits += sorted((weight * low, weight))
+    used = np.unique(np.concatenate([term.rows for term in terms]))
+    num = len(np.unique(groups[used]))
+    if num < 2:
+        columns = {c: Estimate(float(total[s]), None, None, len(used)) for s, c in enumerate(names)}
+        return Figure(name=name, columns=columns)
+    half = scipy_stats.t.isf(0.025, num - 1) * np.sqrt(num / (num - 1) * (spread**2).sum(0))
+    half += np.sqrt(alike)
+    lower = np.minimum(np.maximum(total - half, limits[0]), total)
+    upper = np.maximum(np.minimum(total + half, limits[1]), total)
+    ends = zip(names, total.tolist(), lower.tolist(), upper.tolist(), strict=True)
+    return Figure(name=name, columns={c: Estimate(v, a, b, len(used)) for c, v, a, b in ends})
 
 
-def _rewardbench(scores: _Scored) -> Iterator[tuple[str, _Blend]]:
-    values = [wins[0, 0] for wins in scores.wins()]
-    marks = scores.by_subset(values)
-    yield from ((name, [(1.0, mark)]) for name, mark in marks.items())
-    sections: list[_Blend] = []
+def _rewardbench(rows: Sequence[_Scored]) -> Iterator[tuple[str, list[_Term]]]:
+    values = [_wins(row)[0, 0] for row in rows]
+    subsets = _by_subset(rows, values)
+    yield from ((name, [term]) for name, term in subsets.items())
+    sections = []
     for section, counts in _SECTIONS.items():
-        present = [name for name in counts if name in marks]
+        present = [name for name in counts if name in subsets]
+        total = sum(counts[name] for name in present)
         if present:
-            total = sum(counts[name] for name in present)
-            sections.append([(counts[name] / total, marks[name]) for name in present])
-            yield section, sections[-1]
+            terms = [subsets[name]._replace(weight=counts[name] / total) for name in present]
+            sections.append(terms)
+            yield section, terms
     if sections:
         yield "average", _mean_of(sections)
-    elif len(marks) > 1:
-        yield "all items", [(1.0, scores.mark([(i,) for i in range(len(values))], values))]
+    elif len(subsets) > 1:
+        yield "all items", [_term(range(len(rows)), values)]
 
 
-def _rewardbench_2(scores: _Scored) -> Iterator[tuple[str, _Blend]]:
+def _rewardbench_2(rows: Sequence[_Scored]) -> Iterator[tuple[str, list[_Term]]]:
     values = []
-    for chosen, rejected in zip(scores.chosen, scores.rejected, strict=True):
+    for _, chosen, rejected in rows:
         highest = np.maximum(chosen.max(0), rejected.max(0))
         right, wrong = (chosen == highest).sum(0), (rejected == highest).sum(0)
         values.append(right / (right + wrong))
-    marks = scores.by_subset(values)
-    subsets = {name: [(1.0, mark)] for name, mark in marks.items() if name.lower() != "ties"}
-    parts = _ties(scores)
-    if all(mark.items.size for mark in parts.values()):
-        subsets["Ties"] = list(zip((0.3, 0.3, 0.2, 0.2, 0.01), parts.values(), strict=True))
+    by_subset = _by_subset(rows, values)
+    subsets = {name: [term] for name, term in by_subset.items() if name.lower() != "ties"}
+    parts = _ties(rows)
+    if len(parts) == 5:
+        weights = (0.3, 0.3, 0.2, 0.2, 0.01)
+        terms = zip(weights, parts.values(), strict=True)
+        subsets["Ties"] = [term._replace(weight=weight) for weight, term in terms]
     yield from subsets.items()
-    yield from ((name, [(1.0, mark)]) for name, mark in parts.items() if mark.items.size)
+    yield from ((name, [term]) for name, term in parts.items())
     if len(subsets) > 1:
         yield "average", _mean_of(list(subsets.values()))
 
 
-def _ties(scores: _Scored) -> dict[str, _Mark]:
-    """Return the five terms of the score, in the order of its weights."""
-    rows = [i for i, item in enumerate(scores.items) if item.subset.lower() == "ties"]
-    ids = {i: scores.items[i].id.partition(":") for i in rows}
+def _ties(rows: Sequence[_Scored]) -> dict[str, _Term]:
+    """Return the terms of the score that there are items for, in the order of its weights."""
+    ids = {
+        i: row.item.id.partition(":")
+        for i, row in enumerate(rows)
+        if row.item.subset.lower() == "ties"
+    }
     reference = {number: i for i, (kind, _, number) in ids.items() if kind == "ref"}
-    tied = [i for i in rows if ids[i][0] != "ref"]
-    both = [(i, reference[ids[i][2]]) for i in tied if ids[i][2] in reference]
-    gap = {i: scores.chosen[i].min(0) - scores.rejected[i].max(0) for i in rows}
-    spread = {i: np.ptp(scores.chosen[i], axis=0) for i in rows}
-    least = {i: np.minimum(gap[i], gap[j]) for i, j in both}
+    tied = [i for i, (kind, _, _) in ids.items() if kind != "ref"]
+    both = {i: reference[ids[i][2]] for i in tied if ids[i][2] in reference}
+    gap = {i: rows[i].chosen.min(0) - rows[i].rejected.max(0) for i in ids}
+    spread = {i: np.ptp(rows[i].chosen, axis=0) for i in ids}
+    least = {i: np.minimum(gap[i], gap[j]) for i, j in both.items()}
     # 0 / 0: all its answers score alike, which is no margin and no lack of one.
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = [np.nan_to_num(np.tanh(least[i] / spread[i] - 1)) for i, _ in both]
+        ratio = [np.nan_to_num(np.tanh(least[i] / spread[i] - 1)) for i in both]
     refs = list(reference.values())
-    return {
-        "Ties: tied accuracy": scores.mark([(i,) for i in tied], [gap[i] > 0 for i in tied]),
-        "Ties: reference accuracy": scores.mark([(i,) for i in refs], [gap[i] > 0 for i in refs]),
-        "Ties: gap > spread": scores.mark(both, [gap[i] > spread[i] for i, _ in both]),
-        "Ties: least gap > spread": scores.mark(both, [least[i] > spread[i] for i, _ in both]),
-        "Ties: margin": scores.mark(both, ratio, low=-1.0),
+    terms = {
+        "Ties: tied accuracy": (tied, [gap[i] > 0 for i in tied]),
+        "Ties: reference accuracy": (refs, [gap[i] > 0 for i in refs]),
+        "Ties: gap > spread": (both, [gap[i] > spread[i] for i in both]),
+        "Ties: least gap > spread": (both, [least[i] > spread[i] for i in both]),
+        "Ties: margin": (both, ratio),
     }
+    made = {name: _term(at, values) for name, (at, values) in terms.items() if at}
+    if "Ties: margin" in made:
+        made["Ties: margin"] = made["Ties: margin"]._replace(low=-1.0)
+    return made
 
 
-def _rm_bench(scores: _Scored) -> Iterator[tuple[str, _Blend]]:
-    wins = scores.wins()
+def _rm_bench(rows: Sequence[_Scored]) -> Iterator[tuple[str, list[_Term]]]:
+    wins = [_wins(row) for row in rows]
     levels = {
         "easy": [m[np.tril_indices(len(m), -1)].mean(0) for m in wins],
         "normal": [m[np.diag_indices(len(m))].mean(0) for m in wins],
         "hard": [m[np.triu_indices(len(m), 1)].mean(0) for m in wins],
     }
-    marks = {level: scores.by_subset(values) for level, values in levels.items()}
+    domains = {level: _by_subset(rows, values) for level, values in levels.items()}
     areas: dict[str, list[str]] = {}
-    for domain in marks["easy"]:
+    for domain in domains["easy"]:
         areas.setdefault("safety" if domain.startswith("safety") else domain, []).append(domain)
 
-    def level_of(name: str, only: Sequence[list[str]]) -> _Blend:
-        return _mean_of([_mean_of([[(1.0, marks[name][d])] for d in area]) for area in only])
+    def mean_over(level: str, chosen: Sequence[list[str]]) -> list[_Term]:
+        return _mean_of([_mean_of([[domains[level][d]] for d in area]) for area in chosen])
 
     everywhere = list(areas.values())
-    yield from ((name, level_of(name, everywhere)) for name in marks)
-    yield "average", _mean_of([level_of(name, everywhere) for name in marks])
-    harder = [(-weight, mark) for weight, mark in level_of("hard", everywhere)]
-    yield "style sensitivity", [*level_of("easy", everywhere), *harder]
+    yield from ((level, mean_over(level, everywhere)) for level in levels if rows)
+    if rows:
+        yield "average", _mean_of([mean_over(level, everywhere) for level in levels])
+        hard = [term._replace(weight=-term.weight) for term in mean_over("hard", everywhere)]
+        yield "style sensitivity", [*mean_over("easy", everywhere), *hard]
     for area, halves in areas.items() if len(areas) > 1 else ():
-        yield area, _mean_of([level_of(name, [halves]) for name in marks])
-        yield f"{area}: hard", level_of("hard", [halves])
+        yield area, _mean_of([mean_over(level, [halves]) for level in levels])
+        yield f"{area}: hard", mean_over("hard", [halves])
 
 
-def _mean_of(parts: Sequence[_Blend]) -> _Blend:
-    return [(weight / len(parts), mark) for part in parts for weight, mark in part]
+def _wins(row: _Scored) -> np.ndarray:
+    """Return whether each right answer beats each wrong one, a tie one half: [right, wrong, S]."""
+    return np.asarray((np.sign(row.chosen[:, None] - row.rejected[None]) + 1.0) / 2.0)
 
 
-def _figure(
-    name: str, blend: _Blend, names: Sequence[str], groups: np.ndarray, drawn: np.ndarray
-) -> Figure:
-    """Return a blend with its intervals; `drawn`: how often each dialogue is in each resample, all
-    of them once in the first."""
-    weights, marks = np.array([weight for weight, _ in blend]), [mark for _, mark in blend]
-    used = np.unique(np.concatenate([mark.items[mark.scored] for mark in marks]))
-    parts = [_part(mark, len(names) - 1, groups, drawn) for mark in marks]
-    means, alike, ends = (np.stack(part) for part in zip(*parts, strict=True))
-    limits = _span(weights, np.array([(mark.low, 1.0) for mark in marks]))
-    columns = {}
-    for s, column in enumerate(names):
-        draws = weights @ means[:, :, s]
-        columns[column] = Estimate(None, None, None, len(used))
-        if np.isfinite(draws[0]):
-            hidden = float(np.linalg.norm(weights * alike[:, s]))
-            clusters = len(np.unique(groups[used]))
-            plain = from_replicates(float(draws[0]), draws[1:], num_clusters=clusters, n=len(used))
-            columns[column] = _widened(plain, hidden, limits)
-    return Figure(name=name, columns=columns, bounds=_span(weights, ends))
+def _term(rows: Any, values: Sequence[Any]) -> _Term:
+    return _Term(1.0, np.array(list(rows), dtype=int), np.array(values, dtype=np.float64))
 
 
-def _part(
-    mark: _Mark, num_named: int, groups: np.ndarray, drawn: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a mark's means [resamples, S], what may hide where all its values are alike [S], and
-    the reward's mean were all unscored values at their lowest, and at their highest [2]."""
-    values = np.column_stack([mark.values[:, :num_named], mark.values[:, num_named:].mean(1)])
-    known, owners = values[mark.scored], groups[mark.items[mark.scored]]
-    sums = np.zeros((drawn.shape[1], values.shape[1]))
-    np.add.at(sums, owners, known)
-    with np.errstate(invalid="ignore"):
-        means = (drawn @ sums) / (drawn @ np.bincount(owners, minlength=len(sums)))[:, None]
-    alike = np.zeros(values.shape[1])
-    if len(known):
-        alike = np.where(np.ptp(known, axis=0) < 1e-9, 3 / len(np.unique(owners)), 0.0)
-    missing = len(values) - len(known)
-    ends = np.array([known[:, 0].sum() + missing * end for end in (mark.low, 1.0)])
-    return means, alike, ends / len(values)
+def _by_subset(rows: Sequence[_Scored], values: Sequence[np.ndarray]) -> dict[str, _Term]:
+    subsets: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        subsets.setdefault(row.item.subset, []).append(i)
+    return {name: _term(at, [values[i] for i in at]) for name, at in subsets.items()}
 
 
-def _span(weights: np.ndarray, ends: np.ndarray) -> tuple[float, float]:
-    """Return the least and the most of a weighted sum of parts that each lie in ends [P, 2]."""
-    both = weights[:, None] * ends
-    return float(both.min(1).sum()), float(both.max(1).sum())
-
-
-def _widened(plain: Estimate, hidden: float, limits: tuple[float, float]) -> Estimate:
-    if plain.value is None or plain.lower is None or plain.upper is None:
-        return plain
-    lower, upper = max(limits[0], plain.lower - hidden), min(limits[1], plain.upper + hidden)
-    # Sums of weights may pass a limit by rounding.
-    return replace(plain, lower=min(lower, plain.value), upper=max(upper, plain.value))
+def _mean_of(parts: Sequence[list[_Term]]) -> list[_Term]:
+    return [term._replace(weight=term.weight / len(parts)) for part in parts for term in part]
