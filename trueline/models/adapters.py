@@ -1,4 +1,4 @@
-"""A policy is the trunk plus a low-rank adapter; with the adapter off it is the reference.
+"""Make a policy of the trunk and a low-rank adapter; with the adapter off it is the reference.
 
     W x + (alpha / r) B A x,   A [r, D_in] drawn at random, B [D_out, r] = 0 at the start
 
@@ -11,7 +11,7 @@ and reading them cannot be affected; (2) every policy has its own tree, so that
 candidate, certified and working policy live side by side without switching; (3) A is drawn from
 the generator given, never from torch's global one.
 
-With several processes (see `workers`) prompts and responses are parted among them and every one
+With several processes (see `distributed`) prompts and responses are parted among them and every one
 holds all results: all must ask alike for samples and for log-probabilities without gradients.
 
 Units: nats. Shapes: N responses, T response tokens. Fails on encoders, which say nothing.
@@ -52,7 +52,7 @@ _MERGE_BYTES = 2**30
 
 
 class Sampler(Protocol):
-    """Whatever says what a policy would say: the model itself, or an engine that serves it."""
+    """Sample what a policy would say: the model itself, or an engine that serves it."""
 
     def rollouts(
         self,

@@ -1,4 +1,4 @@
-"""Readings kept on disk by content, for several processes at once.
+"""Keep readings on disk by content, for several processes at once.
 
     key  = sha256(trunk fingerprint, layers, number type, token ids, response's place)
     file = <folder>/<sha256 of its keys>.safetensors, one a batch

@@ -1,4 +1,4 @@
-"""The trunk, or the trunk with an adapter, as a `ChatModel`: dialogues in, text out.
+"""Use the trunk, with or without an adapter, as a `ChatModel`: dialogues in, text out.
 
 Any causal model that `Trunk.load` takes; its chat template is used where it has one. Content that
 spells one of the tokenizer's special tokens ("<|im_end|>") is pulled apart before, since it would
@@ -26,7 +26,7 @@ __all__ = ["LocalChatModel"]
 
 @dataclass(frozen=True)
 class LocalChatModel:
-    """Speaks as `policy` does: `BasePolicy(trunk)`, or a `LoraPolicy`."""
+    """Answer as `policy` does: `BasePolicy(trunk)`, or a `LoraPolicy`."""
 
     policy: BasePolicy
     temperature: float = 1.0
@@ -36,7 +36,7 @@ class LocalChatModel:
     def say(
         self, dialogues: Sequence[Sequence[Message]], *, rng: np.random.Generator
     ) -> list[Reply]:
-        """One reply a dialogue, in order; see above for what is a problem."""
+        """Return one reply a dialogue, in order; see above for what is a problem."""
         codec = self.policy.trunk.codec
         room = min(self.max_new_tokens, codec.max_tokens // 2)
         prompts = [self._prompt(turns) for turns in dialogues]
@@ -60,7 +60,7 @@ class LocalChatModel:
         return replies
 
     def _prompt(self, turns: Sequence[Message]) -> Prompt:
-        """The dialogue without special tokens; as one turn where the template refuses its roles."""
+        """Return the dialogue without special tokens; as one turn if the template refuses it."""
         codec = self.policy.trunk.codec
         added = codec.tokenizer.added_tokens_decoder.values()
         special = "|".join(re.escape(token.content) for token in added if token.special) or "(?!)"

@@ -1,4 +1,4 @@
-"""An inference engine (vLLM) that samples in a policy's stead.
+"""Let an inference engine (vLLM) sample in a policy's stead.
 
     y_1 … y_K ~ pi_engine(. | prompt),   logps[t] = log pi_engine(y_t) at the sampling temperature
 

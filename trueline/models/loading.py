@@ -1,4 +1,4 @@
-"""A model and its tokenizer from a Hugging Face folder or hub name, with one-line refusals.
+"""Load a model and its tokenizer from a Hugging Face folder or hub name, or refuse in one line.
 
 A checkpoint is taken as a causal language model if its architecture says so, else as an encoder.
 Weights the checkpoint lacks would be drawn at random, and scores with them: that is refused too.
@@ -32,21 +32,22 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.jso
 
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
-    """(model, tokenizer, is_encoder); the model in eval mode and without gradients."""
+    """Return (model, tokenizer, is_encoder), the model in eval mode and without gradients."""
     name = str(Path(name).expanduser()) if name.startswith("~") else name
     _check_folder(name)
     number_type = None if dtype == "auto" else getattr(torch, dtype, None)
     if dtype != "auto" and not isinstance(number_type, torch.dtype):
         raise SetupError("dtype must be auto, float32, bfloat16 or float16", got=dtype)
     with _explained(name), _quiet():
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         is_encoder = not _is_causal(name, config)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         loader: Any = AutoModel if is_encoder else AutoModelForCausalLM
         model, info = loader.from_pretrained(
             name,
             dtype=number_type or "auto",
             use_safetensors=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
@@ -114,7 +115,7 @@ def _explained(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No loading bar: it would be the only thing on the screen that is not ours."""
+    """Hide the loading bar: it would be the only thing on the screen that is not ours."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

@@ -12,8 +12,8 @@ chat template has one; the prompt's last token for an empty response; for an enc
 whose first token ranked hh-harmless pairs worse), "mean" the mean over the response's tokens,
 context in the input.
 
-With several processes (see `workers`) each reads its share and every one holds all readings, the
-same bits; every process must ask alike.
+With several processes (see `distributed`) each reads its share and every one holds all readings,
+the same bits; every process must ask alike.
 
 Results are those of batch size 1 within float32 rounding (1e-4), whatever stands beside a row.
 Fails for models without one list of blocks, encoder-decoders, and slow tokenizers (`SetupError`).
