@@ -34,7 +34,7 @@ MEASURED = {
     "pair_selection": "asking about the pairs that would teach most, against random pairs",
     "calibration": "90 % intervals of the reward: share of held-out verdicts inside",
     "overoptimisation": "best of 4,096, heavy-tailed errors: settings in which our reward's pick "
-    "is truly better than that of the best of 9 tuned rivals",
+    "is truly better than that of the best of several tuned rivals",
     "gold_at_kl": "true reward beyond the peak of TRL's GRPO on its own reward model, at equal KL",
     "trl_grpo": "a GRPO step: times faster than TRL's",
     "sampling": "sampling: times faster than transformers' `generate`",
