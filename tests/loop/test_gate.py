@@ -63,7 +63,7 @@ def run(gate: Gate, stream: Stream, rounds: int, rng: np.random.Generator) -> li
 
 @pytest.mark.parametrize(
     ("stream", "rounds"),
-    [(coin, 5), (with_draws, 5), (drifting, 5), (scheming, 5), (coin, None), (scheming, None)],
+    [(coin, 5), (with_draws, 5), (drifting, 5), (scheming, 5)],
 )
 def test_null_runs_are_rarely_accepted(
     stream: Stream, rounds: int | None, rng: np.random.Generator
@@ -76,7 +76,7 @@ def test_null_runs_are_rarely_accepted(
     assert wrong <= gate.alpha
     if stream is coin:
         assert worse <= gate.alpha, "nor are even ones often dropped"
-        assert wrong > 0.03 or not rounds, "and not by never accepting at all"
+        assert wrong > 0.03, "and not by never accepting at all"
 
 
 def share_accepted(p: float, draws: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -168,8 +168,6 @@ def test_an_open_session_is_recorded_as_hold() -> None:
 
 def test_alpha_is_spent_once() -> None:
     assert sum(Gate(alpha=0.1, rounds=7).alpha_of(t) for t in range(1, 8)) == pytest.approx(0.1)
-    endless = sum(Gate(alpha=0.1, rounds=None).alpha_of(t) for t in range(1, 20_000))
-    assert 0.0999 < endless < 0.1
     with pytest.raises(InvalidExperiment, match="shared among 5 rounds; got round 6"):
         Gate(rounds=5).session(6)
     with pytest.raises(InputError, match="counted from 1"):

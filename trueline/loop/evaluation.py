@@ -23,7 +23,7 @@ from trueline.records import Comparison, Prompt, Response
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
-__all__ = ["Evaluation", "agreement_with_gold", "calibration", "mean", "read"]
+__all__ = ["Evaluation", "agreement_with_gold", "answer", "calibration", "mean", "read"]
 
 
 def mean(values: Sequence[float] | np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
@@ -46,16 +46,12 @@ class Evaluation:
         """Draw the prompts and let the trunk itself answer them."""
         prompts = task.draw(num_prompts, "measure", stream(seed, "measure", "prompts"))
         policy = BasePolicy(task.trunk, max_new_tokens=task.max_new_tokens)
-        base = _answers(policy, prompts, seed).flat
+        base = answer(policy, prompts, seed).flat
         return cls(task, seed, prompts, base, read(task, base))
-
-    def answers(self, policy: BasePolicy) -> Rollouts:
-        """Return one answer a prompt; the same stream for every policy, so that they are paired."""
-        return _answers(policy, self.prompts, self.seed)
 
     def of(self, policy: LoraPolicy, reward: Fitted) -> dict[str, Any]:
         """Return gold, proxy, KL, uncertainty, novelty and length of a policy under a reward."""
-        rolled = self.answers(policy)
+        rolled = answer(policy, self.prompts, self.seed)
         answers, ends = rolled.flat, self.task.trunk.codec.appends_end
         readings = read(self.task, answers)
         now, before = reward.score(readings), reward.score(self.base_readings)
@@ -93,7 +89,8 @@ def read(task: Task, answers: Sequence[Response]) -> Readings:
     return readings.take(readings.rows([r.key for r in answers]))
 
 
-def _answers(policy: BasePolicy, prompts: Sequence[Prompt], seed: int) -> Rollouts:
+def answer(policy: BasePolicy, prompts: Sequence[Prompt], seed: int) -> Rollouts:
+    """Return one answer a prompt; the same stream for every policy, so that they are paired."""
     return policy.rollouts(prompts, num_samples=1, rng=stream(seed, "measure", "answers"))
 
 

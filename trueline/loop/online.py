@@ -8,23 +8,23 @@
         certify   fresh pairs of candidate and certified policy, labels kept for this alone
         evaluate  on prompts that serve for nothing else
 
-Online iterative preference learning after Christiano et al. 2017 (arXiv 1706.03741), Bai et al.
-2022 (arXiv 2204.05862) and Dong et al. 2024 (arXiv 2405.07863). Where we differ: (1) one trunk is
-policy base, reference, reward and critic; (2) the reward is a Bayesian head and is refitted every
-round; (3) the policy climbs the lower bound; (4) no policy is certified but by an anytime-valid
-test on labels that nothing is learned from.
+After Christiano et al. 2017 (arXiv 1706.03741), Bai et al. 2022 (arXiv 2204.05862) and Dong et al.
+2024 (arXiv 2405.07863). Where we differ: (1) one trunk is policy base, reference, reward, critic;
+(2) the reward is refitted every round; (3) the policy climbs its lower bound; (4) no policy is
+certified but by an anytime-valid test on labels that nothing is learned from.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from trueline.errors import InputError
 from trueline.loop.budget import Budget
-from trueline.loop.evaluation import Evaluation, agreement_with_gold, calibration
+from trueline.loop.evaluation import Evaluation, calibration
 from trueline.loop.gate import Gate
 from trueline.loop.labels import Labels
 from trueline.loop.progress import Reporter
@@ -89,24 +89,17 @@ class Online:
             raise InputError("patience must be at least 1, or None", got=str(self.patience))
 
     def check(self, task: Task) -> None:
-        """Refuse a task whose helpers would leave nothing to learn with; nothing is run yet."""
+        """Refuse a task whose helpers would leave no labels to learn from."""
         self._budget().pay_helpers(task.helper_cost)
 
     def run(self, task: Task, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
         """Do all rounds from where the folder stands; return the result, which is also in it."""
         started = time.monotonic()
-        once, done = task.trunk.workers.once, State.rounds_of(folder)
-        if done:
-            state = State.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
-        else:
-            rng = stream(self.seed, "adapter")
-            state = State.start(task, self._budget(), rank=self.rank, rng=rng)
-        once(lambda: folder.rewrite_metrics(lambda row: row["round"] < done + bool(done)))
+        once, rng = task.trunk.workers.once, stream(self.seed, "adapter")
+        state = State.start_or_resume(folder, task, self._budget(), rank=self.rank, rng=rng)
         labels = Labels(folder, task, self.protocol, self.seed)
         evaluation = Evaluation.start(task, self.measured_prompts, self.seed)
-        if not done:
-            gold_base = evaluation.gold(evaluation.base)["gold"]
-            once(lambda: folder.log({"kind": "base", "round": 0, "gold_base": gold_base}))
+        once(partial(state.restart_metrics, folder, evaluation.gold(evaluation.base)["gold"]))
         while len(state.rounds) < self.rounds and not state.stalled(self.patience):
             steps = Steps(len(state.rounds) + 1, self.seed, task, labels, reporter)
             state, judged = self.round(steps, state, evaluation)
@@ -114,14 +107,14 @@ class Online:
         reporter.step(self.rounds, "conclude")
         task.trunk.verify_frozen()
         result = conclude(state, evaluation, curve=self.curve, oracle_samples=self.oracle_samples)
-        result |= {"unspent": self._budget(state).left}
-        result |= {"wall_s": round(time.monotonic() - started, 1), "run": str(folder.folder)}
+        wall_s, left = round(time.monotonic() - started, 1), self._budget(state.spent).left
+        result |= {"unspent": left, "wall_s": wall_s, "run": str(folder.folder)}
         once(lambda: folder.finish(result))
         return result
 
     def round(self, now: Steps, state: State, evaluation: Evaluation) -> tuple[State, Readings]:
         """Do one round; return the new state and the readings of the answers that were judged."""
-        budget = self._budget(state)
+        budget = self._budget(state.spent)
 
         now.begin("sample")
         num_pairs = budget.for_learning(now.t)
@@ -144,25 +137,14 @@ class Online:
         now.certify(update.policy, state.certified, gate, budget)
 
         now.begin("evaluate")
-        record = {
-            "round": now.t,
-            **evaluation.of(update.policy, reward),
-            "gate": gate.record(rng=stream(self.seed, "gate", now.t, "length")),
-            **now.labels.account(now.t),
-            "reward": reward.summary(),
-            "optimiser": dict(update.stats),
-            "stopped": update.stopped,
-            **predicted,
-            "rater_gold_agreement": agreement_with_gold(now.task, new, seed=self.seed),
-        }
+        record = now.record(update, reward, gate, new)
+        record |= evaluation.of(update.policy, reward) | predicted
         state = state.judged(update.policy, gate.decision)
-        rounds = [*state.rounds, record]
-        spent = dict(budget.spent)
+        rounds, spent = [*state.rounds, record], budget.spent
         return replace(state, readings=readings, reward=reward, spent=spent, rounds=rounds), judged
 
-    def _budget(self, state: State | None = None) -> Budget:
-        spent = {} if state is None else dict(state.spent)
-        return Budget(self.labels, self.gate_frac, self.rounds, spent)
+    def _budget(self, spent: Mapping[str, int] | None = None) -> Budget:
+        return Budget(self.labels, self.gate_frac, self.rounds, dict(spent or {}))
 
     def _gate(self, budget: Budget) -> Gate:
         return Gate(alpha=self.alpha, max_labels=budget.per_gate, rounds=self.rounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -33,9 +34,8 @@ class Bar:
         self._console = console or Console(stderr=True)
         columns = TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn()
         # Steps take minutes: the speed is that of the whole run, not of the last half minute.
-        period = float("inf")
         self._bar = Progress(
-            *columns, TimeRemainingColumn(), console=self._console, speed_estimate_period=period
+            *columns, TimeRemainingColumn(), console=self._console, speed_estimate_period=math.inf
         )
         self._task = self._bar.add_task("starting", total=rounds * len(STEPS))
 

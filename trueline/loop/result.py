@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trueline import stats
-from trueline.loop.evaluation import Evaluation, mean, read
+from trueline.loop.evaluation import Evaluation, answer, mean, read
 from trueline.loop.resume import State
 from trueline.models.adapters import BasePolicy
 from trueline.records import Estimate, Response
@@ -59,7 +59,8 @@ def _gold(state: State, evaluation: Evaluation, oracle_samples: int) -> dict[str
     if gold is None:
         return dict.fromkeys(names)
     before = np.array([gold(r) for r in evaluation.base])
-    after = np.array([gold(r) for r in evaluation.answers(state.certified).flat])
+    final = answer(state.certified, evaluation.prompts, seed).flat
+    after = np.array([gold(r) for r in final])
     rng = stream(seed, "measure", "oracle")
     rows = _base_samples(evaluation, len(evaluation.prompts), oracle_samples, rng)
     oracle = np.array([max(gold(r) for r in row) for row in rows])
@@ -119,7 +120,8 @@ def _side_by_side(state: State, evaluation: Evaluation) -> list[dict[str, Any]]:
     """Return the same prompts answered before and after, with what reward and gold say of each."""
     assert state.reward is not None
     task, columns = evaluation.task, []
-    for answers in (evaluation.base, evaluation.answers(state.certified).flat):
+    final = answer(state.certified, evaluation.prompts, evaluation.seed).flat
+    for answers in (evaluation.base, final):
         scores = state.reward.score(read(task, answers[:_SHOWN]))
         columns.append(
             [

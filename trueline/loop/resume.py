@@ -56,8 +56,12 @@ class State:
     """What each round recorded."""
 
     @classmethod
-    def start(cls, task: Task, budget: Budget, *, rank: int, rng: np.random.Generator) -> State:
-        """Return the state before the first round; the answers known beforehand are read here."""
+    def start_or_resume(
+        cls, folder: RunFolder, task: Task, budget: Budget, *, rank: int, rng: np.random.Generator
+    ) -> State:
+        """Return the last whole checkpoint's state, or that before the first round."""
+        if cls.rounds_of(folder):
+            return cls.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
         budget.pay_helpers(task.helper_cost)
         parts = [] if task.readings is None else [task.readings]
         read = {key for part in parts for key in part.keys}
@@ -113,6 +117,13 @@ class State:
         return replace(
             self, working=candidate, certified=candidate, certified_round=certified_round
         )
+
+    def restart_metrics(self, folder: RunFolder, gold_base: Any) -> None:
+        """Drop the records of a round that was cut short; begin with the base policy's gold."""
+        done = len(self.rounds)
+        folder.rewrite_metrics(lambda row: row["round"] < done + bool(done))
+        if not done:
+            folder.log({"kind": "base", "round": 0, "gold_base": gold_base})
 
     def stalled(self, patience: int | None) -> bool:
         """Return whether so many rounds in a row have certified nothing."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from trueline.data.comparisons import Comparisons
 from trueline.loop.budget import Budget
+from trueline.loop.evaluation import agreement_with_gold
 from trueline.loop.gate import GateSession
 from trueline.loop.labels import Labels
 from trueline.loop.pair_selection import informative_pairs
@@ -86,11 +87,7 @@ class Steps:
         return update
 
     def certify(
-        self,
-        candidate: LoraPolicy,
-        certified: LoraPolicy,
-        session: GateSession,
-        budget: Budget,
+        self, candidate: LoraPolicy, certified: LoraPolicy, session: GateSession, budget: Budget
     ) -> None:
         """Have fresh pairs of the two policies judged until the gate decides or its labels end."""
         if candidate is certified:
@@ -102,6 +99,20 @@ class Steps:
             session.observe(_WINS[verdict.preference], longer=_longer(case))
             if session.decision is not None:
                 break
+
+    def record(
+        self, update: Update, reward: Fitted, gate: GateSession, new: Comparisons
+    ) -> dict[str, Any]:
+        """Return what a round did and took, beside its evaluation."""
+        return {
+            "round": self.t,
+            "gate": gate.record(rng=stream(self.seed, "gate", self.t, "length")),
+            **self.labels.account(self.t),
+            "reward": reward.summary(),
+            "optimiser": dict(update.stats),
+            "stopped": update.stopped,
+            "rater_gold_agreement": agreement_with_gold(self.task, new, seed=self.seed),
+        }
 
     def _gate_cases(
         self, candidate: LoraPolicy, certified: LoraPolicy, num_cases: int

@@ -21,14 +21,12 @@ from trueline.protocols import Rater
 from trueline.records import Prompt, Response
 from trueline.rng import stream
 
-__all__ = ["Purpose", "RatersByRound", "Task", "purpose_of"]
-
-Purpose = str
+__all__ = ["RatersByRound", "Task", "purpose_of"]
 
 _BUCKETS = {0: "measure", 1: "gate"}
 
 
-def purpose_of(prompt: Prompt) -> Purpose:
+def purpose_of(prompt: Prompt) -> str:
     """Return measure, gate or learn, by the prompt's content hash (1 : 1 : 3)."""
     return _BUCKETS.get(int(prompt.key[:8], 16) % 5, "learn")
 
@@ -75,7 +73,7 @@ class Task:
         """Return who judges in that round."""
         return self.rater.at(round) if isinstance(self.rater, RatersByRound) else self.rater
 
-    def draw(self, num: int, purpose: Purpose, rng: np.random.Generator) -> list[Prompt]:
+    def draw(self, num: int, purpose: str, rng: np.random.Generator) -> list[Prompt]:
         """Return `num` different prompts set apart for `purpose`; fewer of a smaller collection."""
         if callable(self.prompts):
             drawn: dict[str, Prompt] = {}
