@@ -69,10 +69,12 @@ def test_two_processes_make_the_run_of_one(tmp_path: Path):
     two = json.loads(line)
     replace(SMALL, out=tmp_path / "one").execute(Console(quiet=True))
     one = json.loads((tmp_path / "one" / "result.json").read_text())
+    assert json.loads((tmp_path / "two" / "result.json").read_text()) == two
     assert (one.pop("processes"), two.pop("processes")) == (1, 2)
+    # Weights that differ in their last bits may say another token in one of 128 samples.
+    stats = [result["rounds"][0].pop("optimiser") for result in (one, two)]
+    assert stats[1] == pytest.approx(stats[0], rel=0.2)
     assert close(comparable(two), comparable(one))
-    written = json.loads((tmp_path / "two" / "result.json").read_text())
-    assert written == {**two, "processes": 2}
     assert two["rounds"][0]["gate"]["decision"] == one["rounds"][0]["gate"]["decision"]
     asked = [LabelStore(tmp_path / name / "labels.sqlite") for name in ("one", "two")]
     first, second = (store.comparisons().rows for store in asked)
