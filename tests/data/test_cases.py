@@ -76,6 +76,7 @@ def test_ties_are_judged_without_truth_and_what_is_no_case_is_counted(tmp_path):
         ({**PLAIN, "correct": "first"}, "0 (the first"),
         ({**PLAIN, "source": 3}, "`source` must be text"),
         ({"prompt": "p", "answers": ["a"]}, "two texts"),
+        ({"prompt": "p", "answers": ["a", " "]}, "not empty"),
         ({"prompt": "p", "answers": "ab"}, "list of texts"),
         ({"prompt": "p", "response": "a"}, "two answers"),
         ({"prompt": "p"}, "chosen and rejected"),

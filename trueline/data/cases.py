@@ -60,8 +60,9 @@ def _plain(fields: Mapping[str, Any]) -> LabelledCase:
     prompt = prompt_in(fields)
     if "answers" in fields:
         texts = text_list(fields, "answers")
-        if len(texts) != 2:
-            raise DataError("`answers` must be a list of two texts", got=f"{len(texts)} texts")
+        if len(texts) != 2 or not all(text.strip() for text in texts):
+            must = "`answers` must be a list of two texts that are not empty"
+            raise DataError(must, got=repr(texts)[:40])
     else:
         texts = [text_in(fields, name) for name in ("first", "second")]
     correct = fields.get("correct")

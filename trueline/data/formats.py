@@ -271,6 +271,11 @@ def _single(fields: Fields, where: str) -> Row:
     return Row(where=where, kind="single", responses=(response,), label=_label(fields))
 
 
+def _is_scored(fields: Fields) -> bool:
+    asked = not fields.keys().isdisjoint(PROMPT_FIELDS)
+    return asked and isinstance(fields.get("completions"), list)
+
+
 def _is_voted(fields: Fields) -> bool:
     return {"response1", "response2"} <= fields.keys() and any(map(_ANNOTATOR.match, fields))
 
@@ -282,7 +287,7 @@ def _is_bench(fields: Fields) -> bool:
 
 
 FORMS: tuple[tuple[Callable[[Fields], bool], Callable[[Fields, str], Row]], ...] = (
-    (lambda fields: isinstance(fields.get("completions"), list), _scored),
+    (_is_scored, _scored),
     (_is_voted, _voted),
     (_is_bench, _each_over_each),
     (lambda fields: not fields.keys().isdisjoint({"chosen", "rejected"}), _paired),

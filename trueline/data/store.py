@@ -136,7 +136,10 @@ class LabelStore:
         """Return the verdict on record, if any, of this rater or (None) of whoever was first."""
         table = _table(purpose)
         query = sa.select(table.c.verdict).filter_by(
-            round=round, pair=_pair(first, second), ask=ask, **({"rater": rater} if rater else {})
+            round=round,
+            pair=_pair(first, second),
+            ask=ask,
+            **({} if rater is None else {"rater": rater}),
         )
         with self._database.transaction() as connection:
             packed = connection.execute(query.order_by(table.c.position).limit(1)).scalar()
