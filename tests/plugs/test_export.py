@@ -68,11 +68,10 @@ def templated(tokenizer: Any, said: list[Response]) -> list[str]:
 
 
 def scores(model: Any, tokenizer: Any, texts: list[str], **how: Any) -> np.ndarray:
-    size, masked = how.pop("size"), how.pop("masked", True)
-    found = []
+    size, found = how.pop("size"), []
     for i in range(0, len(texts), size):
         batch = tokenizer(texts[i : i + size], return_tensors="pt", padding=True, **how)
-        given = {k: batch[k] for k in ("input_ids", *(["attention_mask"] if masked else []))}
+        given = {name: batch[name] for name in ("input_ids", "attention_mask")}
         with torch.inference_mode():
             found.append(model(**given).logits[:, 0].numpy())
     return np.concatenate(found)
@@ -92,7 +91,7 @@ def trunk(request: pytest.FixtureRequest) -> Trunk:
 def test_plain_transformers_reads_back_equal_scores(trunk: Trunk, tmp_path: Path) -> None:
     """Whatever the batch, the padding's side, the pad token, the mask and the special tokens."""
     reward = fitted(trunk)
-    assert export(reward, trunk, tmp_path / "out") == "custom"
+    export(reward, trunk, tmp_path / "out")
     trunk.verify_frozen()
     model, tokenizer = load(tmp_path / "out", trust_remote_code=True)
     said = dialogues(11)
@@ -100,15 +99,15 @@ def test_plain_transformers_reads_back_equal_scores(trunk: Trunk, tmp_path: Path
     texts = templated(tokenizer, said)
     pads = {tokenizer.pad_token, tokenizer.eos_token or tokenizer.pad_token}
     ways = [
-        (size, side, masked, special, pad)
+        (size, side, special, pad)
         for size, side in ((1, "right"), (3, "left"), (8, "right"))
-        for masked, special in ((True, False), (False, True))
+        for special in (False, True)
         for pad in sorted(pads)
     ]
-    for size, side, masked, special, pad in ways:
+    for size, side, special, pad in ways:
         tokenizer.pad_token = pad
         model.config.pad_token_id = tokenizer.pad_token_id
-        how = {"padding_side": side, "add_special_tokens": special, "masked": masked}
+        how = {"padding_side": side, "add_special_tokens": special}
         found = scores(model, tokenizer, texts, size=size, **how)
         np.testing.assert_allclose(found, ours.mean, atol=1e-4, err_msg=f"{size} {how} {pad}")
     assert ours.mean.std() > 0.05
@@ -125,45 +124,8 @@ def test_without_trust_the_folder_is_refused_and_never_read_with_a_random_head(
     model, tokenizer = load(tmp_path / "out", trust_remote_code=True)
     with pytest.raises(ValueError, match="chat template"):
         model(**tokenizer(["7 + 5 = 12"], return_tensors="pt"))
-
-
-def last_token_alone(trunk: Trunk) -> FittedReward:
-    """The part of a reward that the plain class can hold."""
-    head = Bayesian(layer=trunk.num_layers, pooling="last", winsor=float("inf"))
-    reward = fitted(trunk, head)
-    weights = np.random.default_rng(2).normal(size=len(reward.weights)) / 10
-    weights[:5] = 0.0
-    return dataclasses.replace(reward, weights=weights)
-
-
-def test_a_last_layers_last_token_is_a_plain_sequence_classifier(tmp_path: Path) -> None:
-    trunk = Trunk.load(trunk_path())
-    reward = last_token_alone(trunk)
-    assert export(reward, trunk, tmp_path / "out", native=True) == "native"
-    trunk.verify_frozen()
-    model, tokenizer = load(tmp_path / "out")
-    assert type(model).__name__ == "LlamaForSequenceClassification"
-    assert model.score.weight.shape == (1, trunk.width) and model.score.bias is None
-    said = dialogues(9)
-    ours = reward.on(trunk).score([r.prompt for r in said], [r.text for r in said]).mean
-    for size, side in ((1, "right"), (4, "left"), (9, "right")):
-        how = {"padding_side": side, "add_special_tokens": False}
-        found = scores(model, tokenizer, templated(tokenizer, said), size=size, **how)
-        np.testing.assert_allclose(found - found[0], ours - ours[0], atol=1e-4)
-    assert ours.std() > 0.05
-
-
-def test_what_the_plain_class_cannot_hold_is_refused_with_the_reason(tmp_path: Path) -> None:
-    trunk = Trunk.load(trunk_path())
-    reward = last_token_alone(trunk)
-    clipped = dataclasses.replace(reward, features=dataclasses.replace(reward.features, winsor=3.0))
-    for given, reason in (
-        (fitted(trunk), "other layers, pools or surprisals"),
-        (clipped, "winsor"),
-    ):
-        with pytest.raises(InputError, match=reason):
-            export(given, trunk, tmp_path / "out", native=True)
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="attention_mask"):
+        model(input_ids=torch.ones((2, 3), dtype=torch.long))
 
 
 def test_what_a_template_adds_after_the_end_is_not_read(tmp_path: Path) -> None:
@@ -172,10 +134,8 @@ def test_what_a_template_adds_after_the_end_is_not_read(tmp_path: Path) -> None:
     tokenizer.chat_template = tokenizer.chat_template.replace(
         "{{ message['content'] }} <end>{% elif", "{{ message['content'] }} <end> ;{% elif"
     )
-    reward = last_token_alone(trunk)
-    with pytest.raises(InputError, match="goes on after the end token"):
-        export(reward, trunk, tmp_path / "out", native=True)
-    assert export(reward, trunk, tmp_path / "out") == "custom"
+    reward = fitted(trunk)
+    export(reward, trunk, tmp_path / "out")
     model, tokenizer = load(tmp_path / "out", trust_remote_code=True)
     said = dialogues(6)
     texts = templated(tokenizer, said)

@@ -36,13 +36,11 @@ class ExportVerb(Place):
     """The last certified policy of a run."""
     merged: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Of a policy: a whole model, the adapter added to its weights."""
-    native: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Refuse a reward that needs a class of its own (trust_remote_code) instead of writing one."""
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Write the folder; return where it is and which form it took."""
-        if (self.merged and not self.policy) or (self.native and self.policy):
-            raise InputError("--merged is for a --policy, --native for a reward", got="the other")
+        if self.merged and not self.policy:
+            raise InputError("--merged is for a --policy", got="a reward")
         return self._policy(console) if self.policy else self._reward(console)
 
     def _policy(self, console: Console) -> dict[str, Any]:
@@ -60,7 +58,6 @@ class ExportVerb(Place):
 
         trunk, reward = load_scored(self.source, self.model, self.session(console))
         # What is of another kind is refused by `export`, with what to do.
-        form = export(cast(FittedReward, reward), trunk, self.out, native=self.native)
-        how = "" if form == "native" else "; load it with trust_remote_code=True"
-        console.print(f"exported to {self.out} ({form}{how})")
-        return {"out": str(self.out), "form": form}
+        export(cast(FittedReward, reward), trunk, self.out)
+        console.print(f"exported to {self.out}; load it with trust_remote_code=True")
+        return {"out": str(self.out)}

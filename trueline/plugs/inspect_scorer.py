@@ -1,4 +1,4 @@
-"""A scorer as the scorer of an Inspect task, its doubt in the sample's metadata.
+"""Give an Inspect task a scorer of ours, its doubt in the sample's metadata.
 
     Task(dataset=..., scorer=inspect(reward))
 
@@ -8,11 +8,12 @@ and the sample's metadata go into `Prompt.meta`, the target as `answer`. Unscore
 `Score.unscored`: left out of Inspect's metrics and counted in its `unscored_samples`.
 
 Samples that wait while others are being scored are scored together, in one thread beside the event
-loop. Metrics: mean and stderr of the reward, and `doubt`, the mean of its posterior std.
+loop. Metrics: mean and stderr of the reward, and `uncertainty`, the mean of its posterior std.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -35,19 +36,19 @@ __all__ = ["inspect"]
 
 
 def inspect(scorer: Scorer, *, use: str = "lower", name: str = "trueline") -> Any:
-    """An Inspect scorer; `use`: "lower" or "mean"; `name`: what the log calls it."""
+    """Return an Inspect scorer; `use`: "lower" or "mean"; `name`: what the log calls it."""
     check_use(use)
     queue = _Queue(scorer)
 
     async def score(state: Any, target: Any) -> theirs.Score:
         prompt, text = _read(state, target.text)
-        found = await queue.score(prompt, text)
-        if found.outcome is Outcome.UNSCORED:
-            why = found.reason or "no reason given"
+        row = await queue.score(prompt, text)
+        if row.outcome is Outcome.UNSCORED:
+            why = row.reason or "no reason given"
             return theirs.Score.unscored(reason="scoring_failed", answer=text, explanation=why)
         names = ("mean", "std", "lower", "novelty")
-        numbers = {name: float(getattr(found, name)) for name in names}
-        ends = zip(("low", "high"), found.interval or (), strict=False)
+        numbers = {name: float(getattr(row, name)) for name in names}
+        ends = zip(("low", "high"), row.interval or (), strict=False)
         numbers |= {name: end for name, end in ends if np.isfinite(end)}
         return theirs.Score(
             value=numbers[use],
@@ -60,11 +61,11 @@ def inspect(scorer: Scorer, *, use: str = "lower", name: str = "trueline") -> An
     def factory(use: str) -> theirs.Scorer:
         return score
 
-    metrics = [theirs.mean(), theirs.stderr(), theirs.metric(name="doubt")(_doubt)()]
+    metrics = [theirs.mean(), theirs.stderr(), theirs.metric(name="uncertainty")(_uncertainty)()]
     return theirs.scorer(metrics=metrics, name=name)(factory)(use)
 
 
-def _doubt() -> theirs.Metric:
+def _uncertainty() -> theirs.Metric:
     # Inspect goes by the annotation to tell this from metrics on bare scores.
     def metric(scores: list[theirs.SampleScore]) -> float:
         return float(np.mean([(s.score.metadata or {})["std"] for s in scores]))
@@ -96,33 +97,29 @@ def _turn(message: Any) -> dict[str, Any]:
 
 
 class _Queue:
-    """Whoever comes first scores all who wait."""
+    """Lets whoever comes first score all who wait."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer, self.lock = scorer, anyio.Lock()
-        self.waiting: list[_Asked] = []
+        self.waiting: dict[int, tuple[Prompt, str]] = {}
+        self.scores: dict[int, Score] = {}
+        self.numbers = itertools.count()
 
     async def score(self, prompt: Prompt, text: str) -> Score:
-        mine = _Asked(prompt, text)
-        self.waiting.append(mine)
+        number = next(self.numbers)
+        self.waiting[number] = (prompt, text)
         async with self.lock:
-            if mine.score is None:
-                batch, self.waiting = self.waiting, []
+            if number in self.waiting:
+                batch = dict(self.waiting)
                 try:
-                    await anyio.to_thread.run_sync(self._fill, batch)
-                finally:
-                    # After a failure the others try for themselves, and see their own error.
-                    self.waiting += [a for a in batch if a.score is None and a is not mine]
-        assert mine.score is not None
-        return mine.score
+                    scores = await anyio.to_thread.run_sync(self._score, list(batch.values()))
+                except BaseException:
+                    # The others try for themselves, and see their own error.
+                    del self.waiting[number]
+                    raise
+                self.scores |= zip(batch, scores, strict=True)
+                self.waiting = {n: item for n, item in self.waiting.items() if n not in batch}
+        return self.scores.pop(number)
 
-    def _fill(self, batch: list[_Asked]) -> None:
-        scores = self.scorer.score([a.prompt for a in batch], [a.text for a in batch])
-        for asked, score in zip(batch, scores, strict=True):
-            asked.score = score
-
-
-class _Asked:
-    def __init__(self, prompt: Prompt, text: str) -> None:
-        self.prompt, self.text = prompt, text
-        self.score: Score | None = None
+    def _score(self, items: list[tuple[Prompt, str]]) -> list[Score]:
+        return list(self.scorer.score([p for p, _ in items], [text for _, text in items]))

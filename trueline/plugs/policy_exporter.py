@@ -1,4 +1,4 @@
-"""The policy that a run certified, as a folder that `peft` or `transformers` reads.
+"""Export the policy that a run certified as a folder that `peft` or `transformers` reads.
 
     adapter   PeftModel.from_pretrained(base model, folder)            W and (alpha / r) B A apart
     merged    AutoModelForCausalLM.from_pretrained(folder)             W + (alpha / r) B A
@@ -31,7 +31,7 @@ __all__ = ["export_policy"]
 def export_policy(
     run: str | Path, trunk: Trunk, folder: str | Path, *, merged: bool = False
 ) -> dict[str, Any]:
-    """Write the last certified policy of a run; returns its form, the round it is of, and alpha."""
+    """Write the last certified policy of a run; return its form, the round it is of, and alpha."""
     view, _ = certified_of(run)
     state, out = State.load(view, trunk), Path(folder)
     if not state.certified_round:
@@ -44,7 +44,7 @@ def export_policy(
         raise SetupError("an export goes to a new or empty folder", got=f"{out}, which is not")
     with atomic_folder(out) as fresh:
         (_merge if merged else _adapter)(state.certified, fresh)
-        (fresh / "README.md").write_text(_card(view, state, trunk, merged), encoding="utf-8")
+        (fresh / "README.md").write_text(_readme(view, state, trunk, merged), encoding="utf-8")
     form = "merged" if merged else "adapter"
     return {"form": form, "round": state.certified_round, "alpha": view.config.get("alpha")}
 
@@ -61,43 +61,37 @@ def _merge(policy: LoraPolicy, folder: Path) -> None:
     # A plain deep copy has weights of its own: the trunk's are not to be changed.
     adapted: Any = copy.deepcopy(policy.adapted)
     model, codec = adapted.merge_and_unload(), policy.trunk.codec
-    said = model.generation_config
-    said.do_sample, said.temperature = True, 1.0
-    said.eos_token_id = codec.end_id if said.eos_token_id is None else said.eos_token_id
-    said.pad_token_id = codec.first_id if said.pad_token_id is None else said.pad_token_id
+    how = model.generation_config
+    how.do_sample, how.temperature = True, 1.0
+    how.eos_token_id = codec.end_id if how.eos_token_id is None else how.eos_token_id
+    how.pad_token_id = codec.first_id if how.pad_token_id is None else how.pad_token_id
     model.save_pretrained(folder)
     codec.tokenizer.save_pretrained(folder)
 
 
-def _card(run: RunFolder, state: State, trunk: Trunk, merged: bool) -> str:
-    """What whoever finds the folder must know."""
+def _readme(run: RunFolder, state: State, trunk: Trunk, merged: bool) -> str:
+    """Return what whoever finds the folder must know."""
     asked, row = run.config, state.rounds[state.certified_round - 1]
-    result, gate, kl = run.result or {}, row["gate"], row["kl"]["value"]
+    gate, kl = row["gate"], row["kl"]["value"]
     rate, base = gate["win_rate"], Path(str(asked.get("model") or "the embedded model")).name
     labels = sum(sum(r["labels"].values()) for r in state.rounds)
-    load = (
-        "AutoModelForCausalLM.from_pretrained(folder)"
-        if merged
-        else "PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)"
-    )
-    lines = [
-        f"# A policy, {'merged' if merged else 'an adapter'}, exported by Trueline",
-        "",
-        f"    {load}",
-        "",
-        f"- base model: {base}; sha256 of weights, configuration and tokenizer: "
-        f"{trunk.fingerprint()}",
-        f"- certified in round {state.certified_round} of {asked.get('rounds')}: raters "
-        f"({asked.get('rater')}) preferred its answers to those of the policy certified before in "
-        f"{rate['value']:.0%} [{rate['lower']:.0%}, {rate['upper']:.0%}] of {rate['n']} fresh "
-        f"comparisons; e-value {gate['e_value']:.3g}, threshold {gate['threshold']:.3g}",
-        f"- alpha {asked.get('alpha')}: the chance, over the whole run, that any policy was "
-        "certified that these raters like less",
-        f"- what was tested: {result.get('certificate', 'better by the judgement of its raters')}",
-        f"- {labels} labels in {len(state.rounds)} rounds, improved by {asked.get('optimiser')}, "
-        f"seed {asked.get('seed')}; KL from the base model "
-        + ("not measured" if kl is None else f"{kl:.2f} nats an answer"),
-        "- not said: that the answers are better than these raters can tell, on other prompts, or "
-        "for other raters",
-    ]
-    return "\n".join(lines) + "\n"
+    tested = (run.result or {}).get("certificate", "better by the judgement of its raters")
+    load = "PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)"
+    load = "AutoModelForCausalLM.from_pretrained(folder)" if merged else load
+    return f"""# A policy, {"merged" if merged else "an adapter"}, exported by Trueline
+
+    {load}
+
+- base model: {base}; sha256 of weights, configuration and tokenizer: {trunk.fingerprint()}
+- certified in round {state.certified_round} of {len(state.rounds)}: raters preferred its answers \
+to those of the policy certified before in {rate["value"]:.0%} [{rate["lower"]:.0%}, \
+{rate["upper"]:.0%}] of {rate["n"]} fresh comparisons; e-value {gate["e_value"]:.3g}, threshold \
+{gate["threshold"]:.3g}
+- alpha {asked.get("alpha")}: the chance, over the whole run, that any policy was certified that \
+these raters like less
+- what was tested: {tested}
+- {labels} labels in {len(state.rounds)} rounds; KL from the base model \
+{"not measured" if kl is None else f"{kl:.2f} nats an answer"}
+- not said: that the answers are better than these raters can tell, on other prompts, or for other \
+raters
+"""

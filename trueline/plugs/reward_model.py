@@ -1,18 +1,19 @@
-"""A linear reward and its trunk as one Hugging Face sequence classifier; copied into each export.
+"""Score texts by a linear reward on its trunk, as one Hugging Face sequence classifier.
 
     logits[:, 0] = (clip((x - center) / scale, -c, c) - reference)·weights
     x = [surprisals of the response (5)] + pools ("last", "mean") of layers, as in `Readings`
 
-This file stands alone (torch and transformers): it is what `trust_remote_code=True` runs. A row is
-taken apart into its tokens, whichever side its pads are on, brought into the form that the reward
-was fitted on (`place`) and scored as if it were alone, so neither padding nor batch matter.
+This file is copied into each export and stands alone (torch and transformers): it is what
+`trust_remote_code=True` runs. A row is taken apart into its tokens, whichever side its pads are on,
+brought into the form that the reward was fitted on (`place`) and scored as if it were alone, so
+neither padding nor batch matter.
 
 The response begins after the last occurrence of the marker, the tokens by which the chat template
 opens the assistant's turn. Where a tokenizer had no chat template, export adds a token of its own
 for that, which the trunk never sees. A row without its marker is refused, never guessed at.
 
 Shapes: B rows, T tokens, F features. Units: nats. Gradients do not flow: the trunk is frozen.
-Fails without an attention mask where a text ends with several of the pad token.
+Fails (ValueError) without an attention mask.
 
 >>> layout = {"head": [1], "foot": [], "tail": [9], "close": [2], "first": 1, "max_tokens": 6,
 ...           "marker": [5], "marker_is_ours": False}
@@ -51,7 +52,7 @@ class TruelineRewardConfig(Config):  # type: ignore[no-untyped-call]
 
 
 def place(ids: list[int], layout: dict[str, Any]) -> tuple[list[int], int, int]:
-    """A row's tokens without pads, as the trunk reads them, and where the response lies in them."""
+    """Return a row's tokens as the trunk reads them, and where the response lies in them."""
     head, foot, tail = layout["head"], layout["foot"], layout["tail"]
     while head and ids[: len(head)] == head:
         ids = ids[len(head) :]
@@ -61,19 +62,16 @@ def place(ids: list[int], layout: dict[str, Any]) -> tuple[list[int], int, int]:
     marker, close = layout["marker"], layout["close"]
     if ids[-len(close) :] == close:
         ids = ids[: len(ids) - len(close)]
-    if marker:
-        starts = range(len(ids) - len(marker), -1, -1)
-        at = next((i for i in starts if ids[i : i + len(marker)] == marker), None)
-        if at is None:
-            raise ValueError(
-                f"each text must hold the tokens {marker} that open the response: form it by the "
-                "chat template of this folder's tokenizer (in TRL: give conversational data)"
-            )
-        context, answer = ids[: at + len(marker)], ids[at + len(marker) :]
-        if layout["marker_is_ours"]:
-            context = context[:at]
-    else:
-        context, answer = ids[:-1], ids[-1:]
+    starts = range(len(ids) - len(marker), -1, -1)
+    at = next((i for i in starts if ids[i : i + len(marker)] == marker), None)
+    if at is None:
+        raise ValueError(
+            f"each text must hold the tokens {marker} that open the response: form it by the "
+            "chat template of this folder's tokenizer (in TRL: give conversational data)"
+        )
+    context, answer = ids[: at + len(marker)], ids[at + len(marker) :]
+    if layout["marker_is_ours"]:
+        context = context[:at]
     context = head + context or [layout["first"]]
     kept = max(len(head), int(context == [layout["first"]]))
     answer = answer + close
@@ -116,9 +114,9 @@ class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         attention_mask: torch.Tensor | None = None,
         **_: Any,
     ) -> SequenceClassifierOutput:
-        """Rewards as logits [B, 1]."""
+        """Return rewards as logits [B, 1]."""
         if attention_mask is None:
-            attention_mask = self._mask(input_ids)
+            raise ValueError("give the tokenizer's attention_mask: pads are told by it alone")
         layout = self.config.layout
         pairs = zip(input_ids, attention_mask, strict=True)
         rows = [place(ids[mask.bool()].tolist(), layout) for ids, mask in pairs]
@@ -127,16 +125,6 @@ class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             z = torch.clamp((x - self.center) / self.scale, -self.clip, self.clip)
             rewards = (z - self.reference) @ self.weights
         return SequenceClassifierOutput(logits=rewards[:, None])
-
-    def _mask(self, ids: torch.Tensor) -> torch.Tensor:
-        """Everything between the pads; a text that ends with the pad token keeps one of them."""
-        pad, close = self.config.pad_token_id, self.config.layout["close"]
-        real = (ids != pad).long()
-        first = real.argmax(1, keepdim=True)
-        last = ids.shape[1] - 1 - real.flip(1).argmax(1, keepdim=True)
-        at = torch.arange(ids.shape[1], device=ids.device)[None]
-        inside: torch.Tensor = (at >= first) & (at <= last + int(close == [pad]))
-        return inside
 
     def _read(self, rows: list[tuple[list[int], int, int]]) -> torch.Tensor:
         longest, device = max(len(ids) for ids, _, _ in rows), self.center.device
@@ -163,7 +151,7 @@ class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         return torch.cat(columns, 1)
 
     def _pass(self, ids: torch.Tensor, mask: torch.Tensor | None, where: torch.Tensor) -> Any:
-        """All layers' outputs, and logits [1, R, V] at the flat positions `where` where needed."""
+        """Return all layers' outputs, and logits [1, R, V] at the flat positions `where`."""
         if not self.config.surprisals:
             base: Any = self.trunk if self.is_encoder else self.trunk.base_model
             return base(input_ids=ids, attention_mask=mask, output_hidden_states=True)
@@ -179,9 +167,9 @@ class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             handle.remove()
 
 
-def _surprisals(logits: torch.Tensor, said: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """Sum, mean, largest and second largest of -log p over the response, and its length, [B, 5]."""
-    each = torch.nn.functional.cross_entropy(logits, said, reduction="none")
+def _surprisals(logits: torch.Tensor, targets: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Return sum, mean, largest and second of -log p over the response, and its length, [B, 5]."""
+    each = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     values = torch.zeros(inside.shape, device=each.device).masked_scatter(inside, each)
     count, total = inside.sum(1), values.sum(1)
     top = torch.nn.functional.pad(values, (0, 2)).topk(2, dim=1).values

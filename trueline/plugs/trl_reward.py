@@ -1,4 +1,4 @@
-"""A scorer as a reward function of TRL's GRPOTrainer and RLOOTrainer, its doubt in their log.
+"""Give TRL's GRPOTrainer and RLOOTrainer a scorer as reward function, its doubt in their log.
 
     GRPOTrainer(..., reward_funcs=trl(reward, use="lower"))
 
@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from trueline.errors import InputError, JudgeError
-from trueline.plugs.turns import Turns, check_use, chosen_column, dialogue, number_columns
+from trueline.plugs.turns import Turns, check_use, dialogue
 from trueline.protocols import Scorer
 from trueline.records import Scores
 
@@ -52,7 +52,7 @@ def trl(
     max_blank: int = 10,
     name: str | None = None,
 ) -> RewardFunction:
-    """A reward function that TRL can call.
+    """Return a reward function that TRL can call.
 
     `use`: "lower" or "mean". `unscored`: what the trainer is told of a response that could not be
     scored; None leaves it out. `max_blank`: batches in a row with nothing scored that are borne.
@@ -89,35 +89,32 @@ class RewardFunction:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        """One reward a completion, None where it is unscored."""
+        """Return one reward a completion, None where it is unscored."""
         known = {name: rows for name, rows in columns.items() if name not in _THEIRS}
-        metas = [{name: rows[i] for name, rows in known.items()} for i in range(len(prompts))]
-        asked, answers = [], []
-        for prompt, completion, meta in zip(prompts, completions, metas, strict=True):
-            question, text = dialogue(prompt, completion, meta)
-            asked.append(question)
-            answers.append(text)
-        scores = self.scorer.score(asked, answers)
+        pairs = [
+            dialogue(prompt, completion, {name: rows[i] for name, rows in known.items()})
+            for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+        ]
+        scores = self.scorer.score([prompt for prompt, _ in pairs], [text for _, text in pairs])
         self._note_blank(scores)
         if log_metric is not None:
-            for name, value in self._doubt(scores).items():
+            for name, value in self._uncertainty(scores).items():
                 log_metric(f"{self.name}/{name}", value)
         if log_extra is not None:
-            for column in number_columns(scores):
-                log_extra(f"{self.name}/{column}", chosen_column(scores, column))
-        rewards = chosen_column(scores, self.use)
+            for name in scores.columns:
+                if name != "scored":
+                    log_extra(f"{self.name}/{name}", _column(scores, name))
+        rewards = _column(scores, self.use)
         return [self.unscored if reward is None else reward for reward in rewards]
 
-    def _doubt(self, scores: Scores) -> dict[str, float]:
-        found = {"unscored_frac": 1.0 - float(scores.scored.mean())}
-        if scores.scored.any():
-            columns = {
-                "std": scores.std,
-                "novelty": scores.novelty,
-                "caution": scores.mean - scores.lower,
-            }
-            found |= {name: float(x[scores.scored].mean()) for name, x in columns.items()}
-        return found
+    def _uncertainty(self, scores: Scores) -> dict[str, float]:
+        ok = scores.scored
+        means = {"unscored_frac": 1.0 - float(ok.mean())}
+        if ok.any():
+            caution = scores.mean - scores.lower
+            columns = {"std": scores.std, "novelty": scores.novelty, "caution": caution}
+            means |= {name: float(x[ok].mean()) for name, x in columns.items()}
+        return means
 
     def _note_blank(self, scores: Scores) -> None:
         if scores.scored.any() or not len(scores):
@@ -133,3 +130,9 @@ class RewardFunction:
             )
         if self.blank == 1:
             warnings.warn(f"{self.name} scored nothing in a whole batch: {why}", stacklevel=2)
+
+
+def _column(scores: Scores, name: str) -> list[float | None]:
+    """Return that column row by row, None where it is unscored."""
+    pairs = zip(np.asarray(getattr(scores, name)), scores.scored, strict=True)
+    return [float(value) if scored else None for value, scored in pairs]

@@ -1,6 +1,6 @@
-"""What another framework calls prompt and completion, as a `Prompt` and a text.
+"""Read what another framework calls prompt and completion as a `Prompt` and a text.
 
-Read by the rules of preference files (`data.formats`), so that a reward sees in training what it
+The rules are those of preference files (`data.formats`), so that a reward sees in training what it
 was fitted on: text dialogues become turns, and a completion of several messages is one text, later
 turns marked by who speaks. A tool call is written out as JSON; parts of a message that are not text
 are refused, since no reward here could see them.
@@ -18,21 +18,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from trueline.data.dialogues import is_dialogue
 from trueline.data.formats import split
 from trueline.errors import DataError, InputError
-from trueline.records import Prompt, Scores
+from trueline.records import Prompt
 
-__all__ = ["Turns", "check_use", "chosen_column", "dialogue", "number_columns"]
+__all__ = ["Turns", "check_use", "dialogue"]
 
 Turns = str | Sequence[Mapping[str, Any]]
 """A text, or messages with role and content."""
 
 
 def dialogue(prompt: Turns, completion: Turns, meta: Mapping[str, Any]) -> tuple[Prompt, str]:
-    """The prompt, with what is known besides, and the answer to it."""
+    """Return the prompt, with what is known besides, and the answer to it."""
     nothing: Any = "" if isinstance(completion, str) else [{"role": "assistant", "content": ""}]
     asked, text, _ = split({"prompt": _plain(prompt)}, _plain(completion), nothing)
     if isinstance(prompt, str) and is_dialogue(prompt):
@@ -40,21 +38,8 @@ def dialogue(prompt: Turns, completion: Turns, meta: Mapping[str, Any]) -> tuple
     return replace(asked, meta=dict(meta)), text
 
 
-def chosen_column(scores: Scores, use: str) -> list[float | None]:
-    """That column row by row, None where it is unscored."""
-    return [
-        float(value) if scored else None
-        for value, scored in zip(np.asarray(getattr(scores, use)), scores.scored, strict=True)
-    ]
-
-
-def number_columns(scores: Scores) -> tuple[str, ...]:
-    """Names of the columns of numbers; low and high are there if the reward is calibrated."""
-    return tuple(name for name in scores.columns if name != "scored")
-
-
 def check_use(use: str) -> None:
-    """Only what may be optimised against."""
+    """Refuse a column that may not be optimised against."""
     if use not in ("lower", "mean"):
         raise InputError('use must be "lower" or "mean"', got=repr(use))
 
