@@ -33,7 +33,8 @@ SCENARIOS = tuple(GOLD)
 def write(folder: Path, scenario: str, *, seed: int = 0, **changes: Any) -> Path:
     """A run folder of this scenario at `folder`; `changes` go into its result."""
     rng, gold = np.random.default_rng(1), GOLD[scenario]
-    config = {"verb": "run", "seed": seed, "rounds": 5, "alpha": 0.1, "patience": 3}
+    recipe = "[budget]\nrounds = 5\npatience = 3\n[policy]\nkind = 'dpo'\n"
+    config = {"verb": "run", "seed": seed, "recipe": recipe}
     rounds = [_round(t, gold[t + 1], win, rng) for t, win in enumerate(WIN[scenario])]
     if scenario != "unfinished":
         return save(folder, config, {**_result(gold, rounds), **changes})

@@ -101,6 +101,7 @@ def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -
     [
         ("config.json", '{"format": 99}', "format 1; got format 99"),
         ("config.json", "{", "config.json must hold JSON"),
+        ("config.json", '{"format": 1, "recipe": "a = "}', "recipe must be TOML"),
         ("result.json", '{"schema": 2}', "schema 1; got 2"),
         ("result.json", '{"rounds": [{"round": 1, "kl": "far"}]}', r"rounds\.0\.kl.*; got 'far'"),
         ("result.json", '{"rounds": [{"gold": null}]}', r"rounds\.0\.round: Field required"),

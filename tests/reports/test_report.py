@@ -109,7 +109,7 @@ def test_every_scenario_makes_a_page_with_its_numbers(scenario: str, tmp_path: P
             assert estimate(e) in words
         assert estimate(r.gate.win_rate, share=True) in words
     if scenario == "unfinished":
-        assert "To go on where it stands: trueline run --seed 0 --rounds 5" in made.text
+        assert f"To go on where it stands: trueline run {folder}/recipe.toml --seed 0" in made.text
         assert "Not measured: Gold of best-of-n." in made.text
 
 
@@ -136,7 +136,8 @@ def poisoned(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [poisoned(one) for one in value]
-    return f"{value}{HOSTILE}" if isinstance(value, str) else value
+    toml = isinstance(value, str) and value.startswith("[budget]")
+    return f"{value}{HOSTILE}" if isinstance(value, str) and not toml else value
 
 
 @pytest.mark.parametrize("kind", ["run", "judging"])

@@ -46,7 +46,7 @@ def export_policy(
         (_merge if merged else _adapter)(state.certified, fresh)
         (fresh / "README.md").write_text(_readme(view, state, trunk, merged), encoding="utf-8")
     form = "merged" if merged else "adapter"
-    return {"form": form, "round": state.certified_round, "alpha": view.config.get("alpha")}
+    return {"form": form, "round": state.certified_round, "alpha": _risk(state)}
 
 
 def _adapter(policy: LoraPolicy, folder: Path) -> None:
@@ -69,13 +69,18 @@ def _merge(policy: LoraPolicy, folder: Path) -> None:
     codec.tokenizer.save_pretrained(folder)
 
 
+def _risk(state: State) -> float:
+    """Return the chance that any gate so far certified what raters like less: sum 1 / threshold."""
+    return float(sum(1 / row["gate"]["threshold"] for row in state.rounds))
+
+
 def _readme(run: RunFolder, state: State, trunk: Trunk, merged: bool) -> str:
     """Return what whoever finds the folder must know."""
-    asked, row = run.config, state.rounds[state.certified_round - 1]
-    gate, kl = row["gate"], row["kl"]["value"]
-    rate, base = gate["win_rate"], Path(str(asked.get("model") or "the embedded model")).name
+    row, result = state.rounds[state.certified_round - 1], run.result or {}
+    gate, kl, rate = row["gate"], row["kl"]["value"], row["gate"]["win_rate"]
+    base = Path(str(result.get("model", "the model of the run"))).name
     labels = sum(sum(r["labels"].values()) for r in state.rounds)
-    tested = (run.result or {}).get("certificate", "better by the judgement of its raters")
+    tested = result.get("certificate", "better by the judgement of its raters")
     load = "PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)"
     load = "AutoModelForCausalLM.from_pretrained(folder)" if merged else load
     return f"""# A policy, {"merged" if merged else "an adapter"}, exported by Trueline
@@ -87,7 +92,7 @@ def _readme(run: RunFolder, state: State, trunk: Trunk, merged: bool) -> str:
 to those of the policy certified before in {rate["value"]:.0%} [{rate["lower"]:.0%}, \
 {rate["upper"]:.0%}] of {rate["n"]} fresh comparisons; e-value {gate["e_value"]:.3g}, threshold \
 {gate["threshold"]:.3g}
-- alpha {asked.get("alpha")}: the chance, over the whole run, that any policy was certified that \
+- alpha {_risk(state):.3g}: the chance, over the whole run, that any policy was certified that \
 these raters like less
 - what was tested: {tested}
 - {labels} labels in {len(state.rounds)} rounds; KL from the base model \

@@ -133,7 +133,7 @@ def _certified_clause(run: RunRecord) -> str:
 def _ended_clause(run: RunRecord) -> str:
     text = (
         f"ended after {len(run.rounds)} of {run.planned_rounds} rounds, none of the last "
-        f"{run.config.get('patience')} certified"
+        f"{run.config.get('budget.patience')} certified"
     )
     if run.unspent is None:
         return text

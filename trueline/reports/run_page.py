@@ -266,12 +266,7 @@ def _decision(row: RoundRecord) -> str:
 
 
 def _command(run: RunRecord, out: Path | str) -> str:
-    """Return the command that the configuration came from; given the same folder it resumes."""
-    options = [
-        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
-        for name, value in run.config.items()
-        if name not in ("format", "verb", "trunk")
-        and isinstance(value, str | int | float)
-        and not isinstance(value, bool)
-    ]
-    return " ".join(["trueline run", *options, f"--out {shlex.quote(str(out))}"])
+    """Return the command that repeats the run; given the same folder it goes on."""
+    options = {"seed": run.config.get("seed"), "from": run.config.get("from"), "out": out}
+    words = [f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v is not None]
+    return " ".join(["trueline run", shlex.quote(str(run.path / "recipe.toml")), *words])

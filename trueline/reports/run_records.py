@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -143,7 +144,7 @@ class RunRecord(Record):
     path: Path
     finished: bool
     config: dict[str, Any]
-    """The configuration as it was given."""
+    """What was asked: the keys of the recipe, joined by dots, with seed and the like."""
     environment: dict[str, Any]
     model: Any = None
     world: str | None = None
@@ -171,7 +172,7 @@ class RunRecord(Record):
     @property
     def planned_rounds(self) -> int:
         """Rounds asked for; those that were done where the configuration does not say."""
-        return int(self.config.get("rounds") or len(self.rounds))
+        return int(self.config.get("budget.rounds") or len(self.rounds))
 
     @property
     def accepted(self) -> list[int]:
@@ -204,9 +205,14 @@ Kind = TypeVar("Kind", bound=Record)
 
 def parse(kind: type[Kind], raw: Mapping[str, Any], folder: RunFolder) -> Kind:
     """Return raw values of a folder as a record; `SetupError` in one line where they are wrong."""
-    facts = {"path": folder.folder, "config": folder.config, "environment": folder.environment}
+    config = {name: value for name, value in folder.config.items() if name != "recipe"}
+    facts = {"path": folder.folder, "environment": folder.environment}
     try:
-        return kind.model_validate({**_present(raw), **facts})
+        recipe = _flat(tomllib.loads(str(folder.config.get("recipe", ""))))
+    except tomllib.TOMLDecodeError as error:
+        raise SetupError("a run's recipe must be TOML", got=f"{error} in {folder.folder}") from None
+    try:
+        return kind.model_validate({**_present(raw), **facts, "config": {**recipe, **config}})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise SetupError(
@@ -214,6 +220,15 @@ def parse(kind: type[Kind], raw: Mapping[str, Any], folder: RunFolder) -> Kind:
             got=f"{str(first['input'])[:60]!r} in {folder.folder}",
             do="restore result.json and metrics.jsonl, or run it again",
         ) from None
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under names joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, Mapping)
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat
 
 
 def _present(raw: Any) -> Any:
