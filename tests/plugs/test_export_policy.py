@@ -10,19 +10,15 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.loop.conftest import QUICK, make_sums_task, run
-from trueline.cli.export import ExportVerb
 from trueline.errors import InputError, SetupError
 from trueline.loop.resume import State, certified_of
 from trueline.models.trunk import Trunk
 from trueline.plugs import export_policy
 from trueline.records import Prompt
 from trueline.worlds.sums import trunk_path
-
-QUIET = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +60,7 @@ def test_the_adapter_on_its_base_model_is_the_certified_policy(trunk, certified,
 def test_merged_it_is_a_whole_model_that_generates(trunk, certified, tmp_path):
     place, state = certified
     out = tmp_path / "merged"
-    told = ExportVerb(source=place, out=out, policy=True, merged=True).execute(QUIET)
+    told = export_policy(place, trunk, out, merged=True)
     assert told["form"] == "merged"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
     expected = logits(state.certified.network, trunk)
@@ -99,5 +95,3 @@ def test_what_was_not_certified_is_not_exported(trunk, certified, tmp_path):
     (tmp_path / "full" / "note").write_text("mine")
     with pytest.raises(SetupError, match="new or empty folder"):
         export_policy(place, trunk, tmp_path / "full")
-    with pytest.raises(InputError, match="--merged is for a --policy"):
-        ExportVerb(source=place, out=tmp_path / "out", merged=True).execute(QUIET)

@@ -90,25 +90,6 @@ def test_images_are_refused() -> None:
         call(plugs.trl(ByLength()), [seen], [[{"role": "assistant", "content": "4"}]])
 
 
-def test_doubt_is_logged_over_what_is_scored() -> None:
-    metrics: dict[str, float] = {}
-    table: dict[str, list[Any]] = {}
-    call(
-        plugs.trl(ByLength(), name="taste"),
-        ["?"] * 2,
-        ["a b", "a b c"],
-        log_metric=metrics.__setitem__,
-        log_extra=table.__setitem__,
-    )
-    assert metrics == {
-        "taste/unscored_frac": 0.5,
-        "taste/std": 0.5,
-        "taste/novelty": 2.0,
-        "taste/caution": 1.0,
-    }
-    assert table["taste/lower"] == [1.0, None] and len(table) == 4
-
-
 def test_a_batch_of_nothing_is_warned_about_and_many_in_a_row_refused() -> None:
     reward = plugs.trl(ByLength(), max_blank=3)
     metrics: dict[str, float] = {}

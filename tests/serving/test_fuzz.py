@@ -140,28 +140,16 @@ GOOD = json.dumps({"prompt": "a", "response": "b"}).encode()
 HEAD = b"POST /slime HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 WIRES = {
     "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 50 + b"\r\n\r\n",
-    "no version": b"GET /\r\n\r\n",
-    "HTTP/9": b"GET / HTTP/9.9\r\n\r\n",
-    "no host": b"POST /slime HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
     "a huge header": HEAD + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
-    "many headers": HEAD + b"X: y\r\n" * 20_000 + b"\r\n",
-    "a header without a colon": HEAD + b"nonsense\r\n\r\n",
     "a negative length": HEAD + b"Content-Length: -5\r\n\r\n",
-    "two lengths": HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + GOOD,
-    "a length that is no number": HEAD + b"Content-Length: many\r\n\r\n",
     "a length of a terabyte": HEAD + b"Content-Length: 1099511627776\r\n\r\n{",
     "less than promised": HEAD + b"Content-Length: 500\r\n\r\n" + GOOD,
-    "more than promised": HEAD + b"Content-Length: 3\r\n\r\n" + GOOD,
-    "chunks of nothing": HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     "an endless chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + GOOD,
     "too many chunks": HEAD
     + b"Transfer-Encoding: chunked\r\n\r\n"
     + b"1000\r\n%b\r\n" % (b"x" * 4096) * 60,
-    "unknown coding": HEAD + b"Transfer-Encoding: gzip\r\n\r\n" + GOOD,
-    "an upgrade": HEAD + b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
     "expects": HEAD + b"Expect: 100-continue\r\nContent-Length: 999999999\r\n\r\n",
     "bytes in the path": b"GET /\xff\xfe\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "nothing at all": b"",
     "half a header": HEAD[:40],
     "a giant": HEAD + b"Content-Length: 300000\r\n\r\n" + b"[" * 300_000,
 }
@@ -186,16 +174,4 @@ def test_malformed_on_the_wire(live: Any, name: str) -> None:
     with httpx.Client(base_url=f"http://localhost:{live.port}") as http:
         right = http.post("/slime", json=json.loads(GOOD)).json()
     assert right == pytest.approx(live.scorer.inner.score(["a"], ["b"]).lower[0], abs=1e-9)
-
-
-def test_random_bytes_on_the_wire(live: Any) -> None:
-    rng = random.Random(3)
-    for _ in range(150):
-        data = bytearray(HEAD + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD)
-        for _ in range(rng.randrange(1, 8)):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        answer = wire(
-            live.port, bytes(data[: rng.choice([len(data), rng.randrange(len(data))])]), 0.03
-        )
-        assert not answer or answer[9:10] in b"1234", (data, answer[:200])
     assert live.service.batcher.alive and live.service.batcher.stats.trouble is None
