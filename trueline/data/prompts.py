@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from trueline.data.dialogues import messages_of, prompt_of
-from trueline.data.files import at_row, read_lines, read_records
+from trueline.data.files import Record, at_row, read_lines, read_records
 from trueline.data.formats import PROMPT_FIELDS, filled, prompt_in, split, text_in
 from trueline.errors import DataError, InputError
 from trueline.records import Message, Prompt
@@ -33,31 +31,27 @@ def load_prompts(path: str | os.PathLike[str], *, max_words: int | None = None) 
     """
     if max_words is not None and max_words < 1:
         raise InputError("max_words must be at least 1", got=str(max_words))
-    prompts = []
     if Path(path).name.lower().endswith((".txt", ".txt.gz")):
         prompts = [_to_continue(line, max_words) for line in read_lines(path)]
     else:
-        for record in read_records(path):
-            with at_row(record.where):
-                prompts.append(_prompt(record.fields, max_words))
+        prompts = [_prompt(record, max_words) for record in read_records(path)]
     return list({prompt.key: prompt for prompt in prompts}.values())
 
 
-def _prompt(fields: Mapping[str, Any], max_words: int | None) -> Prompt:
-    if not fields.keys().isdisjoint(PROMPT_FIELDS):
-        return prompt_in(fields)
-    if "messages" in fields:
-        turns = messages_of(filled(fields, "messages"), "messages")
-        return prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, "messages")
-    if "text" in fields:
-        return _to_continue(text_in(fields, "text"), max_words)
-    if {"chosen", "rejected"} <= fields.keys():
-        return split(fields, filled(fields, "chosen"), filled(fields, "rejected"))[0]
-    raise DataError(
-        "a row must hold a prompt: prompt, question, instruction, messages or text",
-        got=f"fields {', '.join(fields) or 'none'}",
-        do="rename its fields",
-    )
+def _prompt(record: Record, max_words: int | None) -> Prompt:
+    fields = record.fields
+    with at_row(record.where):
+        if not fields.keys().isdisjoint(PROMPT_FIELDS):
+            return prompt_in(fields)
+        if "messages" in fields:
+            turns = messages_of(filled(fields, "messages"), "messages")
+            return prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns, "messages")
+        if "text" in fields:
+            return _to_continue(text_in(fields, "text"), max_words)
+        if {"chosen", "rejected"} <= fields.keys():
+            return split(fields, filled(fields, "chosen"), filled(fields, "rejected"))[0]
+        must = "a row must hold a prompt: prompt, question, instruction, messages or text"
+        raise DataError(must, got=f"fields {', '.join(fields) or 'none'}", do="rename its fields")
 
 
 def _to_continue(text: str, max_words: int | None) -> Prompt:

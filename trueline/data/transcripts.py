@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
@@ -146,9 +146,10 @@ def _turns(row: NyuRow, record: Record) -> tuple[Turn, ...]:
         number += entry.kind == "speeches"
         for side, text in entry.speeches.items():
             name = (row.roles or {}).get(f"Debater {'AB'[int(side)]}", f"side {side}")
-            quotes = (Quote(q, None) for q in re.findall(r"(?s)<quote>(.*?)</quote>", text))
-            told = {"round": number, "side": int(side), "in_favour": True}
-            turns.append(Turn(speaker=name, text=text, quotes=tuple(quotes), **told))
+            quoted = re.findall(r"(?s)<quote>(.*?)</quote>", text)
+            quotes = tuple(Quote(words, None) for words in quoted)
+            turn = Turn(speaker=name, text=text, round=number, side=int(side), quotes=quotes)
+            turns.append(replace(turn, in_favour=True))
     return tuple(turns)
 
 
