@@ -162,7 +162,7 @@ def real_people(options: Intervals) -> list[Columns]:
     readings, pairs = Readings.load(options.hh_readings), hh_harmless()
     if readings.trunk != Trunk.load(MINILM).fingerprint():
         raise SystemExit(f"the readings must be MiniLM's, got {options.hh_readings}")
-    head = Bayesian(num_layers=1, label_noise=0.0, winsor=3.0)
+    head = Bayesian(num_layers=1, winsor=3.0)
     folds = make_folds(pairs.groups, 5, stream(0, "calibration", "hh"))
     return [judge(fit(pairs.take(a), readings, 0, head), pairs.take(b), readings) for a, b in folds]
 

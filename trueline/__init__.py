@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from trueline.recipes.runs import load_run, run
     from trueline.recipes.schema import Recipe
     from trueline.records import Comparison, Estimate, Prompt, Response, Score
-    from trueline.rewards.aggregation import Aggregation
     from trueline.rewards.bayesian import Bayesian
     from trueline.rewards.benches import run_bench
     from trueline.rewards.calibrated import Calibrated
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from trueline.rewards.concept import Concept
     from trueline.rewards.conservative import Conservative
     from trueline.rewards.ensemble import Ensemble
+    from trueline.rewards.groups import Groups
     from trueline.rewards.rules import (
         Arithmetic,
         Exact,
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from trueline.testing import FakeTrunk
 
 _HOMES = {
-    "Aggregation": "rewards.aggregation",
     "Arithmetic": "rewards.rules",
     "Bayesian": "rewards.bayesian",
     "BestOfN": "policy.best_of_n",
@@ -73,6 +72,7 @@ _HOMES = {
     "Exact": "rewards.rules",
     "FakeTrunk": "testing",
     "GRPO": "policy.grpo",
+    "Groups": "rewards.groups",
     "JsonSchema": "rewards.rules",
     "Lexicographic": "rewards.compose",
     "Limits": "policy.limits",
@@ -100,7 +100,6 @@ _HOMES = {
 __all__ = [
     "DPO",
     "GRPO",
-    "Aggregation",
     "Arithmetic",
     "Bayesian",
     "BestOfN",
@@ -113,6 +112,7 @@ __all__ = [
     "Estimate",
     "Exact",
     "FakeTrunk",
+    "Groups",
     "JsonSchema",
     "Lexicographic",
     "Limits",

@@ -24,7 +24,7 @@ from trueline.loop.task import Task, purpose_of
 from trueline.policy import GRPO
 from trueline.records import Prompt, Scores
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.fitted import FittedReward
+from trueline.rewards.linear import LinearReward
 from trueline.rewards.rules import MaxWords
 from trueline.worlds.sums import Sums
 
@@ -96,7 +96,7 @@ def test_a_killed_run_comes_to_the_same_result(labels, sums_task, whole, tmp_pat
 class Gaps:
     """A reward that cannot score answers of an odd length, however it is asked."""
 
-    inner: FittedReward
+    inner: LinearReward
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)

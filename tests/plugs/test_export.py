@@ -17,7 +17,7 @@ from trueline.plugs.exporter import export
 from trueline.records import Comparison, Message, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
-from trueline.rewards.fitted import FittedReward
+from trueline.rewards.linear import LinearReward
 from trueline.worlds.sums import trunk_path
 
 WORDS = [" 7", " 12", " +", " ;", " answer", " sure", " the", " dog", " 3", " not"]
@@ -36,7 +36,7 @@ def dialogues(num: int) -> list[Response]:
     ]
 
 
-def fitted(trunk: Trunk, head: Bayesian | None = None) -> FittedReward:
+def fitted(trunk: Trunk, head: Bayesian | None = None) -> LinearReward:
     said = dialogues(60)
     pairs = [Comparison(chosen=a, rejected=b) for a, b in zip(said[::2], said[1::2], strict=True)]
     return (head or Bayesian()).fit(trunk.read(said), pairs, rng=np.random.default_rng(0))

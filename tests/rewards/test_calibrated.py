@@ -14,16 +14,14 @@ from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.calibrated import Calibrated
+from trueline.rewards.calibrated import Calibrated, CalibratedReward
 from trueline.rewards.conservative import Conservative
-from trueline.rewards.doubt import CalibratedReward
 from trueline.rewards.evaluate import coverage
 from trueline.rewards.saved import load_reward
-from trueline.rewards.views import views_of
 from trueline.rng import stream
 from trueline.testing import FakeTrunk
 
-PLAIN = Bayesian(layer=1, label_noise=0.0, winsor=3.0)
+PLAIN = Bayesian(layer=1, winsor=3.0)
 
 
 def fit(world: Planted, num: int | None = None, **how: object) -> CalibratedReward:
@@ -152,25 +150,6 @@ def test_a_lower_bound_subtracts_the_combined_doubt() -> None:
     np.testing.assert_allclose(scores.lower, scores.mean - 1.5 * scores.std)
     further = reward.with_lower_bound(1.5, distance=1.0).score(world.readings)
     assert (further.lower <= scores.lower).all() and (further.lower < scores.lower).any()
-
-
-def test_saved_with_views_is_equal(tmp_path: Path) -> None:
-    world = planted(150, surprisals=True)
-    # The other layers show the planted one, each with noise of its own.
-    world.readings.latents[:, [0, 2]] += world.readings.latents[:, [1]]
-    reward = Calibrated().fit(world.readings, world.comparisons, rng=stream(0, "test"))
-    views = views_of(reward.inner, world.readings, world.comparisons)
-    assert {view.layer for view in views} == {0, 1, 2}
-    views_agree = [np.corrcoef(v.score(world.readings), world.gold)[0, 1] for v in views]
-    assert min(views_agree) > 0.5
-    doubting = replace(reward, views=views, weights=replace(reward.weights, disagreement=2.0))
-    assert (doubting.score(world.readings).std > reward.score(world.readings).std).all()
-    doubting.save(tmp_path / "reward")
-    again = load_reward(tmp_path / "reward")
-    assert again.layers == doubting.layers
-    now, then = doubting.score(world.readings), again.score(world.readings)
-    for column in now.columns:
-        np.testing.assert_array_equal(getattr(now, column), getattr(then, column))
 
 
 @pytest.mark.parametrize(

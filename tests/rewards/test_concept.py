@@ -9,33 +9,27 @@ import numpy as np
 import pytest
 
 from tests.rewards.material import Planted, planted, swapped
-from trueline.data.comparisons import Comparisons
 from trueline.errors import InputError, InvalidExperiment
-from trueline.records import Comparison, Prompt, Response, Stance
+from trueline.records import Comparison, Stance
 from trueline.rewards.concept import (
     CONTRAST,
     Concept,
     contrast_pairs,
-    from_principle,
     use_anyway,
-    validate,
 )
-from trueline.rewards.fitted import FittedReward
+from trueline.rewards.linear import LinearReward
 from trueline.rewards.saved import load_reward
 from trueline.rng import stream
 from trueline.testing import FakeTrunk
 
-METHODS = ("mean_difference", "logistic")
+
+def fit(world: Planted, rows: list[Comparison]) -> LinearReward:
+    return Concept().fit(world.readings, rows, rng=stream(0, "test"))
 
 
-def fit(world: Planted, rows: list[Comparison], method: str = METHODS[0]) -> FittedReward:
-    return Concept(method=method).fit(world.readings, rows, rng=stream(0, "test"))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_finds_layer_pool_and_direction(method: str) -> None:
+def test_finds_layer_pool_and_direction() -> None:
     world = planted(400, num_layers=4, layer=2, surprisals=True)
-    reward = fit(world, world.comparisons[:300], method)
+    reward = fit(world, world.comparisons[:300])
     assert reward.features.parts == ((2, "mean"),)
     assert not reward.weights[:5].any()
     scores = reward.score(world.readings)
@@ -45,8 +39,7 @@ def test_finds_layer_pool_and_direction(method: str) -> None:
     assert 0.6 < slope < 1.5
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_its_doubt_is_what_fresh_data_would_change(method: str) -> None:
+def test_its_doubt_is_what_fresh_data_would_change() -> None:
     """The posterior's std of a weight matches its spread over 40 worlds."""
     found, foretold = [], []
     for seed in range(40):
@@ -60,7 +53,7 @@ def test_its_doubt_is_what_fresh_data_would_change(method: str) -> None:
             gap = world.gold[at[0]] - world.gold[at[1]]
             first = np.random.default_rng([seed, i]).random() < 1 / (1 + np.exp(-gap))
             pairs.append(Comparison(chosen=a if first else b, rejected=b if first else a))
-        head = Concept(method=method, layer=0, pooling="mean", winsor=9.0)
+        head = Concept(layer=0, pooling="mean", winsor=9.0)
         reward = head.fit(world.readings, pairs, rng=rng)
         scale = np.linalg.norm(reward.weights)
         found.append(reward.weights[1:] / scale)
@@ -99,19 +92,12 @@ def test_pairs_of_raters_that_hold_out_no_signal_are_withheld_too() -> None:
     assert "withheld" not in fit(planted(60), planted(60).comparisons).metadata
 
 
-def judged(world: Planted, rows: list[Comparison]) -> tuple[FittedReward, Stance, dict]:
+def judged(world: Planted, rows: list[Comparison]) -> tuple[LinearReward, Stance, dict]:
     contrast = [dataclasses.replace(c, rater=CONTRAST) for c in world.comparisons[:100]]
-    reward = fit(world, contrast)
-    assert "withheld" in reward.metadata
-    trained = Comparisons(tuple(contrast))
-    reward, finding = validate(
-        reward,
-        world.readings,
-        Comparisons(tuple(rows)),
-        trained_on=trained,
-        rng=stream(0, "validate"),
-    )
-    return reward, finding.stance, dict(finding.evidence)
+    assert "withheld" in fit(world, contrast).metadata
+    reward = fit(world, [*contrast, *rows])
+    validated = reward.metadata["validated"]
+    return reward, Stance(validated["stance"]), validated
 
 
 def test_labelled_pairs_bear_it_out_or_do_not() -> None:
@@ -120,7 +106,6 @@ def test_labelled_pairs_bear_it_out_or_do_not() -> None:
     reward, stance, evidence = judged(world, fresh)
     assert stance is Stance.FOR and "withheld" not in reward.metadata
     assert reward.metadata["validated"]["accuracy"]["lower"] > 0.7
-    assert evidence["auc"]["value"] > 0.7
     assert evidence["bag_of_words"]["value"] == pytest.approx(0.5, abs=0.1)
     assert 0.5 < evidence["random_direction"]["upper"] < 1.0
     # The sign is the training pairs': labels the other way round speak against it.
@@ -138,17 +123,7 @@ def test_texts_of_both_sides_are_a_leak() -> None:
         judged(world, world.comparisons[:110])
 
 
-def test_a_principle_becomes_pairs_of_its_templates() -> None:
-    said = [Response(prompt=Prompt.of(f"? {i}"), text=f"answer {i}") for i in range(2)]
-    pairs = from_principle("careful", said, opposite="careless", templates=("It is {}.",))
-    assert [c.chosen.text for c in pairs] == [f"answer {i}\n\nIt is careful." for i in range(2)]
-    assert pairs[1].rejected.text == "answer 1\n\nIt is careless."
-    assert "not careful" in from_principle("careful", said)[0].rejected.text
-    with pytest.raises(InputError, match="each text that shows"):
-        contrast_pairs(["a"], [])
-
-
-@pytest.mark.parametrize("wrong", [{"method": "pca"}, {"folds": 2}, {"winsor": 0.0}])
+@pytest.mark.parametrize("wrong", [{"shows": ("a",)}, {"folds": 2}, {"winsor": 0.0}])
 def test_a_wrong_configuration_is_refused(wrong: dict) -> None:
     with pytest.raises(InputError):
         Concept(**wrong)

@@ -21,7 +21,9 @@ from trueline.testing import FakeTrunk
 
 COLUMNS = ("mean", "std", "lower", "novelty", "scored")
 HEADS = {
-    n: k for n, k in REWARDS.items() if k.__module__.split(".")[-1] not in ("rules", "compose")
+    name: kind
+    for name, kind in REWARDS.items()
+    if not kind.__module__.rpartition(".")[2].startswith(("rules", "compose"))
 }
 
 

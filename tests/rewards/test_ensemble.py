@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from trueline.errors import InputError
 from trueline.records import Comparison
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.ensemble import Ensemble, EnsembleReward
-from trueline.rewards.members import Members, Pairs, Penalty, draw, resample, train
 from trueline.rewards.saved import load_reward
 from trueline.rng import stream
 
@@ -64,26 +62,6 @@ def test_doubt_tells_right_from_wrong(learned: tuple[Planted, EnsembleReward]) -
     right = np.sign(mean) == np.sign(world.gold[first] - world.gold[first + 1])
     sure = np.abs(mean) / std
     assert right[sure > np.median(sure)].mean() > right[sure <= np.median(sure)].mean() + 0.05
-
-
-def test_members_are_the_same_alone_as_among_others() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((300, 5)).astype(np.float32)
-    ends = rng.permutation(300).reshape(2, 150)
-    counts = resample([f"g{i // 2}" for i in range(150)], 3, rng)
-    assert (counts[:, 0::2] == counts[:, 1::2]).all() and (counts.sum(1) == 150).all()
-    won = x[ends[0], 0] > x[ends[1], 0]
-    pairs = Pairs.of(np.where(won, *ends), np.where(won, *ends[::-1]), np.ones(150), counts)
-    start, penalty = draw(x, 3, 8, rng), Penalty(10.0, 1.0, 5.0)
-    together, loss, steps = train(x, pairs, start, penalty, stream(1, "order"), steps=60)
-    assert set(steps) <= {20, 40, 60} and (loss < np.log(2)).all()
-    for m in range(3):
-        one = Members(start.inner[:, [m]], start.bias[[m]], start.linear[:, [m]], start.outer[[m]])
-        own = replace(pairs, counts=counts[[m]])
-        alone, its_loss, _ = train(x, own, one, penalty, stream(1, "order"), steps=60)
-        np.testing.assert_allclose(alone.inner[:, 0], together.inner[:, m], atol=1e-4)
-        np.testing.assert_allclose(alone.outer[0], together.outer[m], atol=1e-4)
-        np.testing.assert_allclose(its_loss, loss[m], atol=1e-5)
 
 
 def test_half_of_the_labels_swapped_at_random_teach_nothing() -> None:

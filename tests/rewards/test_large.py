@@ -1,4 +1,4 @@
-"""Tables too large for one look: searched on a sample, settled on all, worked on in parts."""
+"""Tables too large for one look: chosen on a sample, fitted on all, worked on in parts."""
 
 from __future__ import annotations
 
@@ -7,67 +7,20 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.rewards.material import Planted, planted
+from tests.rewards.material import planted
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards import bayesian, training
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.features import Features
-from trueline.rewards.laplace import curved, margins_of, pulled
+from trueline.rewards.training import Training
 from trueline.rng import stream
-
-
-def levelled_off(num_pairs: int, *, heavy: bool) -> Planted:
-    """A planted world whose gold is linear in its features clipped at 1, or in the features."""
-    rng = np.random.default_rng(3)
-    world = planted(num_pairs, num_layers=1, layer=0)
-    latents = world.readings.latents
-    latents[...] = rng.standard_t(3, size=latents.shape) if heavy else latents
-    x = latents[:, 0, 1]
-    z = np.clip(x / x.std(0), -1, 1) if heavy else x
-    gold = 2.0 * z @ np.linspace(-1, 1, z.shape[1])
-    first, second = gold[::2], gold[1::2]
-    won = rng.random(num_pairs) < 1 / (1 + np.exp(second - first))
-    pairs = [
-        Comparison(chosen=a, rejected=b) if w else Comparison(chosen=b, rejected=a)
-        for (a, b), w in zip(_given(world), won, strict=True)
-    ]
-    return Planted(world.readings, pairs, gold)
-
-
-def _given(world: Planted) -> list[tuple]:
-    """Both responses of each pair, in the order of the readings' rows."""
-    by_key = {r.key: r for c in world.comparisons for r in (c.chosen, c.rejected)}
-    answers = [by_key[key] for key in world.readings.keys]
-    return list(zip(answers[::2], answers[1::2], strict=True))
-
-
-def test_the_evidence_finds_where_a_reward_levels_off() -> None:
-    world = levelled_off(1500, heavy=True)
-    found, wide = (
-        Bayesian(winsor=winsor).fit(world.readings, world.comparisons, rng=stream(0, "test"))
-        for winsor in ("evidence", 6.0)
-    )
-    assert found.features.winsor <= 1.5
-    extremes = np.abs(world.readings.latents[:, 0, 1]).max(1) > 4
-    right = [
-        np.corrcoef(r.score(world.readings).mean[extremes], world.gold[extremes])[0, 1]
-        for r in (found, wide)
-    ]
-    assert right[0] > right[1] + 0.05
-
-
-def test_a_linear_reward_is_not_clipped_where_it_matters() -> None:
-    world = levelled_off(800, heavy=False)
-    reward = Bayesian().fit(world.readings, world.comparisons, rng=stream(0, "test"))
-    assert reward.features.winsor >= 2.5
 
 
 def test_a_search_on_a_sample_ends_near_the_search_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
     world = planted(1200, num_layers=2, layer=1, raters={"ann": 2.0, "bob": 0.5})
     whole = Bayesian().fit(world.readings, world.comparisons, rng=stream(0, "test"))
     monkeypatch.setattr(bayesian, "SAMPLE", 400)
-    monkeypatch.setattr(training, "LARGE", 1000)
     sampled = Bayesian().fit(world.readings, world.comparisons, rng=stream(0, "test"))
     assert sampled.layer == whole.layer == 1
     assert sampled.metadata["n"] == 1200
@@ -77,25 +30,13 @@ def test_a_search_on_a_sample_ends_near_the_search_on_all(monkeypatch: pytest.Mo
     assert np.median(both[0].std / both[1].std) == pytest.approx(1.0, abs=0.2)
 
 
-def test_large_differences_are_the_small_ones_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differences_in_parts_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     world = planted(300, surprisals=True)
-    rows = training.Training.of(world.readings, world.comparisons)
+    rows = Training.of(world.readings, world.comparisons)
     features = Features.learn(rows.readings, ((1, "mean"), (0, "last")))
-    exact = rows.differences(features)
-    monkeypatch.setattr(training, "LARGE", 10)
+    z = features.clipped(rows.readings)
     monkeypatch.setattr(training, "SLICE", 64)
-    rounded = rows.differences(features)
-    assert exact.dtype == np.float64 and rounded.dtype == np.float32
-    np.testing.assert_allclose(rounded, exact, atol=1e-6)
-
-
-def test_products_of_large_tables_are_summed_in_float64() -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((20_000, 5)).astype(np.float32)
-    wide, weights, slope = rows.astype(np.float64), rng.standard_normal(5), rng.random(20_000)
-    np.testing.assert_allclose(margins_of(rows, weights), wide @ weights, rtol=1e-12)
-    np.testing.assert_allclose(pulled(rows, slope), wide.T @ slope, rtol=1e-12)
-    np.testing.assert_allclose(curved(rows, slope), wide.T @ (wide * slope[:, None]), rtol=1e-4)
+    np.testing.assert_array_equal(rows.differences(features), z[rows.chosen] - z[rows.rejected])
 
 
 def test_slices_and_scores_put_together_are_the_whole() -> None:

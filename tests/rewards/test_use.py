@@ -127,7 +127,7 @@ def test_what_is_no_reward_folder_is_refused_and_left_alone(tmp_path: Path) -> N
     words = json.loads((place / "card.json").read_text())
     assert words["trunk_fingerprint"] == "planted"
     (place / "card.json").write_text(json.dumps({**words, "format": 99}))
-    with pytest.raises(SetupError, match="format 2; got 99"):
+    with pytest.raises(SetupError, match="format 3; got 99"):
         load_reward(place)
     (place / "card.json").write_text("{")
     with pytest.raises(SetupError, match="whole"):

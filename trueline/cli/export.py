@@ -12,7 +12,7 @@ from rich.console import Console
 from trueline.cli.common import Place, load_scored
 from trueline.errors import InputError
 from trueline.recipes.runs import load_run
-from trueline.rewards.fitted import FittedReward
+from trueline.rewards.linear import LinearReward
 
 __all__ = ["ExportVerb"]
 
@@ -58,6 +58,6 @@ class ExportVerb(Place):
 
         trunk, reward = load_scored(self.source, self.model, self.session(console))
         # What is of another kind is refused by `export`, with what to do.
-        export(cast(FittedReward, reward), trunk, self.out)
+        export(cast(LinearReward, reward), trunk, self.out)
         console.print(f"exported to {self.out}; load it with trust_remote_code=True")
         return {"out": str(self.out)}

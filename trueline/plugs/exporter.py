@@ -30,7 +30,7 @@ from trueline.errors import InputError, SetupError
 from trueline.models.trunk import Trunk
 from trueline.plugs.reward_model import TruelineRewardConfig, TruelineRewardModel, place
 from trueline.records import Message, Prompt, Response
-from trueline.rewards.fitted import FittedReward
+from trueline.rewards.linear import LinearReward
 
 __all__ = ["export"]
 
@@ -48,13 +48,13 @@ _SPACE = "{% if a[:1].strip() == a[:1] %} {% endif %}"
 """The glue that `Codec` puts before an answer that lacks it."""
 
 
-def export(reward: FittedReward, trunk: Trunk, folder: str | Path) -> None:
+def export(reward: LinearReward, trunk: Trunk, folder: str | Path) -> None:
     """Write the folder, which must be new or empty.
 
     `InputError` for what is not linear in a trunk's reading of the answer; `SetupError` where the
     chat template cannot say what the trunk read.
     """
-    if not isinstance(reward, FittedReward):
+    if not isinstance(reward, LinearReward):
         raise InputError(
             "an exported reward must be linear in a trunk's reading",
             got=type(reward).__name__,
@@ -188,7 +188,7 @@ def _fault(trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> str | None:
     return None
 
 
-def _model(reward: FittedReward, trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> Any:
+def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> Any:
     """Return the trunk in a `TruelineRewardModel`, which takes its file along."""
     for kind, name in _AUTO:
         kind.register_for_auto_class(name)
@@ -211,7 +211,7 @@ def _model(reward: FittedReward, trunk: Trunk, tokenizer: Any, layout: dict[str,
     return model
 
 
-def _readme(reward: FittedReward, layout: dict[str, Any]) -> str:
+def _readme(reward: LinearReward, layout: dict[str, Any]) -> str:
     """Return what whoever finds the folder must know."""
     return f"""# A reward model, exported by Trueline
 

@@ -1,27 +1,25 @@
 """Rewards: one file, one idea, one verb `fit(readings, comparisons, *, rng) -> Fitted`.
 
-bayesian      Bradley–Terry with its doubt: the default head
+bayesian      Bradley–Terry with its uncertainty: the default head
 conservative  a lower bound around any head
-calibrated    intervals calibrated on held-out verdicts, and abstention (`doubt`, `views`)
-ensemble      small networks in one batched pass, the non-linear head (`members`)
-aggregation   many raters, groups that want different things (`groups`, `conflict`, `drift`)
-concept       a direction from contrast pairs or a principle, withheld until validated
+calibrated    intervals calibrated on held-out verdicts, and abstention far away
+ensemble      small networks in one batched pass, the non-linear head
+groups        raters that want different things: one reward a group, their mean or the worst
+concept       a direction from contrast pairs, withheld until validated
 
-Scorers of texts that are not learned, or are made of others: `rules`, `rules_proof`, `rules_code`
-(checked in the `sandbox`), `compose`, `panel`.
-Beside them: `fitted` and `scorer` (what a fit returns, on readings and on texts), `evaluate` and
-`heldout` (cross-validation over prompts and over raters), `benches` and `marks`, `selfcheck`;
-`saved`, `nested` and `storage` (folders); and what a fit is made of: `training`, `features`,
-`search`, `evidence`, `laplace`, `raters`, `crowd`.
+Not learned: `rules` (texts, numbers, proofs, code run in the `sandbox`); made of others: `compose`.
+What a fit is made of: `training` (comparisons as rows), `features`, `evidence` (the prior),
+`laplace` (the posterior), `linear` (the fitted reward), `protocols` and `saved` (what every kind
+keeps to), `storage`. Beside them `evaluate` (cross-validation, coverage) and `selfcheck`.
 """
 
 from trueline.registry import register
-from trueline.rewards.aggregation import Aggregation
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
 from trueline.rewards.concept import Concept
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.ensemble import Ensemble
+from trueline.rewards.groups import Groups
 from trueline.rewards.rules import (
     Arithmetic,
     Exact,
@@ -42,7 +40,7 @@ REWARDS = register(
     conservative=Conservative,
     calibrated=Calibrated,
     ensemble=Ensemble,
-    groups=Aggregation,
+    groups=Groups,
     concept=Concept,
     exact=Exact,
     regex=Regex,

@@ -1,28 +1,29 @@
-"""Bradley–Terry on the trunk's readings, with its doubt: the default reward head.
+"""Bradley–Terry on the trunk's readings, with its uncertainty: the default reward head.
 
-    p(chosen ≻ rejected | w) = ε + (1 − 2ε) σ(τ_rater (z(chosen) − z(rejected))·w),  w ~ N(0, A⁻¹)
+    p(chosen ≻ rejected | w) = σ(τ_rater (z(chosen) − z(rejected))·w),  w ~ N(0, A⁻¹)
     posterior ≈ N(w*, (A + Dᵀ S D)⁻¹)    reward(y) = (z(y) − z̄)·w,  mean and std in closed form
 
 Bradley and Terry 1952; Laplace posterior and evidence after MacKay 1992; a last-layer Laplace
-reward as in 2402.13210. Everything that is usually tuned by hand is chosen by the evidence on the
-comparisons themselves: the layer, how much each of its pools and the surprisals are worth (one
-precision a block, from "unregularised" to "switched off"), the strength of the prior, and where
-features are clipped. With 20,000 comparisons or more the search looks at a sample of them, and the
-posterior at all.
+reward as in 2402.13210. What is usually tuned by hand is chosen by the evidence on the comparisons
+themselves: the layers, how much each of their pools and the surprisals are worth (one precision a
+block, from "unregularised" to "switched off"), the strength of the prior. With 20,000 comparisons
+or more all this is chosen on a sample, and the posterior takes all.
 
-Where we differ: (1) readings are standardised and winsorised (`features`); (2) layers that
-come within 10 nats of the best (at most `num_layers`) are read together if that raises the
-evidence, each with the precisions found for it alone, scaled so that the prior of a margin stays
-what it was; (3) a share ε of labels may be random swaps, chosen by the evidence on a grid, because
-real labels have outliers that no margin explains, and one such label otherwise flattens them all;
-(4) raters have temperatures (`raters`); (5) the reference point z̄ is the mean training reading, so
-scores are relative and a constant shift of the reward, which comparisons never see, carries no
-doubt.
+Where we differ: (1) readings are standardised and winsorised (`features`); (2) layers that come
+within 10 nats of the best (at most `num_layers`) are read together if that raises the evidence,
+each with the precisions found for it alone, scaled so that the prior of a margin stays what it was;
+(3) raters have temperatures (`training`); (4) the reference point z̄ is the mean training reading,
+so scores are relative and a constant shift of the reward, which comparisons never see, carries no
+uncertainty.
 
-Units: nats of log-odds. Deterministic: `rng` is part of the role and not drawn from; the order of
-rows and comparisons is irrelevant to the last bit.
-Fails where raters prefer what no layer shows linearly; then the evidence stays near that of
-coin tosses (`metadata["coin_evidence"]`), the prior shrinks and every answer scores about alike.
+What the choices are worth, and what was left out because it paid nothing (a share of swapped
+labels, among others): `benchmarks/reward_core.py`, docs/log.md.
+
+Units: nats of log-odds. Deterministic: `rng` is part of the contract and not drawn from; the order
+of rows and comparisons is irrelevant to the last bit.
+Fails where raters prefer what no layer shows linearly; then the evidence stays near that of coin
+tosses (`metadata["coin_evidence"]`), the prior shrinks and every answer scores about alike. And
+where two layers matter only together: each is judged by itself before they meet.
 
 >>> from trueline.testing import FakeTrunk
 >>> from trueline.records import Comparison, Prompt, Response
@@ -48,17 +49,18 @@ import numpy as np
 from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison
-from trueline.rewards.evidence import MarginalLikelihood, Point
-from trueline.rewards.features import Features
-from trueline.rewards.fitted import FittedReward
+from trueline.rewards.evidence import MarginalLikelihood, Point, climb
+from trueline.rewards.features import Features, Part
 from trueline.rewards.laplace import belief_of
-from trueline.rewards.search import Candidate, Search
-from trueline.rewards.training import Training
+from trueline.rewards.linear import LinearReward
+from trueline.rewards.training import Training, left_out_margins, rater_temperatures
 
 __all__ = ["Bayesian"]
 
 SAMPLE = 10_000
-"""Comparisons that the search looks at, where there are at least twice as many."""
+"""Comparisons that the choices are made on, where there are at least twice as many."""
+NEAR = 10.0
+"""Layers this many nats below the best are neither climbed to the top nor read with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +75,10 @@ class Bayesian:
     """Prior precision of the weights of standardised features, or "evidence": one a block."""
     num_layers: int = 4
     """At most this many layers are read together (with layer = "evidence")."""
-    winsor: float | str = "evidence"
-    """Standard deviations at which standardised features are clipped, or "evidence"."""
+    winsor: float = 2.0
+    """Standard deviations at which standardised features are clipped."""
     rater_temperature: bool = True
     """Whether raters of at least 20 comparisons each get a reliability of their own."""
-    label_noise: float | str = "evidence"
-    """Share of labels taken to be random swaps, in [0, 0.5), or "evidence"."""
 
     def __post_init__(self) -> None:
         precision_ok = self.precision == "evidence" or (
@@ -89,10 +89,7 @@ class Bayesian:
             or self.layer == "evidence",
             'precision must be a positive number or "evidence"': precision_ok,
             "num_layers must be at least 1": self.num_layers >= 1,
-            'winsor must be positive or "evidence"': self.winsor == "evidence"
-            or (not isinstance(self.winsor, str) and self.winsor > 0),
-            'label_noise must lie in [0, 0.5), or be "evidence"': self.label_noise == "evidence"
-            or (not isinstance(self.label_noise, str) and 0 <= self.label_noise < 0.5),
+            "winsor must be positive": self.winsor > 0,
         }
         for must, holds in checks.items():
             if not holds:
@@ -100,74 +97,165 @@ class Bayesian:
 
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> FittedReward:
-        """The posterior given these comparisons, all of whose responses have been read."""
+    ) -> LinearReward:
+        """Return the posterior given these comparisons, all of whose responses have been read.
+
+        Raises:
+            DataError: there is no comparison, a response was not read, or a reading is not finite.
+        """
         started = time.perf_counter()
-        training = Training.of(readings, comparisons)
-        training.label_noise = 0.0 if isinstance(self.label_noise, str) else self.label_noise
-        pools = {"evidence": readings.poolings, "both": ("last", "mean")}
-        sample = training.sample(SAMPLE)
-        search = Search(
-            training=sample,
-            layers=readings.layers if isinstance(self.layer, str) else (self.layer,),
-            pools=pools.get(self.pooling, (self.pooling,)),
-            precision=self.precision,
-            num_layers=self.num_layers,
-            winsor=self.winsor,
-            label_noise=self.label_noise,
-        )
-        single = search.each_layer()
+        everything = Training.of(readings, comparisons)
+        training, temperatures = everything.sample(SAMPLE), dict[str, float]()
+        best, others = self._each_layer(training)
         if self.rater_temperature:
-            single[0] = search.rate(single[0])
-        best = search.join(single)
-        if sample is not training:
-            best = search.settle(best, training)
-        reward = _posterior(training, best, best.evidence or search.evidence(best.features))
+            training, temperatures, best = self._rated(training, best)
+        tried = [best.tried, *others]
+        best = self._joined(training, best, others)
+        if training.readings is not everything.readings:
+            training = everything.with_temperatures(temperatures)
+            best = self._candidate(
+                training,
+                best.features.parts,
+                best.point.log_precisions,
+                best.evidence.weights(best.point),
+            )
+        reward = _posterior(training, best, temperatures)
         reward.metadata |= {
             "spec": asdict(self),
             "layers_tried": [
-                {
-                    "layer": c.features.parts[0][0],
-                    "evidence": c.point.value,
-                    "blocks": _blocks(c.features, c.point),
-                }
-                for c in single
+                {"layer": t.features.parts[0][0], "evidence": t.point.value, "blocks": t.blocks()}
+                for t in tried
             ],
             "fit_s": time.perf_counter() - started,
         }
         return reward
 
+    def _each_layer(self, training: Training) -> tuple[_Candidate, list[_Tried]]:
+        """Return the best layer by itself, and what the others came to, best first.
 
-def _posterior(training: Training, best: Candidate, evidence: MarginalLikelihood) -> FittedReward:
-    """The belief at the precisions found, with what it rests on."""
-    # With swaps Fisher's steps close in linearly: the last digits would take most of the time.
-    tol = 1e-6 if evidence.label_noise else 1e-10
-    point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=tol)
-    rows = training.differences(best.features) if evidence.dual else evidence.rows
+        They are tried from the middle of the trunk outwards. Each starts at the precisions of the
+        best so far, which suit its neighbours well, and is not climbed to its top once it cannot
+        win.
+        """
+        layers = training.readings.layers if isinstance(self.layer, str) else (self.layer,)
+        pools = {"evidence": training.readings.poolings, "both": ("last", "mean")}
+        names = pools.get(self.pooling, (self.pooling,))
+        best, *rest = sorted(layers, key=lambda at: abs(layers.index(at) - (len(layers) - 1) / 2))
+        top = self._candidate(training, tuple((best, pool) for pool in names))
+        top = self._climbed(top, tol=0.3, max_steps=8)
+        others: list[_Tried] = []
+        for layer in rest:
+            parts = tuple((layer, pool) for pool in names)
+            one = self._candidate(training, parts, top.point.log_precisions)
+            below = top.point.value - NEAR
+            one = self._climbed(one, tol=0.3, give_up_below=below, max_steps=8)
+            top, lesser = (one, top) if one.point.value > top.point.value else (top, one)
+            # Only the best keeps its arrays, which for many layers would fill the memory.
+            others.append(lesser.tried)
+        others.sort(key=lambda tried: -tried.point.value)
+        return self._climbed(top, tol=0.02), others
+
+    def _rated(
+        self, training: Training, best: _Candidate
+    ) -> tuple[Training, dict[str, float], _Candidate]:
+        """Alternate twice between the raters' temperatures and the best layer's fit."""
+        temperatures: dict[str, float] = {}
+        for _ in range(2 if len(set(training.raters)) > 1 else 0):
+            point = best.evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-8)
+            rows, prior = best.evidence.rows, point.precisions[best.evidence.owner]
+            variance = belief_of(prior, rows, point.terms.curvature).var(rows)
+            free = left_out_margins(rows @ best.evidence.weights(point), variance, point.terms)
+            temperatures = rater_temperatures(free / training.temperature, training.raters)
+            if not temperatures:
+                break
+            training = training.with_temperatures(temperatures)
+            warmer = self._candidate(training, best.features.parts, point.log_precisions)
+            best = self._climbed(warmer, tol=0.02)
+        return training, temperatures, best
+
+    def _joined(self, training: Training, best: _Candidate, others: Sequence[_Tried]) -> _Candidate:
+        """Return the layers near the best one together with it, if that raises the evidence."""
+        near = [best.tried, *(t for t in others if t.point.value > best.point.value - NEAR)]
+        near = near[: self.num_layers]
+        if len(near) == 1:
+            return best
+        skip = int(best.features.surprisals)
+        shared = [np.mean([t.point.log_precisions[:skip] for t in near], axis=0)]
+        own = [t.point.log_precisions[skip:] + np.log(len(near)) for t in near]
+        parts = tuple(part for t in near for part in t.features.parts)
+        joined = self._candidate(training, parts, np.concatenate(shared + own))
+        return joined if joined.point.value > best.point.value else best
+
+    def _candidate(
+        self,
+        training: Training,
+        parts: tuple[Part, ...],
+        log_precisions: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> _Candidate:
+        """Return parts of the reading at these, or at a first guess of their precisions.
+
+        `weights`: near the mode, where there are more comparisons than features.
+        """
+        features = Features.learn(training.readings, parts, winsor=self.winsor)
+        evidence = MarginalLikelihood(training.differences(features), features.owners)
+        if not isinstance(self.precision, str):
+            log_precisions = np.full(len(evidence.blocks), np.log(self.precision))
+        x = evidence.start() if log_precisions is None else log_precisions
+        start = None if evidence.dual else weights
+        return _Candidate(features, evidence.at(x, start=start, tol=1e-2), evidence)
+
+    def _climbed(self, candidate: _Candidate, **how: Any) -> _Candidate:
+        """Return the same parts at the precisions that suit them best."""
+        if not isinstance(self.precision, str):
+            return candidate
+        point = climb(candidate.evidence, candidate.point, **how)
+        return _Candidate(candidate.features, point, candidate.evidence)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Some parts of the reading with their precisions."""
+
+    features: Features
+    point: Point
+
+    def blocks(self) -> list[dict[str, Any]]:
+        """Return what the metadata says of each block."""
+        columns = (self.features.names, self.point.precisions.tolist(), self.point.fixed.tolist())
+        names = ("name", "precision", "directions")
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Candidate(_Tried):
+    """The same with the arrays they were found on."""
+
+    evidence: MarginalLikelihood
+
+    @property
+    def tried(self) -> _Tried:
+        return _Tried(self.features, self.point)
+
+
+def _posterior(
+    training: Training, best: _Candidate, temperatures: dict[str, float]
+) -> LinearReward:
+    """Return the belief at the precisions that were chosen, with what it rests on."""
+    evidence, num = best.evidence, len(training.raters)
+    point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-10)
     prior = point.precisions[evidence.owner]
-    reward = FittedReward.of(
+    return LinearReward.of(
         features=best.features,
         readings=training.readings,
         weights=evidence.weights(point),
-        belief=belief_of(prior, rows, point.terms.curvature),
-        temperatures=training.temperatures,
-        label_noise=evidence.label_noise,
+        belief=belief_of(prior, evidence.rows, point.terms.curvature),
+        temperatures=temperatures,
+        metadata={
+            "head": "bayesian",
+            "n": num,
+            "evidence": point.value,
+            "coin_evidence": -num * float(np.log(2)),
+            "blocks": _Tried(best.features, point).blocks(),
+        },
     )
-    num = len(training.raters)
-    reward.metadata = {
-        "head": "bayesian",
-        "n": num,
-        "label_noise": evidence.label_noise,
-        "evidence": point.value,
-        "coin_evidence": -num * float(np.log(2)),
-        "blocks": _blocks(best.features, point),
-        "trunk_fingerprint": training.readings.trunk,
-    }
-    return reward
-
-
-def _blocks(features: Features, point: Point) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "precision": float(alpha), "directions": float(fixed)}
-        for name, alpha, fixed in zip(features.names, point.precisions, point.fixed, strict=True)
-    ]

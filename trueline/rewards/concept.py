@@ -1,18 +1,17 @@
-r"""A concept as a direction in the trunk's latents, found by contrast, borne out before it is used.
+r"""A concept as a direction in the trunk's latents, found by contrast, validated before it is used.
 
-    mean difference   w ∝ mean of d,  d = z(shows it) − z(does not)        posterior N(w, S / N)
-    logistic          Bradley–Terry on d with a Gaussian prior by evidence   (Laplace, `laplace`)
+    w ∝ mean of d,    d = z(shows it) − z(does not)        posterior N(w, S / N)
 
 Marks and Tegmark 2023 (2310.06824) for the mean difference; Zou et al. 2023 (2310.01405) for
-contrast prompts. One layer and one pool are read, those of largest held-out separation: mean over
-standard deviation of the mean difference's margins on prompts that took no part in it. The sign
-comes from the training pairs and is never turned afterwards.
+contrast prompts. (A logistic direction is `Bayesian`.) One layer and one pool are read, those of
+largest held-out separation: mean over standard deviation of the direction's margins on prompts that
+took no part in it. The sign comes from the training pairs and is never turned afterwards.
 
-**A concept is no reward until labelled pairs bear it out.** Pairs of contrast prompts only show
-that their wordings differ, so a direction fitted on them alone is withheld: `on(trunk)` refuses it
-till `validate` has found it ahead of chance and of random directions on labelled pairs, bag of
-words beside. Pairs with raters are labelled: there the held-out folds decide. `use_anyway` lifts
-the ban by name and writes the reason into its metadata.
+**A concept is no reward until labelled pairs validate it.** Pairs of contrast texts only show that
+their wordings differ, so a direction fitted on them alone is withheld: `on(trunk)` refuses it.
+Labelled pairs given beside contrast pairs validate it (`validate`: ahead of chance and of random
+directions, bag of words beside); where all pairs are labelled, the held-out folds decide.
+`use_anyway` lifts the ban by name and writes the reason into the metadata.
 
 **A policy learns to evade a probe that it is optimised against** (Bailey et al. 2024, 2412.09565).
 Measured (`benchmarks/concept_evasion.py`): the best of 1,024 by a probe for "right" that validation
@@ -44,30 +43,30 @@ from trueline.data.baselines import bag_of_words
 from trueline.data.comparisons import Comparisons, group_of
 from trueline.errors import InputError, InvalidExperiment
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Finding, Prompt, Response, Stance
-from trueline.rewards.features import Features, Part
-from trueline.rewards.fitted import FittedReward
-from trueline.rewards.laplace import Belief, Dense, belief_of, dual_mode, primal_mode
-from trueline.rewards.training import Training
+from trueline.records import Comparison, Estimate, Finding, Prompt, Response, Stance
+from trueline.rewards.features import Features
+from trueline.rewards.laplace import Dense, primal_mode
+from trueline.rewards.linear import LinearReward
+from trueline.rewards.training import Training, in_order
 
-__all__ = ["CONTRAST", "Concept", "contrast_pairs", "from_principle", "use_anyway", "validate"]
+__all__ = ["CONTRAST", "Concept", "contrast_pairs", "use_anyway", "validate"]
 
 CONTRAST = "contrast prompt"
 """The rater of pairs that nobody judged."""
-TEMPLATES = ("The assistant's answer is {}.", "This answer is {}.", "Anybody would call this {}.")
 _SHUT = 1e12
 """Prior precision of a weight that is to stay 0."""
 _DRAWS = 200
-
-_Table = tuple[Features, np.ndarray, np.ndarray]
+"""Random directions that a concept must be ahead of."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Concept:
     """A direction from contrast pairs; its fields are its configuration."""
 
-    method: str = "mean_difference"
-    """"mean_difference" or "logistic"."""
+    shows: tuple[str, ...] = ()
+    """Texts that show the concept; empty: the comparisons given are what it is learned from."""
+    lacks: tuple[str, ...] = ()
+    """As many texts that do not, each the counterpart of the text of its place in `shows`."""
     layer: int | str = "separation"
     """A layer of the trunk, or "separation" for the best on held-out pairs."""
     pooling: str = "separation"
@@ -79,160 +78,144 @@ class Concept:
 
     def __post_init__(self) -> None:
         for must, holds in {
-            'method must be "mean_difference" or "logistic"': self.method
-            in ("mean_difference", "logistic"),
+            "shows and lacks must be equally many": len(self.shows) == len(self.lacks),
             "folds must be at least 3": self.folds >= 3,
             "winsor must be positive": self.winsor > 0,
         }.items():
             if not holds:
                 raise InputError(must, got=repr(self))
 
+    @property
+    def examples(self) -> tuple[Response, ...]:
+        """What the trunk must read besides the comparisons."""
+        return contrast_pairs(self.shows, self.lacks).responses
+
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> FittedReward:
-        """The direction from `rejected` to `chosen`; `rng`: for its interval alone."""
-        training = Training.of(readings, comparisons)
-        groups = _groups(training, comparisons)
-        layers = readings.layers if isinstance(self.layer, str) else (self.layer,)
-        pools = readings.poolings if self.pooling == "separation" else (self.pooling,)
-        fold = groups % min(self.folds, int(groups.max()) + 1)
-        parts = [(at, pool) for at in layers for pool in pools]
-        apart = np.array([_separations(*self._open(training, p)[1:], fold) for p in parts])
-        choices = [int(i) for i in apart.argmax(0)]
-        tables = {i: self._open(training, parts[i]) for i in set(choices)}
-        honest = self._held_out([tables[i] for i in choices[1:]], fold)
-        features, rows, shut = tables[choices[0]]
-        weights, belief = self._direction(rows, shut, honest)
-        reward = FittedReward.of(
-            features=features,
-            readings=training.readings,
-            weights=weights,
-            belief=belief,
-            temperatures={},
-        )
-        held_out = stats.accuracy(_right(honest), clusters=groups, rng=rng)
-        contrast = all(rater == CONTRAST for rater in training.raters)
-        reward.metadata = {
-            "head": "concept",
-            "spec": asdict(self),
-            "n": len(training.raters),
-            "separation": [
-                {"part": p, "value": v} for p, v in zip(parts, apart[:, 0], strict=True)
-            ],
-            "held_out": held_out.as_dict(),
-            "trunk_fingerprint": training.readings.trunk,
-            "validated": None,
-        }
-        if contrast:
-            reward.metadata["withheld"] = "a direction that contrast prompts alone speak for"
-        elif held_out.lower is None or held_out.lower <= 0.5:
-            reward.metadata["withheld"] = f"a held-out accuracy of {held_out}"
-        return reward
+    ) -> LinearReward:
+        """Return the direction from `rejected` to `chosen` of contrast pairs, validated by the
+        labelled ones; of the labelled ones where there are no others.
 
-    def _open(self, training: Training, part: Part) -> _Table:
-        """Features, differences [N, F], and which columns (surprisals) are to weigh nothing."""
-        features = Features.learn(training.readings, (part,), winsor=self.winsor)
-        shut = np.repeat([True, False], [5 * features.surprisals, features.width])
-        return features, training.differences(features).astype(np.float64), shut
-
-    def _held_out(self, chosen: list[_Table], fold: np.ndarray) -> np.ndarray:
-        """Margins [N] of each fold by a direction of the others, in the part chosen on those; 0
-        where there is only one fold."""
-        margins = np.zeros(len(fold))
-        for k, (_, rows, shut) in enumerate(chosen):
-            out = fold == k
-            weights = self._weights(rows[~out], shut)
-            # Folds are put on one scale before they are compared.
-            size = np.sqrt(np.mean((rows[~out] @ weights) ** 2)) or 1.0
-            margins[out] = rows[out] @ weights / size
-        return margins
-
-    def _weights(self, rows: np.ndarray, shut: np.ndarray) -> np.ndarray:
-        if self.method == "mean_difference":
-            return np.where(shut, 0.0, rows.mean(0))
-        return _logistic(rows, shut)[0]
+        `rng` is for intervals alone. With `shows` and `lacks` given, their `examples` must have
+        been read too.
+        """
+        given = in_order([*comparisons, *contrast_pairs(self.shows, self.lacks)])
+        judged = np.array([c.rater != CONTRAST for c in given], bool)
+        if judged.all():
+            reward, held_out = self._direction(readings, given, rng)
+            if held_out.lower is None or held_out.lower <= 0.5:
+                reward.metadata["withheld"] = f"a held-out accuracy of {held_out}"
+            return reward
+        contrast, labelled = (given.take(np.flatnonzero(rows)) for rows in (~judged, judged))
+        reward, _ = self._direction(readings, contrast, rng)
+        reward.metadata["withheld"] = "a direction that contrast prompts alone speak for"
+        if not len(labelled):
+            return reward
+        return validate(reward, readings, labelled, trained_on=contrast, rng=rng)[0]
 
     def _direction(
-        self, rows: np.ndarray, shut: np.ndarray, margins: np.ndarray
-    ) -> tuple[np.ndarray, Belief]:
-        """Weights in nats of log-odds and the belief about them."""
-        if self.method == "logistic":
-            weights, prior, curvature = _logistic(rows, shut)
-            return weights, belief_of(prior, rows, curvature)
-        weights = self._weights(rows, shut)
-        size = np.sqrt(np.mean((rows @ weights) ** 2)) or 1.0
-        heat = max(float(primal_mode(margins[:, None], np.array([0.1]))[0][0]), 1e-3) / size
-        return heat * weights, Dense(_precision(rows, shut, heat))
+        self, readings: Readings, pairs: Comparisons, rng: np.random.Generator
+    ) -> tuple[LinearReward, Estimate]:
+        """Return the direction of these pairs, and its accuracy on those held out."""
+        training = Training.of(readings, pairs)
+        groups = _numbers(pairs)
+        fold = groups % min(self.folds, int(groups.max(initial=0)) + 1)
+        layers = readings.layers if isinstance(self.layer, str) else (self.layer,)
+        pools = readings.poolings if self.pooling == "separation" else (self.pooling,)
+        parts = [(at, pool) for at in layers for pool in pools]
+        tables = {}
+        for part in parts:
+            features = Features.learn(training.readings, (part,), winsor=self.winsor)
+            rows = training.differences(features)
+            rows[:, : 5 * features.surprisals] = 0.0
+            tables[part] = features, rows
+        separation = np.array([_separations(tables[part][1], fold) for part in parts])
+        choice, *inner = (parts[int(i)] for i in separation.argmax(0))
+        # Each fold is judged by a direction of the others, in the part that is best on those.
+        margins = np.zeros(len(fold))
+        for k, part in enumerate(inner):
+            rows, out = tables[part][1], fold == k
+            held = rows @ rows[~out].mean(0)
+            margins[out] = held[out] / (np.sqrt(np.mean(held[~out] ** 2)) or 1.0)
+        features, rows = tables[choice]
+        mean = rows.mean(0)
+        size = float(np.sqrt(np.mean((rows @ mean) ** 2))) or 1.0
+        steepness = float(primal_mode(margins[:, None], np.array([0.1])).weights[0])
+        scale = max(steepness, 1e-3) / size
+        accuracy = stats.accuracy(_right(margins), clusters=groups, rng=rng)
+        metadata = {
+            "head": "concept",
+            "spec": asdict(self),
+            "n": len(pairs),
+            "separation": [
+                {"part": p, "value": v} for p, v in zip(parts, separation[:, 0], strict=True)
+            ],
+            "held_out": accuracy.as_dict(),
+            "validated": None,
+        }
+        reward = LinearReward.of(
+            features=features,
+            readings=training.readings,
+            weights=scale * mean,
+            belief=Dense(_precision(rows, scale)),
+            temperatures={},
+            metadata=metadata,
+        )
+        return reward, accuracy
 
 
 def contrast_pairs(
     shows: Sequence[str], lacks: Sequence[str], *, prompts: Sequence[Prompt] | None = None
 ) -> Comparisons:
-    """Pairs of texts, the first of each showing the concept and its partner not."""
+    """Return pairs of texts, the first of each showing the concept and its partner not."""
     asked = prompts or [Prompt.of("Say something.")] * len(shows)
     if not len(shows) == len(lacks) == len(asked):
         raise InputError(
             "each text that shows the concept needs one that does not, and a prompt",
             got=f"{len(shows)}, {len(lacks)} and {len(asked)}",
         )
-    return Comparisons(
-        tuple(
-            Comparison(
-                chosen=Response(prompt=prompt, text=a),
-                rejected=Response(prompt=prompt, text=b),
-                rater=CONTRAST,
-            )
-            for prompt, a, b in zip(asked, shows, lacks, strict=True)
-        )
+    sides = (
+        [Response(prompt=p, text=t) for p, t in zip(asked, texts, strict=True)]
+        for texts in (shows, lacks)
     )
-
-
-def from_principle(
-    principle: str,
-    responses: Sequence[Response],
-    *,
-    opposite: str | None = None,
-    templates: Sequence[str] = TEMPLATES,
-) -> Comparisons:
-    """Pairs from a written principle, such as "honest about what it does not know".
-
-    To each answer a sentence is added that says so, in one text, and in the other one that says
-    the opposite ("not …" if none is given). What the sentences have in common besides is what the
-    direction may pick up too, so that it must be validated on answers without them.
-    """
-    negation = opposite or f"not {principle}"
-    texts = [(r, t) for r in responses for t in templates]
-    shows, lacks = (
-        [f"{r.text}\n\n{t.format(word)}" for r, t in texts] for word in (principle, negation)
-    )
-    return contrast_pairs(shows, lacks, prompts=[r.prompt for r, _ in texts])
+    rows = (Comparison(chosen=a, rejected=b, rater=CONTRAST) for a, b in zip(*sides, strict=True))
+    return Comparisons(tuple(rows))
 
 
 def validate(
-    reward: FittedReward,
+    reward: LinearReward,
     readings: Readings,
     comparisons: Comparisons,
     *,
     trained_on: Comparisons,
     rng: np.random.Generator,
     clusters: Sequence[Any] | None = None,
-) -> tuple[FittedReward, Finding]:
-    """The same reward with what labelled pairs say of it in its metadata, and that finding.
+) -> tuple[LinearReward, Finding]:
+    """Return the same reward with what labelled pairs say of it in its metadata, and that finding.
 
     For: accuracy above 1/2 and above 95 % of random directions whose sign the training pairs fix,
-    both by the interval's lower end. `clusters`: what pairs belong together by; prompts if absent.
+    both by the interval's lower end; otherwise the reward stays withheld. `clusters`: what pairs
+    belong together by; prompts if absent.
+
+    Raises:
+        InvalidExperiment: a text of the training pairs stands in those that validate.
     """
-    shared = {*trained_on.chosen_keys, *trained_on.rejected_keys} & {
-        *comparisons.chosen_keys,
-        *comparisons.rejected_keys,
-    }
-    if shared:
+    sides = ({*pairs.chosen_keys, *pairs.rejected_keys} for pairs in (trained_on, comparisons))
+    if shared := set.intersection(*sides):
         raise InvalidExperiment(
             "no text of the training pairs may stand in those that validate",
             got=f"{len(shared)} that do",
         )
     by = np.asarray(comparisons.groups if clusters is None else clusters)
-    old, new = (_gaps(reward, readings, pairs) for pairs in (trained_on, comparisons))
+    old, new = (
+        np.subtract(
+            *(
+                reward.features.clipped(readings.take(readings.rows(keys)))
+                for keys in (pairs.chosen_keys, pairs.rejected_keys)
+            )
+        )
+        for pairs in (trained_on, comparisons)
+    )
     right = _right(new @ reward.weights)
     accuracy = stats.accuracy(right, clusters=by, rng=rng)
     words = bag_of_words(trained_on, comparisons, rng=rng)
@@ -242,15 +225,7 @@ def validate(
     bar = max(0.5, float(np.quantile(random, 0.95)))
     lower, upper = accuracy.lower or 0.0, 1.0 if accuracy.upper is None else accuracy.upper
     stance = Stance.FOR if lower > bar else Stance.AGAINST if upper < 0.5 else Stance.UNDECIDED
-    scores = np.concatenate(
-        [
-            reward.margin(readings, readings.rows(keys), [0] * len(by))[0]
-            for keys in (comparisons.chosen_keys, comparisons.rejected_keys)
-        ]
-    )
-    labels = np.repeat([1, 0], len(by))
     evidence = {
-        "auc": stats.auc(scores, labels, clusters=np.tile(by, 2)).as_dict(),
         "bag_of_words": stats.accuracy(words, clusters=by, rng=rng).as_dict(),
         "ahead_of_words": stats.difference(right, words, clusters=by, rng=rng).as_dict(),
         "random_direction": {"mean": float(random.mean()), "upper": bar},
@@ -262,80 +237,60 @@ def validate(
         evidence=evidence,
     )
     validated = {"accuracy": accuracy.as_dict(), "stance": str(stance), **evidence}
-    metadata = {k: v for k, v in reward.metadata.items() if k != "withheld"} | {
-        "validated": validated
-    }
-    if stance is not Stance.FOR:
-        metadata["withheld"] = f"labelled pairs that are {stance}: accuracy {accuracy}"
+    metadata = {**reward.metadata, "validated": validated}
+    metadata["withheld"] = f"labelled pairs that are {stance}: accuracy {accuracy}"
+    if stance is Stance.FOR:
+        del metadata["withheld"]
     return replace(reward, metadata=metadata), finding
 
 
-def use_anyway(reward: FittedReward, because: str) -> FittedReward:
-    """The same reward, no longer withheld; the reason stays in its metadata."""
+def use_anyway(reward: LinearReward, because: str) -> LinearReward:
+    """Return the same reward, no longer withheld; the reason stays in its metadata."""
     if not because.strip():
         raise InputError("an override must say why", got="nothing")
     metadata = {k: v for k, v in reward.metadata.items() if k != "withheld"}
     overridden = {"because": because, "withheld": reward.metadata.get("withheld")}
-    return replace(reward, metadata=metadata | {"overridden": overridden})
+    return replace(reward, metadata={**metadata, "overridden": overridden})
 
 
-def _groups(training: Training, comparisons: Sequence[Comparison]) -> np.ndarray:
-    """Number of each row's prompt, [N], in the order of content hashes; rows' own where all have
-    one prompt."""
-    of = {frozenset((c.chosen.key, c.rejected.key)): group_of(c.prompt) for c in comparisons}
-    keys = training.readings.keys
-    pairs = [
-        frozenset((keys[a], keys[b]))
-        for a, b in zip(training.chosen, training.rejected, strict=True)
-    ]
-    names = [of[pair] for pair in pairs]
+def _numbers(pairs: Comparisons) -> np.ndarray:
+    """Return the number of each pair's prompt, [N]; its own number where all have one prompt."""
+    names = [group_of(pair.prompt) for pair in pairs]
     if len(set(names)) == 1:
-        names = ["-".join(sorted(pair)) for pair in pairs]
+        names = ["-".join(sorted((pair.chosen.key, pair.rejected.key))) for pair in pairs]
     return np.asarray(np.unique(names, return_inverse=True)[1])
 
 
-def _separations(rows: np.ndarray, shut: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Mean over sd of the mean difference's held-out margins: on all folds, then without each in
-    turn, which is for choosing a part that this fold has no say in; [1 + K]."""
+def _separations(rows: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Return mean over sd of the mean difference's held-out margins: on all folds, then without
+    each in turn, which is for choosing a part that this fold has no say in; [1 + K]."""
     num = int(fold.max()) + 1
-    sums = np.array([rows[fold == k].sum(0) for k in range(num)]) * ~shut
-    found = []
+    sums = np.array([rows[fold == k].sum(0) for k in range(num)])
+    ratios = []
     for skip in range(-1, num if num > 1 else 0):
         used = [k for k in range(num) if k != skip]
         margins = np.concatenate(
             [rows[fold == k] @ sums[[j for j in used if j != k]].sum(0) for k in used]
         )
         spread = float(margins.std())
-        found.append(float(margins.mean()) / spread if spread > 0 else 0.0)
-    return np.array(found)
+        ratios.append(float(margins.mean()) / spread if spread > 0 else 0.0)
+    return np.array(ratios)
 
 
-def _logistic(rows: np.ndarray, shut: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mode, prior and curvature at the most probable of some precisions."""
-    priors = [np.where(shut, _SHUT, 10.0**power) for power in range(-1, 5)]
-    found = [(dual_mode((rows / prior) @ rows.T), prior) for prior in priors]
-    (dual, terms, _, _), prior = max(found, key=lambda each: each[0][2])
-    return np.where(shut, 0.0, (rows.T @ dual) / prior), prior, terms.curvature
-
-
-def _precision(rows: np.ndarray, shut: np.ndarray, heat: float) -> np.ndarray:
-    """Cholesky factor of the precision of `heat` times the mean of the rows."""
+def _precision(rows: np.ndarray, scale: float) -> np.ndarray:
+    """Return the Cholesky factor of the precision of `scale` times the mean of the rows; a column
+    of zeros (surprisals) is certain to weigh nothing."""
+    shut = np.asarray(~rows.any(axis=0))
     open_rows = rows[:, ~shut]
     num, width = open_rows.shape
     share = width / (width + num)
     off = open_rows - open_rows.mean(0) if num > 1 else open_rows
     spread = (1 - share) * (off.T @ off) / max(num - 1, 1)
     spread.flat[:: width + 1] += share * float(np.mean(open_rows**2)) + 1e-12
-    inverse = cho_solve(cho_factor(spread, lower=True), np.eye(width)) * (num / heat**2)
-    precision = np.diag(np.full(len(shut), _SHUT))
+    inverse = cho_solve(cho_factor(spread, lower=True), np.eye(width)) * (num / scale**2)
+    precision = _SHUT * np.eye(len(shut))
     precision[np.ix_(~shut, ~shut)] = (inverse + inverse.T) / 2
     return np.asarray(cholesky(precision, lower=True))
-
-
-def _gaps(reward: FittedReward, readings: Readings, pairs: Comparisons) -> np.ndarray:
-    sides = (readings.take(readings.rows(k)) for k in (pairs.chosen_keys, pairs.rejected_keys))
-    chosen, rejected = (reward.features.clipped(side) for side in sides)
-    return np.asarray(chosen - rejected)
 
 
 def _right(margins: np.ndarray) -> np.ndarray:

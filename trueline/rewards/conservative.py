@@ -1,15 +1,15 @@
-"""Caution around any head: a lower bound that always subtracts.
+"""A lower bound around any head, which always subtracts.
 
     lower = mean − k (std + distance · spread · (novelty − 1)₊)
 
-The mean, the doubt and the novelty are the wrapped head's, untouched: k = 0 is that head exactly.
+Mean, std and novelty are the wrapped head's, untouched: k = 0 is that head exactly.
 The std part is pessimism under the posterior (as in 2310.02743 and 2402.13210,
 which subtract an ensemble's variance); the distance part stands for what the posterior cannot
 know, because heads on one trunk share its errors: on heavy-tailed synthetic gold, a tuned
 Mahalanobis penalty was worth as much as a tuned bound.
 
 Where we differ: k and distance must not be negative, so the bound can never flatter.
-Fails where the reward is wrong inside the data: neither doubt nor novelty sees that.
+Fails where the reward is wrong inside the data: neither std nor novelty sees that.
 
 >>> Conservative(head=Bayesian(layer=3), k=2.0).k
 2.0
@@ -40,8 +40,8 @@ class Conservative:
     k: float = 1.0
     """Posterior standard deviations to subtract, not negative."""
     distance: float = 1.0
-    """Spreads of the score that count as doubt per unit of novelty above 1, not negative; 0 around
-    a head whose own doubt grows with novelty, such as `Calibrated`."""
+    """Spreads of the score that count as uncertainty per unit of novelty above 1, not negative; 0
+    around a head whose own uncertainty grows with novelty, such as `Calibrated`."""
 
     def __post_init__(self) -> None:
         for name in ("k", "distance"):
@@ -50,13 +50,13 @@ class Conservative:
                 raise InputError(
                     f"{name} must be a finite number, at least 0",
                     got=str(value),
-                    do="a bound that adds would reward doubt",
+                    do="a bound that adds would reward uncertainty",
                 )
 
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> Fitted:
-        """The wrapped head's fit, with this lower bound."""
+        """Return the wrapped head's fit, with this lower bound."""
         return self.head.fit(readings, comparisons, rng=rng).with_lower_bound(
             self.k, self.k * self.distance
         )

@@ -1,78 +1,71 @@
-"""Small networks on the trunk's readings whose disagreement is the doubt: the non-linear head.
+"""Small random networks on top of the linear reward, whose disagreement joins its std.
 
-    r_m(y) = f_m(x(y)) − mean of f_m over the training rows      f_m: linear + tanh units, `members`
-    mean = mean over m,    std = sd over m (of margins too),    all M trained in one pass
+    r_m(y) = a_m ℓ(y) + v_m·tanh(W_m x(y) + b_m)        ℓ: the linear reward, W_m and b_m at random
+    mean   = mean over m
+    std²   = mean over m of (a_m² var ℓ + var of a_m, v_m)  +  variance over m of r_m
 
-Deep ensembles after Lakshminarayanan et al. 2017 (1612.01474); of reward models, Coste et al. 2024
-(2310.02743); as small networks on embeddings, Sun et al. 2025 (2502.04357).
+Each member is Bradley–Terry on H random features (Rahimi and Recht 2007) and the linear reward's
+left-out margin, with one prior precision each by the evidence: where nothing but the linear part
+helps, the rest is switched off. Ensembles of reward models: Coste et al. 2024 (2310.02743); small
+networks on embeddings: Sun et al. 2025 (2502.04357).
 
-Where we differ: (1) members differ by their first layers and by the prompt groups they have drawn,
-and those not drawn stop them; (2) a linear fit by evidence (`bayesian`) goes before, and chooses
-the layers, how much each block of features counts (x is scaled by its prior sd, at least 0.1 of the
-largest), the strength of the prior, raters' temperatures; (3) no share of swapped labels: what a
-linear reward cannot say looks swapped to it, and on its word the networks stayed linear;
-(4) `update` moves only the last layers, by Newton's method with their Laplace posteriors as priors,
-every comparison counted Poisson(1) times for each member (online bagging, Oza and Russell 2001).
+Where we differ: (1) first layers are drawn and not trained, so a member is a convex problem,
+solved as the linear reward's is (`evidence`), without steps, rates or stopping; (2) the linear fit
+goes before and chooses layers, temperatures and how much each block of features counts (x is scaled
+by its prior sd, at least 0.1 of the largest); (3) std is the law of total variance and not
+disagreement alone, which knows nothing where no member has been (Lakshminarayanan et al. 2017).
 
-Shapes: N rows, M members. Units: nats of log-odds.
-Fails where no layer holds anything linear for the evidence to find; where the reward is linear and
-labels are noisy it is a little behind the linear head (`benchmarks/ensemble.py`); with comparisons
-of a few prompts, which all members have drawn, std is too small; and all members read one trunk,
-whose errors they share, so std knows nothing of those.
+Shapes: N rows, F features, M members, H hidden units. Units: nats of log-odds. At most 20,000
+comparisons are looked at for the members. Fails where no layer holds
+anything linear for the evidence to find; and all members read one trunk, whose errors they share.
 
 >>> Ensemble(members=5).hidden
-32
+256
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trueline.data.comparisons import group_of
-from trueline.errors import DataError, InputError
+from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
-from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.fitted import FittedReward, ordered
+from trueline.rewards.bayesian import SAMPLE, Bayesian
+from trueline.rewards.evidence import MarginalLikelihood, climb
 from trueline.rewards.laplace import SLICE, Belief, belief_of, bradley_terry, dual_mode
-from trueline.rewards.members import Members, Pairs, Penalty, draw, resample, train
-from trueline.rewards.nested import pack, prefixed, unpack
-from trueline.rewards.protocols import Reader
-from trueline.rewards.scorer import Reward
-from trueline.rewards.storage import belief_from, belief_to, write_folder
-from trueline.rewards.training import Training
-from trueline.rng import stream
+from trueline.rewards.linear import LinearReward
+from trueline.rewards.protocols import Rows, Wrapped
+from trueline.rewards.saved import restore_inner
+from trueline.rewards.storage import belief_from, belief_to
+from trueline.rewards.training import Training, left_out_margins, ordered
 
-__all__ = ["Ensemble", "EnsembleReward", "load"]
+__all__ = ["Ensemble", "EnsembleReward"]
 
 LEAST = 0.1
 """Of the largest block's scale; what the linear fit switched off may matter all the same."""
-NONLINEAR = 2.0
-"""Prior variance of the tanh part over that of the linear part."""
-UNIT_POWER = 0.4
-"""Mean square of a tanh unit before training."""
+GAIN = 2.0
+"""Size of a hidden unit's input: far enough into tanh's bend for products to show."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
     """M small networks; its fields are its configuration."""
 
-    members: int = 8
-    """How many, at least 2."""
-    hidden: int = 32
+    members: int = 4
+    """How many networks, at least 2."""
+    hidden: int = 256
     """tanh units in each."""
     layer: int | str = "evidence"
     """A layer of the trunk, or "evidence" to let a linear fit choose."""
     pooling: str = "evidence"
     """As in `Bayesian`."""
     num_layers: int = 4
-    """As in `Bayesian`: at most this many are read together, and time grows with them."""
+    """As in `Bayesian`: at most this many are read together."""
 
     def __post_init__(self) -> None:
         if self.members < 2 or self.hidden < 1:
@@ -81,194 +74,168 @@ class Ensemble:
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> EnsembleReward:
-        """All members at once, on these comparisons, all of whose responses have been read."""
+        """Return the linear fit with all members, whose first layers `rng` draws."""
         started = time.perf_counter()
-        base = Bayesian(
-            layer=self.layer, pooling=self.pooling, num_layers=self.num_layers, label_noise=0.0
-        )
-        linear = base.fit(readings, comparisons, rng=rng)
-        training = Training.of(readings, comparisons)
-        training.set_temperatures(linear.temperatures)
-        alphas = np.array([b["precision"] for b in linear.metadata["blocks"]])[
-            linear.features.owners
-        ]
+        head = Bayesian(layer=self.layer, pooling=self.pooling, num_layers=self.num_layers)
+        linear = head.fit(readings, comparisons, rng=rng)
+        training = Training.of(readings, comparisons).with_temperatures(linear.temperatures)
+        training = training.sample(SAMPLE)
+        blocks = [block["precision"] for block in linear.metadata["blocks"]]
+        alphas = np.array(blocks)[linear.features.owners]
         scale = np.maximum(np.sqrt(alphas.min() / alphas), LEAST)
-        x = linear.features.clipped(training.readings).astype(np.float32) * scale.astype(np.float32)
-        group = {c.chosen.key: group_of(c.prompt) for c in comparisons}
-        groups = [group[training.readings.keys[row]] for row in training.chosen]
-        counts = resample(groups, self.members, rng)
-        pairs = Pairs.of(training.chosen, training.rejected, training.heat, counts)
-        power = float((scale**2).sum())
-        # Where the evidence wants no linear part, the other is still free to be of size 1.
-        outer = self.hidden * UNIT_POWER / (NONLINEAR * max(power / alphas.min(), 1.0))
-        penalty = Penalty(float(alphas.min()), outer, power)
-        start = draw(x, self.members, self.hidden, rng)
-        members, loss, steps = train(x, pairs, start, penalty, rng)
-        reward = EnsembleReward.of(linear, scale, members, x, pairs, penalty)
+        size = np.sqrt(np.mean((linear.features.clipped(training.readings) * scale) ** 2))
+        size = max(float(size) * np.sqrt(len(scale)), 1e-6)
+        units = self.members * self.hidden
+        reward = EnsembleReward(
+            inner=linear,
+            scale=scale,
+            hidden=(rng.standard_normal((len(scale), units)) * GAIN / size).astype(np.float32),
+            bias=rng.uniform(-GAIN, GAIN, units),
+            reference=np.zeros(units),
+            outer=np.zeros((self.members, self.hidden + 1)),
+            beliefs=(),
+        )
+        reward.reference = reward.units(training.readings).mean(0)
+        evidence = reward.learn(training)
         reward.metadata = {
             "head": "ensemble",
             "spec": asdict(self),
-            "left_out_loss": float(loss.mean()),
-            "steps": steps.tolist(),
+            "evidence": evidence,
             "fit_s": time.perf_counter() - started,
         }
         return reward
 
 
 @dataclass(kw_only=True)
-class EnsembleReward:
-    """M networks, with a Gaussian belief about each one's last layer for updates."""
+class EnsembleReward(Wrapped, kind="ensemble"):
+    """M networks, with a Gaussian belief about each one's last layer."""
 
-    linear: FittedReward
-    """What went before: it holds features, novelty, temperatures and k."""
+    inner: LinearReward
+    """ℓ; it holds features, novelty, temperatures and k."""
     scale: np.ndarray
     """Of the winsorised features, [F]."""
-    members: Members
-    beliefs: tuple[Belief, ...]
-    """Of each member's last layer, over H + 1 weights."""
+    hidden: np.ndarray
+    """W of all members, float32 [F, M H]."""
+    bias: np.ndarray
+    """b, [M H]."""
     reference: np.ndarray
-    """Mean of `members.top` over the training rows, [M, H + 1]."""
+    """Mean of the units over the training rows, [M H]."""
+    outer: np.ndarray
+    """a and v, [M, 1 + H]."""
+    beliefs: tuple[Belief, ...]
+    """Of each member's a and v."""
     metadata: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls,
-        linear: FittedReward,
-        scale: np.ndarray,
-        members: Members,
-        x: np.ndarray,
-        pairs: Pairs,
-        penalty: Penalty,
-    ) -> EnsembleReward:
-        """With reference point and beliefs taken from the training rows."""
-        tops = np.concatenate([members.top(x[i : i + SLICE]) for i in range(0, len(x), SLICE)])
-        rows = (tops[pairs.first] - tops[pairs.second]) * pairs.sign[:, None, None]
-        size = penalty.linear * np.square(members.linear).sum(0)
-        beliefs = []
-        for m, weights in enumerate(members.outer):
-            prior = np.append(np.full(len(weights) - 1, penalty.outer), max(size[m], 1e-6))
-            terms = bradley_terry(rows[:, m] @ weights)
-            beliefs.append(belief_of(prior, rows[:, m], terms.curvature * pairs.counts[m]))
-        return cls(
-            linear=linear,
-            scale=scale,
-            members=members,
-            beliefs=tuple(beliefs),
-            reference=tops.mean(0),
-        )
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """All layers read, best first."""
-        return self.linear.layers
-
-    @property
-    def trunk_fingerprint(self) -> str | None:
-        """Of the trunk whose readings it was fitted on."""
-        return self.linear.trunk_fingerprint
+    def learn(self, training: Training) -> list[float]:
+        """Fit all last layers; return each one's log evidence."""
+        ends = (training.readings.take(rows) for rows in (training.chosen, training.rejected))
+        tops = np.subtract(*(self._tops(end, np.zeros(len(end))) for end in ends))
+        tops[:, :, 0] = self._left_out(training)
+        owner = np.minimum(np.arange(tops.shape[2]), 1)
+        values, beliefs = [], []
+        for m in range(len(tops)):
+            tops[m, :, 1:] *= training.temperature[:, None]
+            evidence = MarginalLikelihood(tops[m], owner)
+            point = climb(evidence)
+            point = evidence.at(point.log_precisions, start=point.mode, tol=1e-10)
+            self.outer[m] = evidence.weights(point)
+            prior = point.precisions[owner]
+            beliefs.append(belief_of(prior, evidence.rows, point.terms.curvature))
+            values.append(float(point.value))
+        self.beliefs = tuple(beliefs)
+        return values
 
     def summary(self) -> dict[str, Any]:
-        """The metadata in one line of a run's result."""
-        kept = {name: self.metadata.get(name) for name in ("left_out_loss", "steps", "fit_s")}
-        return {**self.linear.summary(), "members": len(self.members.outer), **kept}
-
-    def with_lower_bound(self, k: float, distance: float = 0.0) -> EnsembleReward:
-        """The same reward with another lower bound."""
-        return replace(self, linear=self.linear.with_lower_bound(k, distance))
+        """Return the metadata that a run's result shows."""
+        own = {"members": len(self.outer), "member_evidence": self.metadata.get("evidence")}
+        return {**self.inner.summary(), **own, "fit_s": self.metadata.get("fit_s")}
 
     def score(self, readings: Readings) -> Scores:
-        """Scores of all N rows, relative to the reference point."""
-        base = self.linear.score(readings)
-        each = self._each(readings)
-        mean, std = each.mean(1), each.std(1, ddof=1)
+        """Return scores of all N rows, relative to the reference point."""
+        base = self.inner.score(readings)
+        mean, std = np.zeros(len(base)), np.zeros(len(base))
+        for start in range(0, len(base), SLICE):
+            at = start + np.flatnonzero(base.scored[start : start + SLICE])
+            mean[at], std[at] = self._moments(
+                self._tops(readings.take(at), base.mean[at]), base.std[at]
+            )
         # What the linear reward subtracts beyond its own k std is for novelty.
-        k = self.linear.k
-        beyond = base.mean - base.lower - k * base.std
-        return replace(base, mean=mean, std=std, lower=mean - k * std - beyond)
+        beyond = base.mean - base.lower - self.inner.k * base.std
+        return replace(base, mean=mean, std=std, lower=mean - self.inner.k * std - beyond)
 
     def margin(
-        self,
-        readings: Readings,
-        first_rows: Sequence[int] | np.ndarray,
-        second_rows: Sequence[int] | np.ndarray,
+        self, readings: Readings, first_rows: Rows, second_rows: Rows
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and sd over members of r_m(first) − r_m(second), each [M]."""
-        self.linear.margin(readings, first_rows, second_rows)
-        rows, place = np.unique(np.concatenate([first_rows, second_rows]), return_inverse=True)
-        first, second = np.split(self._each(readings.take(rows))[place], 2)
-        return (first - second).mean(1), (first - second).std(1, ddof=1)
-
-    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """As of the linear reward, its doubt averaged over."""
-        return self.linear.win_probability(mean, std)
+        """Return mean and std of reward(first) − reward(second), each [M]."""
+        mean, std = self.inner.margin(readings, first_rows, second_rows)
+        ends = (readings.take(rows) for rows in (first_rows, second_rows))
+        tops = np.subtract(*(self._tops(end, np.zeros(len(end))) for end in ends))
+        tops[:, :, 0] = mean
+        return self._moments(tops, std)
 
     def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
-        """Learn from more comparisons, in place, with the last layers only."""
+        """Learn from more comparisons, in place: the linear part, then last layers beside it."""
         if not len(comparisons):
             return
+        self.inner.update(readings, comparisons)
         first, second, raters = ordered(comparisons)
-        gaps = self._top(readings.take(readings.rows(first)))
-        gaps = gaps - self._top(readings.take(readings.rows(second)))
-        if not np.isfinite(gaps).all():
-            raise DataError("readings of comparisons must be finite", got="NaN or inf")
-        heat = [self.linear.temperatures.get(rater, 1.0) for rater in raters]
-        gaps *= np.array(heat)[:, None, None]
-        names = [(min(a, b), max(a, b), r) for a, b, r in zip(first, second, raters, strict=True)]
-        num = len(self.beliefs)
-        counts = np.array([stream(0, "online bagging", *n).poisson(1.0, num) for n in names])
-        outer, beliefs = self.members.outer.copy(), list(self.beliefs)
-        for m, belief in enumerate(self.beliefs):
-            rows = np.repeat(gaps[:, m], counts[:, m], axis=0)
-            if not len(rows):
-                continue
+        ends = (readings.take(readings.rows(keys)) for keys in (first, second))
+        tops = np.subtract(*(self._tops(end, self.inner.score(end).mean) for end in ends))
+        tops *= np.array([self.inner.temperatures.get(rater, 1.0) for rater in raters])[:, None]
+        beliefs = []
+        for m, (rows, belief) in enumerate(zip(tops, self.beliefs, strict=True)):
             reach = belief.times(rows)
-            dual, terms, _, _ = dual_mode(rows @ reach, offset=rows @ outer[m])
-            outer[m] += reach @ dual
-            beliefs[m] = belief.observe(rows, terms.curvature)
-        self.members, self.beliefs = replace(self.members, outer=outer), tuple(beliefs)
-        self.linear.metadata["n"] = self.linear.metadata.get("n", 0) + len(raters)
-        self.metadata["updates"] = self.metadata.get("updates", 0) + 1
+            mode = dual_mode(rows @ reach, offset=rows @ self.outer[m])
+            self.outer[m] += reach @ mode.weights
+            beliefs.append(belief.observe(rows, mode.terms.curvature))
+        self.beliefs = tuple(beliefs)
 
-    def save(self, folder: str | Path, *, model: str | None = None) -> None:
-        """Write it to a folder, whole or not at all; `model`: where its trunk is found."""
-        arrays, words = pack(self.linear)
-        arrays = prefixed("linear", arrays)
-        arrays |= prefixed("members", vars(self.members))
-        arrays |= {"scale": self.scale, "reference": self.reference}
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return its arrays by name, for saving."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
         for m, belief in enumerate(self.beliefs):
             arrays |= belief_to(f"belief{m}", belief)
-        about = {"kind": "ensemble", "trunk": model, "trunk_fingerprint": self.trunk_fingerprint}
-        write_folder(Path(folder), arrays, {**about, "linear": words, "metadata": self.metadata})
+        return arrays
 
-    def on(self, trunk: Reader) -> Reward:
-        """A scorer of texts: this reward with the trunk that reads them."""
-        self.linear.on(trunk)
-        return Reward(fitted=self, trunk=trunk)
+    @classmethod
+    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> EnsembleReward:
+        """Return the reward of these arrays and words."""
+        inner = restore_inner(arrays, words)
+        assert isinstance(inner, LinearReward)
+        own: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+        beliefs = tuple(belief_from(f"belief{m}", arrays) for m in range(len(own["outer"])))
+        return cls(inner=inner, beliefs=beliefs, metadata=words["metadata"], **own)
 
-    def _top(self, readings: Readings) -> np.ndarray:
-        return self.members.top(self.linear.features.clipped(readings) * self.scale)
-
-    def _each(self, readings: Readings) -> np.ndarray:
-        """r_m of each row, [N, M]; rows that are not finite come out as 0."""
-        out = [np.zeros((0, len(self.beliefs)))]
+    def units(self, readings: Readings) -> np.ndarray:
+        """Return the hidden units of all members, [N, M H]."""
+        parts = [np.zeros((0, len(self.bias)))]
         for part in readings.slices(SLICE):
-            top = self._top(part) - self.reference
-            each = np.einsum("rmh,mh->rm", top, self.members.outer)
-            out.append(np.where(np.isfinite(each), each, 0.0))
-        return np.concatenate(out)
+            x = self.inner.features.clipped(part) * self.scale
+            parts.append(np.tanh(x @ self.hidden + self.bias))
+        return np.concatenate(parts)
+
+    def _tops(self, readings: Readings, linear: np.ndarray) -> np.ndarray:
+        """Return what the last layers add up, [M, N, 1 + H]."""
+        members, num = len(self.outer), len(readings)
+        units = (self.units(readings) - self.reference).reshape(num, members, -1)
+        first = np.broadcast_to(linear[:, None, None], (num, members, 1))
+        return np.concatenate([first, units], axis=2).transpose(1, 0, 2)
+
+    def _left_out(self, training: Training) -> np.ndarray:
+        """Return the linear reward's margin of each training pair by all the others, [N]: its own
+        margins have bent to the labels, and would leave the members nothing to be judged by."""
+        rows = training.differences(self.inner.features)
+        margins = rows @ self.inner.weights
+        terms = bradley_terry(margins)
+        return left_out_margins(margins, self.inner.belief.var(rows), terms)
+
+    def _moments(self, tops: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and std over members of these rows; `std`: of the linear part, [N]."""
+        each = np.stack([rows @ own for rows, own in zip(tops, self.outer, strict=True)])
+        pairs = zip(tops, self.beliefs, strict=True)
+        inside = np.mean([belief.var(rows) for rows, belief in pairs], axis=0)
+        linear = np.mean(self.outer[:, 0] ** 2) * std**2
+        return each.mean(0), np.sqrt(linear + inside + each.var(0, ddof=1))
 
 
-def load(arrays: dict[str, np.ndarray], words: dict[str, Any]) -> EnsembleReward:
-    """The reward of a folder's content."""
-    names = ("inner", "bias", "linear", "outer")
-    members = Members(**{name: arrays[f"members.{name}"] for name in names})
-    linear = unpack("linear", arrays, words["linear"])
-    assert isinstance(linear, FittedReward)
-    return EnsembleReward(
-        linear=linear,
-        scale=arrays["scale"],
-        members=members,
-        beliefs=tuple(belief_from(f"belief{m}", arrays) for m in range(len(members.outer))),
-        reference=arrays["reference"],
-        metadata=words["metadata"],
-    )
+_ARRAYS = ("scale", "hidden", "bias", "reference", "outer")

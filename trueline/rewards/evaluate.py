@@ -24,7 +24,7 @@ from trueline.data.comparisons import Comparisons, make_folds
 from trueline.errors import InvalidExperiment
 from trueline.models.reading import Readings
 from trueline.records import Estimate
-from trueline.rewards.doubt import CalibratedReward
+from trueline.rewards.calibrated import CalibratedReward
 from trueline.rewards.protocols import Head
 from trueline.stats import Coverage
 

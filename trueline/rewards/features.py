@@ -1,14 +1,18 @@
-"""Which numbers of a reading a reward looks at, put on one scale.
+"""Which numbers of a reading a reward looks at, put on one scale, and where they lay in training.
 
-    z = clip((x - mean) / sd, -c, c)     mean and sd over the training rows, c = `winsor`
+    z = clip((x − mean) / sd, −c, c)      mean and sd over the training rows, c = `winsor`
+    novelty ν = sqrt(xᵀ C⁻¹ x) / typical,      C = (1 − ρ) cov(x) + ρ I,      ρ = F / (F + N)
 
 The parts are the five surprisal columns (where the trunk gives any), then the pools of one layer
 after another, the most probable layer first. Standardising makes one prior precision mean the same
 in every part; winsorising (after Charles Winsor; Dixon 1960) keeps one outlying token or length
 from buying an unbounded reward, which is how best-of-n finds the holes of a linear head.
 
-The search chooses c by the evidence (`search`); wherever it lies it bounds the reward. Scaling by
-the sd within pairs, or not at all, made no difference on hh_harmless.
+Novelty (Mahalanobis 1936) looks at standardised features before clipping, which would hide what is
+new. `typical` is the median distance of a training row from the others (left out of C in closed
+form), so that 1 means "as far as an answer of that kind usually is". Where we differ: the shrinkage
+ρ grows with features over rows instead of being estimated, and the covariance is held as a
+`Belief`, which never builds F × F when F > N.
 
 Shapes: N rows, F = 5 + layers x pools x D features, float64. `standard` is z before clipping.
 Fails where a column is constant in training: it then stays 0 whatever it does later.
@@ -29,11 +33,12 @@ import numpy as np
 
 from trueline.errors import InputError
 from trueline.models.reading import Readings
-from trueline.rewards.laplace import SLICE
+from trueline.rewards.laplace import SLICE, Belief, belief_of
 
-__all__ = ["Features", "Part"]
+__all__ = ["Features", "Part", "TrainingDistribution"]
 
 Part = tuple[int, str]
+"""Layer and pooling."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,11 @@ class Features:
     """[F]"""
     scale: np.ndarray
     """[F]"""
-    winsor: float = 3.0
+    winsor: float
 
     @classmethod
-    def learn(cls, readings: Readings, parts: tuple[Part, ...], *, winsor: float = 3.0) -> Features:
-        """Mean and sd of these parts over all rows given."""
+    def learn(cls, readings: Readings, parts: tuple[Part, ...], *, winsor: float = 2.0) -> Features:
+        """Take mean and sd of these parts over all rows given."""
         sums = [_columns(part, parts).sum(0) for part in readings.slices(SLICE)]
         center = np.sum(sums, axis=0) / len(readings)
         squares = [((_columns(p, parts) - center) ** 2).sum(0) for p in readings.slices(SLICE)]
@@ -81,8 +86,18 @@ class Features:
         parts = tuple(f"layer {layer} {pooling}" for layer, pooling in self.parts)
         return ("surprisals", *parts) if self.surprisals else parts
 
+    @property
+    def num_near(self) -> int:
+        """How many columns, the first ones, novelty is measured in: surprisals and best layer."""
+        pools = sum(layer == self.parts[0][0] for layer, _ in self.parts)
+        return 5 * self.surprisals + pools * self.width
+
     def standard(self, readings: Readings) -> np.ndarray:
-        """Standardised columns, not yet clipped, [N, F]; rows that are not finite stay so."""
+        """Return standardised columns, not yet clipped, [N, F]; rows that are not finite are NaN.
+
+        Raises:
+            InputError: the readings have another width, or lack surprisals, or have them.
+        """
         if readings.width != self.width or (readings.surprisals is not None) != self.surprisals:
             with_them = "with" if self.surprisals else "without"
             raise InputError(
@@ -99,12 +114,41 @@ class Features:
         return out
 
     def clip(self, standard: np.ndarray) -> np.ndarray:
-        """Winsorised: what the reward is linear in."""
+        """Return winsorised columns: what the reward is linear in."""
         return np.asarray(np.clip(standard, -self.winsor, self.winsor))
 
     def clipped(self, readings: Readings) -> np.ndarray:
-        """Both steps at once, [N, F]."""
+        """Return both steps at once, [N, F]."""
         return self.clip(self.standard(readings))
+
+
+@dataclass(frozen=True)
+class TrainingDistribution:
+    """Where the training readings lie, for novelty.
+
+    >>> near = np.random.default_rng(0).standard_normal((400, 3))
+    >>> bool(TrainingDistribution.of(near).novelty(np.full((1, 3), 9.0))[0] > 5)
+    True
+    """
+
+    shape: Belief
+    """Its covariance is C⁻¹, over the best layer's columns."""
+    typical: float
+
+    @classmethod
+    def of(cls, standard: np.ndarray) -> TrainingDistribution:
+        """Estimate it from standardised training rows [N, F]."""
+        num_rows, width = standard.shape
+        shrink = width / (width + num_rows)
+        each = (1.0 - shrink) / num_rows
+        shape = belief_of(np.full(width, shrink), standard, np.full(num_rows, each))
+        inside = shape.var(standard)
+        left_out = inside / np.maximum(1.0 - each * inside, 1e-6)
+        return cls(shape, max(float(np.sqrt(np.median(left_out))), 1e-12))
+
+    def novelty(self, standard: np.ndarray) -> np.ndarray:
+        """Return the distance of each row [N, F] over the typical distance."""
+        return np.asarray(np.sqrt(self.shape.var(standard)) / self.typical)
 
 
 def _columns(readings: Readings, parts: tuple[Part, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One reward a group of raters, pooled towards what all share, and what they disagree about.
+"""One reward a group of raters, pooled towards what all share; their mean, or the worst of them.
 
     r_g(y) = z·(w + u_g),    w ~ N(0, A⁻¹),    u_g ~ N(0, ρ A⁻¹) independently,    ρ by the evidence
     mean over groups: (1/G) Σ_g r_g(y)        worst group: min_g r_g(y)
@@ -10,57 +10,95 @@ Finkel and Manning 2009). Worst group after MaxMin-RLHF, Chakraborty et al. 2024
 
 Where we differ: (1) MaxMin-RLHF fits groups apart and takes the minimum of expected rewards under
 a policy; here groups share, and the minimum is taken per response, so that any optimiser can use
-it; (2) the mean counts every group the same, whatever its size; (3) doubt: exact (under Laplace)
-for the mean; for the minimum it is that of the group that is worst by the means, as if that were
-known, so where two groups are near a tie the minimum is stated up to 0.56 standard deviations of
+it; (2) the mean counts every group the same, whatever its size; (3) the std is exact (under
+Laplace) for the mean; for the minimum it is that of the group that is worst by the means, as if
+that were known, so near a tie of two groups the minimum is stated up to 0.56 standard deviations of
 their difference too high (Clark 1961). Groups' rewards are each in nats of their own raters'
 log-odds and 0 at the same mean training reading: comparisons say nothing of either's scale or zero,
 and the minimum depends on both.
 
+Somebody worse than chance is *reported*, never turned round: `metadata["raters"]` gives each
+rater's left-out agreement, and `metadata["worse_than_chance"]` those whose interval lies below ½.
+
 Shapes: N rows, G groups, F features. Fails where groups see different prompts (what one group never
 judged it takes from the others), where they differ in few directions (there is one ρ for all), and
 for the minimum where groups are known badly: on worked sums the best of 16 by the mean left the
-worse-off group 1.15 gold points up, by the minimum 0.87, by one reward for all 0.06
-(`benchmarks.aggregation`).
+worse-off group 1.15 gold points up, by the minimum 0.87, by one reward for all 0.06.
 
->>> prior = belief_of(np.ones(3), np.zeros((1, 3)), np.zeros(1))
->>> weights = np.array([1.0, -2.0, 2.0])
->>> Joint(names=("a", "b"), scale=np.ones(1), weights=weights, belief=prior).by_group(np.eye(1))
-array([[-1.,  3.]])
+>>> Groups(raters={"ann": "here", "bob": "there"}, objective="worst").objective
+'worst'
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from trueline.errors import DataError
+from trueline import stats
+from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
+from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.evidence import MarginalLikelihood, Point, climb
-from trueline.rewards.fitted import FittedReward, ordered
-from trueline.rewards.laplace import SLICE, Belief, belief_of, dual_mode
-from trueline.rewards.nested import pack, prefixed, unpack
-from trueline.rewards.protocols import Fitted, Reader
-from trueline.rewards.raters import left_out_margins, temperatures
-from trueline.rewards.scorer import Reward
-from trueline.rewards.search import NOISE_LEVELS
-from trueline.rewards.storage import belief_from, belief_to, write_folder
-from trueline.rewards.training import Training
+from trueline.rewards.laplace import SLICE, Belief, belief_of, bradley_terry, dual_mode
+from trueline.rewards.linear import LinearReward
+from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
+from trueline.rewards.saved import restore_inner
+from trueline.rewards.storage import belief_from, belief_to
+from trueline.rewards.training import Training, left_out_margins, ordered, rater_temperatures
 
-__all__ = ["GroupedReward", "Joint", "load", "pooled"]
+__all__ = ["GroupedReward", "Groups"]
 
-_WORDS = ("names", "temperatures", "label_noise")
 FIRST_GUESS = 0.1
 """ρ from where its climb starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joint:
+class Groups:
+    """Any head, for raters of groups that want different things."""
+
+    head: Head = field(default_factory=Bayesian)
+    """The head that learns what all share: linear (`Bayesian`, or `Conservative` of it) where
+    there are several groups."""
+    raters: dict[str, str] = field(default_factory=dict)
+    """Rater to group; empty: all raters are one group, and this is the inner head."""
+    objective: Literal["mean", "worst"] = "mean"
+    """What is scored: the groups' mean reward, or the worst of them."""
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("mean", "worst"):
+            raise InputError('objective must be "mean" or "worst"', got=repr(self.objective))
+        if {"mean", "worst"} & set(self.raters.values()):
+            raise InputError('no group may be called "mean" or "worst"', got="one that is")
+
+    def fit(
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+    ) -> GroupedReward:
+        """Return the groups' rewards given these comparisons, under the objective."""
+        inner = self.head.fit(readings, comparisons, rng=rng)
+        reward = GroupedReward(inner=inner, objective=self.objective, raters=dict(self.raters))
+        names = sorted({self.raters[c.rater] for c in comparisons if c.rater in self.raters})
+        if not isinstance(inner, LinearReward) or "blocks" not in inner.metadata:
+            if len(names) > 1:
+                raise InputError(
+                    "groups need a head with a linear reward and precisions of its own",
+                    got=type(self.head).__name__,
+                    do="group Bayesian or Conservative",
+                )
+            return reward
+        training = Training.of(readings, comparisons)
+        owner = reward.owners(training.raters, names) if self.raters else None
+        if owner is not None and len(names) > 1:
+            reward.joint, reward.metadata["pooling"] = _pooled(inner, training, owner, names)
+        reward.metadata |= _reliability(training, reward, owner)
+        return reward
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Joint:
     """The belief about w and all u_g at once; u_g is held in units of A^-½."""
 
     names: tuple[str, ...]
@@ -69,119 +107,88 @@ class Joint:
     weights: np.ndarray
     """[F + G F]"""
     belief: Belief
-    temperatures: dict[str, float] = field(default_factory=dict)
-    label_noise: float = 0.0
-
-    def rows(self, z: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        """Augmented rows [N, F + G F] of Σ_g shares_g r_g(z); shares [G] or [N, G]."""
-        s = np.broadcast_to(shares, (len(z), len(self.names)))
-        own = ((z * self.scale)[:, None, :] * s[:, :, None]).reshape(len(z), -1)
-        return np.hstack([z * s.sum(1, keepdims=True), own])
+    temperatures: dict[str, float]
 
     def by_group(self, z: np.ndarray) -> np.ndarray:
-        """Mean of every group's reward, [N, G]."""
+        """Return the mean of every group's reward, [N, G]."""
         shared, *own = np.split(self.weights, len(self.names) + 1)
         return np.asarray(z @ np.stack([shared + self.scale * u for u in own], axis=1))
 
-    def std(self, z: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        """Posterior standard deviation of Σ_g shares_g r_g(z), [N]."""
-        return np.asarray(np.sqrt(self.belief.var(self.rows(z, shares))))
-
-    def at(self, evidence: MarginalLikelihood, point: Point) -> Joint:
-        """The posterior at these precisions."""
-        prior = point.precisions[evidence.owner]
-        rows = np.hstack(evidence.blocks)
-        belief = belief_of(prior, rows, point.terms.curvature)
-        weights = evidence.weights(point)
-        return replace(self, weights=weights, belief=belief, label_noise=evidence.label_noise)
-
-    def observe(self, rows: np.ndarray) -> Joint:
-        """After more comparisons, as augmented rows (see `FittedReward.update`)."""
-        reach = self.belief.times(rows)
-        dual, terms, _, _ = dual_mode(
-            rows @ reach, offset=rows @ self.weights, label_noise=self.label_noise
-        )
-        belief = self.belief.observe(rows, terms.curvature)
-        return replace(self, weights=self.weights + reach @ dual, belief=belief)
+    def rows(self, z: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """Return augmented rows [N, F + G F] of Σ_g shares_g r_g(z); shares [N, G]."""
+        return _augmented(z, shares, self.scale)
 
 
-def pooled(
-    shared: FittedReward, training: Training, owner: np.ndarray, names: Sequence[str]
-) -> tuple[Joint, dict[str, Any]]:
-    """The joint belief; `owner` [N] is the group of each comparison. Cost: that of a few fits on
-    (1 + G) F features.
+def _augmented(z: np.ndarray, shares: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    own = ((z * scale)[:, None, :] * shares[:, :, None]).reshape(len(z), -1)
+    return np.hstack([z * shares.sum(1, keepdims=True), own])
 
-    Swaps and temperatures are found anew: to the shared reward whoever wants something else looks
-    careless.
+
+def _pooled(
+    shared: LinearReward, training: Training, owner: np.ndarray, names: Sequence[str]
+) -> tuple[_Joint, dict[str, float]]:
+    """Return the joint belief; `owner` [N] is the group of each comparison.
+
+    Cost: that of a few fits on (1 + G) F features. Temperatures are found anew: to the shared
+    reward whoever wants something else looks careless.
     """
-    blocks = shared.metadata["blocks"]
-    log_prior = np.log([block["precision"] for block in blocks])
-    scale = np.exp(-0.5 * log_prior)[shared.features.owners]
-    joint = Joint(names=tuple(names), scale=scale, weights=np.zeros(0), belief=shared.belief)
-    training.set_temperatures({})
-    evidence = _evidence(joint, shared, training, owner)
+    features, shares = shared.features, np.eye(len(names))[owner]
+    log_prior = np.log([block["precision"] for block in shared.metadata["blocks"]])
+    scale = np.exp(-0.5 * log_prior)[features.owners]
+    columns = np.append(features.owners, np.full(len(names) * len(scale), len(log_prior)))
+
+    def evidence_of(training: Training) -> MarginalLikelihood:
+        rows = _augmented(training.differences(features), shares, scale)
+        return MarginalLikelihood(rows, columns)
+
+    def belief_at(evidence: MarginalLikelihood, point: Point) -> Belief:
+        return belief_of(point.precisions[columns], evidence.rows, point.terms.curvature)
+
+    evidence, temperatures = evidence_of(training), {}
     point = climb(evidence, evidence.at(np.append(log_prior, -np.log(FIRST_GUESS))), tol=0.1)
-    for label_noise in NOISE_LEVELS:
-        other = evidence.with_label_noise(label_noise)
-        there = climb(other, other.at(point.log_precisions, start=point.mode), tol=0.1)
-        if label_noise > shared.label_noise or there.value < point.value:
-            break
-        evidence, point = other, there
     if shared.temperatures:
-        joint = joint.at(evidence, point)
-        rows = joint.rows(training.differences(shared.features), np.eye(len(names))[owner])
-        free = left_out_margins(rows @ joint.weights, joint.belief.var(rows), point.terms)
-        training.set_temperatures(temperatures(free, training.raters))
-        warmer = _evidence(joint, shared, training, owner).with_label_noise(evidence.label_noise)
-        evidence, point = warmer, warmer.at(point.log_precisions)
+        variance = belief_at(evidence, point).var(evidence.rows)
+        margins = evidence.rows @ evidence.weights(point)
+        free = left_out_margins(margins, variance, point.terms)
+        temperatures = rater_temperatures(free, training.raters)
+        evidence = evidence_of(training.with_temperatures(temperatures))
+        point = evidence.at(point.log_precisions)
     point = climb(evidence, point)
-    joint = replace(joint.at(evidence, point), temperatures=training.temperatures)
+    joint = _Joint(
+        names=tuple(names),
+        scale=scale,
+        weights=evidence.weights(point),
+        belief=belief_at(evidence, point),
+        temperatures=temperatures,
+    )
     *common, own = evidence.power / point.precisions
     # One group's own part of a margin's prior variance over the shared part.
     return joint, {"rho": float(own / sum(common)), "evidence": float(point.value)}
 
 
-def _evidence(
-    joint: Joint, shared: FittedReward, training: Training, owner: np.ndarray
-) -> MarginalLikelihood:
-    columns = shared.features.owners
-    rows = joint.rows(training.differences(shared.features), np.eye(len(joint.names))[owner])
-    parts = np.split(rows[:, : len(columns)], np.flatnonzero(np.diff(columns)) + 1, axis=1)
-    return MarginalLikelihood([*parts, rows[:, len(columns) :]])
-
-
 @dataclass(kw_only=True)
-class GroupedReward:
-    """Rewards of groups under one objective; with one group, exactly the shared reward."""
+class GroupedReward(Wrapped, kind="groups"):
+    """Rewards of groups under one objective; with one group, exactly the inner reward."""
 
-    shared: Fitted
+    inner: Fitted
     """The inner head's, fitted on everybody's comparisons."""
     objective: str
-    groups: dict[str, str] = field(default_factory=dict)
+    """"mean", "worst", or a group's name."""
+    raters: dict[str, str] = field(default_factory=dict)
     """Rater to group; empty where all are one."""
-    joint: Joint | None = None
+    joint: _Joint | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     """Of every rater: group, n, temperature, left-out agreement; and what the pooling found."""
 
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """All layers read, best first."""
-        return self.shared.layers
-
-    @property
-    def trunk_fingerprint(self) -> str | None:
-        """Of the trunk whose readings it was fitted on."""
-        return self.shared.trunk_fingerprint
-
     def summary(self) -> dict[str, Any]:
-        """The metadata in one line of a run's result."""
+        """Return the metadata that a run's result shows."""
         names = () if self.joint is None else self.joint.names
-        found = {"objective": self.objective, "groups": list(names), **self.metadata}
-        return {**self.shared.summary(), "aggregation": found}
+        own = {"objective": self.objective, "groups": list(names), **self.metadata}
+        return {**self.inner.summary(), "groups": own}
 
     def score(self, readings: Readings) -> Scores:
-        """Scores of all N rows under the objective."""
-        base = self.shared.score(readings)
+        """Return scores of all N rows under the objective."""
+        base = self.inner.score(readings)
         if self.joint is None:
             return base
         mean, std = np.zeros(len(base)), np.zeros(len(base))
@@ -190,30 +197,23 @@ class GroupedReward:
             z = self._centred(readings.take(at))
             shares = self._shares(z)
             mean[at] = (self.joint.by_group(z) * shares).sum(1)
-            std[at] = self.joint.std(z, shares)
-        # What the shared reward subtracts beyond its own k std is for novelty.
+            std[at] = np.sqrt(self.joint.belief.var(self.joint.rows(z, shares)))
+        # What the inner reward subtracts beyond its own k std is for novelty.
         k = self.linear.k
         beyond = base.mean - base.lower - k * base.std
         return replace(base, mean=mean, std=std, lower=mean - k * std - beyond)
 
     def by_group(self, readings: Readings) -> dict[str, Scores]:
-        """Every group's own scores."""
+        """Return every group's own scores."""
         if self.joint is None:
-            return {"all": self.shared.score(readings)}
-        return {name: self.alone(name).score(readings) for name in self.joint.names}
-
-    def alone(self, group: str) -> GroupedReward:
-        """This reward with that one group's wants as its objective."""
-        return replace(self, objective=group)
+            return {"all": self.inner.score(readings)}
+        return {n: replace(self, objective=n).score(readings) for n in self.joint.names}
 
     def margin(
-        self,
-        readings: Readings,
-        first_rows: Sequence[int] | np.ndarray,
-        second_rows: Sequence[int] | np.ndarray,
+        self, readings: Readings, first_rows: Rows, second_rows: Rows
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and std of reward(first) − reward(second), each [M]."""
-        plain = self.shared.margin(readings, first_rows, second_rows)
+        """Return mean and std of reward(first) − reward(second), each [M]."""
+        plain = self.inner.margin(readings, first_rows, second_rows)
         if self.joint is None:
             return plain
         first, second = (self._centred(readings.take(r)) for r in (first_rows, second_rows))
@@ -222,76 +222,70 @@ class GroupedReward:
         rows = self.joint.rows(first, shares) - self.joint.rows(second, others)
         return mean, np.sqrt(self.joint.belief.var(rows))
 
-    def gap_std(
-        self, readings: Readings, first_rows: np.ndarray, second_rows: np.ndarray, g: str, h: str
-    ) -> np.ndarray:
-        """Std of group g's margin less group h's, [M]."""
-        assert self.joint is not None
-        z = np.subtract(*(self._centred(readings.take(r)) for r in (first_rows, second_rows)))
-        names = np.array(self.joint.names)
-        return self.joint.std(z, (names == g).astype(float) - (names == h))
-
-    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Probability that a rater who wants what the objective says prefers the first, [M]."""
-        if self.joint is None:
-            return self.shared.win_probability(mean, std)
-        return replace(self.linear, label_noise=self.joint.label_noise).win_probability(mean, std)
-
     def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
         """Learn from more comparisons, in place; under several groups only by known raters."""
-        if not len(comparisons):
-            return
-        if self.joint is None:
-            return self.shared.update(readings, comparisons)
+        joint = self.joint
+        if joint is None or not len(comparisons):
+            return self.inner.update(readings, comparisons)
         first, second, raters = ordered(comparisons)
-        owner = owners(raters, self.groups, self.joint.names)
+        shares = np.eye(len(joint.names))[self.owners(raters, joint.names)]
         ends = (self._centred(readings.take(readings.rows(keys))) for keys in (first, second))
-        heat = np.array([self.joint.temperatures.get(rater, 1.0) for rater in raters])
-        rows = self.joint.rows(
-            np.subtract(*ends) * heat[:, None], np.eye(len(self.joint.names))[owner]
-        )
+        temperature = np.array([joint.temperatures.get(rater, 1.0) for rater in raters])
+        rows = joint.rows(np.subtract(*ends) * temperature[:, None], shares)
         # It refuses what cannot be learnt from, before anything has changed.
-        self.shared.update(readings, comparisons)
-        self.joint = self.joint.observe(rows)
+        self.inner.update(readings, comparisons)
+        reach = joint.belief.times(rows)
+        mode = dual_mode(rows @ reach, offset=rows @ joint.weights)
+        belief = joint.belief.observe(rows, mode.terms.curvature)
+        self.joint = replace(joint, weights=joint.weights + reach @ mode.weights, belief=belief)
 
-    def with_lower_bound(self, k: float, distance: float = 0.0) -> GroupedReward:
-        """The same reward with another lower bound."""
-        return replace(self, shared=self.shared.with_lower_bound(k, distance))
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return its arrays by name, for saving."""
+        if self.joint is None:
+            return {}
+        own = {"scale": self.joint.scale, "weights": self.joint.weights}
+        return {**own, **belief_to("joint", self.joint.belief)}
 
-    def save(self, folder: str | Path, *, model: str | None = None) -> None:
-        """Write it to a folder, whole or not at all; `model`: where its trunk is found."""
-        arrays, inner = pack(self.shared)
-        arrays, joint = prefixed("shared", arrays), None
-        if self.joint is not None:
-            arrays |= {"scale": self.joint.scale, "weights": self.joint.weights}
-            arrays |= belief_to("joint", self.joint.belief)
-            joint = {name: getattr(self.joint, name) for name in _WORDS}
-        words = {
-            "kind": "groups",
-            "trunk": model,
-            "trunk_fingerprint": self.trunk_fingerprint,
-            "shared": inner,
-            "joint": joint,
-            **{name: getattr(self, name) for name in ("objective", "groups", "metadata")},
-        }
-        write_folder(Path(folder), arrays, words)
+    def words(self) -> dict[str, Any]:
+        """Return everything else, for saving."""
+        joint = self.joint
+        own = {"names": joint.names, "temperatures": joint.temperatures} if joint else None
+        return {"objective": self.objective, "raters": self.raters, "joint": own}
 
-    def on(self, trunk: Reader) -> Reward:
-        """A scorer of texts: this reward with the trunk that reads them."""
-        self.shared.on(trunk)
-        return Reward(fitted=self, trunk=trunk)
+    @classmethod
+    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> GroupedReward:
+        """Return the reward of these arrays and words."""
+        joint = None
+        if words["joint"] is not None:
+            own = {**words["joint"], "names": tuple(words["joint"]["names"])}
+            belief = belief_from("joint", arrays)
+            joint = _Joint(scale=arrays["scale"], weights=arrays["weights"], belief=belief, **own)
+        kept = {name: words[name] for name in ("objective", "raters", "metadata")}
+        return cls(inner=restore_inner(arrays, words), joint=joint, **kept)
 
     @property
-    def linear(self) -> FittedReward:
-        """The shared reward, where it is linear (always, under several groups)."""
-        assert isinstance(self.shared, FittedReward)
-        return self.shared
+    def linear(self) -> LinearReward:
+        """The inner reward, where it is linear (always, under several groups)."""
+        assert isinstance(self.inner, LinearReward)
+        return self.inner
+
+    def owners(self, raters: Sequence[str], names: Sequence[str]) -> np.ndarray:
+        """Return the number of each comparison's group, [N]."""
+        strangers = sorted({rater for rater in raters if rater not in self.raters})
+        if strangers:
+            raise DataError(
+                "every rater must have a group",
+                got=f"none for {', '.join(strangers[:5])}",
+                do="name them in raters, or leave raters empty",
+            )
+        place = {name: i for i, name in enumerate(names)}
+        return np.array([place[self.raters[rater]] for rater in raters])
 
     def _centred(self, readings: Readings) -> np.ndarray:
         return np.asarray(self.linear.features.clipped(readings) - self.linear.reference)
 
     def _shares(self, z: np.ndarray) -> np.ndarray:
-        """How much each group counts for each row, [N, G]."""
+        """Return how much each group counts for each row, [N, G]."""
         assert self.joint is not None
         num = len(self.joint.names)
         if self.objective == "mean":
@@ -301,25 +295,26 @@ class GroupedReward:
         return np.tile(np.eye(num)[self.joint.names.index(self.objective)], (len(z), 1))
 
 
-def owners(raters: Sequence[str], groups: dict[str, str], names: Sequence[str]) -> np.ndarray:
-    """Number of each comparison's group, [N]."""
-    strangers = sorted({rater for rater in raters if rater not in groups})
-    if strangers:
-        raise DataError(
-            "every rater must have a group",
-            got=f"none for {', '.join(strangers[:5])}",
-            do="name them in groups, or aggregate with groups='none'",
-        )
-    place = {name: i for i, name in enumerate(names)}
-    return np.array([place[groups[rater]] for rater in raters])
-
-
-def load(arrays: dict[str, np.ndarray], words: dict[str, Any]) -> GroupedReward:
-    """The reward of a folder's content."""
-    joint = None
-    if words["joint"] is not None:
-        belief = belief_from("joint", arrays)
-        own = {**words["joint"], "names": tuple(words["joint"]["names"])}
-        joint = Joint(scale=arrays["scale"], weights=arrays["weights"], belief=belief, **own)
-    kept = {name: words[name] for name in ("objective", "groups", "metadata")}
-    return GroupedReward(shared=unpack("shared", arrays, words["shared"]), joint=joint, **kept)
+def _reliability(
+    training: Training, reward: GroupedReward, owner: np.ndarray | None
+) -> dict[str, Any]:
+    """Return what the metadata say of every rater, from left-out margins."""
+    belief = reward.joint or reward.linear
+    training = training.with_temperatures(belief.temperatures)
+    rows = training.differences(reward.linear.features)
+    if reward.joint is not None:
+        rows = reward.joint.rows(rows, np.eye(len(reward.joint.names))[owner])
+    margins = rows @ belief.weights
+    right = left_out_margins(margins, belief.belief.var(rows), bradley_terry(margins)) > 0
+    raters: dict[str, dict[str, Any]] = {}
+    names = np.asarray(training.raters)
+    for rater in sorted(set(training.raters)):
+        raters[rater] = {
+            "group": reward.raters.get(rater, "all"),
+            "n": int((names == rater).sum()),
+            "temperature": belief.temperatures.get(rater, 1.0),
+            "left_out": stats.accuracy(right[names == rater].astype(float)).as_dict(),
+        }
+    uppers = {rater: row["left_out"]["upper"] for rater, row in raters.items()}
+    below = [rater for rater, upper in uppers.items() if upper is not None and upper < 0.5]
+    return {"raters": raters, "worse_than_chance": below}

@@ -1,18 +1,15 @@
 """A Gaussian belief about a linear reward's weights, and the Bradley–Terry terms that shape it.
 
-    p(chosen ≻ rejected | w) = ε + (1 − 2ε) σ(d·w),    d = z(chosen) − z(rejected)
+    p(chosen ≻ rejected | w) = σ(d·w),    d = z(chosen) − z(rejected)
     belief: N(mean, Σ);   comparisons D [N, F] turn it into N(mean + Σ Dᵀa, (Σ⁻¹ + Dᵀ S D)⁻¹)
 
-where `a` is the gradient and S the Fisher curvature of the log-likelihood at the mode. Bradley
-and Terry 1952; Laplace's method as in MacKay 1992; the stable dual form is algorithm 3.1 of
-Rasmussen and Williams 2006.
+where `a` is the gradient and S the curvature of the log-likelihood at the mode. Bradley and Terry
+1952; Laplace's method as in MacKay 1992; the stable dual form is algorithm 3.1 of Rasmussen and
+Williams 2006. The log posterior is concave, so Newton's method with step halving finds its mode.
 
-Where we differ: (1) the covariance has two forms behind one face, `Dense` (Cholesky factor of the
+Where we differ: the covariance has two forms behind one face, `Dense` (Cholesky factor of the
 precision, for F ≤ N) and `LowRank` (diagonal prior minus a factor, for F > N), so neither an F × F
-nor an N × N matrix is built where it would be the larger; (2) with ε > 0 the Fisher curvature
-stands in for the Hessian, which could be indefinite; its steps are short, so each factor serves as
-the preconditioner of a few conjugate-gradient steps;
-(3) rows may come in float32 (large tables): products with them are summed in float64, in parts.
+nor an N × N matrix is built where it would be the larger.
 
 Shapes: N comparisons or rows, F features. Unit: the reward is in nats of log-odds.
 Fails when features are not standardised: one prior precision a block then means nothing.
@@ -27,7 +24,6 @@ array([0.125, 0.25 ])
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,46 +35,36 @@ __all__ = [
     "Belief",
     "Dense",
     "LowRank",
+    "Mode",
     "Terms",
     "belief_of",
     "bradley_terry",
-    "curved",
     "dual_mode",
-    "margins_of",
+    "hessian",
     "primal_mode",
-    "pulled",
 ]
 
 MAX_NEWTON = 60
-MAX_CONJUGATE = 12
 SLICE = 8192
 """Rows that are worked on at a time where a table could be large."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Log-likelihood, its gradient in the margin, Fisher curvature and the curvature's own
-    derivative: each float64 [N]."""
+    """The log-likelihood and its first three derivatives in the margin, each float64 [N]."""
 
     loglik: np.ndarray
     slope: np.ndarray
     curvature: np.ndarray
-    turn: np.ndarray
+    """Minus the second derivative."""
+    bend: np.ndarray
+    """Derivative of the curvature."""
 
 
-def bradley_terry(margins: np.ndarray, label_noise: float = 0.0) -> Terms:
-    """Return the Bradley–Terry terms at margins [N]; `label_noise`: share of random swaps."""
+def bradley_terry(margins: np.ndarray) -> Terms:
+    """Return the Bradley–Terry terms at margins [N]."""
     right, wrong = expit(margins), expit(-margins)
-    if label_noise == 0.0:
-        return Terms(log_expit(margins), wrong, right * wrong, right * wrong * (wrong - right))
-    prob, change = (
-        label_noise + (1 - 2 * label_noise) * right,
-        (1 - 2 * label_noise) * right * wrong,
-    )
-    spread = prob * (1 - prob)
-    curvature = change**2 / spread
-    turn = curvature * (2 * (wrong - right) - change * (1 - 2 * prob) / spread)
-    return Terms(np.log(prob), change / prob, curvature, turn)
+    return Terms(log_expit(margins), wrong, right * wrong, right * wrong * (wrong - right))
 
 
 @dataclass(frozen=True)
@@ -88,21 +74,21 @@ class Dense:
     chol: np.ndarray
 
     def var(self, rows: np.ndarray) -> np.ndarray:
-        """xᵀ Σ x of each row of [N, F]."""
+        """Return xᵀ Σ x of each row x of [N, F]."""
         half = solve_triangular(self.chol, rows.T, lower=True, check_finite=False)
         return np.asarray(np.einsum("fn,fn->n", half, half))
 
     def times(self, rows: np.ndarray) -> np.ndarray:
-        """Σ rowsᵀ, [F, N]."""
+        """Return Σ rowsᵀ, [F, N]."""
         return np.asarray(cho_solve((self.chol, True), rows.T, check_finite=False))
 
     def observe(self, rows: np.ndarray, curvature: np.ndarray) -> Dense:
-        """The belief after measurements along `rows` of precision `curvature`."""
+        """Return the belief after measurements along `rows` of precision `curvature`."""
         half = np.concatenate([self.chol.T, rows * np.sqrt(curvature)[:, None]])
         return Dense(_factor(half.T @ half))
 
     def diagonal(self) -> np.ndarray:
-        """Variance of each weight, [F]."""
+        """Return the variance of each weight, [F]."""
         inverse = lapack.dtrtri(self.chol, lower=1)[0]
         return np.asarray(np.einsum("ij,ij->j", inverse, inverse))
 
@@ -115,24 +101,24 @@ class LowRank:
     factor: np.ndarray
 
     def var(self, rows: np.ndarray) -> np.ndarray:
-        """xᵀ Σ x of each row of [N, F]."""
+        """Return xᵀ Σ x of each row x of [N, F]."""
         known = rows @ self.factor
         total = np.einsum("nf,nf,f->n", rows, rows, 1.0 / self.prior)
         return np.asarray(np.maximum(total - np.einsum("nr,nr->n", known, known), 0.0))
 
     def times(self, rows: np.ndarray) -> np.ndarray:
-        """Σ rowsᵀ, [F, N]."""
+        """Return Σ rowsᵀ, [F, N]."""
         return np.asarray(rows.T / self.prior[:, None] - self.factor @ (rows @ self.factor).T)
 
     def observe(self, rows: np.ndarray, curvature: np.ndarray) -> LowRank:
-        """The belief after measurements along `rows` of precision `curvature`."""
+        """Return the belief after measurements along `rows` of precision `curvature`."""
         spread, root = self.times(rows), np.sqrt(curvature)
         chol = _factor(_scaled(rows @ spread, root))
         new = solve_triangular(chol, (spread * root).T, lower=True, check_finite=False).T
         return LowRank(self.prior, np.concatenate([self.factor, new], axis=1))
 
     def diagonal(self) -> np.ndarray:
-        """Variance of each weight, [F]."""
+        """Return the variance of each weight, [F]."""
         return np.asarray(1.0 / self.prior - np.einsum("fr,fr->f", self.factor, self.factor))
 
 
@@ -140,48 +126,68 @@ Belief = Dense | LowRank
 
 
 def belief_of(prior: np.ndarray, rows: np.ndarray, curvature: np.ndarray) -> Belief:
-    """N(0, diag(1/prior)) after measurements along `rows`, in whichever form is the smaller."""
+    """Return N(0, diag(1/prior)) after measurements along `rows`, in the smaller form."""
     num_rows, width = rows.shape
     if width > num_rows:
         return LowRank(prior, np.zeros((width, 0))).observe(rows, curvature)
-    precision = curved(rows, curvature)
-    precision.flat[:: width + 1] += prior
-    return Dense(_factor(precision))
+    return Dense(_factor(hessian(rows, curvature, prior)))
 
 
-def margins_of(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """rows · weights in float64, [N]; rows in float32 (large tables) are widened in parts."""
-    return np.concatenate([part @ weights for part in _widened(rows)])
+def hessian(rows: np.ndarray, curvature: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Return rowsᵀ diag(curvature) rows + diag(prior), [F, F]: minus the log posterior's Hessian.
 
-
-def pulled(rows: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """rowsᵀ slope in float64, [F]."""
-    total, start = np.zeros(rows.shape[1]), 0
-    for part in _widened(rows):
-        total += part.T @ slope[start : start + len(part)]
-        start += len(part)
-    return total
-
-
-def curved(rows: np.ndarray, curvature: np.ndarray) -> np.ndarray:
-    """rowsᵀ diag(curvature) rows, [F, F]: products in the rows' own precision, sums in float64."""
-    root, width = np.sqrt(curvature).astype(rows.dtype), rows.shape[1]
-    if rows.dtype == np.float64:
-        half = rows * root[:, None]
-        return np.asarray(half.T @ half)
-    total = np.zeros((width, width))
+    Summed in parts, so that no second table [N, F] is built.
+    """
+    total = np.diag(prior)
     for start in range(0, len(rows), SLICE):
-        half = rows[start : start + SLICE] * root[start : start + SLICE, None]
+        part = slice(start, start + SLICE)
+        half = rows[part] * np.sqrt(curvature[part])[:, None]
         total += half.T @ half
     return total
 
 
-def _widened(rows: np.ndarray) -> Iterator[np.ndarray]:
-    if rows.dtype == np.float64:
-        yield rows
-        return
-    for start in range(0, len(rows), SLICE):
-        yield rows[start : start + SLICE].astype(np.float64)
+@dataclass(frozen=True)
+class Mode:
+    """Where a posterior is highest."""
+
+    weights: np.ndarray
+    """[F]; or dual weights a [N], by which the weights move to Σ Dᵀ a."""
+    terms: Terms
+    height: float
+    """Log-likelihood plus log prior density, up to constants."""
+    chol: np.ndarray
+    """Cholesky factor of minus the Hessian, [F, F]; in the dual form of I + S^½ D Σ Dᵀ S^½."""
+
+
+def primal_mode(
+    rows: np.ndarray, prior: np.ndarray, *, start: np.ndarray | None = None, tol: float = 1e-12
+) -> Mode:
+    """Return the mode of the weights under N(0, diag(1/prior)) by Newton's method.
+
+    Args:
+        rows: differences D, [N, F].
+        prior: precision of each weight, [F].
+        start: weights from where to go, [F]; 0 if absent.
+        tol: squared Newton decrement (in nats) below which it is done.
+    """
+    weights = np.zeros(rows.shape[1]) if start is None else start
+    margins = rows @ weights
+    terms, height = bradley_terry(margins), -np.inf
+    for _ in range(MAX_NEWTON):
+        height = terms.loglik.sum() - 0.5 * prior @ weights**2
+        chol = _factor(hessian(rows, terms.curvature, prior))
+        gradient = terms.slope @ rows - prior * weights
+        step = cho_solve((chol, True), gradient, check_finite=False)
+        if gradient @ step < tol:
+            break
+        lift, size = rows @ step, 1.0
+        while size > 1e-6:
+            terms, ahead = bradley_terry(margins + size * lift), weights + size * step
+            if terms.loglik.sum() - 0.5 * prior @ ahead**2 >= height - 1e-9:
+                break
+            size /= 2
+        weights, margins = weights + size * step, margins + size * lift
+    return Mode(weights, terms, float(height), chol)
 
 
 def dual_mode(
@@ -189,111 +195,41 @@ def dual_mode(
     *,
     offset: np.ndarray | float = 0.0,
     start: np.ndarray | None = None,
-    label_noise: float = 0.0,
     tol: float = 1e-12,
-) -> tuple[np.ndarray, Terms, float, np.ndarray]:
-    """The mode from the Gram matrix D Σ Dᵀ [N, N] alone, by Newton steps with halving.
+) -> Mode:
+    """Return the mode from the Gram matrix D Σ Dᵀ [N, N] alone, by Newton's method.
 
-    Returns the dual weights a (weights move by Σ Dᵀ a), the terms there, the log evidence, and
-    the Cholesky factor of I + S^½ gram S^½. `offset`: margins of the belief's mean.
+    Args:
+        gram: D Σ Dᵀ under the belief that goes before, [N, N].
+        offset: margins of that belief's mean, [N].
+        start: dual weights from where to go, [N]; 0 if absent.
+        tol: squared Newton decrement (in nats) below which it is done.
     """
     dual = np.zeros(len(gram)) if start is None else start
     gain = gram @ dual
-    terms = bradley_terry(offset + gain, label_noise)
+    terms = bradley_terry(offset + gain)
     height = terms.loglik.sum() - 0.5 * dual @ gain
     for _ in range(MAX_NEWTON):
         root = np.sqrt(terms.curvature)
         chol = _factor(_scaled(gram, root))
         aim = terms.curvature * gain + terms.slope
         inner = cho_solve((chol, True), root * (gram @ aim), check_finite=False)
-        move = aim - root * inner - dual
-        lift = gram @ move
+        step = aim - root * inner - dual
+        lift, size, old = gram @ step, 1.0, height
         if (terms.slope - dual) @ lift < tol:
             break
-        size, old = 1.0, height
-        while True:
-            new_dual, new_gain = dual + size * move, gain + size * lift
-            terms = bradley_terry(offset + new_gain, label_noise)
-            height = terms.loglik.sum() - 0.5 * new_dual @ new_gain
-            if height >= old - 1e-9 or size < 1e-6:
+        while size > 1e-6:
+            terms = bradley_terry(offset + gain + size * lift)
+            height = terms.loglik.sum() - 0.5 * (dual + size * step) @ (gain + size * lift)
+            if height >= old - 1e-9:
                 break
             size /= 2
-        dual, gain = new_dual, new_gain
-    return dual, terms, float(height - np.log(np.diag(chol)).sum()), chol
-
-
-def primal_mode(
-    rows: np.ndarray,
-    prior: np.ndarray,
-    *,
-    start: np.ndarray | None = None,
-    label_noise: float = 0.0,
-    tol: float = 1e-12,
-) -> tuple[np.ndarray, Terms, float, np.ndarray]:
-    """The mode of the weights under N(0, diag(1/prior)), by Newton steps with halving.
-
-    Returns the weights [F], the terms there, the log posterior (unnormalised), and the Cholesky
-    factor of the posterior precision.
-    """
-    weights = np.zeros(rows.shape[1]) if start is None else start
-    for _ in range(MAX_NEWTON):
-        margins = margins_of(rows, weights)
-        terms = bradley_terry(margins, label_noise)
-        precision = curved(rows, terms.curvature)
-        precision.flat[:: len(prior) + 1] += prior
-        chol = _factor(precision)
-        slope = pulled(rows, terms.slope) - prior * weights
-        move = cho_solve((chol, True), slope, check_finite=False)
-        if slope @ move < tol:
-            break
-        # One factor serves many steps where Fisher's curvature makes each a short one.
-        for _ in range(MAX_CONJUGATE if label_noise else 1):
-            lift = margins_of(rows, move)
-            size = _step_size(weights, margins, move, lift, prior, label_noise)
-            weights, margins = weights + size * move, margins + size * lift
-            old, terms = slope, bradley_terry(margins, label_noise)
-            slope = pulled(rows, terms.slope) - prior * weights
-            fresh = cho_solve((chol, True), slope, check_finite=False)
-            if not label_noise or slope @ fresh < 0.3 * tol:
-                break
-            keep = max(0.0, float(fresh @ (slope - old)) / max(float(move @ old), 1e-300))
-            move = fresh + keep * move
-            if move @ slope <= 0:
-                move = fresh
-    height = terms.loglik.sum() - 0.5 * prior @ weights**2
-    return weights, terms, float(height), chol
-
-
-def _step_size(
-    weights: np.ndarray,
-    margins: np.ndarray,
-    move: np.ndarray,
-    lift: np.ndarray,
-    prior: np.ndarray,
-    label_noise: float,
-) -> float:
-    """How far to go along `move`: 1, or by one secant step on the slope, never downhill."""
-
-    def along(size: float) -> tuple[float, float]:
-        terms, at = bradley_terry(margins + size * lift, label_noise), weights + size * move
-        return (
-            float(terms.loglik.sum() - 0.5 * prior @ at**2),
-            float(terms.slope @ lift - (prior * at) @ move),
-        )
-
-    (here, first), (there, second) = along(0.0), along(1.0)
-    size = 1.0
-    if label_noise and first > second:
-        size = float(np.clip(first / (first - second), 0.1, 4.0))
-        there = along(size)[0]
-    while there < here - 1e-9 and size > 1e-6:
-        size /= 2
-        there = along(size)[0]
-    return size
+        dual, gain = dual + size * step, gain + size * lift
+    return Mode(dual, terms, float(height), chol)
 
 
 def _scaled(gram: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """I + root gram root."""
+    """Return I + root gram root."""
     out = root[:, None] * gram * root
     out.flat[:: len(root) + 1] += 1.0
     return np.asarray(out)

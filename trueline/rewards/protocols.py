@@ -1,22 +1,47 @@
-"""What plays which part among rewards, as structural types.
+"""What every reward of this folder is: a head that fits, a fitted reward, and a scorer of texts.
 
-A `Head` learns from comparisons and returns a `Fitted`, which scores readings; with a `Reader` of
-texts it becomes a scorer of texts (`scorer.Reward`).
+    head.fit(readings, comparisons, rng=rng) -> Fitted       learn, or for a rule: learn nothing
+    fitted.on(trunk) -> Reward                               score texts, by the trunk's readings
+    fitted.save(folder); saved.load_reward(folder, trunk)    the same reward again, bit for bit
+
+A kind of fitted reward is one subclass: `class LinearReward(Fitted, kind="linear")`. What it is
+made of are `arrays()` and `words()` (JSON), from which `restored` makes it again; a reward around
+another one (`Wrapped`) holds the inner one's under the prefix "inner".
+
+Shapes: N rows of readings, M pairs of rows. Units: nats of log-odds.
+
+>>> from trueline.testing import FakeTrunk
+>>> from trueline.rewards.bayesian import Bayesian
+>>> trunk, ask = FakeTrunk(planted={"good": 3.0}), Prompt.of("?")
+>>> a, b = Response(prompt=ask, text="good"), Response(prompt=ask, text="bad")
+>>> pairs = [Comparison(chosen=a, rejected=b)]
+>>> fitted = Bayesian().fit(trunk.read([a, b]), pairs, rng=np.random.default_rng(0))
+>>> fitted.on(trunk).score(["?", "?"], ["good", "good"]).scored
+array([ True,  True])
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.models.reading import Readings
 from trueline.protocols import Scorer
-from trueline.records import Comparison, Response, Scores
+from trueline.records import Comparison, Prompt, Response, Scores
+from trueline.rewards.storage import prefixed, write_folder
 
-__all__ = ["Fitted", "Head", "Reader"]
+__all__ = ["KINDS", "NOT_FINITE", "Fitted", "Head", "Reader", "Reward", "Rows", "Wrapped"]
+
+NOT_FINITE = "the trunk's reading of it is not finite"
+Rows = Sequence[int] | np.ndarray
+"""Row numbers of readings, [M]."""
 
 
 class Reader(Protocol):
@@ -26,58 +51,145 @@ class Reader(Protocol):
     def fingerprint(self) -> str: ...
 
 
-class Fitted(Protocol):
+class Fitted(ABC):
     """A reward that has learned: what every head's `fit` returns."""
 
+    kind: ClassVar[str]
+    """Under which `load_reward` knows the class."""
     metadata: dict[str, Any]
-    """What it was fitted on and what the fit found."""
+    """What it was fitted on and what the fit found; JSON."""
+
+    def __init_subclass__(cls, *, kind: str | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if kind is not None:
+            cls.kind = kind
+            KINDS[kind] = cls
+
+    @property
+    @abstractmethod
+    def layers(self) -> tuple[int, ...]:
+        """Layers it reads, best first."""
+
+    @property
+    def trunk_fingerprint(self) -> str | None:
+        """Fingerprint of the trunk whose readings it was fitted on."""
+        return self.metadata.get("trunk_fingerprint")
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """Return the metadata that a run's result shows."""
+
+    @abstractmethod
+    def score(self, readings: Readings) -> Scores:
+        """Return scores of all N rows, relative to the reward's reference point."""
+
+    @abstractmethod
+    def margin(
+        self, readings: Readings, first_rows: Rows, second_rows: Rows
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and std of reward(first) − reward(second), each [M]."""
+
+    @abstractmethod
+    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Return the probability that a rater prefers the first of a pair of this margin, [M]."""
+
+    @abstractmethod
+    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
+        """Learn from more comparisons, in place; all their responses must have been read."""
+
+    @abstractmethod
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> Self:
+        """Return the same reward with the lower bound mean − k std − distance · far (`linear`)."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return its own arrays by name, for saving."""
+        return {}
+
+    def words(self) -> dict[str, Any]:
+        """Return everything else of its own, as JSON holds it, for saving."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> Self:
+        """Return the reward of these arrays and words ("metadata" among them)."""
+
+    def packed(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return its arrays, and its words with kind and metadata: all that `restore` needs."""
+        return self.arrays(), {"kind": self.kind, "metadata": self.metadata, **self.words()}
+
+    def save(self, folder: str | Path, *, model: str | None = None) -> None:
+        """Write it to a folder, whole or not at all; `model`: where its trunk is found."""
+        arrays, words = self.packed()
+        about = {"trunk": model, "trunk_fingerprint": self.trunk_fingerprint}
+        write_folder(Path(folder), arrays, {**about, **words})
+
+    def on(self, trunk: Reader) -> Scorer:
+        """Return a scorer of texts: this reward with the trunk that reads them.
+
+        Raises:
+            SetupError: the trunk is not the one the reward was fitted on.
+            InvalidExperiment: the reward is withheld (`concept`).
+        """
+        self.check_trunk(trunk.fingerprint())
+        if why := self.metadata.get("withheld"):
+            raise InvalidExperiment(
+                "a reward must be validated by labelled pairs before it is used",
+                got=str(why),
+                do="validate it on labelled pairs first",
+            )
+        return Reward(fitted=self, trunk=trunk)
+
+    def check_trunk(self, fingerprint: str | None) -> None:
+        """Refuse another trunk than the one the reward was fitted on, where both are known."""
+        known = self.trunk_fingerprint
+        if known is not None and fingerprint is not None and known != fingerprint:
+            raise SetupError(
+                f"the trunk must be the one the reward was fitted on ({known[:12]})",
+                got=fingerprint[:12],
+                do="load that trunk, or fit the reward again on this one",
+            )
+
+
+class Wrapped(Fitted):
+    """A reward around another one, whose part it plays wherever it does not say otherwise."""
+
+    inner: Fitted
 
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers it reads, best first."""
-        ...
+        return self.inner.layers
 
     @property
     def trunk_fingerprint(self) -> str | None:
-        """Of the trunk whose readings it was fitted on."""
-        ...
-
-    def summary(self) -> dict[str, Any]:
-        """The metadata in one line of a run's result."""
-        ...
-
-    def score(self, readings: Readings) -> Scores:
-        """Scores of all N rows, relative to its reference point."""
-        ...
-
-    def margin(
-        self,
-        readings: Readings,
-        first_rows: Sequence[int] | np.ndarray,
-        second_rows: Sequence[int] | np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and std of reward(first) − reward(second), each [M]."""
-        ...
+        """Fingerprint of the trunk whose readings the inner reward was fitted on."""
+        return self.inner.trunk_fingerprint
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Probability that a rater prefers the first of a pair of this margin, [M]."""
-        ...
+        """Return the inner reward's probability that a rater prefers the first, [M]."""
+        return self.inner.win_probability(mean, std)
 
     def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
-        """Learn from more comparisons, in place; all their responses must have been read."""
-        ...
+        """Let the inner reward learn from more comparisons, in place; the rest stays."""
+        self.inner.update(readings, comparisons)
 
-    def with_lower_bound(self, k: float, distance: float = 0.0) -> Fitted:
-        """The same reward with another lower bound."""
-        ...
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> Self:
+        """Return the same reward around an inner one with another lower bound."""
+        other = copy.copy(self)
+        other.inner = self.inner.with_lower_bound(k, distance)
+        return other
 
-    def save(self, folder: str | Path, *, model: str | None = None) -> None:
-        """Write it to a folder, whole or not at all; `model`: where its trunk is found."""
-        ...
+    def packed(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return arrays and words, the inner reward's under "inner"."""
+        arrays, words = super().packed()
+        inner, about = self.inner.packed()
+        return {**arrays, **prefixed("inner", inner)}, {**words, "inner": about}
 
     def on(self, trunk: Reader) -> Scorer:
-        """A scorer of texts: this reward with the trunk that reads them."""
-        ...
+        """Return a scorer of texts, where the inner reward allows one."""
+        self.inner.on(trunk)
+        return super().on(trunk)
 
 
 class Head(Protocol):
@@ -86,3 +198,44 @@ class Head(Protocol):
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> Fitted: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """A fitted reward on its trunk: the `Scorer` that optimisers and people use.
+
+    Row i of the result is response i to prompt i, repeats included. A response that the reward
+    does not score is unscored, with the reason, in its own place.
+    """
+
+    fitted: Fitted
+    trunk: Reader
+
+    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
+        """Return scores of N responses, row i answering prompt i."""
+        if len(prompts) != len(responses):
+            raise InputError(
+                "there must be as many prompts as responses",
+                got=f"{len(prompts)} and {len(responses)}",
+            )
+        if not len(prompts):
+            none = np.zeros(0)
+            return Scores(none, none, none, none, np.zeros(0, bool))
+        asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
+        answers = [Response(prompt=p, text=text) for p, text in zip(asked, responses, strict=True)]
+        return self.read(answers)[0]
+
+    def read(self, responses: Sequence[Response]) -> tuple[Scores, Readings]:
+        """Return scores of N responses in their order, and the readings they rest on, one a text:
+        the trunk's own log-probabilities among them."""
+        readings = self.trunk.read(responses)
+        scores = self.fitted.score(readings)
+        at = readings.rows([answer.key for answer in responses])
+        columns = {name: getattr(scores, name)[at] for name in scores.columns}
+        why = scores.reasons
+        reasons = {i: why[j] for i, j in enumerate(at.tolist()) if j in why}
+        return Scores(**columns, reasons=reasons), readings
+
+
+KINDS: dict[str, type[Fitted]] = {}
+"""Kind to class, filled by the classes themselves."""

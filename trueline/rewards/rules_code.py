@@ -50,6 +50,11 @@ class UnitTest(Rule):
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     """What the code of one response may use up."""
 
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> UnitTest:
+        """Return the rule of its fields as JSON holds them."""
+        return cls(**{**settings, "limits": SandboxLimits(**settings["limits"])})
+
     def grade(self, responses: Sequence[Response]) -> list[Grade]:
         """Return 1.0, 0.0, or why nothing ran; as many at a time as there are cores."""
         needs_bubblewrap()

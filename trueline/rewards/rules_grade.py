@@ -16,9 +16,8 @@ from __future__ import annotations
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,17 +26,33 @@ from scipy.special import expit
 from trueline.errors import DataError, InputError, SetupError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Prompt, Response, Scores
-from trueline.rewards.protocols import Reader
-from trueline.rewards.storage import write_folder
+from trueline.rewards.protocols import Fitted, Reader
 
-__all__ = ["FittedRule", "Grade", "Rule", "as_scores", "differences", "from_meta", "needs"]
+__all__ = [
+    "RULES",
+    "FittedRule",
+    "Grade",
+    "Rule",
+    "as_scores",
+    "differences",
+    "from_meta",
+    "needs",
+]
 
 Grade = float | str
 """A number, or why there is none."""
 
 
+RULES: dict[str, type[Rule]] = {}
+"""Kind to rule, filled by the classes themselves."""
+
+
 class Rule(ABC):
     """A reward that is decided by the text alone; subclasses are frozen dataclasses."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        RULES[_kind(cls)] = cls
 
     @abstractmethod
     def grade(self, responses: Sequence[Response]) -> list[Grade]:
@@ -46,7 +61,7 @@ class Rule(ABC):
     @property
     def kind(self) -> str:
         """The name it has in recipes: `json_schema` of `JsonSchema`."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+        return _kind(type(self))
 
     def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
         """Return scores of N texts, row i answering prompt i; no trunk is needed."""
@@ -59,6 +74,11 @@ class Rule(ABC):
         pairs = zip(asked, responses, strict=True)
         return as_scores(self.grade([Response(prompt=p, text=text) for p, text in pairs]))
 
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> Rule:
+        """Return the rule of its fields as JSON holds them."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> FittedRule:
@@ -66,8 +86,12 @@ class Rule(ABC):
         return FittedRule(rule=self, metadata={"head": self.kind, "n": 0})
 
 
+def _kind(rule: type[Rule]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", rule.__name__).lower()
+
+
 @dataclass(frozen=True, kw_only=True)
-class FittedRule:
+class FittedRule(Fitted, kind="rule"):
     """A rule that grades what a trunk has read; any trunk's readings do."""
 
     rule: Rule
@@ -110,10 +134,20 @@ class FittedRule:
         """Return the same rule: where nothing is uncertain there is nothing to subtract."""
         return self
 
-    def save(self, folder: str | Path, *, model: str | None = None) -> None:
-        """Write the rule's name and settings to a folder, whole or not at all."""
-        words = {"kind": "rule", "trunk": model, "rule": self.summary(), "metadata": self.metadata}
-        write_folder(Path(folder), {}, words)
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return nothing: a rule is its settings."""
+        return {}
+
+    def words(self) -> dict[str, Any]:
+        """Return the rule's name and settings, for saving."""
+        return {"rule": self.summary()}
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> FittedRule:
+        """Return the rule of these words; a KeyError where there is no such rule."""
+        settings = {name: value for name, value in words["rule"].items() if name != "kind"}
+        rule = RULES[words["rule"]["kind"]].of_settings(settings)
+        return cls(rule=rule, metadata=words["metadata"])
 
     def on(self, trunk: Reader) -> Rule:
         """Return a scorer of texts: the rule itself, which needs no trunk."""

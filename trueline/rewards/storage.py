@@ -26,9 +26,18 @@ from trueline.atomic import atomic_folder, to_json
 from trueline.errors import SetupError
 from trueline.rewards.laplace import Belief, Dense, LowRank
 
-__all__ = ["FORMAT", "belief_from", "belief_to", "check_place", "read_folder", "write_folder"]
+__all__ = [
+    "FORMAT",
+    "belief_from",
+    "belief_to",
+    "check_place",
+    "inside",
+    "prefixed",
+    "read_folder",
+    "write_folder",
+]
 
-FORMAT = 2
+FORMAT = 3
 ARRAYS, CARD = "reward.safetensors", "card.json"
 
 
@@ -54,7 +63,11 @@ def write_folder(place: Path, arrays: Mapping[str, np.ndarray], words: Mapping[s
 
 
 def read_folder(place: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Both files' content."""
+    """Return both files' content.
+
+    Raises:
+        SetupError: a file is missing or broken, or of another version of the format.
+    """
     for name in (CARD, ARRAYS):
         if not (place / name).is_file():
             raise SetupError(f"a reward folder must hold {name}", got=f"none in {place}")
@@ -77,15 +90,26 @@ def read_folder(place: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, words
 
 
+def prefixed(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of a reward inside another one, under names of their own there."""
+    return {f"{name}.{key}": value for key, value in arrays.items()}
+
+
+def inside(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays that were prefixed by this name."""
+    start = f"{name}."
+    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+
+
 def belief_to(name: str, belief: Belief) -> dict[str, np.ndarray]:
-    """A belief as named arrays."""
+    """Return a belief as named arrays."""
     if isinstance(belief, Dense):
         return {f"{name}.chol": belief.chol}
     return {f"{name}.prior": belief.prior, f"{name}.factor": belief.factor}
 
 
 def belief_from(name: str, arrays: Mapping[str, np.ndarray]) -> Belief:
-    """What `belief_to` made arrays of."""
+    """Return the belief that `belief_to` made arrays of."""
     if f"{name}.chol" in arrays:
         return Dense(arrays[f"{name}.chol"])
     return LowRank(arrays[f"{name}.prior"], arrays[f"{name}.factor"])

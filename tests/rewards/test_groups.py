@@ -1,4 +1,4 @@
-"""Many raters: groups that want different things, ties, and who is worse than chance."""
+"""Many raters: groups that want different things, and who is worse than chance."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from tests.rewards.material import Planted, planted
-from trueline.data.comparisons import Comparisons
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Prompt, Response
-from trueline.rewards.aggregation import Aggregation, both_ways, ratings
+from trueline.records import Comparison
 from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.calibrated import Calibrated
 from trueline.rewards.conservative import Conservative
-from trueline.rewards.groups import GroupedReward
+from trueline.rewards.groups import GroupedReward, Groups
 from trueline.rewards.saved import load_reward
 from trueline.rng import stream
 
@@ -43,7 +42,7 @@ def divided(num: int = 480, *, apart: float = 1.0, seed: int = 0) -> tuple[Plant
 
 
 def fit(world: Planted, **fields: object) -> GroupedReward:
-    return Aggregation(**fields).fit(world.readings, world.comparisons, rng=RNG)
+    return Groups(**fields).fit(world.readings, world.comparisons, rng=RNG)
 
 
 def corr(a: np.ndarray, b: np.ndarray) -> float:
@@ -53,13 +52,13 @@ def corr(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def parted() -> tuple[Planted, Readings, np.ndarray, GroupedReward]:
     world, rows = divided()
-    return world, world.readings.take(rows), world.gold[rows], fit(world, groups=GROUPS)
+    return world, world.readings.take(rows), world.gold[rows], fit(world, raters=GROUPS)
 
 
 def test_each_group_gets_its_own_reward_and_helps_the_other(parted) -> None:
     world, fresh, gold, reward = parted
     own = reward.by_group(fresh)
-    shared = reward.shared.score(fresh).mean
+    shared = reward.inner.score(fresh).mean
     few = [c for c in world.comparisons if GROUPS[c.rater] == "few"]
     apart = Bayesian().fit(world.readings, few, rng=RNG).score(fresh).mean
     assert corr(own["few"].mean, gold[:, 0]) > corr(shared, gold[:, 0]) + 0.05
@@ -92,9 +91,9 @@ def test_where_all_want_the_same_groups_change_little() -> None:
     rhos = []
     for seed in range(4):
         world, rows = divided(apart=0.0, seed=seed)
-        reward, fresh = fit(world, groups=GROUPS), world.readings.take(rows)
+        reward, fresh = fit(world, raters=GROUPS), world.readings.take(rows)
         rhos.append(reward.metadata["pooling"]["rho"])
-        assert corr(reward.score(fresh).mean, reward.shared.score(fresh).mean) > 0.97
+        assert corr(reward.score(fresh).mean, reward.inner.score(fresh).mean) > 0.97
     assert np.median(rhos) < 0.1
 
 
@@ -102,8 +101,8 @@ def test_one_group_is_the_inner_head_exactly() -> None:
     world = planted(120, raters={"ann": 1.0, "bob": 0.5})
     head = Conservative(k=2.0)
     plain = head.fit(world.readings, world.comparisons, rng=RNG).score(world.readings)
-    for groups in ("none", {"ann": "us", "bob": "us"}):
-        found = fit(world, head=head, groups=groups, objective="worst").score(world.readings)
+    for raters in ({}, {"ann": "us", "bob": "us"}):
+        found = fit(world, head=head, raters=raters, objective="worst").score(world.readings)
         for column in ("mean", "std", "lower", "novelty"):
             np.testing.assert_array_equal(getattr(found, column), getattr(plain, column))
 
@@ -132,7 +131,7 @@ def test_update_learns_what_a_group_wants() -> None:
     world, rows = divided()
     early, late = world.comparisons[:240], world.comparisons[240:]
     fresh, gold = world.readings.take(rows), world.gold[rows]
-    reward = Aggregation(groups=GROUPS).fit(world.readings, early, rng=RNG)
+    reward = Groups(raters=GROUPS).fit(world.readings, early, rng=RNG)
     before = corr(reward.by_group(fresh)["few"].mean, gold[:, 0])
     reward.update(world.readings, late)
     assert corr(reward.by_group(fresh)["few"].mean, gold[:, 0]) > before
@@ -151,60 +150,25 @@ def test_unscored_rows_stay_unscored_under_groups(parted) -> None:
 
 def test_a_rater_worse_than_chance_is_reported_not_turned_round() -> None:
     world = planted(400, raters={"ann": 1.0, "bob": 1.0, "cid": 1.0, "dot": -1.0})
-    card = fit(world).metadata
-    assert card["worse_than_chance"] == ["dot"]
-    assert card["raters"]["dot"]["temperature"] > 0
-    assert card["raters"]["ann"]["left_out"]["lower"] > 0.5
-    assert card["raters"]["ann"]["n"] == 100
+    metadata = fit(world).metadata
+    assert metadata["worse_than_chance"] == ["dot"]
+    assert metadata["raters"]["dot"]["temperature"] > 0
+    assert metadata["raters"]["ann"]["left_out"]["lower"] > 0.5
+    assert metadata["raters"]["ann"]["n"] == 100
 
 
-def test_a_tie_pulls_a_margin_to_nothing_and_decides_nothing() -> None:
-    prompt = Prompt.of("?")
-    a, b = Response(prompt=prompt, text="a"), Response(prompt=prompt, text="b")
-    tie = Comparison(chosen=a, rejected=b, rater="ann")
-    both = both_ways(Comparisons((), ties=(tie,)))
-    assert {(c.chosen.text, c.rejected.text, c.rater) for c in both} == {
-        ("a", "b", "ann"),
-        ("b", "a", "ann"),
-    }
-    world = planted(200)
-    decided, tied = world.comparisons[:100], world.comparisons[100:160]
-    given = Comparisons(tuple(decided), ties=tuple(tied))
-    plain = Aggregation().fit(world.readings, decided, rng=RNG)
-    with_ties = Aggregation().fit(world.readings, given, rng=RNG)
-    ends = [world.readings.rows([getattr(c, e).key for c in tied]) for e in ("chosen", "rejected")]
-    small, large = (np.abs(r.margin(world.readings, *ends)[0]).mean() for r in (with_ties, plain))
-    assert small < 0.8 * large
-    assert with_ties.metadata["raters"]["ann"]["left_out"]["n"] == 100
-
-
-def test_what_cannot_be_aggregated_is_refused() -> None:
+def test_what_cannot_be_grouped_is_refused() -> None:
     world = planted(30)
     with pytest.raises(InputError, match="objective must be"):
-        Aggregation(objective="median")
-    with pytest.raises(InputError, match="groups must name"):
-        Aggregation(groups="some")
+        Groups(objective="median")
     with pytest.raises(DataError, match="every rater must have a group; got none for ann"):
-        fit(world, groups={"bob": "us"})
+        fit(world, raters={"bob": "us"})
 
-    class Other:
-        def fit(self, readings, comparisons, *, rng):
-            return object()
-
-    with pytest.raises(InputError, match=r"linear reward .*got Other"):
-        fit(planted(30, raters={"ann": 1, "bob": 1}), head=Other(), groups={"ann": "a", "bob": "b"})
+    with pytest.raises(InputError, match=r"linear reward .*got Calibrated"):
+        fit(
+            planted(30, raters={"ann": 1, "bob": 1}),
+            head=Calibrated(),
+            raters={"ann": "a", "bob": "b"},
+        )
     with pytest.raises(InputError, match='may be called "mean"'):
-        Aggregation(groups={"ann": "mean"})
-
-
-def test_ratings_lay_out_who_said_what() -> None:
-    prompt = Prompt.of("?")
-    a, b = sorted((Response(prompt=prompt, text=t) for t in "ab"), key=lambda r: r.key)
-    ab, ba = (Comparison(chosen=x, rejected=y, rater="ann") for x, y in ((a, b), (b, a)))
-    tie = Comparison(chosen=b, rejected=a, rater="bob")
-    other = planted(1).comparisons[0]
-    table, groups, names = ratings(Comparisons((ab, other), ties=(tie,)))
-    assert names == ["ann", "bob"] and len(set(groups)) == 2
-    assert table[0] == [1.0, 0.5] and table[1][1] is None
-    assert ratings([ba, ab, ab])[0] == [[pytest.approx(2 / 3)]]
-    assert ratings([Comparison(chosen=a, rejected=a)])[0] == [[0.5]]
+        Groups(raters={"ann": "mean"})
