@@ -84,11 +84,8 @@ class Gate:
         return self.alpha / self.rounds
 
     def session(self, round: int) -> GateSession:
-        """Return a fresh test for this round's candidate.
-
-        A second one for one round voids the promise, unless it repeats the first (a resumed run
-        observing the same labels).
-        """
+        """Return a fresh test for this round's candidate. A second one for one round voids the
+        promise, unless it repeats the first (a resumed run observing the same labels)."""
         return GateSession(alpha=self.alpha_of(round), max_labels=self.max_labels)
 
 
@@ -116,12 +113,8 @@ class GateSession:
         return 1 / self.alpha
 
     def observe(self, win: float, *, longer: float | None = None) -> None:
-        """Take in one verdict.
-
-        Args:
-            win: 1 if the new policy's answer was preferred, 0 if the certified one's, 0.5 if none.
-            longer: by how many tokens it was the longer one, if known.
-        """
+        """Take in a verdict: 1 if the new policy's answer was preferred, 0 if the certified one's,
+        0.5 if neither; `longer`: by how many tokens it was the longer one, if known."""
         if win not in (0, 0.5, 1):
             raise DataError("a win must be 0, 0.5 or 1", got=str(win))
         if self.decision is not None:

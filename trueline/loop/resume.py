@@ -130,8 +130,8 @@ class State:
         return patience is not None and len(self.rounds) - self.certified_round >= patience
 
     def save(self, folder: RunFolder, fresh: Readings, known: Comparisons) -> None:
-        """Log the round just done and write its checkpoint; `fresh` are its new readings, `known`
-        the comparisons from before the first."""
+        """Log the round just done and write its checkpoint, of whose answers `fresh` are the new
+        readings and `known` the comparisons from before the first."""
         assert self.reward is not None and self.readings is not None
         folder.log({"kind": "round", **self.rounds[-1]})
         with folder.checkpoint(f"round-{len(self.rounds)}") as here:
