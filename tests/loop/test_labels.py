@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from trueline.errors import JudgeError
 from trueline.loop.labels import Labels
 from trueline.models.distributed import Workers
 from trueline.oversight.critique import WithCritique
+from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
 from trueline.protocols import Rater
 from trueline.records import Case, Critique, Preference, Prompt, Response, Verdict
@@ -112,11 +114,23 @@ def test_critiques_are_written_in_blocks_that_a_resumed_run_repeats(make):
     assert resumed.seen == whole.seen and late.batches == [24]
 
 
-def test_a_second_critique_of_an_answer_is_an_independent_one(make):
-    judge, critic = Judge(), Critic()
-    protocol = WithCritique(num_critiques=2, usefulness=lambda c: float(c.text))
-    list(make(protocol, critic, judge).ask(cases(3), purpose="gate", round=1))
-    assert critic.batches == [6, 2, 2, 2]
+@dataclass(frozen=True)
+class Debater:
+    """Argues by what its critic says of both answers."""
+
+    critic: Any
+
+    def argue(self, case: Case, *, side: int, said: Any, rng: np.random.Generator) -> Critique:
+        of_both = self.critic.critique(case.responses, rng=rng)
+        return replace(of_both[side], in_favour=True)
+
+
+def test_a_debater_s_critic_writes_in_blocks_too(make):
+    critic, judge = Critic(), Judge()
+    list(make(Debate(rounds=2), Debater(critic), judge).ask(cases(3), purpose="gate", round=1))
+    assert critic.batches == [6]
+    texts = [c.text for seen in judge.seen for c in seen]
+    assert len(set(texts)) == 6, "each answer's critique is the same in every speech"
 
 
 def test_a_critic_that_fails_is_recorded_and_the_judge_is_still_asked(make):
@@ -128,14 +142,12 @@ def test_a_critic_that_fails_is_recorded_and_the_judge_is_still_asked(make):
     assert [c.problem for c in judge.seen[0]] == ["the critic is away"] * 2
 
 
-def test_seconds_that_were_not_all_counted_are_left_out(make):
-    """Labels of an older store hold none: unknown, and no part of a sum."""
-    kept = {
-        "learn": [("direct", 10.0), (None, None)],
-        "gate": [("critique", 4.0), ("direct", 6.0)],
-    }
+def test_what_a_round_took(make):
     labels = make(Direct(), None, Judge())
-    vars(labels)["store"] = SimpleNamespace(seconds=lambda purpose, *, round: kept[purpose])
-    account = labels.account(1)
-    assert account["labels"] == {"learn": 2, "gate": 2}
-    assert account["judge_s"] == {"gate": 10.0}
+    rows = {"learn": [("direct", 0.0)], "gate": [("critique", 4.0), ("direct", 6.0)]}
+    vars(labels)["store"] = SimpleNamespace(seconds=lambda purpose, *, round: rows[purpose])
+    assert labels.account(1) == {
+        "labels": {"learn": 1, "gate": 2},
+        "judge_s": {"gate": 10.0},
+        "protocols": {"learn": {"direct": 1}, "gate": {"critique": 1, "direct": 1}},
+    }

@@ -109,33 +109,29 @@ class Labels:
 class _BlockCritic:
     """A critic whose critiques of cases are written a block at a time, when first needed.
 
-    Blocks do not depend on which cases were judged before, so a resumed run reads the same. A
-    second critique of an answer is asked of the critic anew.
+    Blocks do not depend on which cases were judged before, so a resumed run reads the same.
     """
 
     def __init__(self, critic: Helper, cases: Sequence[Case], key: tuple[int, str, int]) -> None:
         self.critic, self.cases, self.key = critic, cases, key
+        self._start = 0
         self._written: dict[int, dict[str, Critique]] = {}
-        self.turn_to(0)
 
     def turn_to(self, i: int) -> None:
         """Speak of case i from now on."""
         self._start = i - i % _BLOCK
-        self._unused = {r.key for case in self.cases[i : i + 1] for r in case.responses}
 
     def critique(
         self, responses: Sequence[Response], *, rng: np.random.Generator
     ) -> list[Critique]:
-        """Return one critique a response, in order."""
-        keys = [r.key for r in responses]
-        if not self._unused.issuperset(keys):
+        """Return the critiques written of these responses; those of other texts are asked for."""
+        block = self.cases[self._start : self._start + _BLOCK]
+        texts = {r.key: r for case in block for r in case.responses}
+        if not texts.keys() >= {r.key for r in responses}:
             return self.critic.critique(responses, rng=rng)
-        self._unused -= set(keys)
         if self._start not in self._written:
-            block = self.cases[self._start : self._start + _BLOCK]
-            texts = list({r.key: r for case in block for r in case.responses}.values())
             seed, purpose, round = self.key
             rng = stream(seed, "critique", purpose, round, self._start)
-            critiques = self.critic.critique(texts, rng=rng)
+            critiques = self.critic.critique(list(texts.values()), rng=rng)
             self._written[self._start] = {c.response.key: c for c in critiques}
-        return [self._written[self._start][key] for key in keys]
+        return [self._written[self._start][r.key] for r in responses]
