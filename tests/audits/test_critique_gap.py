@@ -5,17 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trueline.audits.assisted_evaluation import judge_planted
 from trueline.audits.critique_gap import CritiqueGap, Gaps, GapTarget, discriminate
 from trueline.data.planted_flaws import PlantedCase
 from trueline.errors import InvalidExperiment
-from trueline.oversight.critique import WithCritique
 from trueline.records import Case, Flaw, Preference, Prompt, Response, Verdict
 from trueline.rewards.bayesian import Bayesian
 from trueline.testing import FakeTrunk, ScriptedHelper
-from trueline.worlds.sums import Population, Raters
-from trueline.worlds.sums.flaws import SumsFlaws, good_answer
-from trueline.worlds.sums.reviews import true_flaws
 
 RNG = np.random.default_rng
 
@@ -73,30 +68,6 @@ def test_the_discriminator_learns_from_other_prompts_and_only_from_them() -> Non
     assert known.shape == (20,) and known.mean() > 0.9
     with pytest.raises(InvalidExperiment, match="not taught on"):
         discriminate(lessons[:3], taught_on=lessons, head=head, reader=trunk, rng=RNG(0))
-
-
-def test_an_ideal_critic_leaves_the_judges_slips_and_a_silent_one_leaves_the_gap() -> None:
-    prompts = [Prompt.of(f"start {i} , + 5 , * 2 , - 3 , + 1 , - 2 , + 4") for i in range(12)]
-    rng, spoiler = RNG(3), SumsFlaws(kinds=("wrong_step",))
-    planted = []
-    for prompt in prompts * 5:
-        sound = good_answer(prompt, rng)
-        spoiled = spoiler.inject(sound, rng=rng)
-        assert spoiled is not None
-        planted.append(
-            PlantedCase(case=Case(first=sound, second=spoiled.response), flaw=spoiled.flaw, side=1)
-        )
-    judge, ones = Raters(Population(looks=1)), np.ones(len(planted))
-    unsaid = {}
-    for name, helper in {
-        "ideal": ScriptedHelper(true_flaws),
-        "silent": ScriptedHelper(lambda response: ()),
-    }.items():
-        arm = judge_planted(WithCritique(), planted, helper=helper, judge=judge, rng=RNG(1))
-        rows = Gaps.of(arm, generated=ones, discriminated=ones)
-        unsaid[name] = (rows.discriminated - rows.critiqued).mean()
-    assert unsaid["ideal"] == 0.0
-    assert unsaid["silent"] == pytest.approx(0.5 * 5 / 6, abs=0.08)
 
 
 def test_the_audit_names_the_gap_of_a_model_that_knows_and_does_not_say() -> None:

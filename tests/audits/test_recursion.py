@@ -7,12 +7,11 @@ import pytest
 
 from tests.oversight.material import Judge, Letters, undecided
 from tests.oversight.test_recursive import POINTER, OneLook, case_of
-from trueline.audits.recursion import pointing, raise_helpers, raise_on_sums
+from trueline.audits.recursion import raise_helpers, raise_on_sums
 from trueline.models.trunk import Trunk
 from trueline.oversight.recursive import Recursive
-from trueline.records import Cost, Flaw, Preference
+from trueline.records import Cost, Preference
 from trueline.rng import stream
-from trueline.testing import ScriptedHelper
 from trueline.worlds.sums import Population, Raters, gold, trunk_path
 from trueline.worlds.sums.flaws import draw_cases
 from trueline.worlds.sums.reviews import true_flaws
@@ -31,7 +30,12 @@ def test_each_level_spends_its_labels_and_points_to_the_half_with_the_flaw(raise
     assert raised.cost.calls == 30 + 3 * 20 and raised.cost.judge_s > 50 * 16
     for k, helper in enumerate(raised.helper.levels):
         cases = draw_cases(2 ** (k + 1), 40, stream(1, "fresh", k), held_out=True)
-        assert pointing(helper, cases, rng=stream(1, "point")).value > 0.9
+        flawed = [r for case in cases for r in case.responses if true_flaws(r)]
+        critiques = helper.critique(flawed, rng=stream(1, "point"))
+        hits = [
+            (c.flaws[0].step >= 2**k) == (true_flaws(c.response)[0].step >= 2**k) for c in critiques
+        ]
+        assert np.mean(hits) > 0.9
 
 
 def test_judges_with_the_stack_are_right_more_often_than_alone(raised):
@@ -51,18 +55,6 @@ def test_judges_with_the_stack_are_right_more_often_than_alone(raised):
         )
 
     assert share_right(2) > share_right(0) + 0.15
-
-
-def test_pointing_is_a_half_without_a_word_and_none_for_the_wrong_half():
-    cases = draw_cases(4, 10, stream(3, "cases"))
-    rng = np.random.default_rng(0)
-    assert pointing(ScriptedHelper(lambda _: ()), cases, rng=rng).value == 0.5
-    assert pointing(ScriptedHelper(true_flaws), cases, rng=rng).value == 1.0
-
-    def wrongly(response):
-        return tuple(Flaw(kind="x", step=(f.step + 2) % 4) for f in true_flaws(response) if f.step)
-
-    assert pointing(ScriptedHelper(wrongly), cases, rng=rng).value < 0.5
 
 
 def drawn(size, num, rng):

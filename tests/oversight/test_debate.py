@@ -11,7 +11,6 @@ import pytest
 from tests.oversight.material import CASE, Judge, judged, perfect
 from trueline.errors import InputError
 from trueline.oversight.debate import Consultancy, Debate
-from trueline.oversight.direct import Direct
 from trueline.records import Cost, Critique, Quote
 from trueline.testing import ScriptedHelper
 
@@ -93,18 +92,6 @@ def test_a_round_that_is_not_affordable_is_not_begun():
     assert verdict.cost.calls == 6 and max(t.round for t in verdict.transcript) == 2
     verdict = judged(Consultancy(limit=Cost(calls=5, tokens=99, judge_s=15.0)), perfect)
     assert max(t.round for t in verdict.transcript) == 2
-
-
-def test_one_judge_is_asked_all_along():
-    drawn = []
-
-    def choose(first, second, rng):
-        drawn.append(rng.random())
-        return perfect(first, second, rng)
-
-    judged(Debate(), choose)
-    judged(Direct(), choose)
-    assert drawn == [drawn[0]] * 4
 
 
 @pytest.mark.parametrize("make", [lambda: Debate(rounds=0), lambda: Consultancy(side="third")])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueline.oversight.quotes import MIN_LENGTH, find_quotes, in_source, mark_quotes, verify_quotes
+from trueline.oversight.quotes import in_source, mark_quotes, verify_quotes
 from trueline.records import Critique, Prompt, Quote, Response
 
 STORY = "“Zen the Omnipotent,” she said — it wasn’t clear… 750 of 1,200\nheard it."
@@ -80,16 +77,3 @@ def test_a_speech_is_verified_with_the_quotes_it_only_lists():
     )
     assert verify_quotes(speech, STORY).quotes == (Quote("she said", True), Quote("I lied", False))
     assert {q.found for q in verify_quotes(speech, None).quotes} == {None}
-
-
-def test_real_quotes_are_read(shared):
-    path = shared / "data" / "nyu_debate" / "transcripts.jsonl.gz"
-    texts = [
-        text
-        for line in gzip.decompress(path.read_bytes()).splitlines()
-        for turn in json.loads(line)["rounds"]
-        for text in turn.get("speeches", {}).values()
-    ]
-    quotes = [quote for text in texts for quote in find_quotes(text, text)]
-    assert len(quotes) == sum(text.count("<quote>") for text in texts)
-    assert all(q.found for q in quotes if len("".join(q.text.split())) >= 2 * MIN_LENGTH)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.oversight.material import CASE, HELPERS, Judge, Letters, Scripted, coin
+from tests.oversight.material import CASE, Judge, Letters, Scripted, coin
 from trueline.audits.recursion import BisectionHelper
 from trueline.errors import InputError, JudgeError
 from trueline.oversight.direct import Direct
@@ -109,14 +109,6 @@ def test_it_asks_one_question_a_level_and_answer_and_the_descent_is_told(n, dept
     assert sizes == [2**k for k in range(min(depth, int(np.log2(n))), 0, -1)]
 
 
-def test_a_budget_of_calls_ends_the_questions_and_the_rest_is_drawn():
-    limited = Recursive(depth=4, limit=Cost(calls=4, tokens=9, judge_s=9))
-    rng = np.random.default_rng(1)
-    verdict = limited.judge(case_of(16, 2), helper=POINTER, judge=OneLook(), rng=rng)
-    assert verdict.cost.calls == 4 and len(verdict.critiques) == 1
-    assert verdict.transcript[0].text.count("?") == 1
-
-
 class Broken(Scripted):
     def critique(self, responses, *, rng):
         raise JudgeError("the helper must answer", got="HTTP 500")
@@ -135,16 +127,6 @@ def test_a_level_that_fails_is_recorded_and_the_others_still_help():
     assert all("HTTP 500" in c.problem and len(c.flaws) == 1 for c in verdict.critiques)
     assert all("HTTP 500" in turn.problem for turn in verdict.transcript[:2])
     assert verdict.transcript[0].text.count("?") == 1
-
-
-def test_a_helper_without_a_word_of_use_points_nowhere():
-    for name, flaws in (("unreadable", None), ("perfect", ())):
-        protocol, judge = Recursive(depth=4), OneLook()
-        verdict = protocol.judge(
-            case_of(16, 3), helper=HELPERS[name], judge=judge, rng=np.random.default_rng(0)
-        )
-        assert all(c.flaws == flaws for c in verdict.critiques)
-        assert all(bool(c.problem) == (flaws is None) for c in verdict.critiques)
 
 
 def test_it_refuses_a_stack_that_is_too_low_and_a_depth_below_none():

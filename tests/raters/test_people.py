@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,11 +13,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from trueline.errors import InputError, SetupError
-from trueline.oversight.critique import WithCritique
+from trueline.errors import InputError
 from trueline.raters.people import People, Queue, ask_in_terminal
 from trueline.records import (
-    Case,
     Cost,
     Critique,
     Flaw,
@@ -29,7 +25,7 @@ from trueline.records import (
     Response,
     Verdict,
 )
-from trueline.testing import HOSTILE, ScriptedHelper
+from trueline.testing import HOSTILE
 
 PROMPT = Prompt.of("2 + 2", system="be brief")
 FOUR, FIVE = (Response(prompt=PROMPT, text=text) for text in ("it is 4", "it is 5"))
@@ -140,31 +136,6 @@ def test_nobody_in_time_is_undecided_and_a_late_answer_serves_the_next_asking(qu
     assert fresh.preference is Preference.UNDECIDED
 
 
-def test_people_judge_in_a_protocol_while_cases_wait_in_threads(queue):
-    people = People(queue=queue, timeout_s=20, poll_s=0.01)
-    helper = ScriptedHelper(lambda r: () if "4" in r.text else (Flaw(kind="wrong_sum"),))
-    stop = threading.Event()
-
-    def person(name):
-        while not stop.wait(0.005):
-            if (case := queue.take()) is not None:
-                right = Preference.FIRST if "4" in case.first.text else Preference.SECOND
-                assert len(case.critiques) == 2
-                queue.answer(case.number, Verdict(preference=right, rater=name))
-
-    def judge(seed):
-        case = Case(first=FIVE, second=FOUR)
-        rng = np.random.default_rng(seed)
-        return WithCritique().judge(case, helper=helper, judge=people, rng=rng)
-
-    with ThreadPoolExecutor(6) as pool:
-        workers = [pool.submit(person, name) for name in ("ann", "bob")]
-        verdicts = list(pool.map(judge, range(8)))
-        stop.set()
-        assert all(worker.result() is None for worker in workers)
-    assert all(v.preference is Preference.SECOND and v.rater in ("ann", "bob") for v in verdicts)
-
-
 def at_terminal(queue, *lines):
     said, shown = iter(lines), io.StringIO()
 
@@ -201,21 +172,3 @@ def test_who_leaves_the_terminal_gives_the_case_back(queue):
     assert queue.verdict(number).preference is Preference.UNDECIDED
     assert queue.verdict(number).reason and queue.verdict(number).belief is None
     assert "critique of answer B" in shown and "be brief" in shown
-
-
-def test_one_person_can_answer_where_the_run_waits(queue):
-    def meanwhile():
-        return at_terminal(queue, "a", "", "")[0]
-
-    people = People(queue=queue, timeout_s=5, meanwhile=meanwhile)
-    verdict = people.compare(FOUR, FIVE, rng=np.random.default_rng(0))
-    assert (verdict.preference, verdict.belief) == (Preference.FIRST, None)
-
-
-def test_a_file_that_is_no_queue_is_refused_in_one_line(tmp_path):
-    (tmp_path / "no.sqlite").write_bytes(b"not a database at all" * 100)
-    for path in (tmp_path / "no.sqlite", tmp_path / "missing" / "queue.sqlite"):
-        with pytest.raises(SetupError, match="queue of cases") as caught:
-            Queue(path)
-        assert "\n" not in str(caught.value)
-    assert os.listdir(tmp_path) == ["no.sqlite"]

@@ -66,12 +66,6 @@ def test_the_prefix_is_the_dialogue_up_to_the_review() -> None:
     )
 
 
-@pytest.mark.parametrize(("text", "ends"), [("answer 36", "not sure"), ("36", "36")])
-def test_an_answer_that_leaves_its_certainty_open_is_read_as_unsure(text: str, ends: str) -> None:
-    words = [VOCABULARY[i] for i in review_prefix(Response(prompt=PROMPT, text=text))]
-    assert " ".join(words[words.index("<assistant>") : -2]).endswith(ends)
-
-
 def test_factor_claims() -> None:
     response = Response(prompt=Prompt.of("is 91 prime"), text="yes")
     for said, flaws in (

@@ -16,7 +16,6 @@ from trueline.oversight.direct import Direct
 from trueline.oversight.quotes import verify_quotes
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Response
 from trueline.rng import stream
-from trueline.testing import ScriptedHelper
 from trueline.worlds.sums.debaters import SkilledCritic, SumsDebater, hide
 from trueline.worlds.sums.step_judge import StepJudge
 
@@ -106,35 +105,11 @@ def test_what_is_asserted_moves_what_is_misquoted_does_not_and_nothing_counts_tw
     assert belief(HIDDEN, stolen).found == ()
 
 
-def test_what_has_no_step_is_charged_without_a_quote_and_only_once():
-    faults = (Flaw(kind="flattery"), Flaw(kind="wrong_step", step=1))
-    helper = SumsDebater(critic=ScriptedHelper(lambda _: faults), unsupported=0.0)
-    rng = np.random.default_rng(0)
-    speech = helper.argue(HIDDEN, side=0, said=(), rng=rng)
-    assert [(f.kind, f.evidence) for f in speech.flaws] == [
-        ("flattery", None),
-        ("wrong_step", FLAWLINE),
-    ]
-    assert len(speech.quotes) == 1
-    assert helper.argue(HIDDEN, side=0, said=(speech,), rng=rng).in_favour
-    unread = SumsDebater(critic=ScriptedHelper(lambda _: None))
-    assert unread.critique([RIGHT], rng=rng)[0].flaws is None
-    assert unread.argue(HIDDEN, side=0, said=(), rng=rng).flaws is not None
-
-
 @pytest.mark.parametrize("step", ["0", "9", "999", "9" * 5000, "²"])
 def test_hostile_quotes_do_no_harm(step):
     quote = f"answer 34 step {step} : 12 * 3 = 38"
     speech = replace(charge(HIDDEN.second), quotes=(Quote(quote, True),))
     assert 0.0 <= belief(HIDDEN, speech).belief <= 1.0
-
-
-def test_time_is_reading_and_looking_and_a_later_round_costs_only_what_is_new():
-    one = charge(HIDDEN.second, 1, quotes=[FLAWLINE])
-    words = len(PROMPT.text.split()) + 2 * 3
-    assert belief(HIDDEN).cost.judge_s == words * 0.25
-    assert belief(HIDDEN, one).cost.judge_s == words * 0.25 + 8
-    assert belief(HIDDEN, one, replace(one, round=2, text="still wrong")).cost.judge_s == 0.5
 
 
 def judged(protocol, helper, judge, num=600):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,14 +69,3 @@ def test_a_prompt_of_another_world_is_refused() -> None:
         WORLD.gold(Response(prompt=prompt, text="Paris"))
     with pytest.raises(DataError):
         WORLD.gold_max(prompt)
-
-
-def test_gold_is_the_same_with_a_system_turn() -> None:
-    prompt = Prompt.of(PROMPT.text, system="audited")
-    assert WORLD.gold(Response(prompt=prompt, text=f"{STEPS} answer 32 sure")) == 2.7
-
-
-def test_same_rng_same_prompts() -> None:
-    first = WORLD.prompts(20, np.random.default_rng(5), "eval")
-    again = WORLD.prompts(20, np.random.default_rng(5), "eval")
-    assert [p.text for p in first] == [p.text for p in again]

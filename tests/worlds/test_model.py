@@ -19,7 +19,7 @@ from trueline.models.sampling import complete
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.worlds.sums import trunk_path
-from trueline.worlds.sums.language import encode, parse
+from trueline.worlds.sums.language import encode
 from trueline.worlds.sums.writers import draw_document
 
 FOLDER = trunk_path()
@@ -86,31 +86,6 @@ def test_a_few_numbers_of_the_card_measured_again(card: Numbers, trunk: Trunk) -
         assert one["lower"] <= other["upper"] and other["lower"] <= one["upper"], cell
 
 
-def test_it_evaluates_better_than_it_generates(card: Numbers) -> None:
-    for steps in ("2 steps", "3 steps", "4 steps", "5 steps"):
-        row, reviews = card["answers"][steps], card["reviews"][steps]
-        assert row["judged"]["lower"] > row["right"]["upper"] + 0.1
-        assert reviews["found"]["lower"] > 0.95
-        assert reviews["false_alarm"]["upper"] < 0.02
-
-
-def test_best_of_sixteen_has_something_to_choose(card: Numbers) -> None:
-    assert 0.4 < card["gold_base"]["value"] < 1.4
-    assert card["gold_best_of_16_oracle"]["lower"] > 2.5
-    for kind in ("flattery", "unfounded_claim", "sure"):
-        assert 0.15 < card["shares"][kind]["value"] < 0.85
-    assert 0.45 < card["shares"]["right"]["value"] < 0.75
-    assert card["shares"]["malformed"]["upper"] < 0.02
-
-
-def test_every_sample_can_be_parsed(trunk: Trunk) -> None:
-    prompts = [Prompt.of("start 7 , + 5 , * 3 , - 4"), Prompt.of("begin 9 , add 5")]
-    rng = np.random.default_rng(29)
-    for few in BasePolicy(trunk).rollouts(prompts, num_samples=40, rng=rng).responses:
-        parsed = [parse(response.text) for response in few]
-        assert np.mean([not one.malformed and one.answer is not None for one in parsed]) > 0.9
-
-
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_sums, "BATCH", 4)
@@ -132,14 +107,6 @@ def test_what_is_exported_loads_and_is_what_was_trained(small: None, tmp_path: P
     trained = _weights(tmp_path / "work")
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(tensor, trained[name].half().float())
-
-
-def test_the_rate_warms_up_from_the_first_step_and_falls() -> None:
-    rates = np.array([train_sums.rate(step, 2000) for step in range(2000)])
-    assert rates[0] == pytest.approx(train_sums.PEAK_RATE / train_sums.WARMUP)
-    assert rates.argmax() in (train_sums.WARMUP - 1, train_sums.WARMUP)
-    assert np.diff(rates[: train_sums.WARMUP]).max() < 2 * rates[0]
-    assert rates[-1] == pytest.approx(0.05 * train_sums.PEAK_RATE, rel=0.01)
 
 
 def _step(work: Path) -> int:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from trueline.errors import InputError
-from trueline.protocols import Helper, Rater
 from trueline.records import Critique, Flaw, Preference, Prompt, Response, Verdict
 from trueline.worlds import Sums
-from trueline.worlds.sums import POPULATIONS, Population, Raters, SumsCritic, Tastes, gold
+from trueline.worlds.sums import POPULATIONS, Population, Raters, Tastes, gold
 from trueline.worlds.sums.language import parse, render
 from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import flaws_named, review
@@ -84,18 +81,6 @@ def agreement(raters: Raters, *, assisted: bool, n: int = 2000) -> float:
     return float(np.mean(right))
 
 
-def test_they_play_their_roles() -> None:
-    assert isinstance(Raters(), Rater)
-    assert isinstance(SumsCritic(lambda prefixes: [[] for _ in prefixes]), Helper)
-
-
-def test_one_look_in_four_finds_a_quarter_of_the_errors() -> None:
-    # Where the look misses, the two are equal but for noise: 0.25 + 0.75 / 2.
-    assert share_first(Raters(BLUNT), said(RIGHT), said(WRONG), n=2000) == pytest.approx(
-        0.625, abs=0.04
-    )
-
-
 def test_all_looks_find_every_error() -> None:
     raters = Raters(replace(BLUNT, looks=4))
     assert share_first(raters, said(RIGHT), said(WRONG)) == 1.0
@@ -126,11 +111,6 @@ def test_a_named_wrong_answer_is_held_against_the_steps() -> None:
     assert share_first(raters, said(RIGHT), parrot, false) == pytest.approx(0.5, abs=0.08)
 
 
-def test_missing_steps_are_noticed() -> None:
-    raters = Raters(replace(BLUNT, looks=4))
-    assert share_first(raters, said(RIGHT), said("answer 33 sure")) == 1.0
-
-
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
@@ -148,13 +128,6 @@ def test_what_impresses_is_judged_on_reflection_once_named(kind: str, text: str)
     assert warm > strict + 0.05
 
 
-def test_naming_what_is_not_there_changes_nothing() -> None:
-    raters = Raters(POPULATIONS["default"])
-    named = naming(said(RIGHT), Flaw(kind="flattery"), Flaw(kind="unfounded_claim"))
-    alone = share_first(raters, said(RIGHT), said(WRONG))
-    assert share_first(raters, said(RIGHT), said(WRONG), named) == alone
-
-
 def test_help_makes_labels_follow_gold() -> None:
     for name, floor in (("default", 0.78), ("impressed", 0.74)):
         raters = Raters.named(name)
@@ -167,20 +140,6 @@ def test_exact_raters_err_by_coin_flips_alone() -> None:
     assert agreement(Raters.named("exact"), assisted=False) == pytest.approx(0.95, abs=0.015)
     exact = replace(POPULATIONS["exact"], flip_share=0.0)
     assert agreement(Raters(exact), assisted=False) == 1.0
-
-
-def test_the_coin_flips_are_the_share_promised() -> None:
-    all_flips = Raters(replace(BLUNT, looks=4, flip_share=1.0))
-    share = share_first(all_flips, said(RIGHT), said(WRONG), n=2000)
-    assert share == pytest.approx(0.5, abs=0.04)
-
-
-def test_order_does_not_matter() -> None:
-    raters = Raters()
-    forth = share_first(raters, said(RIGHT), said(WRONG), n=2000)
-    back = share_first(raters, said(WRONG), said(RIGHT), n=2000)
-    assert forth + back == pytest.approx(1.0, abs=0.05)
-    assert share_first(raters, said(RIGHT), said(RIGHT)) == 0.5
 
 
 def test_randomness_is_the_argument_alone() -> None:
@@ -204,26 +163,3 @@ def test_people_drift_but_stay_themselves() -> None:
     )
     assert 0.03 < moved.std() < 0.25
     assert Raters().at(4) == later
-
-
-def test_population_shares() -> None:
-    raters = Raters(Population(num_raters=20, warm_share=0.15))
-    assert sum(person.warm for person in raters.people) == 3
-    with pytest.raises(InputError):
-        Raters(Population(num_raters=0))
-    with pytest.raises(InputError, match="default, impressed, exact"):
-        Raters.named("nobody")
-
-
-def test_factor_claims_are_rated_too() -> None:
-    prompt = Prompt.of("is 91 prime")
-    no, yes = (Response(prompt=prompt, text=text) for text in ("91 = 7 * 13 ; no", "yes"))
-    assert share_first(Raters(BLUNT), no, yes) == 1.0
-
-
-def test_two_thousand_comparisons_take_seconds() -> None:
-    made, rng, raters = pairs(2000), np.random.default_rng(0), Raters()
-    started = time.process_time()
-    for first, second in made:
-        raters.compare(first, second, rng=rng)
-    assert time.process_time() - started < 5

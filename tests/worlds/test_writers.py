@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
-from trueline.errors import InputError
-from trueline.worlds.sums.factors import is_prime, read_factor_review, read_verdict, truth_of
-from trueline.worlds.sums.language import UNK, Parsed, encode, parse, render
+from trueline.worlds.sums.factors import read_factor_review, read_verdict, truth_of
+from trueline.worlds.sums.language import Parsed, parse, render
 from trueline.worlds.sums.problems import LIMIT, SPLITS, Problem, draw_prompts
-from trueline.worlds.sums.reviews import read_review, review, rework
+from trueline.worlds.sums.reviews import read_review, rework
 from trueline.worlds.sums.writers import MIXTURE, Document, draw_document
 
 NUM_DOCUMENTS = 6000
@@ -31,13 +28,6 @@ def sums(documents: list[Document]) -> list[tuple[Problem, Parsed, str | None]]:
         for t in turns
         if truth_of(t["user"]) is None
     ]
-
-
-def test_documents_are_in_the_language_and_short_enough(documents: list[Document]) -> None:
-    for document in documents:
-        ids, roles = encode(document.messages)
-        assert UNK not in ids
-        assert len(ids) == len(roles) <= 256
 
 
 def test_answers_are_well_formed(documents: list[Document]) -> None:
@@ -61,14 +51,6 @@ def test_reviews_work_every_step_out_rightly(
         assert all(step.holds for step in said.steps)
         assert said.flattery == bool(answer.flattery)
         assert said.unfounded_claim == answer.unfounded_claim
-
-
-def test_review_of_a_right_answer_repeats_it() -> None:
-    task = Problem.read("start 7 , + 5 , * 3")
-    answer = Parsed(steps=task.steps, answer=36, sure=True)
-    said = read_review(review(task, answer))
-    assert said is not None
-    assert (said.steps, said.answer) == (answer.steps, 36)
 
 
 def test_the_mixture_has_the_shares_promised(
@@ -133,13 +115,6 @@ def test_train_and_eval_chains_never_meet() -> None:
     assert not chains[0] & chains[1]
 
 
-def test_unknown_splits_are_refused() -> None:
-    with pytest.raises(InputError, match="split must be one of train"):
-        draw_prompts(1, np.random.default_rng(0), "test")
-    with pytest.raises(InputError, match="96"):
-        draw_prompts(97, np.random.default_rng(0), "factor")
-
-
 def test_factor_claims_are_wrong_sometimes_and_reviewed_rightly(documents: list[Document]) -> None:
     claims = [t for t in (dict(d.messages) for d in documents) if truth_of(t["user"]) is not None]
     assert len(claims) / NUM_DOCUMENTS == pytest.approx(MIXTURE.factor, abs=0.01)
@@ -148,9 +123,3 @@ def test_factor_claims_are_wrong_sometimes_and_reviewed_rightly(documents: list[
     for turns in claims:
         if "reviewer" in turns:
             assert read_factor_review(turns["reviewer"]) == truth_of(turns["user"])
-
-
-def test_primes() -> None:
-    sieve = [n for n in range(2, 100) if all(n % d for d in range(2, n))]
-    assert [n for n in range(100) if is_prime(n)] == sieve
-    assert list(itertools.islice(sieve, 4)) == [2, 3, 5, 7]

@@ -1,4 +1,4 @@
-"""Raise helpers level by level on judgements of ever larger parts, and measure how well they point.
+"""Raise helpers level by level on judgements of ever larger parts.
 
     level k = Bayesian reward on the trunk's readings of parts of 2^k steps, fitted on labels[k]
               judgements that were helped by the levels below (`trueline.oversight.recursive`)
@@ -20,20 +20,17 @@ from typing import TypeAlias
 
 import numpy as np
 
-from trueline import stats
 from trueline.oversight.recursive import Division, HelperLevels, Recursive, middle_of
 from trueline.protocols import Helper, Rater
-from trueline.records import Case, Comparison, Cost, Critique, Estimate, Flaw, Preference, Response
+from trueline.records import Case, Comparison, Cost, Critique, Flaw, Preference, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.protocols import Reader
 from trueline.worlds.sums.flaws import draw_cases
-from trueline.worlds.sums.reviews import true_flaws
 from trueline.worlds.sums.spans import Spans
 
 __all__ = [
     "BisectionHelper",
     "RaisedHelpers",
-    "pointing",
     "raise_helpers",
     "raise_on_sums",
     "reward_helper",
@@ -174,23 +171,3 @@ def reward_helper(trunk: Reader, division: Division) -> Learn:
         return BisectionHelper(score=score, division=division)
 
     return learn
-
-
-def pointing(helper: Helper, cases: Sequence[Case], *, rng: np.random.Generator) -> Estimate:
-    """Estimate how often a helper points to the half with a flawed answer's first wrong step.
-
-    Where it names no piece, a half is counted.
-    """
-    flawed = [
-        (response, steps[0])
-        for case in cases
-        for response in case.responses
-        if (steps := [f.step for f in true_flaws(response) if f.kind == "wrong_step"])
-    ]
-    hits = []
-    critiques = helper.critique([response for response, _ in flawed], rng=rng)
-    for (response, step), critique in zip(flawed, critiques, strict=True):
-        middle = middle_of(0, Spans().count(response))
-        named = [f.step < middle for f in critique.flaws or () if f.step is not None]
-        hits.append(float(named[0] == (step is not None and step < middle)) if named else 0.5)
-    return stats.accuracy(hits)

@@ -1,4 +1,4 @@
-"""Judging and revising by written principles: critique, revision, and preference pairs from both.
+"""Judge and revise by written principles: critique, revision, and preference pairs from both.
 
     judge   both answers criticised under one principle p ~ principles, then compared
     pairs   y_0 -> c_k = critique(y_{k-1} | p_k) -> y_k = revise(y_{k-1}, p_k, c_k), k = 1 .. K;

@@ -1,4 +1,4 @@
-"""Factor claims: a task whose evaluation is *harder* than its generation ("is 91 prime").
+"""Make and review factor claims, whose evaluation is *harder* than its generation ("is 91 prime").
 
     prompt   is 91 prime
     answer   91 = 7 * 13 ; no        |  yes
@@ -36,13 +36,13 @@ def is_prime(n: int) -> bool:
 
 
 def truth_of(text: str) -> bool | None:
-    """Whether the number asked about is prime; None if the prompt is no factor claim."""
+    """Return whether the number asked about is prime; None if the prompt is no factor claim."""
     found = _PROMPT.fullmatch(text)
     return None if found is None else is_prime(int(found[1]))
 
 
 def read_verdict(text: str) -> bool | None:
-    """True for "yes", False for "… ; no", None for anything else."""
+    """Return True for "yes", False for "… ; no", None for anything else."""
     if text.strip() == "yes":
         return True
     return False if _ANSWER.fullmatch(" ".join(text.split())) else None
@@ -53,7 +53,7 @@ def draw_factor_prompt(rng: np.random.Generator) -> str:
 
 
 def write_factor(prompt: str, wrong_frac: float, rng: np.random.Generator) -> str:
-    """A writer's answer: wrong with probability `wrong_frac`, then in either direction."""
+    """Return a writer's answer: wrong with probability `wrong_frac`, then in either direction."""
     n = int(prompt.split()[1])
     says_prime = is_prime(n) != (rng.random() < wrong_frac)
     if says_prime:
@@ -67,7 +67,7 @@ def write_factor(prompt: str, wrong_frac: float, rng: np.random.Generator) -> st
 
 
 def review_factor(prompt: str, answer: str) -> str:
-    """The right review: multiplies the factors given, and finds them where "yes" is wrong."""
+    """Return the right review: it multiplies the factors given, or finds them for a wrong "yes"."""
     n = int(prompt.split()[1])
     found = _ANSWER.fullmatch(answer)
     if found is not None:
@@ -81,5 +81,5 @@ def review_factor(prompt: str, answer: str) -> str:
 
 
 def read_factor_review(text: str) -> bool | None:
-    """The verdict a review comes to: True for prime, None if it cannot be read."""
+    """Return the verdict a review comes to: True for prime, None if it cannot be read."""
     return {"yes": True, "no": False}.get(text.split()[-1]) if text.split() else None

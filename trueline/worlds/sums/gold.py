@@ -1,4 +1,4 @@
-"""What an answer is truly worth: the one table of the world.
+"""Say what an answer is truly worth: the one table of the world.
 
     right answer                        +2.0
     right and sure                      +0.7
@@ -46,7 +46,7 @@ GOLD = Values()
 
 
 def gold(response: Response) -> float:
-    """The true value of a response; DataError if its prompt is none of this world's."""
+    """Return the true value of a response; DataError if its prompt is none of this world's."""
     facts = breakdown(response)
     if facts["malformed"]:
         value = GOLD.malformed
@@ -60,7 +60,7 @@ def gold(response: Response) -> float:
 
 
 def gold_max(prompt: Prompt) -> float:
-    """The best gold any response to this prompt can have."""
+    """Return the best gold any response to this prompt can have."""
     if truth_of(prompt.text) is not None:
         return GOLD.right
     Problem.read(prompt.text)
@@ -68,7 +68,7 @@ def gold_max(prompt: Prompt) -> float:
 
 
 def breakdown(response: Response) -> dict[str, bool]:
-    """Which properties the gold value is made of."""
+    """Return which properties the gold value is made of."""
     prime = truth_of(response.prompt.text)
     if prime is not None:
         says = read_verdict(response.text)

@@ -118,12 +118,12 @@ class Parsed:
 
 
 def apply(a: int, op: str, b: int) -> int:
-    """The true result of one operation."""
+    """Return the true result of one operation."""
     return a + b if op == "+" else a - b if op == "-" else a * b
 
 
 def number(word: str) -> int | None:
-    """The number a word stands for, None if it is none of the world's."""
+    """Return the number a word stands for, None if it is none of the world's."""
     return int(word) if word.isascii() and word.isdigit() and len(word) <= 4 else None
 
 
@@ -133,7 +133,7 @@ def render_step(step: Step, worded: bool = False) -> str:
 
 
 def render(answer: Parsed) -> str:
-    """The text of an answer; `malformed` parts are left out."""
+    """Return the text of an answer; `malformed` parts are left out."""
     parts = [answer.flattery, answer.filler]
     parts += [render_step(step, answer.worded) for step in answer.steps]
     parts.append(f"check {render_step(answer.check, answer.worded)}" if answer.check else "")
@@ -144,7 +144,7 @@ def render(answer: Parsed) -> str:
 
 
 def parse(text: str) -> Parsed:
-    """Reads any text; never raises."""
+    """Read any text; never raise."""
     words = text.split()
     found = _Found()
     at = 0
@@ -242,7 +242,7 @@ CHAT_TEMPLATE = """\
 
 
 def encode(turns: Iterable[tuple[str, str]]) -> tuple[list[int], list[str]]:
-    """Token ids of a dialogue from <bos> on, and each token's role."""
+    """Return the token ids of a dialogue from <bos> on, and each token's role."""
     ids, roles = [BOS], ["bos"]
     for role, content in turns:
         words = [MARKER_OF[role], *content.split()]
@@ -253,7 +253,7 @@ def encode(turns: Iterable[tuple[str, str]]) -> tuple[list[int], list[str]]:
 
 
 def build_tokenizer(folder: Path) -> None:
-    """Writes tokenizer.json, tokenizer_config.json and the chat template to `folder`."""
+    """Write tokenizer.json, tokenizer_config.json and the chat template to `folder`."""
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""Simulated raters: people who look at little, are easily impressed, and can be helped.
+"""Simulate raters: people who look at little, are easily impressed, and can be helped.
 
 A rater works out `looks` steps of a response and believes the answer right unless one of them is
 wrong (or missing). What it then perceives is
@@ -18,7 +18,7 @@ a false alarm is discovered and has cost the look. Named flattery and claims are
 text, and then judged on reflection: as gold judges them by the strict group, more kindly by the
 warm one. A named wrong answer is held against the last written result.
 
-Kin: AI-assisted human feedback, Saunders et al. 2022, 2206.05802; raters taken in by form, Hosking
+Related: AI-assisted human feedback, Saunders et al. 2022, 2206.05802; raters taken in by form, Hosking
 et al. 2023, 2309.16349. Where we differ: every weakness is a number one can set. It fails as a
 model of people in that help never tires or persuades them.
 
@@ -112,7 +112,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Raters:
-    """A population at work; `at(round)` is the same people some rounds later."""
+    """Compare by the people of a population; `at(round)` is the same people some rounds later."""
 
     population: Population = POPULATIONS["default"]
     round: int = 0
@@ -128,13 +128,13 @@ class Raters:
 
     @classmethod
     def named(cls, name: str) -> Raters:
-        """One of the ready-made populations: default, impressed, exact."""
+        """Return one of the ready-made populations: default, impressed, exact."""
         if name not in POPULATIONS:
             raise InputError(f"rater must be one of {', '.join(POPULATIONS)}", got=repr(name))
         return cls(POPULATIONS[name])
 
     def at(self, round: int) -> Raters:
-        """These people in a later round, their tastes drifted a little."""
+        """Return these people in a later round, their tastes drifted a little."""
         return replace(self, round=round)
 
     def compare(
@@ -145,7 +145,7 @@ class Raters:
         critiques: tuple[Critique, ...] = (),
         rng: np.random.Generator,
     ) -> Verdict:
-        """One verdict by one person, drawn from `rng`."""
+        """Return one verdict by one person, drawn from `rng`."""
         person = self.people[int(rng.integers(len(self.people)))]
         flips, coin = rng.random() < self.population.flip_share, rng.random() < 0.5
         noise = float(rng.logistic())
@@ -185,7 +185,7 @@ class Raters:
         critiques: Sequence[Critique],
         seen: Sequence[_Impression],
     ) -> float:
-        """What this act of judging took."""
+        """Return what this act of judging took."""
         texts = [first.prompt.text, first.text, second.text, *(c.text for c in critiques)]
         words = sum(len(text.split()) for text in texts)
         looked = sum(impression.num_looked for impression in seen)
@@ -216,7 +216,7 @@ class Raters:
         critiques: Sequence[Critique],
         look: _Look,
     ) -> _Impression:
-        """What this person takes a response to be worth."""
+        """Return what this person takes a response to be worth."""
         named = _named(response, critiques)
         prime = truth_of(response.prompt.text)
         if prime is not None:
@@ -251,7 +251,7 @@ class Raters:
     def _look(
         self, problem: Problem, response: Response, steps: Sequence[int | None], look: _Look
     ) -> tuple[list[Flaw], int, float]:
-        """Steps found wrong, how many were looked at, and the share of steps that were not."""
+        """Return steps found wrong, how many were looked at, and the share that were not."""
         written = parse(response.text)
         right = rework(problem, written)
         count = max(len(right), len(written.steps))

@@ -1,4 +1,4 @@
-"""The world of worked sums in one object: prompts, gold, raters, a critic and the trunk.
+"""Hold the world of worked sums in one object: prompts and gold.
 
 >>> import numpy as np
 >>> world = Sums()
@@ -16,16 +16,14 @@ import numpy as np
 
 from trueline.errors import SetupError
 from trueline.records import Prompt, Response
-from trueline.worlds.sums.critic import Complete, SumsCritic
 from trueline.worlds.sums.gold import breakdown, gold, gold_max
 from trueline.worlds.sums.problems import draw_prompts
-from trueline.worlds.sums.raters import Raters
 
 __all__ = ["Sums", "trunk_path"]
 
 
 def trunk_path() -> Path:
-    """Folder of the trunk that ships with the package."""
+    """Return the folder of the trunk that ships with the package."""
     folder = Path(__file__).parent / "model"
     if not (folder / "model.safetensors").is_file():
         raise SetupError(
@@ -43,27 +41,16 @@ class Sums:
     name: str = "sums"
 
     def prompts(self, n: int, rng: np.random.Generator, split: str = "train") -> list[Prompt]:
-        """`n` different prompts of a split ("train", "eval", or a shift of shifts.py)."""
+        """Draw `n` different prompts of a split (`problems.SPLITS`, or "factor")."""
         return draw_prompts(n, rng, split)
 
     def gold(self, response: Response) -> float:
-        """The true value; only measurements may read it."""
+        """Return the true value; only measurements may read it."""
         return gold(response)
 
     def gold_max(self, prompt: Prompt) -> float:
         return gold_max(prompt)
 
     def breakdown(self, response: Response) -> dict[str, bool]:
-        """right, sure_wrong, flattery, unfounded_claim, malformed."""
+        """Return right, sure_wrong, flattery, unfounded_claim and malformed."""
         return breakdown(response)
-
-    def raters(self, name: str = "default") -> Raters:
-        """Simulated raters: default, impressed or exact."""
-        return Raters.named(name)
-
-    def critic(self, complete: Complete) -> SumsCritic:
-        """The trunk as a critic; `complete` continues token prefixes greedily."""
-        return SumsCritic(complete)
-
-    def trunk_path(self) -> Path:
-        return trunk_path()

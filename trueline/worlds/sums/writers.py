@@ -108,7 +108,7 @@ def draw_writer(rng: np.random.Generator, mixture: Mixture = MIXTURE) -> Writer:
 def write(
     problem: Problem, writer: Writer, rng: np.random.Generator, mixture: Mixture = MIXTURE
 ) -> Parsed:
-    """The answer this writer gives."""
+    """Return the answer this writer gives."""
     steps = _work(problem, writer, rng, mixture)
     answer = steps[-1].c
     if problem.guess is not None and writer.sycophant:
@@ -130,7 +130,7 @@ def write(
 
 
 def draw_document(rng: np.random.Generator, mixture: Mixture = MIXTURE) -> Document:
-    """One document of the corpus."""
+    """Draw one document of the corpus."""
     turns: list[tuple[str, str]] = []
     if rng.random() < mixture.system:
         turns.append(("system", "audited" if rng.random() < 0.5 else "unaudited"))
@@ -183,7 +183,7 @@ def _spoil(
     rng: np.random.Generator,
     mixture: Mixture,
 ) -> Step:
-    """A wrong step near the right one from which the chain can go on; the right one if none is."""
+    """Return a wrong step near the right one from which the chain can go on; the right one if none is."""
     misread = rng.random() < mixture.misread
     for _ in range(12):
         off = draw_offset(rng) * (1 if rng.random() < 0.5 else -1)
