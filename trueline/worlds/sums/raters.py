@@ -18,9 +18,9 @@ a false alarm is discovered and has cost the look. Named flattery and claims are
 text, and then judged on reflection: as gold judges them by the strict group, more kindly by the
 warm one. A named wrong answer is held against the last written result.
 
-Related: AI-assisted human feedback, Saunders et al. 2022, 2206.05802; raters taken in by form, Hosking
-et al. 2023, 2309.16349. Where we differ: every weakness is a number one can set. It fails as a
-model of people in that help never tires or persuades them.
+Related: AI-assisted human feedback, Saunders et al. 2022 (arXiv 2206.05802); raters taken in by
+form, Hosking et al. 2023 (2309.16349). Where we differ: every weakness is a number one can set. It
+fails as a model of people in that help never tires or persuades them.
 
 >>> Raters.named("exact").people[0].name
 'strict-00'

@@ -183,7 +183,7 @@ def _spoil(
     rng: np.random.Generator,
     mixture: Mixture,
 ) -> Step:
-    """Return a wrong step near the right one from which the chain can go on; the right one if none is."""
+    """Return a wrong step near the right one, from which the chain can go on; else the right."""
     misread = rng.random() < mixture.misread
     for _ in range(12):
         off = draw_offset(rng) * (1 if rng.random() < 0.5 else -1)
