@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from trueline.data.planted_flaws import ArithmeticFlaws, plant_flaws
 from trueline.errors import InputError
 from trueline.records import Flaw, Prompt, Response
-from trueline.stats.ranking import auc
 from trueline.worlds import Sums
 from trueline.worlds.sums.flaws import KINDS, SumsFlaws, good_answer
 from trueline.worlds.sums.language import parse
@@ -59,8 +55,6 @@ def test_numbers_alone_change_and_the_chain_is_carried_on_or_not(kind):
         else:
             assert differing == (kind == "slipped_step")
             assert (spoiled.answer == clean.answer) == (kind == "slipped_step")
-
-
 
 
 def test_sides_are_drawn_and_what_cannot_be_spoiled_is_left_out():
