@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trueline.data.files import Record
+from trueline.data.files import FileRecord
 from trueline.data.transcripts import from_nyu, from_saved, load_transcripts
 from trueline.errors import DataError
 from trueline.records import Preference
@@ -31,8 +31,8 @@ ROW = {
 }
 
 
-def changed(**fields: object) -> Record:
-    return Record("t.jsonl:7", {**copy.deepcopy(ROW), **fields})
+def changed(**fields: object) -> FileRecord:
+    return FileRecord("t.jsonl:7", {**copy.deepcopy(ROW), **fields})
 
 
 def test_a_debate_becomes_turns_beliefs_and_a_verdict():
@@ -114,7 +114,7 @@ def test_a_spoiled_record_of_ours_is_refused(spoil):
     row = json.loads(json.dumps(from_nyu(changed()).as_dict()))
     spoil(row)
     with pytest.raises(DataError, match=r"t\.jsonl:7"):
-        from_saved(Record("t.jsonl:7", row))
+        from_saved(FileRecord("t.jsonl:7", row))
 
 
 def test_the_public_debates_are_read_whole(shared):
@@ -125,5 +125,5 @@ def test_the_public_debates_are_read_whole(shared):
         f"{who} {how}" for who in ("human", "AI") for how in ("debate", "consultancy")
     }
     assert all(row.verdict.transcript[-1].belief == row.verdict.belief for row in rows)
-    again = [from_saved(Record("", json.loads(json.dumps(row.as_dict())))) for row in rows[:20]]
+    again = [from_saved(FileRecord("", json.loads(json.dumps(row.as_dict())))) for row in rows[:20]]
     assert again == rows[:20]

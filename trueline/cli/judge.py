@@ -25,7 +25,7 @@ from trueline.audits.recorded import by_arm, contrasts, look_up, measure, sample
 from trueline.cli.common import Place, reading_bar
 from trueline.data.cases import LabelledCase, load_cases
 from trueline.data.comparisons import Comparisons
-from trueline.data.files import Record
+from trueline.data.files import FileRecord
 from trueline.data.transcripts import RecordedVerdict, from_saved, load_transcripts
 from trueline.errors import InputError, SetupError
 from trueline.recipes.helpers import HELPERS, EndpointHelper, NoHelper, open_helper
@@ -170,7 +170,7 @@ class JudgeVerb(Place):
         folder: RunFolder,
     ) -> list[RecordedVerdict]:
         """Every protocol on every case, but for what the folder holds already."""
-        rows = [from_saved(Record("metrics.jsonl", line)) for line in folder.metrics()]
+        rows = [from_saved(FileRecord("metrics.jsonl", line)) for line in folder.metrics()]
         if any(row.answers != _answers(cases[int(row.id)]) for row in rows):
             raise SetupError(
                 "the cases must be those that judging began with",

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from trueline.data.files import Record, at_row, read_records
+from trueline.data.files import FileRecord, at_row, read_records
 from trueline.data.formats import prompt_in, text_list, to_row
 from trueline.errors import DataError
 from trueline.records import Prompt, Response
@@ -89,7 +89,7 @@ def _kind(fields: Mapping[str, Any]) -> Kind:
     return "rm-bench" if "domain" in fields else "rewardbench-2"
 
 
-def _listed(record: Record, number: int, kind: Kind) -> BenchItem:
+def _listed(record: FileRecord, number: int, kind: Kind) -> BenchItem:
     fields = record.fields
     with at_row(record.where):
         prompt = prompt_in(fields)
@@ -108,7 +108,7 @@ def _listed(record: Record, number: int, kind: Kind) -> BenchItem:
     )
 
 
-def _pairs(record: Record, number: int, skipped: Counter[str]) -> list[BenchItem]:
+def _pairs(record: FileRecord, number: int, skipped: Counter[str]) -> list[BenchItem]:
     row = to_row(record)
     if row.kind == "single":
         must = "a bench's row must hold chosen and rejected"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trueline.data.comparisons import group_of
-from trueline.data.files import Record, at_row, read_records
+from trueline.data.files import FileRecord, at_row, read_records
 from trueline.data.formats import prompt_in, text_in, text_list, to_row
 from trueline.errors import DataError
 from trueline.records import Case, Response
@@ -77,7 +77,7 @@ def _plain(fields: Mapping[str, Any]) -> LabelledCase:
     )
 
 
-def _preferred(record: Record, skipped: Counter[str]) -> list[LabelledCase]:
+def _preferred(record: FileRecord, skipped: Counter[str]) -> list[LabelledCase]:
     row = to_row(record)
     skipped.update(row.skipped)
     with at_row(record.where):

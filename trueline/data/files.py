@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 from trueline.atomic import atomic_write, to_json
 from trueline.errors import DataError
 
-__all__ = ["Record", "at_row", "read_lines", "read_records", "write_jsonl"]
+__all__ = ["FileRecord", "at_row", "read_lines", "read_records", "write_jsonl"]
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 _BLANK = " \t\r\n"
@@ -43,7 +43,7 @@ _MORE = "\0cells without a name"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FileRecord:
     """One row of a file."""
 
     where: str
@@ -61,7 +61,7 @@ def at_row(where: str) -> Iterator[None]:
         raise DataError(error.must, got=got, do=error.do) from None
 
 
-def read_records(path: str | os.PathLike[str]) -> list[Record]:
+def read_records(path: str | os.PathLike[str]) -> list[FileRecord]:
     """Return the rows of a file, at least one, in its order."""
     path = Path(path)
     ending = _ending(path, ENDINGS)
@@ -146,7 +146,7 @@ def _json(text: str, where: str) -> Any:
         raise DataError("every row must be valid JSON", got=f"{where}: {error}") from None
 
 
-def _record(row: object, where: str) -> Record:
+def _record(row: object, where: str) -> FileRecord:
     if not isinstance(row, dict):
         raise DataError("every row must be a JSON object", got=f"{where}: {row!r:.40}")
     try:
@@ -154,7 +154,7 @@ def _record(row: object, where: str) -> Record:
     except UnicodeEncodeError:
         got = f"{where}: half a character (a lone surrogate)"
         raise DataError("text must be valid Unicode", got=got, do="mend the export") from None
-    return Record(where, row)
+    return FileRecord(where, row)
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -18,7 +18,7 @@ A fault raises a `DataError` with file and line. What is no fault is counted: `i
 label), `tie` (judged equal, or equal `score_chosen` and `score_rejected`; kept beside), `unscored`
 and `unanswered` (nobody judged). Contradictory duplicates stay: they are honest disagreement.
 
->>> row = to_row(Record("pairs.jsonl:1", {"prompt": "2 + 2", "chosen": "4", "rejected": "5"}))
+>>> row = to_row(FileRecord("pairs.jsonl:1", {"prompt": "2 + 2", "chosen": "4", "rejected": "5"}))
 >>> row.comparisons[0].chosen.text
 '4'
 """
@@ -36,7 +36,7 @@ from itertools import combinations, product
 from typing import Any, Literal
 
 from trueline.data.dialogues import is_dialogue, messages_of, parse_dialogue, prompt_of, split_pair
-from trueline.data.files import Record, at_row, read_records
+from trueline.data.files import FileRecord, at_row, read_records
 from trueline.errors import DataError
 from trueline.records import Comparison, Prompt, Response
 
@@ -79,7 +79,7 @@ class _Answers:
         self.skipped: Counter[str] = Counter()
 
     def compare(self, first: int, second: int, gap: float, *, rater: str, round: int = 0) -> None:
-        """Record that answer `first` is better than `second` by `gap` (negative: worse)."""
+        """Note that answer `first` is better than `second` by `gap` (negative: worse)."""
         better, worse = (second, first) if gap < 0 else (first, second)
         chosen, rejected = self.responses[better], self.responses[worse]
         if chosen.key == rejected.key:
@@ -100,7 +100,7 @@ def load_rows(path: str | os.PathLike[str]) -> list[Row]:
     return [to_row(record) for record in read_records(path)]
 
 
-def to_row(record: Record) -> Row:
+def to_row(record: FileRecord) -> Row:
     """Return one row, recognised and checked."""
     with at_row(record.where):
         read = next(read for applies, read in FORMS if applies(record.fields))

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from trueline.data.dialogues import messages_of, prompt_of
-from trueline.data.files import Record, at_row, read_lines, read_records
+from trueline.data.files import FileRecord, at_row, read_lines, read_records
 from trueline.data.formats import PROMPT_FIELDS, filled, prompt_in, split, text_in
 from trueline.errors import DataError, InputError
 from trueline.records import Message, Prompt
@@ -38,7 +38,7 @@ def load_prompts(path: str | os.PathLike[str], *, max_words: int | None = None) 
     return list({prompt.key: prompt for prompt in prompts}.values())
 
 
-def _prompt(record: Record, max_words: int | None) -> Prompt:
+def _prompt(record: FileRecord, max_words: int | None) -> Prompt:
     fields = record.fields
     with at_row(record.where):
         if not fields.keys().isdisjoint(PROMPT_FIELDS):

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
 
-from trueline.data.files import Record, read_records
+from trueline.data.files import FileRecord, read_records
 from trueline.errors import DataError
 from trueline.records import Preference, Quote, Turn, Verdict
 
@@ -69,7 +69,7 @@ def load_transcripts(path: str | os.PathLike[str]) -> list[RecordedVerdict]:
     ]
 
 
-def from_saved(record: Record) -> RecordedVerdict:
+def from_saved(record: FileRecord) -> RecordedVerdict:
     """Return a row that `RecordedVerdict.as_dict` wrote; `DataError` where it is none."""
     row: RecordedVerdict = _read(_SAVED, record)
     turns = row.verdict.transcript
@@ -111,7 +111,7 @@ class NyuRow(BaseModel):
 _SAVED, _NYU = TypeAdapter(RecordedVerdict), TypeAdapter(NyuRow)
 
 
-def from_nyu(record: Record) -> RecordedVerdict:
+def from_nyu(record: FileRecord) -> RecordedVerdict:
     """Return a row in the form of nyu_debate; `DataError` where it is none."""
     row: NyuRow = _read(_NYU, record)
     final = _first(row.judge_final, record)
@@ -136,7 +136,7 @@ def from_nyu(record: Record) -> RecordedVerdict:
     )
 
 
-def _turns(row: NyuRow, record: Record) -> tuple[Turn, ...]:
+def _turns(row: NyuRow, record: FileRecord) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     number = 0
     for entry in row.rounds:
@@ -153,13 +153,13 @@ def _turns(row: NyuRow, record: Record) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _first(belief: tuple[float, float] | None, record: Record) -> float | None:
+def _first(belief: tuple[float, float] | None, record: FileRecord) -> float | None:
     if belief is not None and abs(sum(belief) - 1) > 0.01:
         raise DataError("two probabilities must add up to 1", got=f"{record.where}: {belief}")
     return None if belief is None else belief[0]
 
 
-def _read(form: TypeAdapter[Any], record: Record) -> Any:
+def _read(form: TypeAdapter[Any], record: FileRecord) -> Any:
     """Validate a row; the first fault is said in one line."""
     try:
         return form.validate_python(record.fields)
