@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from trueline.cli import main
+from trueline.cli.judge import JudgeVerb
 from trueline.data.comparisons import Comparisons
 from trueline.data.transcripts import load_transcripts
+from trueline.errors import InputError
+from trueline.oversight.debate import Debate
+from trueline.oversight.direct import Direct
 from trueline.testing import FakeEndpoint
 from trueline.worlds.sums import Sums
 from trueline.worlds.sums.language import render
@@ -159,6 +163,15 @@ def test_limits_hold_for_every_case(sums, tmp_path, capsys):
             ]
         )
     assert "critique, 12 undecided: the budget allowed" in capsys.readouterr().out
+
+
+def test_a_change_of_one_protocol_leaves_the_others_alone():
+    verb = JudgeVerb(protocol=("direct", "debate"), set=("oversight.rounds=3",))
+    recipes = verb.checked()
+    assert recipes["debate"].oversight == Debate(rounds=3)
+    assert recipes["direct"].oversight == Direct()
+    with pytest.raises(InputError, match=r"oversight must have no keys but .*'runds'"):
+        JudgeVerb(protocol=("direct", "debate"), set=("oversight.runds=3",)).checked()
 
 
 def test_without_a_file_the_embedded_world_judges_its_own(tmp_path, capsys):

@@ -7,10 +7,10 @@ synced before the next case is begun, with its transcript and cost; result.json 
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,8 +28,10 @@ from trueline.data.comparisons import Comparisons
 from trueline.data.files import FileRecord
 from trueline.data.transcripts import RecordedVerdict, from_saved, load_transcripts
 from trueline.errors import InputError, SetupError
+from trueline.oversight import PROTOCOLS
+from trueline.protocols import Oversight, Rater
 from trueline.recipes.helpers import HELPERS, EndpointHelper, NoHelper, open_helper
-from trueline.recipes.judges import JUDGES, EndpointJudge, from_short, sha256_of
+from trueline.recipes.judges import JUDGES, EndpointJudge, PeopleJudge, from_short, sha256_of
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
 from trueline.recipes.task import sums_cases
@@ -95,14 +97,16 @@ class JudgeVerb(Place):
         if self.parallel < 1 or self.num_cases < 1:
             raise InputError("--parallel and --num-cases must be at least 1")
         recipes = self.checked()
-        judges = self._judges(recipes, session)
+        arms = self._arms(recipes, session)
         cases, skipped = self._cases(session)
         # What is wrong with the set-up shows in the first case, before there is a folder.
-        probe = None if self.out.exists() else next(iter(judges.values()))(cases[0], 0)
+        probe = None if self.out.exists() else arms[0].judge(cases[0], 0)
         with self._folder(recipes) as folder:
             if probe is not None:
                 folder.log(probe.as_dict())
-            rows = self._judge(judges, cases, folder)
+            # A bar would write over the questions that a person is asked.
+            people = isinstance(next(iter(recipes.values())).judge, PeopleJudge)
+            rows = self._judge(arms, cases, folder, quiet=people)
             _save_pairs(rows, cases, folder.folder)
             if skipped:
                 left = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
@@ -121,42 +125,34 @@ class JudgeVerb(Place):
         if self.helper is not None:
             helper = from_short(HELPERS, self.helper, key="oversight.helper")
         named = table.get("oversight", {"kind": "direct"})
+        names = list(dict.fromkeys(self.protocol)) or [named["kind"]]
         recipes = {}
-        for name in dict.fromkeys(self.protocol) or [named["kind"]]:
+        for name in names:
             section = dict(named) if name == named["kind"] else {"kind": name}
-            # Changes that concern another of the protocols compared are no error here.
             table["oversight"] = {**section, "helper": helper}
-            recipes[name] = Recipe.of(table, changes=self.set)
+            # A change of one of the protocols compared is no error in the others.
+            others = [n for n in names if n != name and n in PROTOCOLS]
+            changes = [
+                change
+                for change in self.set
+                if name not in PROTOCOLS
+                or _concerns(change, name)
+                or not any(_concerns(change, other) for other in others)
+            ]
+            recipes[name] = Recipe.of(table, changes=changes)
         return recipes
 
-    def _judges(
-        self, recipes: dict[str, Recipe], session: Session
-    ) -> dict[str, Callable[[LabelledCase, int], RecordedVerdict]]:
-        """For each protocol what judges one case."""
+    def _arms(self, recipes: dict[str, Recipe], session: Session) -> list[_Arm]:
+        """One arm a protocol, all before the same judge."""
         first = next(iter(recipes.values()))
         if self.parallel > 1 and not (_far(first.judge) and _far(first.helper)):
             raise InputError("only endpoints work in parallel", got=f"--parallel {self.parallel}")
         rater = first.judge.open(session).rater
-
-        def judging(name: str, recipe: Recipe) -> Callable[[LabelledCase, int], RecordedVerdict]:
+        arms = []
+        for name, recipe in recipes.items():
             _, help = open_helper(recipe.oversight, recipe.helper, session, rater)
-
-            def act(one: LabelledCase, number: int) -> RecordedVerdict:
-                rng = stream(self.seed, "judge", name, number)
-                verdict = recipe.oversight.judge(one.case, helper=help.helper, judge=rater, rng=rng)
-                return RecordedVerdict(
-                    id=str(number),
-                    group=one.group,
-                    protocol=name,
-                    question=one.case.prompt.text,
-                    answers=_answers(one),
-                    verdict=verdict,
-                    correct=one.correct,
-                )
-
-            return act
-
-        return {name: judging(name, recipe) for name, recipe in recipes.items()}
+            arms.append(_Arm(name, recipe.oversight, help.helper, rater, self.seed))
+        return arms
 
     def _cases(self, session: Session) -> tuple[list[LabelledCase], dict[str, int]]:
         if self.cases is not None:
@@ -164,12 +160,9 @@ class JudgeVerb(Place):
         return sums_cases(self.num_cases, session), {}
 
     def _judge(
-        self,
-        judges: dict[str, Callable[[LabelledCase, int], RecordedVerdict]],
-        cases: Sequence[LabelledCase],
-        folder: RunFolder,
+        self, arms: Sequence[_Arm], cases: Sequence[LabelledCase], folder: RunFolder, *, quiet: bool
     ) -> list[RecordedVerdict]:
-        """Every protocol on every case, but for what the folder holds already."""
+        """Judge every case in every arm, but for what the folder holds already."""
         rows = [from_saved(FileRecord("metrics.jsonl", line)) for line in folder.metrics()]
         if any(row.answers != _answers(cases[int(row.id)]) for row in rows):
             raise SetupError(
@@ -179,25 +172,20 @@ class JudgeVerb(Place):
             )
         done = {(row.protocol, row.id) for row in rows}
         todo = [
-            (act, one, number)
+            (arm, one, number)
             for number, one in enumerate(cases)
-            for name, act in judges.items()
-            if (name, str(number)) not in done
+            for arm in arms
+            if (arm.name, str(number)) not in done
         ]
         total = len(rows) + len(todo)
-        # A bar would write over the questions that a person is asked.
-        bar = (
-            nullcontext(lambda done, total: None)
-            if self.judge is not None and self.judge.startswith("people")
-            else reading_bar("judging")
-        )
+        bar = nullcontext(lambda done, total: None) if quiet else reading_bar("judging")
         with bar as progress:
-            for row in _acted(todo, self.parallel):
+            for row in _judged(todo, self.parallel):
                 folder.log(row.as_dict())
                 rows.append(row)
                 progress(len(rows), total)
-        order = {name: i for i, name in enumerate(judges)}
-        return sorted(rows, key=lambda row: (order[row.protocol], int(row.id)))
+        order = [arm.name for arm in arms]
+        return sorted(rows, key=lambda row: (order.index(row.protocol), int(row.id)))
 
     def _conclude(
         self, console: Console, rows: Sequence[RecordedVerdict], folder: RunFolder
@@ -232,20 +220,52 @@ class JudgeVerb(Place):
         return RunFolder.resume(self.out, config, data_hashes=hashes)
 
 
-def _acted(
-    todo: Sequence[tuple[Callable[[LabelledCase, int], RecordedVerdict], LabelledCase, int]],
-    parallel: int,
+@dataclass(frozen=True)
+class _Arm:
+    """One protocol with its helper, before the judge of all."""
+
+    name: str
+    protocol: Oversight
+    helper: Any
+    rater: Rater
+    seed: int
+
+    def judge(self, one: LabelledCase, number: int) -> RecordedVerdict:
+        """Judge one case, by a stream of its own."""
+        rng = stream(self.seed, "judge", self.name, number)
+        verdict = self.protocol.judge(one.case, helper=self.helper, judge=self.rater, rng=rng)
+        return RecordedVerdict(
+            id=str(number),
+            group=one.group,
+            protocol=self.name,
+            question=one.case.prompt.text,
+            answers=_answers(one),
+            verdict=verdict,
+            correct=one.correct,
+        )
+
+
+def _judged(
+    todo: Sequence[tuple[_Arm, LabelledCase, int]], parallel: int
 ) -> Iterator[RecordedVerdict]:
-    """What comes of each, as it comes; no new one is begun once the reader is gone."""
+    """Yield verdicts as they come; no new case is begun once the reader is gone."""
     if parallel == 1:
-        yield from (act(one, number) for act, one, number in todo)
+        yield from (arm.judge(one, number) for arm, one, number in todo)
         return
     pool = ThreadPoolExecutor(parallel)
     try:
-        waiting = [pool.submit(act, one, number) for act, one, number in todo]
+        waiting = [pool.submit(arm.judge, one, number) for arm, one, number in todo]
         yield from (future.result() for future in as_completed(waiting))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _concerns(change: str, name: str) -> bool:
+    """Whether a change of the recipe can be one of this protocol: of a field that it has."""
+    section, _, rest = change.partition("=")[0].strip().partition(".")
+    field = rest.partition(".")[0]
+    known = {"helper", *(f.name for f in fields(PROTOCOLS[name]))}
+    return section != "oversight" or field in known
 
 
 def _answers(one: LabelledCase) -> tuple[str, str]:
