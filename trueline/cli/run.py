@@ -14,7 +14,7 @@ from trueline import reports
 from trueline.cli.common import Place
 from trueline.loop.progress import Bar
 from trueline.recipes.helpers import HELPERS
-from trueline.recipes.judges import JUDGES, from_short
+from trueline.recipes.judges import JUDGES, PeopleJudge, from_short
 from trueline.recipes.runs import execute
 from trueline.recipes.schema import Recipe, merged, read
 
@@ -72,7 +72,11 @@ class RunVerb(Place):
             queue=place.with_name(f"{place.name}.queue"),
             max_new_tokens=recipe.model.max_new_tokens,
         )
-        bar = Bar(recipe.budget.rounds, console=Console(stderr=True, quiet=console.quiet))
+        bar: Bar | None = Bar(
+            recipe.budget.rounds, console=Console(stderr=True, quiet=console.quiet)
+        )
+        if isinstance(recipe.judge, PeopleJudge):
+            bar = None  # It would write over the questions.
         result = execute(recipe, session, place, start=self.from_, reporter=bar)
         report = session.trunk.workers.once(
             lambda: reports.write_report([place], place / "report.html")
