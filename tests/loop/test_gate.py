@@ -103,33 +103,11 @@ def test_better_candidates_are_accepted(
     assert used <= labels
 
 
-def test_worse_candidates_are_rolled_back(rng: np.random.Generator) -> None:
-    gate = Gate(alpha=0.1, max_labels=80, rounds=5)
-
-    def worse(rng: np.random.Generator, session: GateSession) -> Iterator[float]:
-        yield from map(float, rng.random(200) < 0.25)
-
-    decisions = [run(gate, worse, 1, rng)[0] for _ in range(300)]
-    assert np.mean([d is Decision.ROLL_BACK for d in decisions]) > 0.9
-
-
 def decided(wins: list[float], **options: object) -> GateSession:
     session = Gate(**options).session(1)  # type: ignore[arg-type]
     for win in wins:
         session.observe(win)
     return session
-
-
-def test_after_hold_the_next_candidate_starts_afresh() -> None:
-    gate = Gate(alpha=0.1, max_labels=10, rounds=5)
-    first = gate.session(1)
-    for win in [1.0, 0.0] * 5:
-        first.observe(win)
-    assert first.decision is Decision.HOLD
-    second = gate.session(2)
-    assert (second.labels, second.decision) == (0, None)
-    assert second.record()["e_value"] == 1.0
-    assert second.alpha == first.alpha == pytest.approx(0.02)
 
 
 def test_decisions_mirror_each_other() -> None:
