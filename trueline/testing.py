@@ -6,11 +6,9 @@
 
 v_w is a unit vector of word w, and the sign says whether the word stands in the response.
 `FakeEndpoint` is an OpenAI-compatible server on this machine, `FakeEngine` an inference engine
-around a real model, in vLLM's form. Which fault befalls a request is
-drawn from the seed, the request and how often it came before, so that it is the same in every run,
-whatever order concurrent requests arrive in.
-
-All repeat exactly; all but the engine need no torch.
+around a real model, in vLLM's form. Which fault befalls a request is drawn from the seed, the
+request and how often it came before: it is the same in every run, whatever order concurrent
+requests arrive in. All repeat exactly; all but the engine need no torch.
 
 >>> from trueline.records import Prompt, Response
 >>> trunk = FakeTrunk(planted={"good": 3.0})
@@ -38,16 +36,7 @@ import numpy as np
 
 from trueline.errors import DataError, InputError
 from trueline.models.reading import HasResponses, Readings
-from trueline.records import (
-    Case,
-    Critique,
-    Flaw,
-    Message,
-    Preference,
-    Reply,
-    Response,
-    Verdict,
-)
+from trueline.records import Case, Critique, Flaw, Message, Preference, Reply, Response, Verdict
 from trueline.rng import stream
 
 if TYPE_CHECKING:
