@@ -109,7 +109,10 @@ def trials(folder: Path, out: Path) -> dict[str, Any]:
     def refused() -> object:
         return workers.once(lambda: policy.logp(texts, grad=False))
 
+    gradient = torch.ones(2) + int(os.environ["RANK"])
+    workers.add([gradient])
     return {
+        "added": gradient.tolist(),
         "passes": workers.each(lambda: first),
         "passes_again": workers.each(lambda: passes[0] - first),
         "held": workers.each(lambda: held_frac(trunk)),

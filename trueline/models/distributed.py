@@ -150,7 +150,7 @@ class Workers:
         from accelerate.utils import reduce
 
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        summed = reduce(flat.to(self.device))
+        summed = reduce(flat.to(self.device), reduction="sum")
         sizes = [tensor.numel() for tensor in tensors]
         for tensor, part in zip(tensors, torch.split(summed, sizes), strict=True):
             tensor.copy_(part.view_as(tensor))
@@ -240,7 +240,7 @@ def _leave() -> None:
     """Leave together: a process that goes first takes down the store the others still use."""
     with contextlib.suppress(RuntimeError):
         # After an error nobody is waited for: the launcher ends the others.
-        if not hasattr(sys, "last_exc"):
+        if not hasattr(sys, "last_value"):
             torch.distributed.barrier(group=_patient_group())
         torch.distributed.destroy_process_group()
 
