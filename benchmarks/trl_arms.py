@@ -8,12 +8,13 @@ is timed from one drawing of samples to the next; the first step is left out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,27 +89,26 @@ def ours(job: dict[str, Any]) -> StepClock:
         trunk, rank=16, rng=stream(job["seed"], "adapter"), max_new_tokens=job["max_new_tokens"]
     )
     prompts = prompts_of(job)
-    with marked_rolls(clock):
+    with marked_samples(clock):
         optimiser.improve(policy, prompts, scorer, rng=stream(job["seed"], "improve"))
     clock.mark()
     return clock
 
 
-class marked_rolls:
+@contextlib.contextmanager
+def marked_samples(clock: StepClock) -> Iterator[None]:
     """Mark a step each time the optimiser draws samples."""
+    plain = LoraPolicy.rollouts
 
-    def __init__(self, clock: StepClock) -> None:
-        self.clock, self.roll = clock, LoraPolicy.rollouts
+    def rollouts(policy: LoraPolicy, *args: Any, **kwargs: Any) -> Any:
+        clock.mark()
+        return plain(policy, *args, **kwargs)
 
-    def __enter__(self) -> None:
-        def roll(policy: LoraPolicy, *args: Any, **kwargs: Any) -> Any:
-            self.clock.mark()
-            return self.roll(policy, *args, **kwargs)
-
-        LoraPolicy.rollouts = roll  # type: ignore[method-assign]
-
-    def __exit__(self, *_: object) -> None:
-        LoraPolicy.rollouts = self.roll  # type: ignore[method-assign]
+    LoraPolicy.rollouts = rollouts  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        LoraPolicy.rollouts = plain  # type: ignore[method-assign]
 
 
 def theirs(job: dict[str, Any]) -> StepClock:
