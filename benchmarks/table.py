@@ -53,13 +53,14 @@ class Arguments:
 
 def table() -> str:
     """Return README.md's table: the first row of each benchmark, and how many bars were met."""
-    rows = ["| what was measured | result (95 % interval, n) | command |", "|---|---|---|"]
+    rows = ["| what was measured | result (95 % interval, n) | command, commit |", "|---|---|---|"]
     records = _records()
     bars = [row["met"] for record in records.values() for row in record["headlines"]]
     for name, measured in MEASURED.items():
         if name in records:
             first = records[name]["headlines"][0]
-            rows.append(f"| {measured} | {_value(first['value'])} | `{records[name]['command']}` |")
+            made = f"`python -m benchmarks.{name}` at {records[name]['commit']}"
+            rows.append(f"| {measured} | {_value(first['value'])} | {made} |")
     met = sum(m is True for m in bars)
     total = sum(m is not None for m in bars)
     rows += ["", f"Of the {total} bars set for these benchmarks beforehand, {met} are met; "]
