@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,30 +12,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueline.errors import InputError
-from trueline.protocols import Scorer
+from trueline.errors import DataError, InputError
+from trueline.models.fake import FakeTrunk
+from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.compose import Lexicographic, Minimum, WeightedSum
-from trueline.rewards.rules import Regex
-from trueline.testing import FakeTrunk
+from trueline.rewards.compose import Composed, Lexicographic, Minimum, WeightedSum
+from trueline.rewards.conservative import Conservative
+from trueline.rewards.protocols import Fitted
+from trueline.rewards.rules import MaxWords, Regex
+from trueline.rewards.saved import load_reward
 
 
-@dataclass(frozen=True)
+@dataclass
 class Fixed:
-    """A scorer that says what it was told to."""
+    """A fitted reward that says what it was told to; only its scores are ever asked for."""
 
     scores: Scores
+    metadata: dict[str, Any] = field(default_factory=dict)
 
-    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
+    def score(self, readings: Readings) -> Scores:
         return self.scores
 
 
 class Never:
-    """A scorer that must not be asked."""
+    """A reward that must not be asked."""
 
-    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
+    def score(self, readings: Readings) -> Scores:
         raise AssertionError
+
+
+def weighted(parts: Mapping[str, Any], weights: Mapping[str, float]) -> Composed:
+    return Composed(how="weighted_sum", parts=parts, settings={"weights": weights})
+
+
+def least(parts: Mapping[str, Any]) -> Composed:
+    return Composed(how="minimum", parts=parts)
 
 
 NUM_ROWS = 5
@@ -55,8 +68,8 @@ def scorers(draw: Any, all_scored: bool = False, interval: bool | None = None) -
     return Fixed(Scores(mean, std, mean - std, far, scored, reasons, **ends))
 
 
-def ask(scorer: Scorer) -> Scores:
-    return scorer.score(["?"] * NUM_ROWS, ["!"] * NUM_ROWS)
+def ask(reward: Composed) -> Scores:
+    return reward.score(None)  # type: ignore[arg-type]
 
 
 def equal(first: Scores, second: Scores) -> bool:
@@ -73,9 +86,9 @@ PARTS = st.dictionaries(st.sampled_from("abcd"), scorers(), min_size=1)
 def test_a_part_alone_is_that_part_exactly(part: Fixed, other: Fixed) -> None:
     named = {i: f"a: {why}" for i, why in part.scores.reasons.items()}
     whole = replace(part.scores, reasons=named)
-    assert equal(ask(WeightedSum(parts={"a": part}, weights={"a": 1.0})), whole)
-    assert equal(ask(Minimum(parts={"a": part})), whole)
-    beside = WeightedSum(parts={"a": part, "b": Never()}, weights={"a": 1.0, "b": 0.0})
+    assert equal(ask(weighted({"a": part}, {"a": 1.0})), whole)
+    assert equal(ask(least({"a": part})), whole)
+    beside = weighted({"a": part, "b": Never()}, {"a": 1.0, "b": 0.0})
     assert equal(ask(beside), whole)
 
 
@@ -85,20 +98,20 @@ def test_the_order_of_parts_is_irrelevant(parts: dict[str, Fixed], data: st.Data
     weights = {name: data.draw(st.floats(0.1, 3)) for name in parts}
     again = {name: parts[name] for name in order}
     assert equal(
-        ask(WeightedSum(parts=parts, weights=weights)),
-        ask(WeightedSum(parts=again, weights=weights)),
+        ask(weighted(parts, weights)),
+        ask(weighted(again, weights)),
     )
-    assert equal(ask(Minimum(parts=parts)), ask(Minimum(parts=again)))
+    assert equal(ask(least(parts)), ask(least(again)))
     renamed = {f"{len(parts) - i}{name}": part for i, (name, part) in enumerate(parts.items())}
-    np.testing.assert_array_equal(ask(Minimum(parts=renamed)).mean, ask(Minimum(parts=parts)).mean)
+    np.testing.assert_array_equal(ask(least(renamed)).mean, ask(least(parts)).mean)
 
 
 @given(PARTS)
 def test_a_row_is_scored_where_every_part_is(parts: dict[str, Fixed]) -> None:
     all_scored = np.all([part.scores.scored for part in parts.values()], axis=0)
     for whole in (
-        WeightedSum(parts=parts, weights=dict.fromkeys(parts, 1.0)),
-        Minimum(parts=parts),
+        weighted(parts, dict.fromkeys(parts, 1.0)),
+        least(parts),
     ):
         scores = ask(whole)
         np.testing.assert_array_equal(scores.scored, all_scored)
@@ -111,7 +124,7 @@ def test_a_row_is_scored_where_every_part_is(parts: dict[str, Fixed]) -> None:
 @given(st.dictionaries(st.sampled_from("abc"), scorers(True, True), min_size=1), st.data())
 def test_weighted_sum(parts: dict[str, Fixed], data: st.DataObject) -> None:
     weights = {name: data.draw(st.floats(-3, 3).filter(bool)) for name in parts}
-    scores = ask(WeightedSum(parts=parts, weights=weights))
+    scores = ask(weighted(parts, weights))
     terms = [(weights[name], part.scores) for name, part in parts.items()]
     close = {"rtol": 1e-9, "atol": 1e-9}
     np.testing.assert_allclose(scores.mean, sum(w * s.mean for w, s in terms), **close)
@@ -124,7 +137,7 @@ def test_weighted_sum(parts: dict[str, Fixed], data: st.DataObject) -> None:
 
 @given(st.dictionaries(st.sampled_from("abc"), scorers(True), min_size=1))
 def test_minimum_is_below_every_part(parts: dict[str, Fixed]) -> None:
-    scores = ask(Minimum(parts=parts))
+    scores = ask(least(parts))
     for part in parts.values():
         assert (scores.mean <= part.scores.mean + 1e-9).all()
         assert (scores.lower <= part.scores.lower).all()
@@ -139,7 +152,7 @@ def test_minimum_of_two_normals_is_right_in_mean_and_std(rng: np.random.Generato
         str(i): Fixed(Scores(m, s, m - s, zero, scored))
         for i, (m, s) in enumerate(zip(means, stds, strict=True))
     }
-    scores = ask(Minimum(parts=parts))
+    scores = ask(least(parts))
     drawn = (means + stds * rng.standard_normal((400_000, 2, 5))).min(1)
     np.testing.assert_allclose(scores.mean, drawn.mean(0), atol=0.01)
     np.testing.assert_allclose(scores.std, drawn.std(0), atol=0.01)
@@ -153,8 +166,10 @@ def test_rule_first_then_taste(
     value = np.where(known, kept, np.nan).astype(float)
     zero = np.zeros(NUM_ROWS)
     rule = Fixed(Scores(value, zero, value, zero, known, {}))
-    whole = Lexicographic(rule=rule, taste=taste, scale=scale, margin=margin)
-    scores, tasted = ask(whole), taste.scores.scored
+    settings = {"keeps_at": 0.5, "scale": scale, "margin": margin}
+    parts: Any = {"rule": rule, "taste": taste}
+    scores = ask(Composed(how="lexicographic", parts=parts, settings=settings))
+    tasted = taste.scores.scored
     np.testing.assert_array_equal(scores.scored, known & (tasted | ~kept))
     above, below = scores.scored & kept, scores.scored & ~kept
     for top in ("mean", "lower"):
@@ -164,37 +179,67 @@ def test_rule_first_then_taste(
     for band in (above & tasted, below & tasted):
         order = np.argsort(taste.scores.mean[band])
         assert (np.diff(scores.mean[band][order]) >= 0).all()
-    in_band, back = whole.taste_of(scores.mean)
-    both = scores.scored & tasted
-    np.testing.assert_array_equal(in_band[both], kept[both])
-    np.testing.assert_allclose(back[both], taste.scores.mean[both], rtol=1e-6, atol=1e-6 * scale)
     decided = below & ~tasted
     assert (scores.mean[decided] == -0.5).all() and (scores.std[decided] == 0.5).all()
     for i in np.flatnonzero(~scores.scored):
         assert scores.reasons[i].startswith("taste: " if known[i] else "rule: ")
 
 
-def test_a_rule_and_a_learned_reward() -> None:
-    trunk, prompt = FakeTrunk(planted={"good": 3.0}), Prompt.of("?")
-    a, b = Response(prompt=prompt, text="good"), Response(prompt=prompt, text="bad")
-    reward = Bayesian().fit(
-        trunk.read([a, b]), [Comparison(chosen=a, rejected=b)], rng=np.random.default_rng(0)
-    )
-    whole = Lexicographic(rule=Regex(must=("please",)), taste=reward.on(trunk))
-    texts = ["good please", "bad please", "good", "bad"]
-    mean = whole.score(["?"] * 4, texts).mean
-    assert mean[:2].min() > mean[2:].max() and mean[2] > mean[3]
-    assert isinstance(whole, Scorer)
+HEADS = {
+    "lexicographic": Lexicographic(rule=Regex(must=("please",)), taste=Bayesian(), margin=1.0),
+    "minimum": Minimum(parts={"taste": Bayesian(), "short": MaxWords(n=3)}),
+    "weighted_sum": WeightedSum(
+        parts={"taste": Bayesian(), "polite": Regex(must=("please",)), "none": MaxWords(n=1)},
+        weights={"taste": 0.5, "polite": 2.0, "none": 0.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("how", sorted(HEADS))
+def test_a_composition_lives_like_a_learned_reward(how: str, tmp_path: Path) -> None:
+    trunk, prompt, rng = FakeTrunk(planted={"good": 3.0}), Prompt.of("?"), np.random.default_rng(0)
+    texts = ["good please", "bad please", "good", "bad", "a good one, please"]
+    given = [Response(prompt=prompt, text=text) for text in texts]
+    both = [[Response(prompt=prompt, text=f"{w} {i}") for w in ("good", "bad")] for i in range(30)]
+    pairs = [Comparison(chosen=good, rejected=bad) for good, bad in both]
+    learned_from, readings = trunk.read([r for pair in both for r in pair]), trunk.read(given)
+    fitted: Fitted = HEADS[how].fit(learned_from, pairs, rng=rng)
+    scores = fitted.score(readings)
+    assert scores.mean[0] > scores.mean[1] and scores.mean[2] > scores.mean[3]
+    if how == "lexicographic":
+        assert scores.mean[:2].min() > scores.mean[2:4].max() + 1.0
+    fitted.save(tmp_path / "reward")
+    again = load_reward(tmp_path / "reward", trunk)
+    assert equal(again.score(readings), scores) and again.summary() == fitted.summary()
+    assert again.layers == fitted.layers and again.trunk_fingerprint == trunk.fingerprint()
+    by_text = again.on(trunk).score([prompt] * 5, texts)
+    np.testing.assert_array_equal(by_text.mean, scores.mean)
+    mean, std = again.margin(readings, [0, 1], [3, 1])
+    np.testing.assert_allclose(mean, scores.mean[[0, 1]] - scores.mean[[3, 1]], atol=1e-12)
+    assert std[1] == 0 and 0 < std[0] <= scores.std[0] + scores.std[3] + 1e-12
+    assert again.win_probability(mean, std)[1] == 0.5 < again.win_probability(mean, std)[0]
+    cautious = again.with_lower_bound(1.0).score(readings)
+    np.testing.assert_array_equal(cautious.mean, scores.mean)
+    assert np.all(cautious.lower <= scores.lower) and (cautious.lower < scores.lower)[:2].any()
+    same = Conservative(head=HEADS[how], k=1.0, distance=0.0).fit(learned_from, pairs, rng=rng)
+    np.testing.assert_allclose(same.score(readings).lower, cautious.lower)
+    again.update(readings, [Comparison(chosen=given[2], rejected=given[3])])
+    gap = scores.mean[2] - scores.mean[3]
+    assert again.score(readings).mean[2] - again.score(readings).mean[3] > gap
+    broken = readings.take([0, 1])
+    broken.latents[0] = np.nan
+    with pytest.raises(DataError):
+        again.margin(broken, [0], [1])
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: WeightedSum(parts={"a": Never()}, weights={}),
-        lambda: WeightedSum(parts={"a": Never()}, weights={"a": 0.0}),
-        lambda: WeightedSum(parts={"a": Never()}, weights={"a": float("nan")}),
+        lambda: WeightedSum(parts={"a": Bayesian()}, weights={}),
+        lambda: WeightedSum(parts={"a": Bayesian()}, weights={"a": 0.0}),
+        lambda: WeightedSum(parts={"a": Bayesian()}, weights={"a": float("nan")}),
         lambda: Minimum(parts={}),
-        lambda: Lexicographic(rule=Never(), taste=Never(), scale=0.0),
+        lambda: Lexicographic(rule=MaxWords(n=1), taste=Bayesian(), scale=0.0),
     ],
 )
 def test_what_means_nothing_is_refused(make: Any) -> None:

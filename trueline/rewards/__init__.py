@@ -16,6 +16,7 @@ keeps to), `storage`. Beside them `evaluate` (cross-validation, coverage) and `s
 from trueline.registry import register
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
+from trueline.rewards.compose import Lexicographic, Minimum, WeightedSum
 from trueline.rewards.concept import Concept
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.ensemble import Ensemble
@@ -50,5 +51,8 @@ REWARDS = register(
     proof=Proof,
     max_sentences=MaxSentences,
     max_words=MaxWords,
+    weighted_sum=WeightedSum,
+    minimum=Minimum,
+    lexicographic=Lexicographic,
 )
 """Name to kind of reward, in recipes and everywhere else."""

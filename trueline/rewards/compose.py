@@ -1,60 +1,59 @@
 """Several rewards as one: a weighted sum, the least of them, or a rule first and then taste.
 
-Each part is a `Scorer` under a name; so is the whole. With mean m_i, std s_i, lower bound l_i and
-interval [a_i, b_i] of part i:
+Each part is a head or a rule under a name; fitting the whole fits every part. With mean m_i, std
+s_i, lower bound l_i and interval [a_i, b_i] of part i:
 
-    WeightedSum    m = Σ w_i m_i        s² = Σ w_i² s_i²      l = m − √Σ w_i² (m_i − l_i)²
+    weighted_sum   m = Σ w_i m_i        s² = Σ w_i² s_i²      l = m − √Σ w_i² (m_i − l_i)²
                    [a, b] = Σ w_i [a_i, b_i]  (sums of intervals)
-    Minimum        m, s: moments of the least of normal variables, two at a time from the lowest
+    minimum        m, s: moments of the least of normal variables, two at a time from the lowest
                    mean upwards (Clark 1961, Operations Research 9); l = min(m, min_i l_i);
                    [a, b] = [min a_i, min b_i]
-    Lexicographic  bands of taste, squashed: with g(t) = t / (scale + |t|) / 2 in (−½, ½),
+    lexicographic  bands of taste, squashed: with g(t) = t / (scale + |t|) / 2 in (−½, ½),
                    rule kept: 1 + margin + g(t)      rule broken: g(t)
 
-**Doubt.** Parts are taken to err independently, as a rule, a learned reward and a length penalty
-do. Two rewards that read one trunk share errors: then the sum's std is too small (by at most √P for
-P parts) and the minimum's mean too low. Intervals need no such assumption: the whole is in its own
-wherever every part is in its own, so 90 % intervals of P parts give at least 100 − 10 P %. They are
-given only where all parts have them. Novelty is the largest of the parts': a whole is as far from
-its data as its farthest part.
+**Uncertainty.** Parts are taken to err independently, as a rule, a learned reward and a length
+penalty do. Two rewards that read one trunk share errors: then the sum's std is too small (by at
+most √P for P parts) and the minimum's mean too low. Intervals need no such assumption: the whole is
+in its own wherever every part is in its own; they are given only where all parts have them.
+Novelty is the largest of the parts'.
 
 **Unscored.** A part unscored makes the row unscored, with the part's name and reason, except where
 it cannot matter: a part of weight 0 is not even asked, and taste cannot lift a response that breaks
 the rule, which then scores the bottom of its band, its std and interval saying the whole band.
 
 A part alone, of weight 1 or as the minimum, is that part exactly. The order of parts is irrelevant.
-
->>> from trueline.rewards.rules import Regex
->>> parts = {"polite": Regex(must=("please",)), "short": Regex(never=(r"\\w+ \\w+ \\w+",))}
->>> texts = ["please go", "please do go"]
->>> WeightedSum(parts=parts, weights={"polite": 2.0, "short": 0.5}).score(["?"] * 2, texts).mean
-array([2.5, 2. ])
->>> Minimum(parts=parts).score(["?"] * 2, texts).mean
-array([1., 0.])
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
+from scipy.special import expit
 
 from trueline.errors import InputError
+from trueline.models.reading import Readings
 from trueline.protocols import Scorer
-from trueline.records import Prompt, Scores
+from trueline.records import Comparison, Scores
+from trueline.rewards.protocols import Fitted, Head, Reader, Rows
+from trueline.rewards.rules_grade import differences
+from trueline.rewards.saved import restore
+from trueline.rewards.storage import inside, prefixed
 
-__all__ = ["Lexicographic", "Minimum", "WeightedSum"]
+__all__ = ["Composed", "Lexicographic", "Minimum", "WeightedSum"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedSum:
     """Σ weight × part; a negative weight is a penalty, 0 leaves the part out."""
 
-    parts: Mapping[str, Scorer]
+    parts: Mapping[str, Head]
+    """Name to head or rule."""
     weights: Mapping[str, float]
+    """Name to weight, one for every part."""
 
     def __post_init__(self) -> None:
         if set(self.parts) != set(self.weights):
@@ -67,68 +66,52 @@ class WeightedSum:
                 "weights must be finite, one of them not 0", got=str(dict(self.weights))
             )
 
-    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
-        """Scores of N responses, row i answering prompt i."""
-        names = sorted(name for name, weight in self.weights.items() if weight)
-        scores = {name: self.parts[name].score(prompts, responses) for name in names}
-        if len(names) == 1 and self.weights[names[0]] == 1.0:
-            return _named(*scores.popitem())
-        weights = np.array([self.weights[name] for name in names])[:, None]
-        column = _columns(scores)
-        mean = (weights * column["mean"]).sum(0)
-        caution = np.hypot.reduce(weights * (column["mean"] - column["lower"]), axis=0)
-        ends = {}
-        if "low" in column:
-            low, high = weights * column["low"], weights * column["high"]
-            ends = {"low": np.minimum(low, high).sum(0), "high": np.maximum(low, high).sum(0)}
-        return _whole(
-            scores, mean, np.hypot.reduce(weights * column["std"], axis=0), mean - caution, **ends
-        )
+    def fit(
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+    ) -> Composed:
+        """Return the sum of all parts, each fitted to the comparisons."""
+        settings = {"weights": dict(self.weights)}
+        parts = _fitted(self.parts, readings, comparisons, rng)
+        return Composed(how="weighted_sum", settings=settings, parts=parts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Minimum:
     """The least of the parts: good only where all are. Give them one scale first."""
 
-    parts: Mapping[str, Scorer]
+    parts: Mapping[str, Head]
+    """Name to head or rule."""
 
     def __post_init__(self) -> None:
         if not self.parts:
             raise InputError("there must be a part", got="none")
 
-    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
-        """Scores of N responses, row i answering prompt i."""
-        scores = {name: self.parts[name].score(prompts, responses) for name in sorted(self.parts)}
-        if len(scores) == 1:
-            return _named(*scores.popitem())
-        column = _columns(scores)
-        order = np.lexsort((column["std"], column["mean"]), axis=0)
-        means = np.take_along_axis(column["mean"], order, 0)
-        stds = np.take_along_axis(column["std"], order, 0)
-        mean, std = means[0], stds[0]
-        for more_mean, more_std in zip(means[1:], stds[1:], strict=True):
-            mean, std = _least(mean, std, more_mean, more_std)
-        ends = {end: column[end].min(0) for end in ("low", "high") if end in column}
-        if ends:  # the mean of the least may lie below every part's own interval
-            ends["low"] = np.minimum(ends["low"], mean)
-        return _whole(scores, mean, std, np.minimum(mean, column["lower"].min(0)), **ends)
+    def fit(
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+    ) -> Composed:
+        """Return the minimum of all parts, each fitted to the comparisons."""
+        return Composed(how="minimum", parts=_fitted(self.parts, readings, comparisons, rng))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lexicographic:
     """Rule first, then taste: what breaks the rule is below all that keeps it, by over `margin`.
 
-    The rule is kept where its *lower bound* reaches `keeps_at`: beyond doubt. Taste is squashed to
-    a band of width 1 by g, which keeps its order and is undone by `taste_of`; mean, lower bound and
+    Taste is squashed to a band of width 1 by g, which keeps its order; mean, lower bound and
     interval go through g as quantiles do (the mean as a median), std is half the image of
-    mean ± std. `scale` is the taste at which half of its half of the band is used up.
+    mean ± std.
     """
 
-    rule: Scorer
-    taste: Scorer
+    rule: Head
+    """What must be kept."""
+    taste: Head
+    """What orders responses that are alike before the rule."""
     keeps_at: float = 0.5
+    """The rule is kept where its lower bound reaches this: beyond doubt."""
     scale: float = 1.0
+    """The taste at which half of its half of the band is used up."""
     margin: float = 0.5
+    """The gap between the bands."""
 
     def __post_init__(self) -> None:
         if not (self.scale > 0 and self.margin >= 0 and math.isfinite(self.scale + self.margin)):
@@ -136,48 +119,189 @@ class Lexicographic:
                 "scale must be over 0, and margin at least 0", got=f"{self.scale}, {self.margin}"
             )
 
-    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
-        """Scores of N responses, row i answering prompt i."""
-        rule = _named("rule", self.rule.score(prompts, responses))
-        taste = _named("taste", self.taste.score(prompts, responses))
-        kept = rule.scored & (np.where(rule.scored, rule.lower, -np.inf) >= self.keeps_at)
-        lowest = rule.scored & ~kept & ~taste.scored
-        base = np.where(kept, 1.0 + self.margin, 0.0)
+    def fit(
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+    ) -> Composed:
+        """Return rule and taste as one, each fitted to the comparisons."""
+        settings = {name: getattr(self, name) for name in ("keeps_at", "scale", "margin")}
+        heads = {"rule": self.rule, "taste": self.taste}
+        parts = _fitted(heads, readings, comparisons, rng)
+        return Composed(how="lexicographic", settings=settings, parts=parts)
 
-        def put(values: np.ndarray, in_lowest: float) -> np.ndarray:
-            return np.where(lowest, in_lowest, base + self._squash(values))
 
-        spread = self._squash(taste.mean + taste.std) - self._squash(taste.mean - taste.std)
-        ends = {}
-        if taste.low is not None and taste.high is not None:
-            ends = {"low": put(taste.low, -0.5), "high": put(taste.high, 0.5)}
-        scored = rule.scored & (taste.scored | lowest)
-        reasons = {**taste.reasons, **rule.reasons}
-        return Scores(
-            mean=put(taste.mean, -0.5),
-            std=np.where(lowest, 0.5, spread / 2),
-            lower=put(taste.lower, -0.5),
-            novelty=np.where(lowest, rule.novelty, np.fmax(rule.novelty, taste.novelty)),
-            scored=scored,
-            reasons={i: reasons[i] for i in np.flatnonzero(~scored).tolist()},
-            **ends,
-        )
+def _fitted(
+    heads: Mapping[str, Head],
+    readings: Readings,
+    comparisons: Sequence[Comparison],
+    rng: np.random.Generator,
+) -> dict[str, Fitted]:
+    """Return every head fitted, by name, so that chance does not depend on the order given."""
+    return {name: head.fit(readings, comparisons, rng=rng) for name, head in sorted(heads.items())}
 
-    def taste_of(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Whether each value keeps the rule, and the taste it stands for (±inf at a band's end)."""
-        kept = np.asarray(values) > (1.0 + self.margin) / 2
-        inside = np.asarray(values) - np.where(kept, 1.0 + self.margin, 0.0)
-        with np.errstate(divide="ignore"):
-            return kept, 2 * inside * self.scale / (1 - 2 * np.abs(inside))
 
-    def _squash(self, taste: np.ndarray) -> np.ndarray:
-        finite = np.where(np.isinf(taste), 0.0, taste)
-        inside = finite / (self.scale + np.abs(finite)) / 2
-        return np.where(np.isinf(taste), np.sign(taste) / 2, inside)
+@dataclass(kw_only=True)
+class Composed(Fitted, kind="composed"):
+    """Fitted rewards as one; made by `fit`, or directly of rewards that are fitted already:
+
+    Composed(how="minimum", parts={"kind": kind, "true": true})
+    """
+
+    how: str
+    """weighted_sum, minimum or lexicographic."""
+    parts: Mapping[str, Fitted]
+    """Name to fitted reward; "rule" and "taste" of a lexicographic one."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """weights, or keeps_at, scale and margin."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Nothing of its own: the parts have theirs."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers that any part reads."""
+        return tuple(dict.fromkeys(layer for p in self.parts.values() for layer in p.layers))
+
+    @property
+    def trunk_fingerprint(self) -> str | None:
+        """Fingerprint of the trunk whose readings the parts were fitted on."""
+        known = (part.trunk_fingerprint for part in self.parts.values())
+        return next((one for one in known if one is not None), None)
+
+    def summary(self) -> dict[str, Any]:
+        """Return how it is made, and the summary of every part."""
+        parts = {name: part.summary() for name, part in self.parts.items()}
+        return {"kind": self.how, **self.settings, "parts": parts}
+
+    def score(self, readings: Readings) -> Scores:
+        """Return scores of all N rows."""
+        weights = self.settings.get("weights", {})
+        asked = sorted(name for name in self.parts if weights.get(name, 1.0))
+        scores = {name: _named(name, self.parts[name].score(readings)) for name in asked}
+        return _COMBINE[self.how](scores, **self.settings)
+
+    def margin(
+        self, readings: Readings, first_rows: Rows, second_rows: Rows
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and std of reward(first) − reward(second), each [M]."""
+        if self.how != "weighted_sum":
+            return differences(self.score(readings), first_rows, second_rows)
+        weights = {name: weight for name, weight in self.settings["weights"].items() if weight}
+        both = [
+            np.multiply(weight, self.parts[name].margin(readings, first_rows, second_rows))
+            for name, weight in sorted(weights.items())
+        ]
+        return np.sum([b[0] for b in both], axis=0), np.hypot.reduce([b[1] for b in both], axis=0)
+
+    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Return σ(mean / √(1 + π std² / 8)), the whole being in nats of log-odds."""
+        return np.asarray(expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0)))
+
+    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
+        """Let every part learn from more comparisons, in place."""
+        for part in self.parts.values():
+            part.update(readings, comparisons)
+
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> Self:
+        """Return the same reward of parts with this lower bound."""
+        parts = {name: p.with_lower_bound(k, distance) for name, p in self.parts.items()}
+        return replace(self, parts=parts)
+
+    def on(self, trunk: Reader) -> Scorer:
+        """Return a scorer of texts, where every part allows one."""
+        for part in self.parts.values():
+            part.on(trunk)
+        return super().on(trunk)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays of all parts."""
+        packs = (part.packed()[0] for part in self.parts.values())
+        return {n: a for i, p in enumerate(packs) for n, a in prefixed(f"part{i}", p).items()}
+
+    def words(self) -> dict[str, Any]:
+        """Return how it is made, and the words of all parts."""
+        parts = [[name, part.packed()[1]] for name, part in self.parts.items()]
+        return {"how": self.how, "settings": self.settings, "parts": parts}
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> Self:
+        """Return the reward of these arrays and words."""
+        parts = {
+            name: restore(inside(f"part{i}", arrays), about)
+            for i, (name, about) in enumerate(words["parts"])
+        }
+        return cls(how=words["how"], settings=words["settings"], parts=parts)
+
+
+def _weighted_sum(scores: Mapping[str, Scores], *, weights: Mapping[str, float]) -> Scores:
+    if len(scores) == 1 and weights[next(iter(scores))] == 1.0:
+        return next(iter(scores.values()))
+    weight = np.array([weights[name] for name in scores])[:, None]
+    column = _columns(scores)
+    mean = (weight * column["mean"]).sum(0)
+    subtracted = np.hypot.reduce(weight * (column["mean"] - column["lower"]), axis=0)
+    ends = {}
+    if "low" in column:
+        low, high = weight * column["low"], weight * column["high"]
+        ends = {"low": np.minimum(low, high).sum(0), "high": np.maximum(low, high).sum(0)}
+    std = np.hypot.reduce(weight * column["std"], axis=0)
+    return _whole(scores, mean, std, mean - subtracted, **ends)
+
+
+def _minimum(scores: Mapping[str, Scores]) -> Scores:
+    if len(scores) == 1:
+        return next(iter(scores.values()))
+    column = _columns(scores)
+    order = np.lexsort((column["std"], column["mean"]), axis=0)
+    means = np.take_along_axis(column["mean"], order, 0)
+    stds = np.take_along_axis(column["std"], order, 0)
+    mean, std = means[0], stds[0]
+    for more_mean, more_std in zip(means[1:], stds[1:], strict=True):
+        mean, std = _least(mean, std, more_mean, more_std)
+    ends = {end: column[end].min(0) for end in ("low", "high") if end in column}
+    if ends:  # the mean of the least may lie below every part's own interval
+        ends["low"] = np.minimum(ends["low"], mean)
+    return _whole(scores, mean, std, np.minimum(mean, column["lower"].min(0)), **ends)
+
+
+def _lexicographic(
+    scores: Mapping[str, Scores], *, keeps_at: float, scale: float, margin: float
+) -> Scores:
+    rule, taste = scores["rule"], scores["taste"]
+    kept = rule.scored & (np.where(rule.scored, rule.lower, -np.inf) >= keeps_at)
+    lowest = rule.scored & ~kept & ~taste.scored
+    base = np.where(kept, 1.0 + margin, 0.0)
+
+    def squash(values: np.ndarray) -> np.ndarray:
+        finite = np.where(np.isinf(values), 0.0, values)
+        inside_band = finite / (scale + np.abs(finite)) / 2
+        return np.where(np.isinf(values), np.sign(values) / 2, inside_band)
+
+    def put(values: np.ndarray, in_lowest: float) -> np.ndarray:
+        return np.where(lowest, in_lowest, base + squash(values))
+
+    spread = squash(taste.mean + taste.std) - squash(taste.mean - taste.std)
+    ends = {}
+    if taste.low is not None and taste.high is not None:
+        ends = {"low": put(taste.low, -0.5), "high": put(taste.high, 0.5)}
+    scored = rule.scored & (taste.scored | lowest)
+    reasons = {**taste.reasons, **rule.reasons}
+    return Scores(
+        mean=put(taste.mean, -0.5),
+        std=np.where(lowest, 0.5, spread / 2),
+        lower=put(taste.lower, -0.5),
+        novelty=np.where(lowest, rule.novelty, np.fmax(rule.novelty, taste.novelty)),
+        scored=scored,
+        reasons={i: reasons[i] for i in np.flatnonzero(~scored).tolist()},
+        **ends,
+    )
+
+
+_COMBINE: dict[str, Callable[..., Scores]] = {
+    "lexicographic": _lexicographic, "minimum": _minimum, "weighted_sum": _weighted_sum,
+}  # fmt: skip
 
 
 def _named(name: str, scores: Scores) -> Scores:
-    """The same scores; why a row has none says whose it is."""
+    """Return the same scores; why a row has none says whose it is."""
     reasons = {
         i: f"{name}: {scores.reasons.get(i, 'unscored')}"
         for i in np.flatnonzero(~scores.scored).tolist()
@@ -186,7 +310,7 @@ def _named(name: str, scores: Scores) -> Scores:
 
 
 def _columns(scores: Mapping[str, Scores]) -> dict[str, np.ndarray]:
-    """Every column that all parts have, [P, N]."""
+    """Return every column that all parts have, [P, N]."""
     names = min((part.columns for part in scores.values()), key=len)
     return {n: np.stack([getattr(part, n) for part in scores.values()]) for n in names}
 
@@ -194,11 +318,11 @@ def _columns(scores: Mapping[str, Scores]) -> dict[str, np.ndarray]:
 def _whole(
     scores: Mapping[str, Scores], mean: np.ndarray, std: np.ndarray, lower: np.ndarray, **ends: Any
 ) -> Scores:
-    """The composed columns; unscored where a part is."""
+    """Return the composed columns; unscored where a part is."""
     column = _columns(scores)
     why: dict[int, list[str]] = {}
-    for name, part in scores.items():
-        for i, reason in _named(name, part).reasons.items():
+    for part in scores.values():
+        for i, reason in part.reasons.items():
             why.setdefault(i, []).append(reason)
     reasons = {i: "; ".join(each) for i, each in why.items()}
     scored = np.asarray(column["scored"].all(0))
@@ -208,7 +332,7 @@ def _whole(
 def _least(
     m1: np.ndarray, s1: np.ndarray, m2: np.ndarray, s2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and std of the least of two independent normal variables (Clark 1961, eq. 2 to 4)."""
+    """Return mean and std of the least of two independent normal variables (Clark, eq. 2 to 4)."""
     from scipy.special import ndtr
 
     spread, gap = np.hypot(s1, s2), m2 - m1
