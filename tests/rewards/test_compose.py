@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.errors import DataError, InputError
-from trueline.models.fake import FakeTrunk
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
@@ -22,6 +21,7 @@ from trueline.rewards.conservative import Conservative
 from trueline.rewards.protocols import Fitted
 from trueline.rewards.rules import MaxWords, Regex
 from trueline.rewards.saved import load_reward
+from trueline.testing import FakeTrunk
 
 
 @dataclass
