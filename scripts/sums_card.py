@@ -15,10 +15,12 @@ Everything takes plain functions for the model's part, so a test can re-measure 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from trueline import stats
 from trueline.records import Prompt, Response
@@ -140,8 +142,12 @@ def surprisal_card(
         for answer in answers:
             parsed = parse(answer.text)
             wrong.append(rework(Problem.read(answer.prompt.text), parsed) != parsed.steps)
-        rows[name] = stats.auc(largest(answers), np.array(wrong)).as_dict()
+        rows[name] = stats.bootstrap(_auc, largest(answers), np.array(wrong), rng=rng).as_dict()
     return {"surprisal_auroc": rows}
+
+
+def _auc(scores: np.ndarray, labels: np.ndarray) -> float:
+    return float(roc_auc_score(labels, scores)) if 0 < labels.sum() < len(labels) else math.nan
 
 
 def _written(prompt: Prompt, *, careless: bool, rng: np.random.Generator) -> Response:

@@ -3,76 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss
 
 from trueline import stats
 from trueline.errors import DataError, InputError
 from trueline.records import Estimate
 
-tied = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=2, max_size=40)
 MISSING = Estimate(None, None, None, 0)
 
 
 # Ranking
-
-
-@given(tied)
-def test_auc_is_scikit_learns_with_ties(rows: list[tuple[int, int]]) -> None:
-    scores, labels = np.array(rows, dtype=float).T
-    assume(0 < labels.sum() < len(labels))
-    found = stats.auc(scores, labels)
-    assert found.value == pytest.approx(roc_auc_score(labels, scores))
-    if found.lower is not None and found.upper is not None:
-        assert 0 <= found.lower <= found.value <= found.upper <= 1
-    assert stats.auc(-scores, labels).value == pytest.approx(1 - found.value)
-
-
-def test_auc_of_one_class_and_of_constant_scores() -> None:
-    assert stats.auc([1, 2, 3], [1, 1, 1]) == Estimate(None, None, None, 3)
-    assert stats.auc([], []) == MISSING
-    assert stats.auc([2.0] * 6, [0, 1] * 3).value == 0.5
-    perfect = stats.auc(np.arange(40), np.arange(40) >= 20)
-    assert perfect.value == perfect.upper == 1.0
-    assert perfect.lower is not None and 0.8 < perfect.lower < 0.9
-
-
-def clustered_auc_data(
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    clusters = np.repeat(np.arange(40), 8)
-    labels = rng.integers(0, 2, 320)
-    return rng.normal(0, 1, 40)[clusters] + labels + rng.normal(0, 1, 320), labels, clusters
-
-
-TRUE_AUC = float(scipy_stats.norm.cdf(1 / 2))
-"""Two draws differ by 1 on average, each with variance 1 + 1."""
-
-
-def test_clustered_auc_intervals_cover(rng: np.random.Generator) -> None:
-    covered = 0
-    for _ in range(300):
-        scores, labels, clusters = clustered_auc_data(rng)
-        found = stats.auc(scores, labels, clusters=clusters)
-        assert found.lower is not None and found.upper is not None
-        covered += found.lower <= TRUE_AUC <= found.upper
-    assert covered / 300 > 0.90
-
-
-def test_auc_without_clusters_covers(rng: np.random.Generator) -> None:
-    covered = 0
-    for _ in range(600):
-        labels = rng.integers(0, 2, 60)
-        found = stats.auc(labels + rng.normal(0, 1, 60), labels)
-        assert found.lower is not None and found.upper is not None
-        covered += found.lower <= scipy_stats.norm.cdf(1 / math.sqrt(2)) <= found.upper
-    assert 0.92 < covered / 600 < 0.98
 
 
 def brute_best_of_n(proxy: np.ndarray, gold: np.ndarray, n: int) -> float:
@@ -247,5 +193,3 @@ def test_probabilities_must_be_probabilities() -> None:
         stats.brier([1.2], [1])
     with pytest.raises(DataError, match="one outcome a probability"):
         stats.brier([0.2], [1, 0])
-    with pytest.raises(DataError, match="labels must be 0 or 1"):
-        stats.auc([1, 2], [0.5, 1])

@@ -1,7 +1,7 @@
 """The statistics everything is measured with: every answer with its interval.
 
 resampling      mean, accuracy, difference, bootstrap   (clustered where asked)
-ranking         auc with ties, best_of_n and its KL
+ranking         best_of_n and its KL
 calibration     calibration_error, reliability, brier
 conformal       conformal_limit, and the coverage of intervals against verdicts
 betting         BettingTest and confidence_sequence: valid whenever one stops looking
@@ -11,7 +11,7 @@ length_control  the win rate at equal length
 from trueline.stats.betting import BettingTest, confidence_sequence
 from trueline.stats.calibration import Bin, brier, calibration_error, reliability
 from trueline.stats.conformal import Coverage, conformal_limit, coverage
-from trueline.stats.ranking import auc, best_of_n, kl_best_of_n
+from trueline.stats.ranking import best_of_n, kl_best_of_n
 from trueline.stats.resampling import accuracy, bootstrap, difference, mean
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "Bin",
     "Coverage",
     "accuracy",
-    "auc",
     "best_of_n",
     "bootstrap",
     "brier",
