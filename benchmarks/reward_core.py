@@ -9,7 +9,7 @@ same held-out ones, whose labels are never flipped:
 
     bayesian          the default head
     one layer         without reading layers together
-    wide clipping     features clipped at 6 standard deviations instead of 2
+    fixed clipping    features clipped at 2 standard deviations, without a search
     no hyperprior     the evidence alone chooses the strength of the prior
     twelve lines      the mean of the layers' logistic regressions, each penalty by inner folds
 
@@ -127,7 +127,7 @@ def logistic(rows: np.ndarray, penalty: float) -> np.ndarray:
 ARMS: dict[str, Callable[[Readings, Comparisons, Comparisons], Held]] = {
     DEFAULT: by_head(Bayesian()),
     "one layer": by_head(Bayesian(num_layers=1)),
-    "wide clipping": by_head(Bayesian(winsor=6.0)),
+    "fixed clipping": by_head(Bayesian(winsor=2.0)),
     "no hyperprior": without_hyperprior,
     "twelve lines": twelve_lines,
 }

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.rewards.material import planted
+from tests.rewards.material import Planted, planted
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards import bayesian, training
@@ -15,6 +15,52 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.features import Features
 from trueline.rewards.training import Training
 from trueline.rng import stream
+
+
+def levelled_off(num_pairs: int, *, heavy: bool) -> Planted:
+    """A planted world whose gold is linear in its features clipped at 1, or in the features."""
+    rng = np.random.default_rng(3)
+    world = planted(num_pairs, num_layers=1, layer=0)
+    latents = world.readings.latents
+    latents[...] = rng.standard_t(3, size=latents.shape) if heavy else latents
+    x = latents[:, 0, 1]
+    z = np.clip(x / x.std(0), -1, 1) if heavy else x
+    gold = 2.0 * z @ np.linspace(-1, 1, z.shape[1])
+    first, second = gold[::2], gold[1::2]
+    won = rng.random(num_pairs) < 1 / (1 + np.exp(second - first))
+    pairs = [
+        Comparison(chosen=a, rejected=b) if w else Comparison(chosen=b, rejected=a)
+        for (a, b), w in zip(_given(world), won, strict=True)
+    ]
+    return Planted(world.readings, pairs, gold)
+
+
+def _given(world: Planted) -> list[tuple]:
+    """Both responses of each pair, in the order of the readings' rows."""
+    by_key = {r.key: r for c in world.comparisons for r in (c.chosen, c.rejected)}
+    answers = [by_key[key] for key in world.readings.keys]
+    return list(zip(answers[::2], answers[1::2], strict=True))
+
+
+def test_the_evidence_finds_where_a_reward_levels_off() -> None:
+    world = levelled_off(1500, heavy=True)
+    found, wide = (
+        Bayesian(winsor=winsor).fit(world.readings, world.comparisons, rng=stream(0, "test"))
+        for winsor in ("evidence", 6.0)
+    )
+    assert found.features.winsor <= 1.5
+    extremes = np.abs(world.readings.latents[:, 0, 1]).max(1) > 4
+    right = [
+        np.corrcoef(r.score(world.readings).mean[extremes], world.gold[extremes])[0, 1]
+        for r in (found, wide)
+    ]
+    assert right[0] > right[1] + 0.05
+
+
+def test_a_linear_reward_is_not_clipped_where_it_matters() -> None:
+    world = levelled_off(800, heavy=False)
+    reward = Bayesian().fit(world.readings, world.comparisons, rng=stream(0, "test"))
+    assert reward.features.winsor >= 2.5
 
 
 def test_a_search_on_a_sample_ends_near_the_search_on_all(monkeypatch: pytest.MonkeyPatch) -> None:

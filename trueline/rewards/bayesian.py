@@ -6,8 +6,8 @@
 Bradley and Terry 1952; Laplace posterior and evidence after MacKay 1992; a last-layer Laplace
 reward as in 2402.13210. What is usually tuned by hand is chosen by the evidence on the comparisons
 themselves: the layers, how much each of their pools and the surprisals are worth (one precision a
-block, from "unregularised" to "switched off"), the strength of the prior. With 20,000 comparisons
-or more all this is chosen on a sample, and the posterior takes all.
+block, from "unregularised" to "switched off"), the strength of the prior, and where features are
+clipped. With 20,000 comparisons or more all is chosen on a sample, and the posterior takes all.
 
 Where we differ: (1) readings are standardised and winsorised (`features`); (2) layers that come
 within 10 nats of the best (at most `num_layers`) are read together if that raises the evidence,
@@ -41,7 +41,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,10 @@ __all__ = ["Bayesian"]
 
 SAMPLE = 10_000
 """Comparisons that the choices are made on, where there are at least twice as many."""
+WINSOR = 2.0
+"""Where features are usually clipped: where the evidence cannot tell, with few, noisy labels, it is
+worth more at large n than the last half point of accuracy."""
+WINSORS = (1.0, 1.5, WINSOR, 2.5, 3.0, 4.0, 6.0)
 NEAR = 10.0
 """Layers this many nats below the best are neither climbed to the top nor read with it."""
 
@@ -75,8 +79,8 @@ class Bayesian:
     """Prior precision of the weights of standardised features, or "evidence": one a block."""
     num_layers: int = 4
     """At most this many layers are read together (with layer = "evidence")."""
-    winsor: float = 2.0
-    """Standard deviations at which standardised features are clipped."""
+    winsor: float | str = "evidence"
+    """Standard deviations at which standardised features are clipped, or "evidence"."""
     rater_temperature: bool = True
     """Whether raters of at least 20 comparisons each get a reliability of their own."""
 
@@ -89,7 +93,8 @@ class Bayesian:
             or self.layer == "evidence",
             'precision must be a positive number or "evidence"': precision_ok,
             "num_layers must be at least 1": self.num_layers >= 1,
-            "winsor must be positive": self.winsor > 0,
+            'winsor must be positive or "evidence"': self.winsor == "evidence"
+            or (not isinstance(self.winsor, str) and self.winsor > 0),
         }
         for must, holds in checks.items():
             if not holds:
@@ -106,14 +111,17 @@ class Bayesian:
         started = time.perf_counter()
         everything = Training.of(readings, comparisons)
         training, temperatures = everything.sample(SAMPLE), dict[str, float]()
-        best, others = self._each_layer(training)
+        head = replace(self, winsor=WINSOR) if isinstance(self.winsor, str) else self
+        best, others = head._each_layer(training)
+        if isinstance(self.winsor, str):
+            head, best = head._clipped(training, best)
         if self.rater_temperature:
-            training, temperatures, best = self._rated(training, best)
+            training, temperatures, best = head._rated(training, best)
         tried = [best.tried, *others]
-        best = self._joined(training, best, others)
+        best = head._joined(training, best, others)
         if training.readings is not everything.readings:
             training = everything.with_temperatures(temperatures)
-            best = self._candidate(
+            best = head._candidate(
                 training,
                 best.features.parts,
                 best.point.log_precisions,
@@ -154,6 +162,26 @@ class Bayesian:
             others.append(lesser.tried)
         others.sort(key=lambda tried: -tried.point.value)
         return self._climbed(top, tol=0.02), others
+
+    def _clipped(self, training: Training, best: _Candidate) -> tuple[Bayesian, _Candidate]:
+        """Return this head with the clipping point that suits the best layer, and the layer so.
+
+        The search goes outwards from the usual point while the evidence rises: a reward that
+        levels off looks linear once its features do. Less than 1 nat is no reason to move.
+        """
+        chosen = usual = self, best
+        place = WINSORS.index(WINSOR)
+        for path in (WINSORS[:place][::-1], WINSORS[place + 1 :]):
+            last = usual
+            for winsor in path:
+                head, start = replace(self, winsor=winsor), last[1].point.log_precisions
+                tried = head._candidate(training, best.features.parts, start)
+                tried = head._climbed(tried, tol=0.3, max_steps=3)
+                if tried.point.value < last[1].point.value:
+                    break
+                last = head, tried
+            chosen = max(chosen, last, key=lambda each: each[1].point.value)
+        return chosen if chosen[1].point.value >= best.point.value + 1.0 else usual
 
     def _rated(
         self, training: Training, best: _Candidate
@@ -197,6 +225,7 @@ class Bayesian:
 
         `weights`: near the mode, where there are more comparisons than features.
         """
+        assert not isinstance(self.winsor, str)
         features = Features.learn(training.readings, parts, winsor=self.winsor)
         evidence = MarginalLikelihood(training.differences(features), features.owners)
         if not isinstance(self.precision, str):
