@@ -1,22 +1,26 @@
-"""A reward on a fake trunk, served: in the test's own process, and as the real command."""
+"""A reward on a fake trunk, served: in the test's own process, and behind a real uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
+from starlette.testclient import TestClient
 
+from trueline.errors import DataError
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
-from trueline.serving.app import Limits, Service, create_app
+from trueline.serving import ScoreChoice, ServerLimits, Service, create_app
 from trueline.serving.dialogue import Splitter
-from trueline.serving.formats import Policy
 from trueline.testing import FakeTrunk
 
 WORDS = ["good", "bad", "plain", "odd", "red", "blue", "one", "two", "three", "four"]
@@ -40,7 +44,8 @@ def reward() -> Scorer:
         for a, b in zip(liked, others, strict=False)
     ]
     read = trunk.read([r for pair in pairs for r in (pair.chosen, pair.rejected)])
-    return Bayesian().fit(read, pairs, rng=np.random.default_rng(0)).with_lower_bound(1.0).on(trunk)
+    fitted = Bayesian().fit(read, pairs, rng=np.random.default_rng(0))
+    return fitted.with_lower_bound(1.0).on(trunk)
 
 
 class Moody:
@@ -50,10 +55,6 @@ class Moody:
         self.inner, self.broken, self.delay_s, self.sizes = inner, False, 0.0, list[int]()
 
     def score(self, prompts: Any, responses: Any) -> Scores:
-        import time
-
-        from trueline.errors import DataError
-
         self.sizes.append(len(responses))
         time.sleep(self.delay_s)
         if self.broken:
@@ -76,37 +77,30 @@ def moody(reward: Scorer) -> Moody:
 
 
 def service(scorer: Scorer, **given: Any) -> Service:
-    policy = Policy(use=given.pop("use", "lower"), unscored=given.pop("unscored", None))
+    choice = ScoreChoice(use=given.pop("use", "lower"), unscored=given.pop("unscored", None))
     splitter = given.pop("splitter", Splitter(None))
-    return Service(scorer=scorer, policy=policy, splitter=splitter, **given)
+    return Service(scorer=scorer, choice=choice, splitter=splitter, **given)
 
 
-def client(scorer: Scorer, **given: Any) -> Any:
+def client(scorer: Scorer, **given: Any) -> TestClient:
     """A client of the app itself; use it as a context, so that the scoring thread runs."""
-    from starlette.testclient import TestClient
-
-    app = create_app(service(scorer, **given))
-    return TestClient(app, base_url="http://localhost", raise_server_exceptions=True)
+    return TestClient(create_app(service(scorer, **given)), base_url="http://localhost")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def live(reward: Scorer) -> Iterator[Any]:
-    """The app behind a real uvicorn on a free port, in a thread; `scorer`, `port`, `service`."""
-    import threading
-
-    import uvicorn
-
-    place = socket.socket()
-    place.bind(("127.0.0.1", 0))
+    """The app behind a real uvicorn on a free port, in a thread."""
+    place = socket.create_server(("127.0.0.1", 0))
     scorer = Moody(reward)
-    served = service(scorer, limits=Limits(body_bytes=200_000, items=64, chars=5_000))
-    config = uvicorn.Config(create_app(served), log_level="critical", ws="none")
-    server = uvicorn.Server(config)
+    served = service(scorer, limits=ServerLimits(body_bytes=200_000, items=64, chars=5_000))
+    server = uvicorn.Server(uvicorn.Config(create_app(served), log_level="critical", ws="none"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[place])))
     thread.start()
     while not server.started:
         assert thread.is_alive()
-    yield SimpleNamespace(port=place.getsockname()[1], scorer=scorer, service=served)
+        time.sleep(0.01)
+    port = place.getsockname()[1]
+    yield SimpleNamespace(port=port, scorer=scorer, service=served, server=server, thread=thread)
     server.should_exit = True
     thread.join(10)
-    assert not thread.is_alive()
+    assert not thread.is_alive() and not served.batcher.alive

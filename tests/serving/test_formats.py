@@ -13,9 +13,8 @@ from trueline.errors import InputError
 from trueline.models.trunk import Trunk
 from trueline.protocols import Scorer
 from trueline.records import Message, Prompt
-from trueline.serving.app import Limits
+from trueline.serving import ScoreChoice, ServerLimits
 from trueline.serving.dialogue import Splitter
-from trueline.serving.formats import Policy
 from trueline.worlds.sums import trunk_path
 
 from .conftest import Moody, client, texts
@@ -31,14 +30,10 @@ def test_json_says_all_there_is_to_say_in_order(reward: Scorer) -> None:
     for name in ("mean", "std", "lower", "novelty"):
         np.testing.assert_allclose([row[name] for row in rows], getattr(direct, name), atol=1e-9)
     assert {row["outcome"] for row in rows} == {"scored"}
-
-
-def test_turns_are_a_prompt_too(reward: Scorer) -> None:
     turns = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello"}]
-    prompt = Prompt.of("hello", system="be kind")
     with client(reward) as http:
         reply = http.post("/score", json={"prompts": [turns], "responses": ["good"]}).json()
-    expected = reward.score([prompt], ["good"])[0]
+    expected = reward.score([Prompt.of("hello", system="be kind")], ["good"])[0]
     assert reply["rows"][0]["mean"] == pytest.approx(expected.mean, abs=1e-9)
 
 
@@ -122,7 +117,7 @@ def test_the_operator_may_name_a_number_for_unscored_rows(moody: Moody) -> None:
     assert replies["/openrlhf"]["rewards"][1] == -7.5 != replies["/openrlhf"]["rewards"][0]
     assert replies["/openrlhf"]["extra_logs"] == {"unscored": [0.0, 1.0]}
     with pytest.raises(InputError, match="finite"):
-        Policy(use="mean", unscored=math.nan)
+        ScoreChoice(use="mean", unscored=math.nan)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +125,11 @@ def test_the_operator_may_name_a_number_for_unscored_rows(moody: Moody) -> None:
     [
         ("/score", {"prompts": ["a"], "responses": []}, "as long as"),
         ("/score", {"prompts": [[]], "responses": ["a"]}, "prompts.0"),
-        ("/score", {"prompts": ["a"]}, "responses: Field required"),
+        ("/score", {"prompts": ["a"]}, "body.responses: Field required"),
         ("/openrlhf", {"query": ["a"], "prompts": ["a", "b"]}, "as long as"),
         ("/openrlhf", {"query": ["a"], "prompts": ["a"], "labels": []}, "as long as"),
         ("/openrlhf", {"query": ["xyz"], "prompts": ["a"]}, "must begin with its prompt"),
-        ("/classify", {"input": [[1, 2]]}, "token ids are not read"),
-        ("/classify", {"input": [1, 2]}, "token ids are not read"),
+        ("/classify", {"input": [1, 2]}, "valid string"),
         ("/classify", {"input": "good"}, "Human"),
         ("/classify", {}, "`input` or `messages`"),
         ("/slime", {"prompt": "<|im_start|>user\nq", "response": "a"}, "the trunk's own"),
@@ -149,7 +143,7 @@ def test_a_refusal_says_what_must_hold(reward: Scorer, path: str, body: Any, say
 
 
 def test_limits(reward: Scorer) -> None:
-    limits = Limits(body_bytes=2_000, items=4, chars=100)
+    limits = ServerLimits(body_bytes=2_000, items=4, chars=100)
     with client(reward, limits=limits) as http:
         many = http.post("/score", json={"prompts": ["a"] * 5, "responses": ["b"] * 5})
         long = http.post("/score", json={"prompts": ["a"], "responses": ["b" * 101]})
@@ -164,20 +158,17 @@ def test_limits(reward: Scorer) -> None:
         plain = http.post("/score", content=b"{}", headers={"Content-Type": "text/plain"})
         fits = http.post("/score", json={"prompts": ["a"] * 4, "responses": ["b"] * 4})
     codes = [r.status_code for r in (many, long, talk, large, chunks, plain, fits)]
-    assert codes == [413, 413, 413, 413, 413, 415, 200]
+    assert codes == [413, 413, 413, 413, 413, 422, 200]
 
 
-def test_a_token_is_asked_for_everywhere(reward: Scorer) -> None:
-    body = {"prompt": "q", "response": "a"}
+def test_a_token_is_asked_for(reward: Scorer) -> None:
+    body, wrong = {"prompt": "q", "response": "a"}, {"Authorization": "Bearer wrong"}
     with client(reward, token="sesame") as http:
-        for headers in (
-            {},
-            {"Authorization": "Bearer wrong"},
-            {"Authorization": b"Bearer sesam\xe9"},
-        ):
-            assert http.post("/slime", json=body, headers=headers).status_code == 401
-        for path in ("/", "/health", "/metrics", "/openapi.json", "/nowhere"):
-            assert http.get(path).status_code == 401
+        for headers in ({}, wrong, {"Authorization": b"Bearer sesam\xe9"}):
+            for path in ("/score", "/openrlhf", "/get_reward", "/classify", "/slime"):
+                sent = body if path == "/slime" else {"prompts": [], "responses": [], "query": []}
+                assert http.post(path, json=sent, headers=headers).status_code == 401
+            assert http.get("/health", headers=headers).status_code == 401
         assert http.post("/slime?token=sesame", json=body).status_code == 200
         bearer = {"Authorization": "Bearer sesame"}
         assert http.post("/slime", json=body, headers=bearer).status_code == 200
@@ -189,29 +180,21 @@ def test_without_a_token_only_loopback_names_are_served(reward: Scorer) -> None:
             http.get("/health", headers={"Host": host}).status_code
             for host in ("127.0.0.1:8700", "[::1]:8700", "localhost", "evil.example", "")
         ]
-    assert codes == [200, 200, 200, 403, 403]
+    assert codes == [200, 200, 200, 400, 400]
 
 
-def test_pages(moody: Moody) -> None:
-    about = {
-        "name": "<script>alert(1)</script>",
-        "model": "m",
-        "reward": {"n": 3, "limit": math.inf},
-    }
+def test_health_and_documentation(moody: Moody) -> None:
+    about = {"name": "taste", "reward": {"n": 3, "limit": math.inf}}
     with client(moody, about=about) as http:
         http.post("/score", json={"prompts": ["q"] * 3, "responses": ["good"] * 3})
-        page, health = http.get("/"), http.get("/health").json()
-        metrics, api = http.get("/metrics").text, http.get("/openapi.json").json()
-        assert http.get("/docs").status_code == 404
-    assert "<script" not in page.text and "&lt;script" in page.text and "http://" not in page.text
-    assert health["ready"] is True and health["scored"] == 3 and health["reward"]["n"] == 3
-    assert health["reward"]["limit"] is None
-    assert "trueline_scored 3" in metrics and 'answers{path="/score",code="200"} 1' in metrics
+        health, api = http.get("/health").json(), http.get("/openapi.json").json()
+        assert http.get("/docs").status_code == 200 and "\n" not in http.get("/").text
+    assert health["ready"] is True and health["scored"] == 3 and health["name"] == "taste"
+    assert health["reward"] == {"n": 3, "limit": None}
     for path in ("/score", "/openrlhf", "/classify", "/slime"):
         post = api["paths"][path]["post"]
         name = post["requestBody"]["content"]["application/json"]["schema"]["$ref"].split("/")[-1]
         assert api["components"]["schemas"][name]["examples"]
-        assert post["responses"]["200"]["content"]["application/json"]["schema"]
 
 
 TEMPLATES = {

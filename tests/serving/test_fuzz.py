@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from trueline.protocols import Scorer
-from trueline.serving.app import Limits, create_app
+from trueline.serving import ServerLimits, create_app
 
 from .conftest import Moody, service, texts
 
@@ -108,7 +108,7 @@ def request(rng: random.Random) -> tuple[str, str, dict[str, Any]]:
 def test_a_thousand_malformed_requests(reward: Scorer) -> None:
     rng, codes = random.Random(7), Counter[int]()
     app = create_app(
-        service(Moody(reward), limits=Limits(body_bytes=20_000, items=50, chars=5_000))
+        service(Moody(reward), limits=ServerLimits(body_bytes=20_000, items=50, chars=5_000))
     )
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
 
@@ -123,8 +123,8 @@ def test_a_thousand_malformed_requests(reward: Scorer) -> None:
                 for reply in replies:
                     codes[reply.status_code] += 1
                     assert reply.status_code < 500, (start, reply.request, reply.text)
-                    if reply.status_code >= 400 and reply.request.method != "HEAD":
-                        assert "\n" not in reply.json()["detail"]
+                    if reply.status_code >= 400:
+                        assert b"\n" not in reply.content
             prompts, responses = texts(40, 5)
             asked_now = {"prompts": prompts, "responses": responses}
             rows = (await http.post("/score", json=asked_now)).json()["rows"]
@@ -132,7 +132,7 @@ def test_a_thousand_malformed_requests(reward: Scorer) -> None:
             np.testing.assert_allclose([row["mean"] for row in rows], direct.mean, atol=1e-9)
 
     asyncio.run(fuzz())
-    assert sum(codes.values()) == 1_200 and {200, 404, 405, 413, 415, 422} <= set(codes)
+    assert sum(codes.values()) == 1_200 and {200, 404, 405, 413, 422} <= set(codes)
     assert codes[200] < 300, codes
 
 

@@ -60,7 +60,7 @@ class ServeVerb(Place):
     def execute(self, console: Console) -> dict[str, Any]:
         """Serve until a signal comes; return what was done."""
         try:
-            from trueline.serving import app, listening
+            from trueline.serving import app
         except ImportError as error:
             raise SetupError(
                 "serving needs FastAPI and uvicorn",
@@ -79,36 +79,35 @@ class ServeVerb(Place):
             raise InputError("--items must be at most --queue", got=f"{self.items}, {self.queue}")
         session = self.session(console)
         model = self.model or trunk_of(self.reward)
-        place = listening.bind(self.host, self.port)
-        listening.keep_memory()
+        place = app.bind(self.host, self.port)
         service = self._service(session.load(model), model)
-        service.batcher.start()
+        service.batcher.probe()
         name = f"[{self.host}]" if ":" in self.host else self.host
         address = f"http://{name}:{place.getsockname()[1]}"
         # A token of the operator's own is not shown.
         drawn = service.token and service.token != os.environ.get("TRUELINE_TOKEN")
         said = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         said.print(f"listening on {address}/" + (f"?token={service.token}" if drawn else ""))
-        listening.listen(app.create_app(service), place)
+        app.listen(service, place)
         done = {k: v for k, v in service.health().items() if k not in ("ready", "queued")}
         console.print(f"stopped after {done['uptime_s']:.0f} s: {done['scored']} items scored")
         return {**done, "address": address}
 
     def _service(self, trunk: Trunk, model: str) -> Service:
-        """The reward on its trunk, with the policy and the limits asked for."""
-        from trueline.serving.app import Limits, Service
+        """The reward on its trunk, with the choice and the limits asked for."""
+        from trueline.serving.app import ServerLimits, Service
         from trueline.serving.dialogue import Splitter
-        from trueline.serving.formats import Policy
+        from trueline.serving.formats import ScoreChoice
 
         fitted = load_reward(self.reward, trunk)
         token = os.environ.get("TRUELINE_TOKEN") or secrets.token_urlsafe(16)
         return Service(
             scorer=fitted.on(trunk),
-            policy=Policy(
+            choice=ScoreChoice(
                 use=self.use, unscored=None if self.unscored == "refuse" else self.unscored
             ),
             splitter=Splitter(trunk.codec),
-            limits=Limits(
+            limits=ServerLimits(
                 body_bytes=int(self.body_mb * 2**20),
                 items=self.items,
                 queue=self.queue,
