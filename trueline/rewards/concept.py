@@ -14,7 +14,7 @@ directions, bag of words beside); where all pairs are labelled, the held-out fol
 `use_anyway` lifts the ban by name and writes the reason into the metadata.
 
 **A policy learns to evade a probe that it is optimised against** (Bailey et al. 2024, 2412.09565).
-Measured (`benchmarks/concept_evasion.py`): the best of 1,024 by a probe for "right" that validation
+Measured (docs/log.md): the best of 1,024 by a probe for "right" that validation
 had refused was right in 6 % of cases (61 % without), where its score foretold 65 %; a probe for
 "honest" that had passed held (100 %, foretold 93 %), its AUC within what was selected fell.
 Never optimise against a concept alone without fresh labels, and look at its novelty.
