@@ -49,13 +49,13 @@ def test_layers_with_noise_of_their_own_are_read_together() -> None:
     """As real layers are: the same signal thrice, each with other noise, says more than once."""
     world = planted(800, strength=3.0)
     latents, rng = world.readings.latents, np.random.default_rng(1)
-    latents[:] = latents[:, [1]] + rng.standard_normal(latents.shape)
+    latents[:] = latents[:, [1]] + 2.0 * rng.standard_normal(latents.shape)
     reward = Bayesian(num_layers=3).fit(world.readings, world.comparisons, rng=RNG)
     alone = Bayesian(num_layers=1).fit(world.readings, world.comparisons, rng=RNG)
     assert len(alone.layers) == 1 and len(reward.layers) > 1
     assert alone.metadata["evidence"] < reward.metadata["evidence"]
     right = [np.corrcoef(r.score(world.readings).mean, world.gold)[0, 1] for r in (alone, reward)]
-    assert right[1] > right[0] + 0.02
+    assert right[1] > right[0] + 0.1
 
 
 def test_noisier_labels_get_a_stronger_prior_and_noise_alone_no_reward() -> None:
@@ -94,7 +94,7 @@ def test_nine_tenths_of_planted_margins_lie_in_the_90_percent_interval(width: in
         rng = np.random.default_rng(seed)
         world = planted(150, num_layers=1, layer=0, width=width, seed=seed, strength=0.0)
         # What the head sees, so that the planted reward is linear in exactly that.
-        seen = Bayesian(layer=0, pooling="mean", precision=1.0).fit(
+        seen = Bayesian(layer=0, pooling="mean", precision=1.0, winsor=4.0).fit(
             world.readings, world.comparisons, rng=RNG
         )
         z = seen.features.clipped(world.readings)
@@ -109,7 +109,7 @@ def test_nine_tenths_of_planted_margins_lie_in_the_90_percent_interval(width: in
             keep = first_is_chosen == wins
             pairs.append(c if keep else type(c)(chosen=c.rejected, rejected=c.chosen))
         # Every row takes part, so that the standardisation is the one `gold` was made with.
-        reward = Bayesian(layer=0, pooling="mean", precision=precision).fit(
+        reward = Bayesian(layer=0, pooling="mean", precision=precision, winsor=4.0).fit(
             world.readings, pairs, rng=RNG
         )
         z_own = reward.features.clipped(world.readings)
