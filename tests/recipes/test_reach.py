@@ -35,7 +35,6 @@ FIELDS: dict[str, dict[str, Any]] = {
     "weighted_sum": {"parts": {"a": TASTE, "b": RULE}, "weights": {"a": 1.0, "b": 0.5}},
     "minimum": {"parts": {"a": TASTE, "b": RULE}},
     "lexicographic": {"rule": RULE, "taste": TASTE},
-    "groups": {"groups": {}},
 }
 """What a kind of reward cannot do without."""
 
@@ -51,9 +50,11 @@ def run(tmp_path: Path, **sections: Any) -> tl.LoadedRun:
 
 
 @pytest.mark.parametrize("kind", REWARDS)
-def test_every_reward(kind: str, tmp_path: Path):
+def test_every_reward(kind: str, many_pairs: Path, tmp_path: Path):
     spec = {"kind": kind, **FIELDS.get(kind, {})}
-    left = run(tmp_path, reward=spec)
+    # A concept must be validated by labelled pairs before it is used: by more than a tiny run has.
+    known = {"data": {"comparisons": str(many_pairs)}} if kind == "concept" else {}
+    left = run(tmp_path, reward=spec, **known)
     trunk = tl.Trunk.load(trunk_path())
     reward = tl.load_reward(left.folder / "checkpoints" / "round-1" / "reward", trunk)
     assert len(reward.on(trunk).score(["start 2 , + 3"], ["2 + 3 = 5 ; answer 5 sure"])) == 1

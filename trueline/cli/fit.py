@@ -77,6 +77,8 @@ class FitVerb(Place):
         (self.out / "recipe.toml").write_text(recipe.as_toml(), encoding="utf-8")
         calibration = reward.metadata.get("calibration")
         console.print(_table(validated.accuracy, below))
+        if validated.unscored:
+            console.print(f"{validated.unscored} of {len(pairs)} pairs unscored and left out")
         if calibration is not None:
             console.print(_calibrated(calibration))
         read_at = f"layer {reward.layers[0]}; " if reward.layers else ""
@@ -91,6 +93,7 @@ class FitVerb(Place):
         ]
         return {
             "accuracy": validated.accuracy.as_dict(),
+            "unscored": validated.unscored,
             "floors": {name: estimate.as_dict() for name, estimate in below.items()},
             "layer": reward.layers[0] if reward.layers else None,
             "summary": reward.summary(),

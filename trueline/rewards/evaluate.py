@@ -25,7 +25,7 @@ from trueline.errors import InvalidExperiment
 from trueline.models.reading import Readings
 from trueline.records import Estimate
 from trueline.rewards.calibrated import CalibratedReward
-from trueline.rewards.protocols import Head
+from trueline.rewards.protocols import Fitted, Head
 from trueline.stats import Coverage
 
 __all__ = ["Validation", "coverage", "cross_validate"]
@@ -41,11 +41,13 @@ class Validation:
     log_loss: Estimate
     """Nats per comparison of the probability foretold; a coin has 0.693."""
     correct: np.ndarray
-    """[N], in the order of the comparisons; NaN for rows that no fold tested."""
+    """[N], in the order of the comparisons; NaN for rows not tested or not scored."""
     mean: np.ndarray
     """Held-out margins, [N]."""
     std: np.ndarray
     """Their doubt, [N]."""
+    unscored: int
+    """Held-out pairs with a side that the reward does not score; they are in no number above."""
     folds: tuple[dict[str, Any], ...]
     """What each fold chose and scored: layer, layers, precisions, evidence, fit_s, accuracy, n."""
 
@@ -65,8 +67,9 @@ def cross_validate(
     chosen, rejected = (
         readings.rows(keys) for keys in (comparisons.chosen_keys, comparisons.rejected_keys)
     )
-    notes = []
-    for train, test in parts:
+    notes, unscored = [], 0
+    for train, rows in parts:
+        test = np.asarray(rows)
         shared = set(groups[train]) & set(groups[test])
         if shared:
             raise InvalidExperiment(
@@ -75,10 +78,13 @@ def cross_validate(
                 do="split by comparisons.groups, as make_folds does",
             )
         fitted = head.fit(readings, comparisons.take(train), rng=rng)
-        mean[test], std[test] = fitted.margin(readings, chosen[test], rejected[test])
-        loss[test] = -np.log(fitted.win_probability(mean[test], std[test]))
-        right = _correct(mean[test])
-        notes.append({**fitted.summary(), "accuracy": float(right.mean()), "tested": len(test)})
+        known = test[_scored(fitted, readings, chosen[test], rejected[test])]
+        if len(known):
+            mean[known], std[known] = fitted.margin(readings, chosen[known], rejected[known])
+            loss[known] = -np.log(fitted.win_probability(mean[known], std[known]))
+        right = float(_correct(mean[known]).mean()) if len(known) else None
+        notes.append({**fitted.summary(), "accuracy": right, "tested": len(known)})
+        unscored += len(test) - len(known)
     tested = np.isfinite(mean)
     correct = np.where(tested, _correct(mean), np.nan)
     return Validation(
@@ -88,6 +94,7 @@ def cross_validate(
         mean=mean,
         std=std,
         folds=tuple(notes),
+        unscored=unscored,
     )
 
 
@@ -117,6 +124,15 @@ def coverage(
         )
         for name, rows in {"all": np.arange(len(known)), **slices}.items()
     }
+
+
+def _scored(
+    reward: Fitted, readings: Readings, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """Whether both sides of each pair are scored, bool [M]."""
+    rows, at = np.unique(np.concatenate([first, second]), return_inverse=True)
+    scored = reward.score(readings.take(rows)).scored[at]
+    return np.asarray(scored[: len(first)] & scored[len(first) :])
 
 
 def _correct(margins: np.ndarray) -> np.ndarray:
