@@ -34,7 +34,7 @@ class RecipeVerb:
     """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
-        """Print; return the recipe as a table, the names, or the kinds."""
+        """Print; return the recipe as TOML, the names, or the kinds."""
         if self.kinds:
             kinds = {
                 role: {n: _fields(k) for n, k in known.items()} for role, known in KINDS.items()
@@ -55,7 +55,8 @@ class RecipeVerb:
             return {"recipes": list(shipped)}
         recipe = Recipe.of(self.name, changes=self.set)
         console.print(recipe.as_toml(), markup=False, highlight=False, soft_wrap=True)
-        return recipe.as_table()
+        # As TOML: JSON has no infinity, and a limit that is none is inf.
+        return {"recipe": recipe.as_toml()}
 
 
 def _fields(kind: type) -> list[str]:
