@@ -55,24 +55,10 @@ FORMS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def scored(text: str, score: float | str | None) -> dict[str, Any]:
-    return {"response": text, "model": "m", "overall_score": score, "annotations": {"honesty": "4"}}
-
-
-ULTRAFEEDBACK = {
-    "source": "evol_instruct",
-    "instruction": "Hello?",
-    "completions": [scored("a", 8.5), scored("b", 3.0), scored("c", 8.5), scored("", 1.0)],
-}
 BINARIZED = {**FORMS["message dialogues"][0], "score_chosen": 8.5, "score_rejected": 3.0}
 PANDALM = {
-    "instruction": "Hello?",
-    "input": "",
-    "response1": "b",
-    "response2": "a",
-    "annotator1": 2,
-    "annotator2": 0,
-    "annotator3": 1,
+    **{"instruction": "Hello?", "input": "", "response1": "b", "response2": "a"},
+    **{"annotator1": 2, "annotator2": 0, "annotator3": 1},
 }
 REWARDBENCH_2 = {
     "prompt": "Hello?",
@@ -83,7 +69,6 @@ REWARDBENCH_2 = {
 }
 RM_BENCH = {"prompt": "Hello?", "chosen": ["a", "A"], "rejected": ["b", "B"], "domain": "chat"}
 PUBLIC: dict[str, tuple[dict[str, Any], list[str], int]] = {
-    "ultrafeedback": (ULTRAFEEDBACK, ["a>b", "a>", "c>b", "b>", "c>"], 1),
     "ultrafeedback binarized": (BINARIZED, ["Hi.>No."], 0),
     "pandalm": (PANDALM, ["a>b annotator1", "b>a annotator3"], 1),
     "rewardbench": (PLAIN | {"subset": "easy", "id": 7}, ["Hi.>No."], 0),
@@ -94,9 +79,7 @@ PUBLIC: dict[str, tuple[dict[str, Any], list[str], int]] = {
 
 def put(folder: Path, rows: list[Any], name: str = "rows.jsonl") -> Path:
     path = folder / name
-    if name.endswith(".json"):
-        path.write_text(json.dumps(rows))
-    elif name.endswith(".csv"):
+    if name.endswith(".csv"):
         pd.DataFrame(rows).to_csv(path, index=False)
     elif name.endswith(".parquet"):
         pd.DataFrame(rows).to_parquet(path)
@@ -115,20 +98,26 @@ def shown(comparisons: Comparisons) -> list[str]:
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_the_same_comparison(tmp_path: Path, form: str, ending: str) -> None:
-    (row,) = Comparisons.load(put(tmp_path, FORMS[form], f"rows.{ending}"))
+    path = put(tmp_path, FORMS[form], f"rows.{ending}")
+    if ending == "csv" and "message" in form:
+        with pytest.raises(DataError, match="no list of messages"):
+            Comparisons.load(path)
+        return
+    (row,) = Comparisons.load(path)
     # The blank after a text dialogue's marker belongs to the marker.
     assert (row.chosen.text.strip(), row.rejected.text.strip()) == ("Hi.", "No.")
     assert row.prompt == Prompt.of("Hello?")
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 @pytest.mark.parametrize("form", PUBLIC)
-def test_public_forms_in_every_kind_of_file(form: str, ending: str, tmp_path: Path) -> None:
+def test_public_forms(form: str, ending: str, tmp_path: Path) -> None:
     row, expected, num_ties = PUBLIC[form]
-    pairs = Comparisons.load(put(tmp_path, [row], f"rows.{ending}"))
+    path = put(tmp_path, [row], f"rows.{ending}")
+    pairs, (read,) = Comparisons.load(path), load_rows(path)
     assert shown(pairs) == expected
-    assert len(pairs.ties) == num_ties == pairs.skipped.get("tie", 0)
-    assert all(pair.prompt.text == "Hello?" for pair in (*pairs, *pairs.ties))
+    assert len(read.ties) == num_ties == pairs.skipped.get("tie", 0)
+    assert all(pair.prompt.text == "Hello?" for pair in (*pairs, *read.ties))
 
 
 def test_a_list_in_an_answer_of_a_csv_stays_text(tmp_path: Path) -> None:
@@ -159,13 +148,12 @@ def test_what_is_no_preference_is_counted_and_contradictions_stay(tmp_path: Path
         {"chosen": SAID, "rejected": f"{SAID} x"},
         {"prompt": "q", "completion": "a", "label": True},
         BINARIZED | {"score_rejected": 8.5},
-        ULTRAFEEDBACK | {"completions": [scored("a", None), scored("b", 2.0)]},
         PANDALM | {"annotator1": None, "annotator3": None},
     ]
     pairs = Comparisons.load(put(tmp_path, rows))
-    assert shown(pairs) == ["Hi.>No.", "No.>Hi."] and len(pairs.ties) == 2
+    assert shown(pairs) == ["Hi.>No.", "No.>Hi."]
     counts = {"identical": 1, "empty_answer": 1, "one_label": 1, "tie": 2}
-    assert pairs.skipped == counts | {"unscored": 1, "unanswered": 2}
+    assert pairs.skipped == counts | {"unanswered": 2}
 
 
 FAULTS: dict[str, tuple[Any, str]] = {
@@ -180,7 +168,8 @@ FAULTS: dict[str, tuple[Any, str]] = {
         "share a prompt",
     ),
     "text against messages": ({"prompt": "q", "chosen": "a", "rejected": [GOOD]}, "both be text"),
-    "several answers": ({"prompt": "q", "chosen": ["a"], "rejected": ["b", "c"]}, "role and"),
+    "texts against text": ({"prompt": "q", "chosen": ["a"], "rejected": "b"}, "list of texts"),
+    "half a message": ({"prompt": "q", "chosen": [{}], "rejected": [BAD]}, "role and"),
     "unknown role": (PLAIN | {"prompt": [turn("robot", "q")]}, "role in `prompt`"),
     "content null": (PLAIN | {"prompt": [{"role": "user", "content": None}]}, "must be text"),
     "answered prompt": (PLAIN | {"prompt": [ASK, GOOD]}, "can answer"),
@@ -190,8 +179,6 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "round": (PLAIN | {"round": 1.5}, "`round`"),
     "vote": (PANDALM | {"annotator2": 3}, "0 (a tie), 1 or 2"),
     "vote in words": (PANDALM | {"annotator2": "left"}, "must be a number"),
-    "score in words": (ULTRAFEEDBACK | {"completions": [scored("a", "N/A")]}, "`overall_score`"),
-    "completion": (ULTRAFEEDBACK | {"completions": ["a"]}, "each of `completions`"),
     "no rejected": (REWARDBENCH_2 | {"rejected": []}, "`rejected` must be a list of texts"),
 }
 
@@ -265,30 +252,18 @@ word = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size
 filled = word.filter(lambda text: bool(text.strip()))
 
 
-@given(st.lists(st.tuples(filled, word, word, st.booleans()), min_size=1, max_size=6))
-def test_what_is_saved_loads_back_equal(cases: list[tuple[Any, ...]]) -> None:
-    pairs: dict[bool, list[Comparison]] = {True: [], False: []}
-    for ask, first, second, tie in cases:
+@given(st.lists(st.tuples(filled, word, word), min_size=1, max_size=6))
+def test_what_is_saved_loads_back_equal(cases: list[tuple[str, str, str]]) -> None:
+    pairs = []
+    for ask, first, second in cases:
         prompt = Prompt.of(ask, system="s")
         chosen, rejected = (Response(prompt=prompt, text=t) for t in (first, f"{second}!{first}"))
-        pair = Comparison(chosen=chosen, rejected=rejected, rater="ann", round=3)
-        pairs[tie].append(pair)
-    if pairs[False]:
-        saved = Comparisons(tuple(pairs[False]), ties=tuple(pairs[True]))
-        with tempfile.TemporaryDirectory() as folder:
-            saved.save(Path(folder) / "a.jsonl.gz")
-            again = Comparisons.load(Path(folder) / "a.jsonl.gz")
-        assert again.rows == saved.rows and again.ties == saved.ties
-        assert again.sha256 == saved.sha256
-
-
-def test_ties_follow_their_group_and_are_no_rows(tmp_path: Path, rng: Any) -> None:
-    rows = [PANDALM | {"instruction": f"Question {i}"} for i in range(10)]
-    pairs = Comparisons.load(put(tmp_path, rows))
-    first, rest = pairs.split(0.5, rng)
-    assert len(first.ties) == len(first) / 2 and len(rest.ties) == len(rest) / 2
-    assert {tie.prompt for tie in first.ties} == {row.prompt for row in first}
-    assert not pairs.take([0]).ties and len(pairs) == 20 == len(pairs.responses)
+        pairs.append(Comparison(chosen=chosen, rejected=rejected, rater="ann", round=3))
+    saved = Comparisons(tuple(pairs))
+    with tempfile.TemporaryDirectory() as folder:
+        saved.save(Path(folder) / "a.jsonl.gz")
+        again = Comparisons.load(Path(folder) / "a.jsonl.gz")
+    assert again.rows == saved.rows and again.sha256 == saved.sha256
 
 
 def test_public_files_lose_nothing_silently(shared: Path) -> None:
@@ -300,7 +275,7 @@ def test_public_files_lose_nothing_silently(shared: Path) -> None:
         assert row.chosen.text and row.rejected.text and row.chosen.text != row.rejected.text
     people = Comparisons.load(shared / "data/pandalm/pairs.jsonl.gz")
     assert len(people) + sum(people.skipped.values()) == 3 * 999
-    assert len(people.ties) == people.skipped["tie"] > 250
+    assert people.skipped["tie"] > 250
     stories = load_prompts(shared / "data/tinystories_val/stories.jsonl.gz", max_words=12)
     assert len(stories) > 1500 and all(len(p.text.split()) == 12 for p in stories)
 
@@ -335,7 +310,7 @@ def spoiled(value: Any, where: int, thing: Any) -> Any:
     return [changed if i == key else old for i, old in parts]
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(PUBLIC)), st.integers(0, 999), junk)
 def test_a_spoiled_row_reads_or_is_refused(form: str, where: int, thing: Any) -> None:
     row = spoiled(PUBLIC[form][0], where, thing)

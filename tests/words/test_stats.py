@@ -61,16 +61,6 @@ def test_best_of_n_refuses() -> None:
         stats.best_of_n(one, np.ones((1, 5)), 2)
 
 
-def test_kl_of_best_of_n_is_that_of_the_maximum() -> None:
-    """The best of n has density n u^(n-1) in the quantile u: integrate n u^(n-1) log(n u^(n-1))."""
-    u = (np.arange(400_000) + 0.5) / 400_000
-    for n in (1, 2, 16):
-        density = n * u ** (n - 1)
-        assert stats.kl_best_of_n(n) == pytest.approx(
-            float(np.mean(density * np.log(np.maximum(density, 1e-300)))), abs=1e-4
-        )
-
-
 # Means
 
 

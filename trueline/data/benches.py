@@ -1,4 +1,4 @@
-"""Reads reward benches: for one prompt, answers known to be right and answers known to be wrong.
+"""Read reward benches: for one prompt, answers known to be right and answers known to be wrong.
 
     rewardbench     {"prompt", "chosen": text, "rejected": text, "subset", "id"}      2403.13787
     rewardbench-2   {"prompt", "chosen": [text], "rejected": [text], "subset", "id"}   2506.01937
@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from trueline.data.files import FileRecord, at_row, read_records
-from trueline.data.formats import prompt_in, text_list, to_row
+from trueline.data.files import FileRecord, read_records
+from trueline.data.formats import lists_texts, to_row
 from trueline.errors import DataError
 from trueline.records import Prompt, Response
 
@@ -59,7 +59,7 @@ class Bench:
 
 
 def load_bench(path: str | os.PathLike[str]) -> Bench:
-    """A bench of a .jsonl, .jsonl.gz, .json, .csv or .parquet file."""
+    """Return the bench in a .jsonl, .jsonl.gz, .json, .csv or .parquet file."""
     records = read_records(path)
     kinds = [_kind(record.fields) for record in records]
     other = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None)
@@ -72,60 +72,43 @@ def load_bench(path: str | os.PathLike[str]) -> Bench:
     items: list[BenchItem] = []
     skipped: Counter[str] = Counter()
     for number, record in enumerate(records, start=1):
-        if kinds[0] == "rewardbench":
-            items += _pairs(record, number, skipped)
-        else:
-            items.append(_listed(record, number, kinds[0]))
+        items += _items(record, number, kinds[0], skipped)
     if not items:
         raise DataError("a bench must hold at least one item", got=f"{path}: {dict(skipped)}")
     return Bench(kind=kinds[0], items=tuple(items), skipped=MappingProxyType(dict(+skipped)))
 
 
 def _kind(fields: Mapping[str, Any]) -> Kind:
-    chosen = fields.get("chosen")
-    texts = isinstance(chosen, list) and all(isinstance(answer, str) for answer in chosen)
-    if not texts:
+    if not lists_texts(fields):
         return "rewardbench"
     return "rm-bench" if "domain" in fields else "rewardbench-2"
 
 
-def _listed(record: FileRecord, number: int, kind: Kind) -> BenchItem:
-    fields = record.fields
-    with at_row(record.where):
-        prompt = prompt_in(fields)
-        chosen, rejected = text_list(fields, "chosen"), text_list(fields, "rejected")
-        if kind == "rm-bench" and (len(chosen) != len(rejected) or len(chosen) < 2):
-            raise DataError(
-                "chosen and rejected must hold one answer a style, at least two styles",
-                got=f"{len(chosen)} and {len(rejected)}",
-            )
-    return BenchItem(
-        prompt=prompt,
-        chosen=tuple(Response(prompt=prompt, text=text) for text in chosen),
-        rejected=tuple(Response(prompt=prompt, text=text) for text in rejected),
-        subset=str(fields.get("domain" if kind == "rm-bench" else "subset") or "all"),
-        id=str(fields.get("id", number)),
-    )
-
-
-def _pairs(record: FileRecord, number: int, skipped: Counter[str]) -> list[BenchItem]:
-    row = to_row(record)
+def _items(record: FileRecord, number: int, kind: Kind, skipped: Counter[str]) -> list[BenchItem]:
+    row, fields = to_row(record), record.fields
     if row.kind == "single":
         must = "a bench's row must hold chosen and rejected"
         raise DataError(must, got=f"{record.where}: neither")
-    pairs = [(pair.chosen, pair.rejected) for pair in row.comparisons]
     counts = Counter(row.skipped)
-    if row.kind == "pair" and counts.pop("identical", 0):
+    sides = [((pair.chosen,), (pair.rejected,)) for pair in row.comparisons]
+    if kind != "rewardbench":
+        split = len(fields["chosen"])
+        sides, counts = [(row.responses[:split], row.responses[split:])], Counter()
+        if kind == "rm-bench" and (2 * split != len(row.responses) or split < 2):
+            must = "chosen and rejected must hold one answer a style, at least two styles"
+            raise DataError(must, got=f"{record.where}: {split} of {len(row.responses)}")
+    elif row.kind == "pair" and counts.pop("identical", 0):
         # Answers that are equal are an item that nothing can rank; a tie is none.
-        pairs = [(row.responses[0], row.responses[1])]
+        sides = [(row.responses[:1], row.responses[1:])]
     skipped.update(counts)
+    subset = fields.get("domain" if kind == "rm-bench" else "subset")
     return [
         BenchItem(
-            prompt=chosen.prompt,
-            chosen=(chosen,),
-            rejected=(rejected,),
-            subset=str(record.fields.get("subset") or "all"),
-            id=str(record.fields.get("id", number)),
+            prompt=chosen[0].prompt,
+            chosen=chosen,
+            rejected=rejected,
+            subset=str(subset or "all"),
+            id=str(fields.get("id", number)),
         )
-        for chosen, rejected in pairs
+        for chosen, rejected in sides
     ]

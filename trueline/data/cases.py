@@ -70,10 +70,10 @@ def _plain(fields: Mapping[str, Any]) -> LabelledCase:
         must = "`correct` must be 0 (the first answer is better) or 1 (the second is)"
         raise DataError(must, got=repr(correct)[:40])
     first, second = (Response(prompt=prompt, text=text) for text in texts)
-    case = Case(first=first, second=second, source=_optional(fields, "source"))
-    group = _optional(fields, "group") or group_of(prompt)
     return LabelledCase(
-        case=case, correct=None if correct is None else int(float(correct)), group=group
+        case=Case(first=first, second=second, source=_optional(fields, "source")),
+        correct=None if correct is None else int(float(correct)),
+        group=_optional(fields, "group") or group_of(prompt),
     )
 
 

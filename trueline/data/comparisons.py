@@ -36,9 +36,6 @@ class Comparisons(Sequence[Comparison]):
     rows: tuple[Comparison, ...]
     skipped: Mapping[str, int] = field(default_factory=dict, compare=False)
     """How many judgements of the source were left out, by reason."""
-    ties: tuple[Comparison, ...] = field(default=(), compare=False)
-    """Pairs judged equal, kept apart so that a reward that knows of preferences only never meets
-    one: `chosen` is merely the first shown. `take` drops them."""
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Comparisons:
@@ -46,9 +43,7 @@ class Comparisons(Sequence[Comparison]):
 
         Raises `DataError` where a row cannot be used; the forms are those of `data.formats`.
         """
-        rows = load_rows(path)
-        comparisons, skipped = pair_up(rows, str(path))
-        return cls(comparisons, skipped, tuple(tie for row in rows for tie in row.ties))
+        return cls(*pair_up(load_rows(path), str(path)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .jsonl or .jsonl.gz that `load` reads back equal; all or nothing."""
@@ -56,9 +51,9 @@ class Comparisons(Sequence[Comparison]):
 
     @cached_property
     def responses(self) -> tuple[Response, ...]:
-        """The distinct responses, in order of first appearance; those of ties last."""
+        """The distinct responses, in order of first appearance."""
         distinct: dict[str, Response] = {}
-        for row in (*self.rows, *self.ties):
+        for row in self.rows:
             distinct.setdefault(row.chosen.key, row.chosen)
             distinct.setdefault(row.rejected.key, row.rejected)
         return tuple(distinct.values())
@@ -89,10 +84,7 @@ class Comparisons(Sequence[Comparison]):
         return Comparisons(tuple(self.rows[int(row)] for row in rows))
 
     def split(self, frac: float, rng: np.random.Generator) -> tuple[Comparisons, Comparisons]:
-        """Return two parts with no group in common, the first of about `frac` of the rows.
-
-        Ties go with their group; those of a group of ties alone go to the second part.
-        """
+        """Return two parts with no group in common, the first of about `frac` of the rows."""
         names, sizes = np.unique(np.asarray(self.groups), return_counts=True)
         if not 0 < frac < 1 or len(names) < 2:
             got = f"frac {frac} of {len(names)} dialogues"
@@ -101,22 +93,15 @@ class Comparisons(Sequence[Comparison]):
         # At least one group on either side, however small the data.
         cut = np.argmin(np.abs(np.cumsum(sizes[order])[:-1] - frac * len(self))) + 1
         first = set(names[order[:cut]].tolist())
-        parts: list[Comparisons] = []
-        for wanted in (True, False):
-            rows, ties = (
-                tuple(row for row in pairs if (group_of(row.prompt) in first) == wanted)
-                for pairs in (self.rows, self.ties)
-            )
-            parts.append(Comparisons(rows, ties=ties))
-        return parts[0], parts[1]
+        inside = [group in first for group in self.groups]
+        rest = [not chosen for chosen in inside]
+        return self.take(np.flatnonzero(inside)), self.take(np.flatnonzero(rest))
 
     def _as_saved(self) -> Iterator[dict[str, Any]]:
-        for tie, rows in ({}, self.rows), ({"tie": True}, self.ties):
-            for row in rows:
-                turns = [{"role": m.role, "content": m.content} for m in row.prompt.messages]
-                texts = {"chosen": row.chosen.text, "rejected": row.rejected.text}
-                origin = {"rater": row.rater, "round": row.round, SAVED_MARK: 1}
-                yield {"prompt": turns, **texts, **origin, **tie}
+        for row in self.rows:
+            turns = [{"role": m.role, "content": m.content} for m in row.prompt.messages]
+            texts = {"chosen": row.chosen.text, "rejected": row.rejected.text}
+            yield {"prompt": turns, **texts, "rater": row.rater, "round": row.round, SAVED_MARK: 1}
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -80,11 +80,10 @@ def split_pair(
     chosen: str | Sequence[Message], rejected: str | Sequence[Message]
 ) -> tuple[Prompt, str, str]:
     """Return the shared prompt and the answers, which may be empty, of two dialogues."""
-    cut = None
     if isinstance(chosen, str) and isinstance(rejected, str):
         cut = _cut_texts(chosen, rejected)
-    elif not isinstance(chosen, str) and not isinstance(rejected, str):
-        cut = _cut_messages(chosen, rejected)
+    else:
+        cut = _cut_messages(chosen, rejected)  # type: ignore[arg-type]
     if cut is None:
         must = "chosen and rejected must share a prompt, and mark where the answer begins"
         ends = [_short(d if isinstance(d, str) else d[-1].content) for d in (chosen, rejected)]

@@ -1,9 +1,9 @@
 """Read the rows of .jsonl, .json, .csv, .parquet and .txt files; write .jsonl all or nothing.
 
 Text files may be gzipped (`.jsonl.gz`). A `.json` file holds one list of objects, or one object a
-line. A .csv cell that holds messages, or the parts of a nested form, as JSON or as pandas writes
-them, is read as such; any other cell is text, whatever it looks like. Raises `DataError` for a
-missing, empty, truncated or non-UTF-8 file, a row that is no object and an unknown ending.
+line. A .csv cell is text; one that holds messages is refused, since .csv has no lists. Raises
+`DataError` for a missing, empty, truncated or non-UTF-8 file, a row that is no object and an
+unknown ending.
 
 >>> import tempfile, pathlib
 >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.jsonl"
@@ -14,13 +14,13 @@ missing, empty, truncated or non-UTF-8 file, a row that is no object and an unkn
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import csv
 import gzip
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,10 +35,7 @@ __all__ = ["FileRecord", "at_row", "read_lines", "read_records", "write_jsonl"]
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 _BLANK = " \t\r\n"
 T = TypeVar("T")
-_NESTED = frozenset({"completions", "messages"})
-_TURNS = frozenset({"prompt", "chosen", "rejected", "completion"})
-_BENCH = frozenset({"domain", "num_correct", "total_completions"})
-"""Only beside one of these columns, which are benches', is a list of texts a list."""
+_MESSAGES = re.compile(r"\s*\[\s*\{\s*['\"](role|content|response)['\"]")
 _MORE = "\0cells without a name"
 
 
@@ -167,28 +164,20 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 must = f"every row must have the header's {len(reader.fieldnames or ())} cells"
                 got, do = f"{path}:{reader.line_num}: more or fewer", "quote cells with commas"
                 raise DataError(must, got=got, do=do)
-            lists = not _BENCH.isdisjoint(row)
-            names = {name.strip(): cell for name, cell in row.items()}
-            yield reader.line_num, {name: _cell(name, names[name], lists) for name in names}
+            at = f"{path}:{reader.line_num}"
+            yield reader.line_num, {name.strip(): _cell(row[name], at) for name in row}
     except csv.Error as error:
         got = f"{path}:{reader.line_num}: {error}"
         raise DataError("a .csv file must be valid", got=got) from None
 
 
-def _cell(name: str, text: str, lists: bool) -> Any:
-    """Return a cell's text, what is nested in it, or None where it is missing."""
+def _cell(text: str, at: str) -> str | None:
+    """Return a cell's text, None where it is missing."""
+    if _MESSAGES.match(text):
+        do = "save the rows as .jsonl or .parquet"
+        raise DataError("a .csv cell must be text, no list of messages", got=at, do=do)
     # pandas writes a missing number as an empty cell or as nan, never on purpose.
-    if text in ("", "nan", "NaN"):
-        return None
-    for parse in (json.loads, ast.literal_eval):
-        if name not in _NESTED | _TURNS or not text.lstrip().startswith("["):
-            break
-        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-            items = parse(text.strip())
-            turns = all(isinstance(i, dict) and {"role", "content"} <= i.keys() for i in items)
-            texts = lists and all(isinstance(i, str) for i in items)
-            return items if name in _NESTED or (items and (turns or texts)) else text
-    return text
+    return None if text in ("", "nan", "NaN") else text
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:

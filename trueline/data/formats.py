@@ -2,9 +2,8 @@ r"""Turn a row of a file into preferences, ties, or a response to be scored.
 
 The forms, in the order in which `FORMS` tries them:
 
-    {"instruction", "completions": [{"response", "overall_score"}, …]}     UltraFeedback 2310.01377
-    {"instruction", "response1", "response2", "annotator1", …}              PandaLM 2306.05087
-    {"prompt", "chosen": [text, …], "rejected": [text, …], "subset" | …}    a bench's row
+    {"instruction", "response1", "response2", "annotator1", …}     PandaLM, arXiv 2306.05087
+    {"prompt", "chosen": [text, …], "rejected": [text, …]}         a bench's row
     {"prompt", "chosen", "rejected"}     text or messages; without "prompt" dialogues that share it
     {"messages"}                         a dialogue that ends in the answer to be scored
     {"prompt", "response"}               or completion, answer, output. With "label", each true one
@@ -15,8 +14,8 @@ For `prompt` there may stand `question`, or `instruction` with `input`; optional
 
 A fault raises a `DataError` with file and line. What is no fault is counted: `identical` answers,
 `empty_answer` (a dialogue ends where the assistant begins), `one_label` (no response of the other
-label), `tie` (judged equal, or equal `score_chosen` and `score_rejected`; kept beside), `unscored`
-and `unanswered` (nobody judged). Contradictory duplicates stay: they are honest disagreement.
+label), `tie` (judged equal, or equal `score_chosen` and `score_rejected`) and `unanswered` (nobody
+judged). Contradictory duplicates stay: they are honest disagreement.
 
 >>> row = to_row(FileRecord("pairs.jsonl:1", {"prompt": "2 + 2", "chosen": "4", "rejected": "5"}))
 >>> row.comparisons[0].chosen.text
@@ -31,8 +30,8 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import combinations, product
+from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Literal
 
 from trueline.data.dialogues import is_dialogue, messages_of, parse_dialogue, prompt_of, split_pair
@@ -40,14 +39,16 @@ from trueline.data.files import FileRecord, at_row, read_records
 from trueline.errors import DataError
 from trueline.records import Comparison, Prompt, Response
 
-__all__ = ["Row", "load_rows", "pair_up", "prompt_in", "split", "text_in", "text_list", "to_row"]
+__all__ = [
+    *("Row", "lists_texts", "load_rows", "pair_up", "prompt_in", "split", "text_in", "text_list"),
+    "to_row",
+]
 
 Fields = Mapping[str, Any]
 SAVED_MARK = "trueline"
 """Field of rows that `Comparisons.save` wrote: only there may an answer be empty."""
 PROMPT_FIELDS = ("prompt", "question", "instruction")
 _RESPONSE_FIELDS = ("response", "completion", "answer", "output")
-_BENCH_FIELDS = frozenset({"subset", "domain", "num_correct", "total_completions"})
 _ANNOTATOR = re.compile(r"annotator_?\d+$")
 
 
@@ -70,7 +71,7 @@ class Row:
 
 
 class _Answers:
-    """The answers to one prompt; gathers what is said of them."""
+    """The answers to one prompt; gathers the judgements of them."""
 
     def __init__(self, prompt: Prompt, texts: Sequence[str]) -> None:
         self.responses = tuple(Response(prompt=prompt, text=text) for text in texts)
@@ -78,21 +79,26 @@ class _Answers:
         self.ties: list[Comparison] = []
         self.skipped: Counter[str] = Counter()
 
-    def compare(self, first: int, second: int, gap: float, *, rater: str, round: int = 0) -> None:
-        """Note that answer `first` is better than `second` by `gap` (negative: worse)."""
-        better, worse = (second, first) if gap < 0 else (first, second)
+    def prefer(self, better: int, worse: int, *, tie: bool = False, **origin: Any) -> None:
+        """Note that one answer is better than another, or shown before its equal."""
         chosen, rejected = self.responses[better], self.responses[worse]
         if chosen.key == rejected.key:
             self.skipped["identical"] += 1
             return
-        pair = Comparison(chosen=chosen, rejected=rejected, rater=rater, round=round)
-        (self.comparisons if gap else self.ties).append(pair)
-        self.skipped["tie"] += not gap
+        pair = Comparison(chosen=chosen, rejected=rejected, **origin)
+        (self.ties if tie else self.comparisons).append(pair)
+        self.skipped["tie"] += tie
 
     def row(self, where: str, kind: Literal["pair", "several"] = "several") -> Row:
-        pairs, ties = tuple(self.comparisons), tuple(self.ties)
-        row = Row(where=where, kind=kind, responses=self.responses, comparisons=pairs, ties=ties)
-        return replace(row, skipped=dict(+self.skipped))
+        """Return the row of a file that the answers and judgements make."""
+        return Row(
+            where=where,
+            kind=kind,
+            responses=self.responses,
+            comparisons=tuple(self.comparisons),
+            ties=tuple(self.ties),
+            skipped=dict(+self.skipped),
+        )
 
 
 def load_rows(path: str | os.PathLike[str]) -> list[Row]:
@@ -140,6 +146,8 @@ def pair_up(rows: Sequence[Row], path: str) -> tuple[tuple[Comparison, ...], dic
 
 def split(fields: Fields, chosen: Any, rejected: Any) -> tuple[Prompt, str, str]:
     """Return the prompt and the two answers of a preference, in whichever form it is written."""
+    if isinstance(chosen, str) != isinstance(rejected, str):
+        raise DataError("chosen and rejected must both be text or both be lists of messages")
     if not isinstance(chosen, str):
         better, worse = messages_of(chosen, "chosen"), messages_of(rejected, "rejected")
         if better[0].role == worse[0].role == "assistant":
@@ -204,31 +212,18 @@ def text_list(fields: Fields, name: str) -> list[str]:
     return texts
 
 
-def _scored(fields: Fields, where: str) -> Row:
-    completions = fields["completions"]
-    for completion in completions:
-        if not isinstance(completion, Mapping) or "response" not in completion:
-            must = "each of `completions` must hold response and overall_score"
-            raise DataError(must, got=repr(completion)[:40])
-    answers = _Answers(prompt_in(fields), [_words(c["response"], "response") for c in completions])
-    given = [(i, c.get("overall_score")) for i, c in enumerate(completions)]
-    scores = [(i, _number(score, "overall_score")) for i, score in given if score is not None]
-    answers.skipped["unscored"] += len(given) - len(scores)
-    for (i, a), (j, b) in combinations(scores, 2):
-        answers.compare(i, j, a - b, rater=_rater(fields))
-    return answers.row(where)
-
-
 def _voted(fields: Fields, where: str) -> Row:
     texts = [_words(fields[name], name) for name in ("response1", "response2")]
-    answers, gaps = _Answers(prompt_in(fields), texts), {0.0: 0, 1.0: 1, 2.0: -1}
+    answers = _Answers(prompt_in(fields), texts)
     for name in filter(_ANNOTATOR.match, fields):
         if fields[name] is None:
             answers.skipped["unanswered"] += 1
-        elif (vote := _number(fields[name], name)) in gaps:
-            answers.compare(0, 1, gaps[vote], rater=name)
-        else:
+            continue
+        vote = _number(fields[name], name)
+        if vote not in (0, 1, 2):
             raise DataError(f"`{name}` must be 0 (a tie), 1 or 2", got=f"{vote:g}")
+        better, worse = (1, 0) if vote == 2 else (0, 1)
+        answers.prefer(better, worse, tie=vote == 0, rater=name)
     return answers.row(where)
 
 
@@ -236,22 +231,18 @@ def _each_over_each(fields: Fields, where: str) -> Row:
     right, wrong = text_list(fields, "chosen"), text_list(fields, "rejected")
     answers = _Answers(prompt_in(fields), [*right, *wrong])
     for i, j in product(range(len(right)), range(len(wrong))):
-        answers.compare(i, len(right) + j, 1.0, rater=_rater(fields))
+        answers.prefer(i, len(right) + j, rater=_rater(fields))
     return answers.row(where)
 
 
 def _paired(fields: Fields, where: str) -> Row:
     chosen, rejected = filled(fields, "chosen"), filled(fields, "rejected")
-    if isinstance(chosen, str) != isinstance(rejected, str):
-        raise DataError("chosen and rejected must both be text or both be lists of messages")
     prompt, better, worse = split(fields, chosen, rejected)
-    saved = SAVED_MARK in fields
-    if better != worse and not (better.strip() and worse.strip()) and not saved:
+    if better != worse and not (better.strip() and worse.strip()) and SAVED_MARK not in fields:
         return Row(where=where, kind="empty", skipped={"empty_answer": 1})
-    answers = _Answers(prompt, [better, worse])
     scores = [fields.get(name) for name in ("score_chosen", "score_rejected")]
-    tied = (None not in scores and scores[0] == scores[1]) or (saved and fields.get("tie") is True)
-    answers.compare(0, 1, float(not tied), rater=_rater(fields), round=_round(fields))
+    answers, tie = _Answers(prompt, [better, worse]), None not in scores and scores[0] == scores[1]
+    answers.prefer(0, 1, tie=tie, rater=_rater(fields), round=_round(fields))
     return answers.row(where, "pair")
 
 
@@ -271,25 +262,19 @@ def _single(fields: Fields, where: str) -> Row:
     return Row(where=where, kind="single", responses=(response,), label=_label(fields))
 
 
-def _is_scored(fields: Fields) -> bool:
-    asked = not fields.keys().isdisjoint(PROMPT_FIELDS)
-    return asked and isinstance(fields.get("completions"), list)
-
-
 def _is_voted(fields: Fields) -> bool:
     return {"response1", "response2"} <= fields.keys() and any(map(_ANNOTATOR.match, fields))
 
 
-def _is_bench(fields: Fields) -> bool:
+def lists_texts(fields: Fields) -> bool:
+    """Return whether `chosen` is a list of texts, as benches have it, and not one answer."""
     chosen = fields.get("chosen")
-    texts = isinstance(chosen, list) and all(isinstance(answer, str) for answer in chosen)
-    return texts and not _BENCH_FIELDS.isdisjoint(fields)
+    return isinstance(chosen, list) and all(isinstance(answer, str) for answer in chosen)
 
 
 FORMS: tuple[tuple[Callable[[Fields], bool], Callable[[Fields, str], Row]], ...] = (
-    (_is_scored, _scored),
     (_is_voted, _voted),
-    (_is_bench, _each_over_each),
+    (lists_texts, _each_over_each),
     (lambda fields: not fields.keys().isdisjoint({"chosen", "rejected"}), _paired),
     (lambda fields: True, _single),
 )
@@ -314,8 +299,7 @@ def _label(fields: Fields) -> bool | None:
 
 
 def _rater(fields: Fields) -> str:
-    value = fields.get("rater")
-    return "unknown" if value is None else str(value)
+    return "unknown" if fields.get("rater") is None else str(fields["rater"])
 
 
 def _round(fields: Fields) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
@@ -80,6 +80,7 @@ def from_saved(record: FileRecord) -> RecordedVerdict:
     return row
 
 
+_QUOTE = re.compile(r"(?s)<quote>(.*?)</quote>")
 _Probability = Annotated[float, Field(ge=0, le=1)]
 _Belief = tuple[_Probability, _Probability] | None
 
@@ -138,18 +139,23 @@ def from_nyu(record: FileRecord) -> RecordedVerdict:
 
 def _turns(row: NyuRow, record: FileRecord) -> tuple[Turn, ...]:
     turns: list[Turn] = []
-    number = 0
+    number, roles = 0, row.roles or {}
     for entry in row.rounds:
         if entry.kind == "judge":
             belief, text = _first(entry.belief, record), entry.text or ""
             turns.append(Turn(speaker="judge", text=text, round=number, belief=belief))
         number += entry.kind == "speeches"
         for side, text in entry.speeches.items():
-            name = (row.roles or {}).get(f"Debater {'AB'[int(side)]}", f"side {side}")
-            quoted = re.findall(r"(?s)<quote>(.*?)</quote>", text)
-            quotes = tuple(Quote(words, None) for words in quoted)
-            turn = Turn(speaker=name, text=text, round=number, side=int(side), quotes=quotes)
-            turns.append(replace(turn, in_favour=True))
+            turns.append(
+                Turn(
+                    speaker=roles.get(f"Debater {'AB'[int(side)]}", f"side {side}"),
+                    text=text,
+                    round=number,
+                    side=int(side),
+                    quotes=tuple(Quote(words) for words in _QUOTE.findall(text)),
+                    in_favour=True,
+                )
+            )
     return tuple(turns)
 
 

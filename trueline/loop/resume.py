@@ -174,7 +174,7 @@ def continue_from(run: str | Path, task: Task) -> Task:
     folder, checkpoint = certified_of(run)
     state = State.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
     learned = task.trunk.workers.once(lambda: _learned(folder, len(state.rounds)))
-    known = Comparisons((*learned, *task.comparisons), ties=task.comparisons.ties)
+    known = Comparisons((*learned, *task.comparisons))
     name, held = folder.folder.name, state.certified_round
     against = f"the policy that run {name} certified in its round {held}" if held else "the base"
     hashes = {"source": _sha256(checkpoint), "source_comparisons": Comparisons(learned).sha256}

@@ -1,7 +1,7 @@
 """The statistics everything is measured with: every answer with its interval.
 
 resampling      mean, accuracy, difference, bootstrap   (clustered where asked)
-ranking         best_of_n and its KL
+ranking         best_of_n
 calibration     calibration_error, reliability, brier
 conformal       conformal_limit, and the coverage of intervals against verdicts
 betting         BettingTest and confidence_sequence: valid whenever one stops looking
@@ -11,7 +11,7 @@ length_control  the win rate at equal length
 from trueline.stats.betting import BettingTest, confidence_sequence
 from trueline.stats.calibration import Bin, brier, calibration_error, reliability
 from trueline.stats.conformal import Coverage, conformal_limit, coverage
-from trueline.stats.ranking import best_of_n, kl_best_of_n
+from trueline.stats.ranking import best_of_n
 from trueline.stats.resampling import accuracy, bootstrap, difference, mean
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "conformal_limit",
     "coverage",
     "difference",
-    "kl_best_of_n",
     "mean",
     "reliability",
 ]

@@ -1,19 +1,16 @@
-"""What picking the best of n yields, and how far it goes from the policy.
+"""Estimate what picking the best of n yields.
 
     E[gold of the best of n] = sum_i w_i gold_(i),  w_i = C(i-1, n-1) / C(N, n)   (i by proxy)
-    KL(best of n || base) <= log n - (n - 1) / n
 
-Unbiased from N samples for every n <= N: Nakano et al. 2021 (2112.09332); the KL, an equality only
-without ties: Beirami et al. 2024 (2401.01879). We differ: equal proxies share the weight of their
-places, so that row order never decides. The variance explodes as n nears N: draw some 4 n samples.
+Unbiased from N samples for every n <= N: Nakano et al. 2021 (2112.09332). We differ: equal proxies
+share the weight of their places, so that row order never decides. The variance explodes as n nears
+N: draw some 4 n samples.
 
 >>> best_of_n(np.array([[1.0, 2.0, 3.0]]), np.array([[0.0, 3.0, 6.0]]), 2)
 array([5.])
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from jaxtyping import Float
@@ -23,7 +20,7 @@ from scipy.special import betaln
 from trueline.errors import DataError, InputError
 from trueline.stats.resampling import Floats
 
-__all__ = ["best_of_n", "kl_best_of_n"]
+__all__ = ["best_of_n"]
 
 
 def best_of_n(
@@ -52,10 +49,3 @@ def best_of_n(
 
 def _log_choose(n: np.ndarray, k: int) -> Floats:
     return np.asarray(-np.log(n + 1) - betaln(n - k + 1, k + 1))
-
-
-def kl_best_of_n(n: int) -> float:
-    """Return the nats between the best of n and one sample; an upper bound if equals can be."""
-    if n < 1:
-        raise InputError("n must be at least 1", got=str(n))
-    return math.log(n) - (n - 1) / n
