@@ -71,10 +71,12 @@ def test_noisier_labels_get_a_stronger_prior_and_noise_alone_no_reward() -> None
     assert fits[2].score(clean.readings).std.mean() > 0.02
 
 
-def test_what_is_foretold_comes_true() -> None:
-    """Held-out comparisons are won as often as `win_probability` says."""
-    world = planted(3000, strength=3.0)
+@pytest.mark.parametrize("flips", [0.0, 0.25])
+def test_what_is_foretold_comes_true(flips: float) -> None:
+    """Held-out comparisons are won as often as `win_probability` says, flipped labels or not."""
+    world = planted(3000, strength=3.0, flips=flips)
     reward = Bayesian().fit(world.readings, world.comparisons[:1000], rng=RNG)
+    assert abs(reward.label_noise - flips) <= 0.1
     fresh = world.comparisons[1000:]
     # "First" by row number, not by who won.
     rows = np.sort([world.readings.rows([c.chosen.key, c.rejected.key]) for c in fresh], axis=1)
@@ -142,10 +144,11 @@ def test_both_forms_of_the_covariance_agree() -> None:
     )
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("width", [6, 90])
-def test_an_update_comes_close_to_fitting_again(width: int) -> None:
-    world = planted(264, width=width)
-    head = Bayesian(layer=1, pooling="mean", precision=20.0)
+def test_an_update_comes_close_to_fitting_again(width: int, noise: float) -> None:
+    world = planted(264, width=width, flips=noise)
+    head = Bayesian(layer=1, pooling="mean", precision=20.0, label_noise=noise)
     begun = head.fit(world.readings, world.comparisons[:200], rng=RNG)
     before = begun.score(world.readings)
     begun.update(world.readings, world.comparisons[200:])
@@ -233,6 +236,7 @@ def test_outliers_buy_a_bounded_reward_and_are_called_novel() -> None:
     [
         {"layer": "best"},
         {"precision": 0.0},
+        {"label_noise": 0.5},
         {"precision": "high"},
         {"precision": float("nan")},
         {"num_layers": 0},

@@ -1,13 +1,15 @@
 """Bradley–Terry on the trunk's readings, with its uncertainty: the default reward head.
 
-    p(chosen ≻ rejected | w) = σ(τ_rater (z(chosen) − z(rejected))·w),  w ~ N(0, A⁻¹)
+    p(chosen ≻ rejected | w) = e + (1 − 2e) σ(τ_rater (z(chosen) − z(rejected))·w),  w ~ N(0, A⁻¹)
     posterior ≈ N(w*, (A + Dᵀ S D)⁻¹)    reward(y) = (z(y) − z̄)·w,  mean and std in closed form
 
 Bradley and Terry 1952; Laplace posterior and evidence after MacKay 1992; a last-layer Laplace
 reward as in 2402.13210. What is usually tuned by hand is chosen by the evidence on the comparisons
 themselves: the layers, how much each of their pools and the surprisals are worth (one precision a
-block, from "unregularised" to "switched off"), the strength of the prior, and where features are
-clipped. With 20,000 comparisons or more all is chosen on a sample, and the posterior takes all.
+block, from "unregularised" to "switched off"), the strength of the prior, the share e of labels
+flipped at random (one outlier that no margin explains otherwise flattens them all), and where
+features are clipped. With 20,000 comparisons or more all is chosen on a sample, and the posterior
+takes all.
 
 Where we differ: (1) readings are standardised and winsorised (`features`); (2) layers that come
 within 10 nats of the best (at most `num_layers`) are read together if that raises the evidence,
@@ -16,8 +18,7 @@ each with the precisions found for it alone, scaled so that the prior of a margi
 so scores are relative and a constant shift of the reward, which comparisons never see, carries no
 uncertainty.
 
-What the choices are worth, and what was left out because it paid nothing (a share of swapped
-labels, among others): `benchmarks/reward_core.py`, docs/log.md.
+What the choices are worth: `benchmarks/reward_core.py`, docs/log.md.
 
 Units: nats of log-odds. Deterministic: `rng` is part of the contract and not drawn from; the order
 of rows and comparisons is irrelevant to the last bit.
@@ -42,7 +43,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -63,6 +64,7 @@ WINSOR = 2.0
 """Where features are usually clipped: where the evidence cannot tell, with few, noisy labels, it is
 worth more at large n than the last half point of accuracy."""
 WINSORS = (1.0, 1.5, WINSOR, 2.5, 3.0, 4.0, 6.0)
+LABEL_NOISES = (0.05, 0.1, 0.15, 0.2, 0.3)
 NEAR = 10.0
 """Layers this many nats below the best are neither climbed to the top nor read with it."""
 
@@ -81,6 +83,8 @@ class Bayesian:
     """At most this many layers are read together (with layer = "evidence")."""
     winsor: float | str = "evidence"
     """Standard deviations at which standardised features are clipped, or "evidence"."""
+    label_noise: float | Literal["evidence"] = "evidence"
+    """Share of labels taken to be flipped at random, in [0, 0.5), or "evidence"."""
     rater_temperature: bool = True
     """Whether raters of at least 20 comparisons each get a reliability of their own."""
 
@@ -95,6 +99,8 @@ class Bayesian:
             "num_layers must be at least 1": self.num_layers >= 1,
             'winsor must be positive or "evidence"': self.winsor == "evidence"
             or (not isinstance(self.winsor, str) and self.winsor > 0),
+            'label_noise must lie in [0, 0.5), or be "evidence"': self.label_noise == "evidence"
+            or (not isinstance(self.label_noise, str) and 0 <= self.label_noise < 0.5),
         }
         for must, holds in checks.items():
             if not holds:
@@ -111,21 +117,28 @@ class Bayesian:
         started = time.perf_counter()
         everything = Training.of(readings, comparisons)
         training, temperatures = everything.sample(SAMPLE), dict[str, float]()
-        head = replace(self, winsor=WINSOR) if isinstance(self.winsor, str) else self
-        best, others = head._each_layer(training)
+        head = replace(
+            self,
+            winsor=WINSOR if isinstance(self.winsor, str) else self.winsor,
+            label_noise=0.0 if isinstance(self.label_noise, str) else self.label_noise,
+        )
+        first, others = head._each_layer(training)
+        best = first
+        if isinstance(self.label_noise, str):
+            head, best = head._with_label_noise(best)
         if isinstance(self.winsor, str):
             head, best = head._clipped(training, best)
         if self.rater_temperature:
             training, temperatures, best = head._rated(training, best)
-        tried = [best.tried, *others]
-        best = head._joined(training, best, others)
+        tried = [first.tried, *others]
+        best = head._joined(training, best, tried)
         if training.readings is not everything.readings:
             training = everything.with_temperatures(temperatures)
             best = head._candidate(
                 training,
                 best.features.parts,
                 best.point.log_precisions,
-                best.evidence.weights(best.point),
+                None if best.evidence.dual else best.point.mode,
             )
         reward = _posterior(training, best, temperatures)
         reward.metadata |= {
@@ -163,6 +176,24 @@ class Bayesian:
         others.sort(key=lambda tried: -tried.point.value)
         return self._climbed(top, tol=0.02), others
 
+    def _with_label_noise(self, best: _Candidate) -> tuple[Bayesian, _Candidate]:
+        """Return this head with the label noise that suits the best layer, and the layer so.
+
+        From none to much until the evidence falls, each mode the start of the next: with noise
+        the posterior may have several. Less than 1 nat is no reason to take labels for flipped.
+        """
+        chosen, last = (self, best), best
+        for label_noise in LABEL_NOISES:
+            head = replace(self, label_noise=label_noise)
+            evidence = best.evidence.with_label_noise(label_noise)
+            point = evidence.at(last.point.log_precisions, start=last.point.mode)
+            last = _Candidate(best.features, point, evidence)
+            last = head._climbed(last, tol=0.3, max_steps=3)
+            if last.point.value < chosen[1].point.value - 0.5:
+                break
+            chosen = max(chosen, (head, last), key=lambda each: each[1].point.value)
+        return chosen if chosen[1].point.value >= best.point.value + 1.0 else (self, best)
+
     def _clipped(self, training: Training, best: _Candidate) -> tuple[Bayesian, _Candidate]:
         """Return this head with the clipping point that suits the best layer, and the layer so.
 
@@ -174,8 +205,9 @@ class Bayesian:
         for path in (WINSORS[:place][::-1], WINSORS[place + 1 :]):
             last = usual
             for winsor in path:
-                head, start = replace(self, winsor=winsor), last[1].point.log_precisions
-                tried = head._candidate(training, best.features.parts, start)
+                head, near = replace(self, winsor=winsor), last[1].point
+                parts = best.features.parts
+                tried = head._candidate(training, parts, near.log_precisions, near.mode)
                 tried = head._climbed(tried, tol=0.3, max_steps=3)
                 if tried.point.value < last[1].point.value:
                     break
@@ -197,19 +229,25 @@ class Bayesian:
             if not temperatures:
                 break
             training = training.with_temperatures(temperatures)
-            warmer = self._candidate(training, best.features.parts, point.log_precisions)
+            parts = best.features.parts
+            warmer = self._candidate(training, parts, point.log_precisions, point.mode)
             best = self._climbed(warmer, tol=0.02)
         return training, temperatures, best
 
-    def _joined(self, training: Training, best: _Candidate, others: Sequence[_Tried]) -> _Candidate:
-        """Return the layers near the best one together with it, if that raises the evidence."""
-        near = [best.tried, *(t for t in others if t.point.value > best.point.value - NEAR)]
-        near = near[: self.num_layers]
+    def _joined(self, training: Training, best: _Candidate, tried: Sequence[_Tried]) -> _Candidate:
+        """Return the layers near the best one together with it, if that raises the evidence.
+
+        All are as they were tried, the best first; what label noise, clipping and raters have
+        since done to the best one's precisions is taken to hold for the others.
+        """
+        near = [t for t in tried if t.point.value > tried[0].point.value - NEAR][: self.num_layers]
         if len(near) == 1:
             return best
+        moved = best.point.log_precisions - tried[0].point.log_precisions
         skip = int(best.features.surprisals)
-        shared = [np.mean([t.point.log_precisions[:skip] for t in near], axis=0)]
-        own = [t.point.log_precisions[skip:] + np.log(len(near)) for t in near]
+        each = [t.point.log_precisions + moved for t in near]
+        shared = [np.mean([x[:skip] for x in each], axis=0)]
+        own = [x[skip:] + np.log(len(near)) for x in each]
         parts = tuple(part for t in near for part in t.features.parts)
         joined = self._candidate(training, parts, np.concatenate(shared + own))
         return joined if joined.point.value > best.point.value else best
@@ -219,19 +257,19 @@ class Bayesian:
         training: Training,
         parts: tuple[Part, ...],
         log_precisions: np.ndarray | None = None,
-        weights: np.ndarray | None = None,
+        start: np.ndarray | None = None,
     ) -> _Candidate:
         """Return parts of the reading at these, or at a first guess of their precisions.
 
-        `weights`: near the mode, where there are more comparisons than features.
+        `start`: a mode nearby, of evidence in the same form.
         """
-        assert not isinstance(self.winsor, str)
+        assert not isinstance(self.winsor, str) and not isinstance(self.label_noise, str)
         features = Features.learn(training.readings, parts, winsor=self.winsor)
-        evidence = MarginalLikelihood(training.differences(features), features.owners)
+        rows = training.differences(features)
+        evidence = MarginalLikelihood(rows, features.owners, self.label_noise)
         if not isinstance(self.precision, str):
             log_precisions = np.full(len(evidence.blocks), np.log(self.precision))
         x = evidence.start() if log_precisions is None else log_precisions
-        start = None if evidence.dual else weights
         return _Candidate(features, evidence.at(x, start=start, tol=1e-2), evidence)
 
     def _climbed(self, candidate: _Candidate, **how: Any) -> _Candidate:
@@ -272,7 +310,9 @@ def _posterior(
 ) -> LinearReward:
     """Return the belief at the precisions that were chosen, with what it rests on."""
     evidence, num = best.evidence, len(training.raters)
-    point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-10)
+    # Fisher's steps close in linearly: the last digits would take most of the time.
+    tol = 1e-6 if evidence.label_noise else 1e-10
+    point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=tol)
     prior = point.precisions[evidence.owner]
     return LinearReward.of(
         features=best.features,
@@ -280,6 +320,7 @@ def _posterior(
         weights=evidence.weights(point),
         belief=belief_of(prior, evidence.rows, point.terms.curvature),
         temperatures=temperatures,
+        label_noise=evidence.label_noise,
         metadata={
             "head": "bayesian",
             "n": num,

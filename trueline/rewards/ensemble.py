@@ -135,7 +135,7 @@ class EnsembleReward(Wrapped, kind="ensemble"):
         values, beliefs = [], []
         for m in range(len(tops)):
             tops[m, :, 1:] *= training.temperature[:, None]
-            evidence = MarginalLikelihood(tops[m], owner)
+            evidence = MarginalLikelihood(tops[m], owner, self.inner.label_noise)
             point = climb(evidence)
             point = evidence.at(point.log_precisions, start=point.mode, tol=1e-10)
             self.outer[m] = evidence.weights(point)
@@ -185,7 +185,8 @@ class EnsembleReward(Wrapped, kind="ensemble"):
         beliefs = []
         for m, (rows, belief) in enumerate(zip(tops, self.beliefs, strict=True)):
             reach = belief.times(rows)
-            mode = dual_mode(rows @ reach, offset=rows @ self.outer[m])
+            noise = self.inner.label_noise
+            mode = dual_mode(rows @ reach, offset=rows @ self.outer[m], label_noise=noise)
             self.outer[m] += reach @ mode.weights
             beliefs.append(belief.observe(rows, mode.terms.curvature))
         self.beliefs = tuple(beliefs)
@@ -226,7 +227,7 @@ class EnsembleReward(Wrapped, kind="ensemble"):
         margins have bent to the labels, and would leave the members nothing to be judged by."""
         rows = training.differences(self.inner.features)
         margins = rows @ self.inner.weights
-        terms = bradley_terry(margins)
+        terms = bradley_terry(margins, self.inner.label_noise)
         return left_out_margins(margins, self.inner.belief.var(rows), terms)
 
     def _moments(self, tops: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,7 @@ True
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,9 +76,15 @@ class Point:
 class MarginalLikelihood:
     """Evidence of differences [N, F] (already scaled by the rater's temperature)."""
 
-    def __init__(self, rows: np.ndarray, owner: np.ndarray) -> None:
-        """Prepare for many precisions; `owner`: the number of each column's block, sorted, [F]."""
-        self.rows, self.owner = rows, owner
+    def __init__(self, rows: np.ndarray, owner: np.ndarray, label_noise: float = 0.0) -> None:
+        """Prepare for many precisions.
+
+        Args:
+            rows: differences, [N, F].
+            owner: the number of each column's block, sorted, [F].
+            label_noise: share of labels flipped at random, in [0, 0.5).
+        """
+        self.rows, self.owner, self.label_noise = rows, owner, label_noise
         edges = np.flatnonzero(np.diff(owner)) + 1
         self.blocks = np.split(rows, edges, axis=1)
         self.dual = rows.shape[1] > rows.shape[0]
@@ -88,6 +95,12 @@ class MarginalLikelihood:
         self.bounds = [np.log(self.power / v) for v in reversed(MARGIN_VARIANCE)]
         if self.dual:
             self.grams = [b @ b.T for b in self.blocks]
+
+    def with_label_noise(self, label_noise: float) -> MarginalLikelihood:
+        """Return the evidence of the same rows under another label noise."""
+        other = copy(self)
+        other.label_noise = label_noise
+        return other
 
     def start(self) -> np.ndarray:
         """Return the log precisions at which the prior variance of a margin is 1."""
@@ -117,7 +130,7 @@ class MarginalLikelihood:
 
     def _dual(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Parts:
         gram = np.asarray(sum(g / a for g, a in zip(self.grams, alphas, strict=True)))
-        mode = dual_mode(gram, start=start, tol=tol)
+        mode = dual_mode(gram, start=start, label_noise=self.label_noise, tol=tol)
         curvature = mode.terms.curvature
         root = np.sqrt(curvature)
         # Only the lower triangle of the inverse is filled; sums over it count twice off-diagonal.
@@ -134,7 +147,7 @@ class MarginalLikelihood:
 
     def _primal(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Parts:
         prior = alphas[self.owner]
-        mode = primal_mode(self.rows, prior, start=start, tol=tol)
+        mode = primal_mode(self.rows, prior, start=start, label_noise=self.label_noise, tol=tol)
         inverse = lapack.dtrtri(mode.chol, lower=1)[0]
         variance = np.einsum("ij,ij->j", inverse, inverse)
         fixed = np.bincount(self.owner, 1.0 - prior * variance)

@@ -139,7 +139,7 @@ def _pooled(
 
     def evidence_of(training: Training) -> MarginalLikelihood:
         rows = _augmented(training.differences(features), shares, scale)
-        return MarginalLikelihood(rows, columns)
+        return MarginalLikelihood(rows, columns, shared.label_noise)
 
     def belief_at(evidence: MarginalLikelihood, point: Point) -> Belief:
         return belief_of(point.precisions[columns], evidence.rows, point.terms.curvature)
@@ -235,7 +235,9 @@ class GroupedReward(Wrapped, kind="groups"):
         # It refuses what cannot be learnt from, before anything has changed.
         self.inner.update(readings, comparisons)
         reach = joint.belief.times(rows)
-        mode = dual_mode(rows @ reach, offset=rows @ joint.weights)
+        mode = dual_mode(
+            rows @ reach, offset=rows @ joint.weights, label_noise=self.linear.label_noise
+        )
         belief = joint.belief.observe(rows, mode.terms.curvature)
         self.joint = replace(joint, weights=joint.weights + reach @ mode.weights, belief=belief)
 
@@ -305,7 +307,12 @@ def _reliability(
     if reward.joint is not None:
         rows = reward.joint.rows(rows, np.eye(len(reward.joint.names))[owner])
     margins = rows @ belief.weights
-    right = left_out_margins(margins, belief.belief.var(rows), bradley_terry(margins)) > 0
+    right = (
+        left_out_margins(
+            margins, belief.belief.var(rows), bradley_terry(margins, reward.linear.label_noise)
+        )
+        > 0
+    )
     raters: dict[str, dict[str, Any]] = {}
     names = np.asarray(training.raters)
     for rater in sorted(set(training.raters)):

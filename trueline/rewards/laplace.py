@@ -1,11 +1,13 @@
 """A Gaussian belief about a linear reward's weights, and the Bradley–Terry terms that shape it.
 
-    p(chosen ≻ rejected | w) = σ(d·w),    d = z(chosen) − z(rejected)
+    p(chosen ≻ rejected | w) = e + (1 − 2e) σ(d·w),    d = z(chosen) − z(rejected)
     belief: N(mean, Σ);   comparisons D [N, F] turn it into N(mean + Σ Dᵀa, (Σ⁻¹ + Dᵀ S D)⁻¹)
 
 where `a` is the gradient and S the curvature of the log-likelihood at the mode. Bradley and Terry
 1952; Laplace's method as in MacKay 1992; the stable dual form is algorithm 3.1 of Rasmussen and
-Williams 2006. The log posterior is concave, so Newton's method with step halving finds its mode.
+Williams 2006. Without label noise (e = 0) the log posterior is concave, and Newton's method with
+step halving finds its mode. With it the log-likelihood is not: its expected (Fisher) curvature
+(dp/dm)² / (p (1 − p)) ≥ 0 stands in, so that every step still goes uphill.
 
 Where we differ: the covariance has two forms behind one face, `Dense` (Cholesky factor of the
 precision, for F ≤ N) and `LowRank` (diagonal prior minus a factor, for F > N), so neither an F × F
@@ -51,20 +53,26 @@ SLICE = 8192
 
 @dataclass(frozen=True)
 class Terms:
-    """The log-likelihood and its first three derivatives in the margin, each float64 [N]."""
+    """The log-likelihood and its derivatives in the margin, each float64 [N]."""
 
     loglik: np.ndarray
     slope: np.ndarray
     curvature: np.ndarray
-    """Minus the second derivative."""
+    """Minus the second derivative; under label noise, what is expected of it."""
     bend: np.ndarray
     """Derivative of the curvature."""
 
 
-def bradley_terry(margins: np.ndarray) -> Terms:
-    """Return the Bradley–Terry terms at margins [N]."""
+def bradley_terry(margins: np.ndarray, label_noise: float = 0.0) -> Terms:
+    """Return the terms at margins [N]; `label_noise`: share of labels flipped at random."""
     right, wrong = expit(margins), expit(-margins)
-    return Terms(log_expit(margins), wrong, right * wrong, right * wrong * (wrong - right))
+    if label_noise == 0.0:
+        return Terms(log_expit(margins), wrong, right * wrong, right * wrong * (wrong - right))
+    prob = label_noise + (1 - 2 * label_noise) * right
+    change, variance = (1 - 2 * label_noise) * right * wrong, prob * (1 - prob)
+    curvature = change**2 / variance
+    bend = curvature * (2 * (wrong - right) - change * (1 - 2 * prob) / variance)
+    return Terms(np.log(prob), change / prob, curvature, bend)
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,12 @@ class Mode:
 
 
 def primal_mode(
-    rows: np.ndarray, prior: np.ndarray, *, start: np.ndarray | None = None, tol: float = 1e-12
+    rows: np.ndarray,
+    prior: np.ndarray,
+    *,
+    start: np.ndarray | None = None,
+    label_noise: float = 0.0,
+    tol: float = 1e-12,
 ) -> Mode:
     """Return the mode of the weights under N(0, diag(1/prior)) by Newton's method.
 
@@ -172,7 +185,7 @@ def primal_mode(
     """
     weights = np.zeros(rows.shape[1]) if start is None else start
     margins = rows @ weights
-    terms, height = bradley_terry(margins), -np.inf
+    terms, height = bradley_terry(margins, label_noise), -np.inf
     for _ in range(MAX_NEWTON):
         height = terms.loglik.sum() - 0.5 * prior @ weights**2
         chol = _factor(hessian(rows, terms.curvature, prior))
@@ -182,7 +195,8 @@ def primal_mode(
             break
         lift, size = rows @ step, 1.0
         while size > 1e-6:
-            terms, ahead = bradley_terry(margins + size * lift), weights + size * step
+            terms = bradley_terry(margins + size * lift, label_noise)
+            ahead = weights + size * step
             if terms.loglik.sum() - 0.5 * prior @ ahead**2 >= height - 1e-9:
                 break
             size /= 2
@@ -195,6 +209,7 @@ def dual_mode(
     *,
     offset: np.ndarray | float = 0.0,
     start: np.ndarray | None = None,
+    label_noise: float = 0.0,
     tol: float = 1e-12,
 ) -> Mode:
     """Return the mode from the Gram matrix D Σ Dᵀ [N, N] alone, by Newton's method.
@@ -207,7 +222,7 @@ def dual_mode(
     """
     dual = np.zeros(len(gram)) if start is None else start
     gain = gram @ dual
-    terms = bradley_terry(offset + gain)
+    terms = bradley_terry(offset + gain, label_noise)
     height = terms.loglik.sum() - 0.5 * dual @ gain
     for _ in range(MAX_NEWTON):
         root = np.sqrt(terms.curvature)
@@ -219,7 +234,7 @@ def dual_mode(
         if (terms.slope - dual) @ lift < tol:
             break
         while size > 1e-6:
-            terms = bradley_terry(offset + gain + size * lift)
+            terms = bradley_terry(offset + gain + size * lift, label_noise)
             height = terms.loglik.sum() - 0.5 * (dual + size * step) @ (gain + size * lift)
             if height >= old - 1e-9:
                 break

@@ -38,7 +38,7 @@ __all__ = ["LinearReward"]
 
 USUAL = 20_000
 """About as many training rows say what is usual, where there are at least twice as many."""
-_SCALARS = ("spread", "temperatures", "k", "distance", "metadata")
+_SCALARS = ("spread", "temperatures", "label_noise", "k", "distance", "metadata")
 
 
 @dataclass(kw_only=True)
@@ -58,6 +58,8 @@ class LinearReward(Fitted, kind="linear"):
     """Standard deviation of the training rows' mean scores."""
     temperatures: dict[str, float] = field(default_factory=dict)
     """Reliability of each rater, 1 on average."""
+    label_noise: float = 0.0
+    """Share of labels taken to be flipped at random."""
     k: float = 0.0
     """Standard deviations that `lower` subtracts."""
     distance: float = 0.0
@@ -72,8 +74,9 @@ class LinearReward(Fitted, kind="linear"):
         readings: Readings,
         weights: np.ndarray,
         belief: Belief,
-        temperatures: dict[str, float],
         metadata: dict[str, Any],
+        temperatures: Mapping[str, float] | None = None,
+        label_noise: float = 0.0,
     ) -> LinearReward:
         """Take reference point, spread and what is usual from the training readings."""
         total, scores = np.zeros(len(weights)), []
@@ -90,7 +93,8 @@ class LinearReward(Fitted, kind="linear"):
             reference=total / len(readings),
             training=TrainingDistribution.of(features.standard(some)[:, : features.num_near]),
             spread=float(np.concatenate(scores).std()),
-            temperatures=dict(temperatures),
+            temperatures=dict(temperatures or {}),
+            label_noise=label_noise,
             metadata={**metadata, "trunk_fingerprint": readings.trunk},
         )
 
@@ -119,6 +123,7 @@ class LinearReward(Fitted, kind="linear"):
             "pooling": self.pooling,
             "precision": blocks,
             "rater_temperatures": self.temperatures,
+            "label_noise": self.label_noise,
             **{name: self.metadata.get(name) for name in kept},
         }
 
@@ -165,8 +170,10 @@ class LinearReward(Fitted, kind="linear"):
         return gap @ self.weights, np.sqrt(self.belief.var(gap))
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Return σ(mean / sqrt(1 + π std² / 8)), the uncertainty averaged over (MacKay 1992)."""
-        return np.asarray(expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0)))
+        """Return e + (1 − 2e) σ(mean / sqrt(1 + π std² / 8)), e the label noise: the uncertainty
+        averaged over (MacKay 1992)."""
+        sure = expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0))
+        return np.asarray(self.label_noise + (1 - 2 * self.label_noise) * sure)
 
     def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
         """Learn from more comparisons, in place; all their responses must have been read."""
@@ -181,7 +188,7 @@ class LinearReward(Fitted, kind="linear"):
         if not np.isfinite(rows).all():
             raise DataError("readings of comparisons must be finite", got="NaN or inf")
         reach = self.belief.times(rows)
-        mode = dual_mode(rows @ reach, offset=rows @ self.weights)
+        mode = dual_mode(rows @ reach, offset=rows @ self.weights, label_noise=self.label_noise)
         self.weights = self.weights + reach @ mode.weights
         self.belief = self.belief.observe(rows, mode.terms.curvature)
         self.metadata["n"] = self.metadata.get("n", 0) + len(raters)
