@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "trueline"
 
 LAYERS = {
-    0: "atomic environment errors protocols records registry rng runs stats",
+    0: "atomic errors protocols records registry rng runs stats",
     1: "data models testing worlds",
     2: "oversight policy raters rewards",
     3: "audits loop monitor plugs reports research",
@@ -34,8 +34,7 @@ KNOW_THE_WORLDS = {"audits", "recipes", "worlds"}
 """Who may import trueline.worlds."""
 BUDGETS = {
     "ground": (
-        "__init__ __main__ atomic environment errors protocols records registry rng runs "
-        "stats testing",
+        "__init__ __main__ atomic errors protocols records registry rng runs stats testing",
         2_150,
     ),
     "models": ("models", 2_700),

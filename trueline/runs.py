@@ -22,21 +22,27 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.metadata
 import json
 import os
+import platform
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import trueline.atomic as atomic
-from trueline.environment import environment
 from trueline.errors import InputError, InvalidExperiment, SetupError
 
-__all__ = ["FORMAT", "RunFolder"]
+__all__ = ["FORMAT", "RunFolder", "environment"]
 
 FORMAT, LOCK = 1, ".lock"
 """Version of the layout above; a folder of another version is refused, never guessed at."""
+PACKAGES = (
+    *("accelerate", "numpy", "pandas", "peft", "safetensors", "scikit-learn", "scipy"),
+    *("sqlalchemy", "tokenizers", "torch", "transformers"),
+)
 
 
 class RunFolder:
@@ -266,3 +272,47 @@ def _is_record(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions, machine and commit that a result depends on, as plain data.
+
+    Versions come from the packages' metadata, so that nothing heavy is imported; no host name, user
+    or path is recorded, so that a result may be published. None: it could not be determined.
+
+    >>> sorted(environment())
+    ['commit', 'num_cpus', 'packages', 'platform', 'python', 'trueline']
+    """
+    return {
+        "trueline": _version("trueline"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "num_cpus": os.cpu_count(),
+        "packages": {package: _version(package) for package in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
+def _commit() -> str | None:
+    """Return the package's git commit, `+changes` if edited; None where it is no checkout."""
+    here = Path(__file__).resolve()
+    try:
+        # An installed copy may lie inside somebody else's repository: that is not our commit.
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)
+        head = _git(here.parent, "rev-parse", "HEAD")
+        edited = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+changes" if edited else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
+    return done.stdout.strip()

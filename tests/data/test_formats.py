@@ -212,9 +212,8 @@ def test_rows_to_score_keep_their_order(tmp_path: Path) -> None:
     rows = [PLAIN, {"prompt": "q", "response": "a"}, {"messages": [ASK, GOOD]}, unwanted]
     rows += [PLAIN | {"rejected": "Hi."}, {"chosen": SAID, "rejected": f"{SAID} x"}, PANDALM]
     read = load_rows(put(tmp_path, rows))
-    assert [[r.text for r in row.responses] for row in read] == [
-        ["Hi.", "No."], ["a"], ["Hi."], ["b"], ["Hi.", "Hi."], [], ["b", "a"],
-    ]  # fmt: skip
+    texts = [[r.text for r in row.responses] for row in read]
+    assert texts == [["Hi.", "No."], ["a"], ["Hi."], ["b"], ["Hi.", "Hi."], [], ["b", "a"]]
     assert [row.label for row in read[1:4]] == [None, None, False]
 
 

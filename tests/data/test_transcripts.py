@@ -50,9 +50,16 @@ def test_a_debate_becomes_turns_beliefs_and_a_verdict():
     assert quote.text == "it\nwas" and quote.found is None
 
 
-def test_an_even_belief_is_undecided_and_never_half_right():
-    one = from_nyu(changed(judge_final=[0.5, 0.5]))
-    assert one.verdict.preference is Preference.UNDECIDED and one.right is None
+@pytest.mark.parametrize("final", [[0.5, 0.5], None])
+def test_an_even_or_missing_belief_is_undecided_and_never_half_right(final):
+    row = changed(judge_final=final, roles=None, rounds=[{"kind": "judge", "belief": None}])
+    one = from_nyu(row)
+    assert (one.verdict.preference, one.right) == (Preference.UNDECIDED, None)
+    assert one.verdict.belief == (final and 0.5) and bool(one.verdict.reason) == (final is None)
+    assert one.verdict.rater == "unknown" and one.verdict.transcript[0].belief is None
+
+
+def test_an_unknown_truth_is_neither_right_nor_wrong():
     assert from_nyu(changed(correct=None)).right is None
 
 
@@ -63,28 +70,16 @@ def test_what_was_written_is_read_back_equal(tmp_path: Path):
     assert load_transcripts(path) == [one, one]
 
 
-def test_a_belief_that_was_not_stated_is_none():
-    row = changed(judge_final=None, roles=None, rounds=[{"kind": "judge", "belief": None}])
-    verdict = from_nyu(row).verdict
-    assert (verdict.preference, verdict.belief) == (Preference.UNDECIDED, None)
-    assert verdict.reason and verdict.rater == "unknown"
-    assert verdict.transcript[0].belief is None
-
-
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
         ({"answers": ["one"]}, "`answers.1`"),
-        ({"answers": ["one", 2]}, "`answers.1`"),
         ({"judge_final": [None, 1]}, "`judge_final.0`"),
         ({"judge_final": [0.9, 0.9]}, "add up"),
-        ({"rounds": "none"}, "`rounds`"),
         ({"rounds": [{"kind": "judge", "belief": ["a", "b"]}]}, "`rounds.0.belief.0`"),
         ({"rounds": [{"kind": "speeches", "speeches": {"2": "x"}}]}, "`rounds.0.speeches.2"),
         ({"human": "yes"}, "`human`"),
-        ({"roles": ["ann"]}, "`roles`"),
         ({"correct": 3}, "`correct`"),
-        ({"id": None}, "`id`"),
     ],
 )
 def test_a_bad_row_is_one_line_with_its_place(fields, says):
@@ -98,14 +93,9 @@ def test_a_bad_row_is_one_line_with_its_place(fields, says):
     [
         lambda row: row.pop("verdict"),
         lambda row: row["verdict"].update(belief=2.0),
-        lambda row: row["verdict"].update(belief="high"),
-        lambda row: row["verdict"].update(transcript=3),
         lambda row: row.update(answers=["one"]),
         lambda row: row.update(correct=2),
-        lambda row: row["verdict"].update(reason=["x"]),
         lambda row: row["verdict"]["cost"].update(calls="many"),
-        lambda row: row.update(question=3),
-        lambda row: row["verdict"]["transcript"][0].update(round="first"),
         lambda row: row["verdict"]["transcript"][1].update(side=5),
         lambda row: row["verdict"]["transcript"][1]["quotes"][0].update(text=None),
     ],

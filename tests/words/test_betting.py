@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueline.errors import DataError, InputError
+from trueline.errors import InputError
 from trueline.stats import BettingTest, confidence_sequence
 
 bounded = st.lists(st.floats(0, 1), min_size=1, max_size=60)
@@ -61,22 +62,14 @@ def test_dependent_null_streams_rarely_reach_the_threshold(rng: np.random.Genera
     assert rejected / num <= 0.05
 
 
-@pytest.mark.parametrize("p", [0.05, 0.5, 0.85])
-@pytest.mark.parametrize("kind", ["coin", "with draws", "uniform"])
-def test_the_sequence_covers_at_all_times_at_once(
-    p: float, kind: str, rng: np.random.Generator
-) -> None:
+@pytest.mark.parametrize("p", [0.05, 0.85])
+def test_the_sequence_covers_at_all_times_at_once(p: float, rng: np.random.Generator) -> None:
     """Stopping when the interval looks worst is covered by looking at every moment."""
     num, missed = 250, 0
     for _ in range(num):
+        # One in three is a draw, worth a half.
         coin = (rng.random(150) < p).astype(float)
-        if kind == "with draws":
-            xs = np.where(rng.random(150) < 0.3, 0.5, coin)
-            truth = 0.7 * p + 0.15
-        elif kind == "uniform":
-            xs, truth = rng.random(150) * p, p / 2
-        else:
-            xs, truth = coin, p
+        xs, truth = np.where(rng.random(150) < 0.3, 0.5, coin), 0.7 * p + 0.15
         lower, upper = confidence_sequence(xs, 0.1, resolution=100)
         missed += bool((lower > truth).any() or (upper < truth).any())
     # 0.1 + 3 standard errors of 250 runs; betting is conservative, so this is loose.
@@ -100,18 +93,22 @@ def test_the_sequence_is_the_dual_of_the_test(xs: list[float]) -> None:
         assert rejected == (lower[-1] >= m - 1e-12)
 
 
-def test_bad_input() -> None:
-    with pytest.raises(DataError, match=r"between 0 and 1; got 1\.5"):
-        BettingTest().update(1.5)
-    with pytest.raises(DataError):
-        BettingTest().update(float("nan"))
-    with pytest.raises(InputError, match="tested mean"):
-        BettingTest(0.0)
-    with pytest.raises(InputError, match="fractions"):
-        BettingTest(0.5, fractions=(1.0,))
-    with pytest.raises(DataError):
-        confidence_sequence([0.5, 2.0])
-    with pytest.raises(InputError):
-        confidence_sequence([0.5], alpha=0.0)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: BettingTest().update(1.5),
+        lambda: BettingTest().update(float("nan")),
+        lambda: BettingTest(0.0),
+        lambda: BettingTest(0.5, fractions=(1.0,)),
+        lambda: confidence_sequence([0.5, 2.0]),
+        lambda: confidence_sequence([0.5], alpha=0.0),
+    ],
+)
+def test_what_lies_outside_0_to_1_is_refused(wrong: Callable[[], object]) -> None:
+    with pytest.raises(InputError, match="between 0 and 1"):
+        wrong()
+
+
+def test_nothing_observed_gives_no_ends() -> None:
     lower, upper = confidence_sequence([])
     assert lower.shape == upper.shape == (0,)

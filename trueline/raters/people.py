@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sqlalchemy as sa
 
-from trueline.data.database import (
+from trueline.data.store import (
     Database,
     pack_critiques,
     pack_verdict,
