@@ -120,6 +120,13 @@ def test_public_forms(form: str, ending: str, tmp_path: Path) -> None:
     assert all(pair.prompt.text == "Hello?" for pair in (*pairs, *read.ties))
 
 
+@pytest.mark.parametrize("form", ["rewardbench-2", "rm-bench"])
+def test_a_bench_whose_lists_became_text_is_refused(tmp_path: Path, form: str) -> None:
+    path = put(tmp_path, [PUBLIC[form][0]], "rows.csv")
+    with pytest.raises(DataError, match=r"list of texts; got .*:2"):
+        load_bench(path)
+
+
 def test_a_list_in_an_answer_of_a_csv_stays_text(tmp_path: Path) -> None:
     plain = {"prompt": "A list?", "chosen": '["a"]', "rejected": "[{'a': 1}]"}
     path = put(tmp_path, [plain], "plain.csv")

@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from trueline.data.files import FileRecord, read_records
 from trueline.data.formats import lists_texts, to_row
@@ -34,6 +34,8 @@ from trueline.records import Prompt, Response
 __all__ = ["Bench", "BenchItem", "Kind", "load_bench"]
 
 Kind = Literal["rewardbench", "rewardbench-2", "rm-bench"]
+_LISTED = frozenset({"domain", "num_correct", "total_completions"})
+"""Columns of benches whose answers come in lists, which a .csv file cannot hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Bench:
 def load_bench(path: str | os.PathLike[str]) -> Bench:
     """Return the bench in a .jsonl, .jsonl.gz, .json, .csv or .parquet file."""
     records = read_records(path)
-    kinds = [_kind(record.fields) for record in records]
+    kinds = [_kind(record) for record in records]
     other = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None)
     if other is not None:
         raise DataError(
@@ -78,10 +80,15 @@ def load_bench(path: str | os.PathLike[str]) -> Bench:
     return Bench(kind=kinds[0], items=tuple(items), skipped=MappingProxyType(dict(+skipped)))
 
 
-def _kind(fields: Mapping[str, Any]) -> Kind:
-    if not lists_texts(fields):
-        return "rewardbench"
-    return "rm-bench" if "domain" in fields else "rewardbench-2"
+def _kind(record: FileRecord) -> Kind:
+    fields = record.fields
+    if lists_texts(fields):
+        return "rm-bench" if "domain" in fields else "rewardbench-2"
+    if str(fields.get("chosen")).startswith("[") and not _LISTED.isdisjoint(fields):
+        must = "`chosen` of a bench's row must be a list of texts"
+        do = "save the rows as .jsonl or .parquet"
+        raise DataError(must, got=f"{record.where}: a list written as text", do=do)
+    return "rewardbench"
 
 
 def _items(record: FileRecord, number: int, kind: Kind, skipped: Counter[str]) -> list[BenchItem]:

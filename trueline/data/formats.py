@@ -238,10 +238,12 @@ def _each_over_each(fields: Fields, where: str) -> Row:
 def _paired(fields: Fields, where: str) -> Row:
     chosen, rejected = filled(fields, "chosen"), filled(fields, "rejected")
     prompt, better, worse = split(fields, chosen, rejected)
-    if better != worse and not (better.strip() and worse.strip()) and SAVED_MARK not in fields:
+    saved = SAVED_MARK in fields
+    if better != worse and not (better.strip() and worse.strip()) and not saved:
         return Row(where=where, kind="empty", skipped={"empty_answer": 1})
     scores = [fields.get(name) for name in ("score_chosen", "score_rejected")]
-    answers, tie = _Answers(prompt, [better, worse]), None not in scores and scores[0] == scores[1]
+    tie = (None not in scores and scores[0] == scores[1]) or (saved and fields.get("tie") is True)
+    answers = _Answers(prompt, [better, worse])
     answers.prefer(0, 1, tie=tie, rater=_rater(fields), round=_round(fields))
     return answers.row(where, "pair")
 

@@ -19,7 +19,7 @@ of 0. Where we differ: a limit below 0, which asks for less than a point, is set
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,8 +46,7 @@ class Coverage:
 
     def as_dict(self) -> dict[str, dict[str, float | int | None]]:
         """Return it as plain data."""
-        names = ("covered", "decided", "right", "abstained")
-        return {name: getattr(self, name).as_dict() for name in names}
+        return asdict(self)
 
 
 def conformal_limit(scores: ArrayLike, alpha: float, *, clusters: ArrayLike | None = None) -> float:
