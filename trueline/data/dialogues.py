@@ -53,25 +53,25 @@ def prompt_of(messages: Sequence[Message], name: str) -> Prompt:
     """Return the prompt; its last turn must say something and not be the assistant's."""
     if not messages or messages[-1].role == "assistant" or not messages[-1].content.strip():
         must = f"`{name}` must end in a turn that the assistant can answer"
-        raise DataError(must, got=_short(messages[-1].content) if messages else "no turn")
+        raise DataError(must, got=repr(messages[-1].content)[:40] if messages else "no turn")
     return Prompt(messages=tuple(messages))
 
 
 def messages_of(value: object, name: str) -> tuple[Message, ...]:
     """Return a list of `{"role", "content"}` as messages, checked."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise DataError(f"`{name}` must be a list of messages", got=_short(value))
+        raise DataError(f"`{name}` must be a list of messages", got=repr(value)[:40])
     messages = []
     for turn in value:
         if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
             must = f"each message of `{name}` must hold role and content"
-            raise DataError(must, got=_short(turn))
+            raise DataError(must, got=repr(turn)[:40])
         role, content = turn["role"], turn["content"]
         if role not in _KNOWN_ROLES:
             must = f"a role in `{name}` must be one of {', '.join(_KNOWN_ROLES)}"
-            raise DataError(must, got=_short(role))
+            raise DataError(must, got=repr(role)[:40])
         if not isinstance(content, str):
-            raise DataError(f"a message's content in `{name}` must be text", got=_short(content))
+            raise DataError(f"a message's content in `{name}` must be text", got=repr(content)[:40])
         messages.append(Message(role, content))
     return tuple(messages)
 
@@ -86,7 +86,7 @@ def split_pair(
         cut = _cut_messages(chosen, rejected)  # type: ignore[arg-type]
     if cut is None:
         must = "chosen and rejected must share a prompt, and mark where the answer begins"
-        ends = [_short(d if isinstance(d, str) else d[-1].content) for d in (chosen, rejected)]
+        ends = [repr(d if isinstance(d, str) else d[-1].content)[:40] for d in (chosen, rejected)]
         raise DataError(must, got=" and ".join(ends), do="give it as a `prompt` field")
     return cut
 
@@ -117,8 +117,3 @@ def _cut_messages(
 def _answer(turns: Sequence[Message]) -> str:
     later = [f"\n\n{_NAMES.get(turn.role, turn.role)}: {turn.content}" for turn in turns[1:]]
     return turns[0].content + "".join(later)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 42 else f"{text[:38]}…{text[-1]}"

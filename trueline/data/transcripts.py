@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
@@ -146,16 +146,10 @@ def _turns(row: NyuRow, record: FileRecord) -> tuple[Turn, ...]:
             turns.append(Turn(speaker="judge", text=text, round=number, belief=belief))
         number += entry.kind == "speeches"
         for side, text in entry.speeches.items():
-            turns.append(
-                Turn(
-                    speaker=roles.get(f"Debater {'AB'[int(side)]}", f"side {side}"),
-                    text=text,
-                    round=number,
-                    side=int(side),
-                    quotes=tuple(Quote(words) for words in _QUOTE.findall(text)),
-                    in_favour=True,
-                )
-            )
+            name = roles.get(f"Debater {'AB'[int(side)]}", f"side {side}")
+            quotes = tuple(map(Quote, _QUOTE.findall(text)))
+            turn = Turn(speaker=name, text=text, round=number, side=int(side), quotes=quotes)
+            turns.append(replace(turn, in_favour=True))
     return tuple(turns)
 
 
