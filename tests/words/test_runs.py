@@ -46,14 +46,8 @@ def test_what_is_written_is_read_back(run: RunFolder) -> None:
     assert again.environment["seeds"] == {"seed": 3}
     assert again.environment["data_hashes"] == HASHES
     assert again.environment["packages"]["numpy"] == np.__version__
-    assert again.metrics() == [
-        {
-            "round": 1,
-            "gold": {"value": 0.5, "lower": 0.25, "upper": 0.75, "n": 4},
-            "kl": 0.5,
-            "stance": "for",
-        }
-    ]
+    gold = {"value": 0.5, "lower": 0.25, "upper": 0.75, "n": 4}
+    assert again.metrics() == [{"round": 1, "gold": gold, "kl": 0.5, "stance": "for"}]
     assert again.result is not None
     assert again.result["n"] == [0, 1, 2]
     assert json.loads((run.folder / "config.json").read_text())["format"] == 1
@@ -237,8 +231,6 @@ def test_a_new_run_needs_an_empty_folder(run: RunFolder, tmp_path: Path) -> None
     (tmp_path / "file").write_text("x")
     with pytest.raises(SetupError, match="a file in the way"):
         RunFolder.create(tmp_path / "file", {}, data_hashes={})
-    with pytest.raises(SetupError, match=r"must hold config\.json"):
-        RunFolder.open(tmp_path / "nothing")
 
 
 def test_a_creation_cut_short_can_be_begun_again(run: RunFolder) -> None:

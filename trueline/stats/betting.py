@@ -54,8 +54,6 @@ class BettingTest:
         self.n = 0
         self.log_e = 0.0
         """Log of the capital that 1 has become, in nats."""
-        self.max_log_e = 0.0
-        """The largest `log_e` so far; exp(-max_log_e) is an anytime-valid p-value."""
         self._bets = [f / m for f in fractions]
         self._capitals = [1.0 / len(fractions)] * len(fractions)
         self._log_scale = 0.0
@@ -70,8 +68,6 @@ class BettingTest:
         self.n += 1
         total = sum(self._capitals)
         self.log_e = self._log_scale + math.log(total)
-        if self.log_e > self.max_log_e:
-            self.max_log_e = self.log_e
         if not 1 / BIG < total < BIG:
             self._capitals = [capital / total for capital in self._capitals]
             self._log_scale = self.log_e
