@@ -97,6 +97,7 @@ def _items(record: FileRecord, number: int, kind: Kind, skipped: Counter[str]) -
         must = "a bench's row must hold chosen and rejected"
         raise DataError(must, got=f"{record.where}: neither")
     counts = Counter(row.skipped)
+    sides: list[tuple[tuple[Response, ...], tuple[Response, ...]]]
     sides = [((pair.chosen,), (pair.rejected,)) for pair in row.comparisons]
     if kind != "rewardbench":
         split = len(fields["chosen"])
