@@ -40,7 +40,14 @@ from trueline.errors import DataError
 from trueline.records import Comparison, Prompt, Response
 
 __all__ = [
-    *("Row", "lists_texts", "load_rows", "pair_up", "prompt_in", "split", "text_in", "text_list"),
+    "Row",
+    "lists_texts",
+    "load_rows",
+    "pair_up",
+    "prompt_in",
+    "split",
+    "text_in",
+    "text_list",
     "to_row",
 ]
 

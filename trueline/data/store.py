@@ -41,8 +41,13 @@ from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.records import Comparison, Critique, Message, Preference, Prompt, Response, Verdict
 
 __all__ = [
-    *("Database", "LabelStore", "Purpose"),
-    *("pack_critiques", "pack_verdict", "unpack_critiques", "unpack_verdict"),
+    "Database",
+    "LabelStore",
+    "Purpose",
+    "pack_critiques",
+    "pack_verdict",
+    "unpack_critiques",
+    "unpack_verdict",
 ]
 
 Purpose = Literal["learn", "gate"]
