@@ -44,21 +44,16 @@ if TYPE_CHECKING:
     from trueline.rewards.conservative import Conservative
     from trueline.rewards.ensemble import Ensemble
     from trueline.rewards.groups import Groups
-    from trueline.rewards.rules import (
-        Arithmetic,
-        Exact,
-        JsonSchema,
-        MaxSentences,
-        MaxWords,
-        Proof,
-        Regex,
-        UnitTest,
-    )
+    from trueline.rewards.rules_arithmetic import Arithmetic
+    from trueline.rewards.rules_code import UnitTest
+    from trueline.rewards.rules_exact import Exact
+    from trueline.rewards.rules_proof import Proof
+    from trueline.rewards.rules_text import JsonSchema, MaxSentences, MaxWords, Regex
     from trueline.rewards.saved import load_reward
     from trueline.testing import FakeTrunk
 
 _HOMES = {
-    "Arithmetic": "rewards.rules",
+    "Arithmetic": "rewards.rules_arithmetic",
     "Bayesian": "rewards.bayesian",
     "BestOfN": "policy.best_of_n",
     "Calibrated": "rewards.calibrated",
@@ -69,25 +64,25 @@ _HOMES = {
     "DPO": "policy.dpo",
     "Ensemble": "rewards.ensemble",
     "Estimate": "records",
-    "Exact": "rewards.rules",
+    "Exact": "rewards.rules_exact",
     "FakeTrunk": "testing",
     "GRPO": "policy.grpo",
     "Groups": "rewards.groups",
-    "JsonSchema": "rewards.rules",
+    "JsonSchema": "rewards.rules_text",
     "Lexicographic": "rewards.compose",
     "Limits": "policy.limits",
     "LoraPolicy": "models.adapters",
-    "MaxSentences": "rewards.rules",
-    "MaxWords": "rewards.rules",
+    "MaxSentences": "rewards.rules_text",
+    "MaxWords": "rewards.rules_text",
     "Minimum": "rewards.compose",
     "Prompt": "records",
-    "Proof": "rewards.rules",
+    "Proof": "rewards.rules_proof",
     "Recipe": "recipes.schema",
-    "Regex": "rewards.rules",
+    "Regex": "rewards.rules_text",
     "Response": "records",
     "Score": "records",
     "Trunk": "models.trunk",
-    "UnitTest": "rewards.rules",
+    "UnitTest": "rewards.rules_code",
     "WeightedSum": "rewards.compose",
     "load_bench": "data.benches",
     "load_reward": "rewards.saved",

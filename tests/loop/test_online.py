@@ -25,7 +25,7 @@ from trueline.policy import GRPO
 from trueline.records import Prompt, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.linear import LinearReward
-from trueline.rewards.rules import MaxWords
+from trueline.rewards.rules_text import MaxWords
 from trueline.worlds.sums import Sums
 
 

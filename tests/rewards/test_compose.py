@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trueline.data import Comparisons
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.compose import Composed, Lexicographic, Minimum, WeightedSum
 from trueline.rewards.conservative import Conservative
+from trueline.rewards.evaluate import cross_validate
 from trueline.rewards.protocols import Fitted
-from trueline.rewards.rules import MaxWords, Regex
+from trueline.rewards.rules_exact import Exact
+from trueline.rewards.rules_text import MaxWords, Regex
 from trueline.rewards.saved import load_reward
 from trueline.testing import FakeTrunk
 
@@ -97,10 +100,7 @@ def test_the_order_of_parts_is_irrelevant(parts: dict[str, Fixed], data: st.Data
     order = data.draw(st.permutations(sorted(parts)))
     weights = {name: data.draw(st.floats(0.1, 3)) for name in parts}
     again = {name: parts[name] for name in order}
-    assert equal(
-        ask(weighted(parts, weights)),
-        ask(weighted(again, weights)),
-    )
+    assert equal(ask(weighted(parts, weights)), ask(weighted(again, weights)))
     assert equal(ask(least(parts)), ask(least(again)))
     renamed = {f"{len(parts) - i}{name}": part for i, (name, part) in enumerate(parts.items())}
     np.testing.assert_array_equal(ask(least(renamed)).mean, ask(least(parts)).mean)
@@ -109,10 +109,7 @@ def test_the_order_of_parts_is_irrelevant(parts: dict[str, Fixed], data: st.Data
 @given(PARTS)
 def test_a_row_is_scored_where_every_part_is(parts: dict[str, Fixed]) -> None:
     all_scored = np.all([part.scores.scored for part in parts.values()], axis=0)
-    for whole in (
-        weighted(parts, dict.fromkeys(parts, 1.0)),
-        least(parts),
-    ):
+    for whole in (weighted(parts, dict.fromkeys(parts, 1.0)), least(parts)):
         scores = ask(whole)
         np.testing.assert_array_equal(scores.scored, all_scored)
         for i in np.flatnonzero(~all_scored):
@@ -226,10 +223,31 @@ def test_a_composition_lives_like_a_learned_reward(how: str, tmp_path: Path) -> 
     again.update(readings, [Comparison(chosen=given[2], rejected=given[3])])
     gap = scores.mean[2] - scores.mean[3]
     assert again.score(readings).mean[2] - again.score(readings).mean[3] > gap
-    broken = readings.take([0, 1])
+    broken = readings.take([0, 1, 2])
     broken.latents[0] = np.nan
     with pytest.raises(DataError):
         again.margin(broken, [0], [1])
+    assert np.isfinite(again.margin(broken, [1], [2])[0]).all(), "one unscored row harms no other"
+
+
+@pytest.mark.parametrize(("known", "count"), [(20, 20), (0, 0)])
+def test_pairs_that_a_part_leaves_unscored_are_left_out_and_counted(known: int, count: int) -> None:
+    trunk, rng = FakeTrunk(planted={"good": 3.0}), np.random.default_rng(0)
+    prompts = [Prompt.of(f"{i}?", **({"answer": "good"} if i < known else {})) for i in range(40)]
+    both = [[Response(prompt=p, text=text) for text in ("good", "bad")] for p in prompts]
+    pairs = Comparisons(tuple(Comparison(chosen=good, rejected=bad) for good, bad in both))
+    readings = trunk.read([r for pair in both for r in pair])
+    for head in (
+        Exact(),
+        Minimum(parts={"right": Exact(), "taste": Bayesian()}),
+        WeightedSum(
+            parts={"right": Exact(), "taste": Bayesian()}, weights={"right": 1, "taste": 1}
+        ),
+        Lexicographic(rule=Exact(), taste=Bayesian()),
+    ):
+        result = cross_validate(head, readings, pairs, rng=rng)
+        assert result.accuracy.n == count and result.unscored == 40 - count
+        assert result.accuracy.value == (1.0 if count else None)
 
 
 @pytest.mark.parametrize(

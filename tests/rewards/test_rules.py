@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -15,21 +17,13 @@ from hypothesis import strategies as st
 from trueline.errors import InputError, SetupError
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
-from trueline.rewards import rules_formulas, rules_grade
-from trueline.rewards.rules import (
-    RULES,
-    Arithmetic,
-    Exact,
-    JsonSchema,
-    MaxSentences,
-    MaxWords,
-    Proof,
-    Regex,
-    Rule,
-    UnitTest,
-)
-from trueline.rewards.rules_arithmetic import Unreadable, asked_for, equations, value
-from trueline.rewards.rules_extract import number
+from trueline.rewards import rules, rules_exact
+from trueline.rewards.rules import RULES, Rule
+from trueline.rewards.rules_arithmetic import Arithmetic, Unreadable, asked_for, equations, value
+from trueline.rewards.rules_code import UnitTest
+from trueline.rewards.rules_exact import Exact, number
+from trueline.rewards.rules_proof import Proof
+from trueline.rewards.rules_text import JsonSchema, MaxSentences, MaxWords, Regex
 from trueline.rewards.saved import load_reward
 from trueline.testing import FakeTrunk
 
@@ -82,18 +76,11 @@ def test_a_rule_lives_like_a_learned_reward(kind: str, tmp_path: Path) -> None:
         mean, std = again.margin(readings, [0, 1], [1, 1])
         assert mean[0] == scores.mean[0] - scores.mean[1] and mean[1] == 0 and not std.any()
         np.testing.assert_allclose(again.win_probability(mean, std)[1], 0.5)
+    with pytest.raises(InputError, match=r"trunk\.read"):
+        fitted.score(dataclasses.replace(readings, responses=None))
     assert len(rule.score([], [])) == 0
     with pytest.raises(InputError, match="as many"):
         rule.score(["?"], [])
-
-
-def test_readings_without_texts_are_refused() -> None:
-    fitted = MaxWords(n=1).fit(None, [], rng=None)  # type: ignore[arg-type]
-    readings = FakeTrunk().read([Response(prompt=Prompt.of("?"), text="a")])
-    with pytest.raises(InputError, match=r"trunk\.read"):
-        fitted.score(
-            type(readings)(keys=readings.keys, latents=readings.latents, layers=(0, 1, 2, 3))
-        )
 
 
 def test_no_expected_answer_is_no_score() -> None:
@@ -106,7 +93,7 @@ def test_no_expected_answer_is_no_score() -> None:
 
 
 def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules_grade.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(rules.importlib.util, "find_spec", lambda name: None)
     for make in (Proof, lambda: JsonSchema(schema={}), lambda: Regex(must=("a",))):
         with pytest.raises(SetupError, match=r"trueline\[rules\]"):
             make()
@@ -136,8 +123,8 @@ def test_sums_are_exact(a: Fraction, b: Fraction) -> None:
 
 @pytest.mark.parametrize(
     ("text", "result"),
-    [("-2^2", -4), ("2^3^2", 512), ("10 - 4 - 3", 3), ("8 / 4 / 2", 1), ("2(3 + 4)", 14),
-     ("150% * 2", 3), ("1/2 * 4", 2), ("2^-1", Fraction(1, 2))],
+    [("-2 * 2", -4), ("10 - 4 - 3", 3), ("8 / 4 / 2", 1), ("2 + 3 * 4", 14), ("007", 7),
+     ("150% * 2", 3), ("1/2 * 4", 2), ("1,000 - 0.1", Fraction(9999, 10))],
 )  # fmt: skip
 def test_formulas_bind_as_usual(text: str, result: Fraction) -> None:
     assert value(text) == result
@@ -147,7 +134,7 @@ def test_formulas_bind_as_usual(text: str, result: Fraction) -> None:
     "text",
     ["9^9^9^9", "(" * 10_000, "1+" * 10_000 + "1", "-" * 390 + "1", "2^10000000", "1e9999", "(1",
      "__import__('os').system('true')", "(lambda: 0)()", "a.b", "[1]", "", "+", "9" * 2000, "1 2",
-     "*".join(["99999999"] * 44), "1 // 2", "n0", "1 if 1 else 2"],
+     "*".join(["99999999"] * 44), "1 // 2", "n0", "1 if 1 else 2", "9**9", "2(3 + 4)"],
 )  # fmt: skip
 def test_hostile_formulas_are_unreadable_and_cheap(text: str) -> None:
     started = time.process_time()
@@ -196,22 +183,29 @@ def test_formulas_are_compared_by_what_they_mean() -> None:
         assert outcome(scores, i) == expected, text
 
 
+def _scripted(row_s):  # type: ignore[no-untyped-def]
+    import sys
+    import time
+
+    for a, b in json.load(sys.stdin):
+        if b == "slow":
+            time.sleep(99)
+        if b == "dead":
+            sys.exit(3)
+        print(json.dumps([a == b]), flush=True)
+
+
 def test_a_comparison_without_end_is_unscored_and_harms_no_other(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    script = tmp_path / "compare.py"
-    script.write_text(
-        "import json, sys, time\n"
-        "for a, b in json.load(sys.stdin):\n"
-        "    if b == 'slow': time.sleep(99)\n"
-        "    if b == 'dead': sys.exit(3)\n"
-        "    print(json.dumps([a == b]), flush=True)\n"
-    )
-    for name, new in (("__file__", str(script)), ("START_S", 2), ("ROW_S", 0)):
-        monkeypatch.setattr(rules_formulas, name, new)
-    said = rules_formulas.equal_formulas([("1", "1"), ("1", "slow"), ("1", "dead"), ("1", "2")])
-    assert said[0] == 1.0 and "too long" in str(said[1]) and "with 3" in str(said[2])
-    assert said[3] == 0.0
+    monkeypatch.setattr(rules_exact, "_compare", _scripted)
+    source = rules_exact.inspect.getsource(_scripted).replace("_scripted", "_compare")
+    monkeypatch.setattr(rules_exact.inspect, "getsource", lambda function: source)
+    for name, new in (("START_S", 2), ("ROW_S", 0)):
+        monkeypatch.setattr(rules_exact, name, new)
+    pairs = [("1", "1"), ("1", "slow"), ("1", "dead"), ("1", "2")]
+    first, slow, dead, last = rules_exact.equal_formulas(pairs)
+    assert first == 1.0 and "too long" in str(slow) and "with 3" in str(dead) and last == 0.0
 
 
 # Patterns, JSON, lengths.
@@ -291,7 +285,7 @@ def test_lengths() -> None:
         ("5/0 = 3, 6*6 = 36", 0),
         ("100/3 = 33.33, 6*6 = 36", 1), ("100/3 = 33.34, 6*6=36", 0), ("100/3 = 33; 6*6=36", 0),
         ("2 apples + 3 + 5 = 10 and 6*6 = 36", 1), ("6*6 = 36 = 40 - 4 = 36", 1),
-        ("12 * 3 = 36 - 4 = 32 + 4 = 36", 0), ("5 / 2 = 2 1/2, 6*6 = 36", 1),
+        ("12 * 3 = 36 - 4 = 32 + 4 = 36", 0),
         ("100 − 64 = 36%; 40 - 4 = 36", 1), ("50% × 72 = 36", 1), ("6*6 = ", 0),
         ("144 / 4 = 36 (15 minutes each): 36", 1), ("0.1 + 0.2 = 0.30000000000000004; 6*6=36", 1),
         (r"\frac{72}{2} = 36", 1), (r"6 \times 6 = 36", 1), ("3 apples + 33 = 36", 0),
@@ -312,7 +306,7 @@ def test_arithmetic_knows_what_was_asked() -> None:
     (said,) = answers(Arithmetic(), ["1 + 1 = 2"], "Ann has 1 pen and buys another.")
     assert "no sum" in str(said)
     late, wrong = answers(Arithmetic(), ["9^99999999 = 3", "9^99999999 = 3 ; 1 + 1 = 3"], answer=3)
-    assert "too large" in str(late) and wrong == 0.0
+    assert "not a sum" in str(late) and wrong == 0.0
 
 
 @given(st.text(alphabet=r"0123456789+-*/^()=%., x$\{}<>~&|abfrcsqt" + "\n", max_size=120))
@@ -358,24 +352,14 @@ def test_a_step_may_not_be_large() -> None:
     assert answers(Proof(max_atoms=6), [f"1. {holes} [P1]"], **meta) == [1.0]
 
 
-def test_proofs_about_whole_numbers() -> None:
-    meta = {"premises": ["x > 2", "y = x + 1", "2*x - y = z"], "conclusion": "y >= 4"}
-    texts = ["1. x >= 3 [P1]\n2. y >= 4 [1, P2]", "1. x >= 4 [P1]\n2. y >= 4 [1, P2]"]
-    assert answers(Proof(), [*texts, "1. x*y > 6 [P1]\n2. y >= 4 [1, P2]"], **meta) == [
-        1.0,
-        0.0,
-        0.0,
-    ]
-
-
 @pytest.mark.parametrize(
     ("meta", "why"),
     [
         ({"premises": ["p", "~p"], "conclusion": "q"}, "contradict"),
         ({"conclusion": "forall x. x"}, "cannot be read"),
-        ({"premises": ["x * y = 2"], "conclusion": "q"}, "whole number"),
-        ({"conclusion": "p + q"}, "cannot stand"),
-        ({"conclusion": "2"}, "no statement"),
+        ({"conclusion": "p q"}, "goes on"),
+        ({"conclusion": "(p"}, "not closed"),
+        ({"conclusion": "p + 2"}, "unknown sign"),
     ],
 )
 def test_what_is_wrong_with_a_prompt_is_no_fault_of_the_answer(meta: Any, why: str) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from trueline.records import Prompt
-from trueline.rewards.rules import Arithmetic, Exact
-from trueline.rewards.rules_arithmetic import Unreadable, equations, holds
+from trueline.rewards.rules_arithmetic import Arithmetic, Unreadable, equations, holds
+from trueline.rewards.rules_exact import Exact
 from trueline.worlds.sums.language import parse, render
 from trueline.worlds.sums.problems import draw_problem
 from trueline.worlds.sums.writers import draw_writer, write

@@ -94,11 +94,7 @@ def test_what_tests_can_do_with_the_code() -> None:
     cases = [
         {"call": "Point(1).x", "expected": 1},
         {"call": "[Point(2), Point(2)][0] == Point(2)", "expected": True},
-        {
-            "setup": "s = Stack(); s.push(1); s.push('two')",
-            "call": "s.items",
-            "expected": [1, "two"],
-        },
+        {"setup": "s = Stack(); s.push(1)", "call": "s.items", "expected": [1]},
         {"call": "slow(1)", "expected": 2},
         {"call": "[await slow(1), await slow(2)]", "expected": [2, 3]},
         {"call": "list(count(3))", "expected": (0, 1, 2)},
@@ -124,14 +120,12 @@ def test_programs_are_judged_by_what_they_print() -> None:
 @pytest.mark.parametrize(
     ("tests", "why"),
     [
-        (None, "holds no 'tests'"),
-        ("assert add(1, 2) == 3", "holds no 'tests'"),
+        (None, "holds no 'tests'"), ("assert add(1, 2) == 3", "holds no 'tests'"),
         ([{"call": "add(", "expected": 1}], "cannot be read"),
-        ([{"call": "add(1, 2)"}], "must hold 'expected'"),
-        ([{"expected": 1}], "must hold 'call'"),
+        ([{"call": "add(1, 2)"}], "must hold 'expected'"), ([{"expected": 1}], "must hold 'call'"),
         ([{"call": "1", "expected": object()}], "no data"),
     ],
-)
+)  # fmt: skip
 def test_tests_that_are_none_give_no_grade(tests: Any, why: str) -> None:
     assert why in str(grade(RIGHT, tests))
 
@@ -234,6 +228,7 @@ def test_without_a_sandbox_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(SetupError, match="apt-get install bubblewrap"):
         UnitTest().score([Prompt.of("?", tests=TESTS)], [RIGHT])
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: "/usr/bin/false")
-    assert "could not be made" in str(grade(RIGHT))
+    why = str(grade(RIGHT))
+    assert "must be allowed user namespaces" in why and "\n" not in why
     with pytest.raises(InputError, match="positive"):
         SandboxLimits(memory_mb=-1)

@@ -7,7 +7,7 @@ ensemble      small networks in one batched pass, the non-linear head
 groups        raters that want different things: one reward a group, their mean or the worst
 concept       a direction from contrast pairs, withheld until validated
 
-Not learned: `rules` (texts, numbers, proofs, code run in the `sandbox`); made of others: `compose`.
+Not learned: `rules_*` (texts, numbers, proofs, code in the `sandbox`); made of others: `compose`.
 What a fit is made of: `training` (comparisons as rows), `features`, `evidence` (the prior),
 `laplace` (the posterior), `linear` (the fitted reward), `protocols` and `saved` (what every kind
 keeps to), `storage`. Beside them `evaluate` (cross-validation, coverage) and `selfcheck`.
@@ -21,16 +21,11 @@ from trueline.rewards.concept import Concept
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.ensemble import Ensemble
 from trueline.rewards.groups import Groups
-from trueline.rewards.rules import (
-    Arithmetic,
-    Exact,
-    JsonSchema,
-    MaxSentences,
-    MaxWords,
-    Proof,
-    Regex,
-    UnitTest,
-)
+from trueline.rewards.rules_arithmetic import Arithmetic
+from trueline.rewards.rules_code import UnitTest
+from trueline.rewards.rules_exact import Exact
+from trueline.rewards.rules_proof import Proof
+from trueline.rewards.rules_text import JsonSchema, MaxSentences, MaxWords, Regex
 
 __all__ = ["REWARDS"]
 

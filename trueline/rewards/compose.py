@@ -11,45 +11,64 @@ s_i, lower bound l_i and interval [a_i, b_i] of part i:
     lexicographic  bands of taste, squashed: with g(t) = t / (scale + |t|) / 2 in (−½, ½),
                    rule kept: 1 + margin + g(t)      rule broken: g(t)
 
-**Uncertainty.** Parts are taken to err independently, as a rule, a learned reward and a length
-penalty do. Two rewards that read one trunk share errors: then the sum's std is too small (by at
-most √P for P parts) and the minimum's mean too low. Intervals need no such assumption: the whole is
-in its own wherever every part is in its own; they are given only where all parts have them.
-Novelty is the largest of the parts'.
+Parts are taken to err independently. Two rewards that read one trunk share errors: then the sum's
+std is too small (by at most √P for P parts) and the minimum's mean too low; intervals, given only
+where all parts have them, need no such assumption. Novelty is the largest of the parts'.
 
-**Unscored.** A part unscored makes the row unscored, with the part's name and reason, except where
-it cannot matter: a part of weight 0 is not even asked, and taste cannot lift a response that breaks
-the rule, which then scores the bottom of its band, its std and interval saying the whole band.
-
-A part alone, of weight 1 or as the minimum, is that part exactly. The order of parts is irrelevant.
+A part unscored makes the row unscored, with the part's name and reason, except where it cannot
+matter: a part of weight 0 is not asked, and taste cannot lift a response that breaks the rule,
+which then scores the bottom of its band, its std and interval saying the whole band. A part alone,
+of weight 1 or as the minimum, is that part exactly.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, ndtr
 
 from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Scores
 from trueline.rewards.protocols import Fitted, Head, Reader, Rows
-from trueline.rewards.rules_grade import differences
+from trueline.rewards.rules import differences
 from trueline.rewards.saved import restore
 from trueline.rewards.storage import inside, prefixed
 
 __all__ = ["Composed", "Lexicographic", "Minimum", "WeightedSum"]
 
 
+class _Composition(ABC):
+    """What the three specifications share: each part is fitted to the same comparisons."""
+
+    how: ClassVar[str]
+
+    def _heads(self) -> Mapping[str, Head]:
+        return self.parts  # type: ignore[attr-defined,no-any-return]
+
+    def _settings(self) -> dict[str, Any]:
+        return {}
+
+    def fit(
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+    ) -> Composed:
+        """Return the whole, every part fitted, by name: chance does not depend on their order."""
+        heads = sorted(self._heads().items())
+        parts = {name: head.fit(readings, comparisons, rng=rng) for name, head in heads}
+        return Composed(how=self.how, settings=self._settings(), parts=parts)
+
+
 @dataclass(frozen=True, kw_only=True)
-class WeightedSum:
+class WeightedSum(_Composition):
     """Σ weight × part; a negative weight is a penalty, 0 leaves the part out."""
 
+    how = "weighted_sum"
     parts: Mapping[str, Head]
     """Name to head or rule."""
     weights: Mapping[str, float]
@@ -66,19 +85,15 @@ class WeightedSum:
                 "weights must be finite, one of them not 0", got=str(dict(self.weights))
             )
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> Composed:
-        """Return the sum of all parts, each fitted to the comparisons."""
-        settings = {"weights": dict(self.weights)}
-        parts = _fitted(self.parts, readings, comparisons, rng)
-        return Composed(how="weighted_sum", settings=settings, parts=parts)
+    def _settings(self) -> dict[str, Any]:
+        return {"weights": dict(self.weights)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Minimum:
+class Minimum(_Composition):
     """The least of the parts: good only where all are. Give them one scale first."""
 
+    how = "minimum"
     parts: Mapping[str, Head]
     """Name to head or rule."""
 
@@ -86,15 +101,9 @@ class Minimum:
         if not self.parts:
             raise InputError("there must be a part", got="none")
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> Composed:
-        """Return the minimum of all parts, each fitted to the comparisons."""
-        return Composed(how="minimum", parts=_fitted(self.parts, readings, comparisons, rng))
-
 
 @dataclass(frozen=True, kw_only=True)
-class Lexicographic:
+class Lexicographic(_Composition):
     """Rule first, then taste: what breaks the rule is below all that keeps it, by over `margin`.
 
     Taste is squashed to a band of width 1 by g, which keeps its order; mean, lower bound and
@@ -102,6 +111,7 @@ class Lexicographic:
     mean ± std.
     """
 
+    how = "lexicographic"
     rule: Head
     """What must be kept."""
     taste: Head
@@ -119,32 +129,16 @@ class Lexicographic:
                 "scale must be over 0, and margin at least 0", got=f"{self.scale}, {self.margin}"
             )
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> Composed:
-        """Return rule and taste as one, each fitted to the comparisons."""
-        settings = {name: getattr(self, name) for name in ("keeps_at", "scale", "margin")}
-        heads = {"rule": self.rule, "taste": self.taste}
-        parts = _fitted(heads, readings, comparisons, rng)
-        return Composed(how="lexicographic", settings=settings, parts=parts)
+    def _heads(self) -> Mapping[str, Head]:
+        return {"rule": self.rule, "taste": self.taste}
 
-
-def _fitted(
-    heads: Mapping[str, Head],
-    readings: Readings,
-    comparisons: Sequence[Comparison],
-    rng: np.random.Generator,
-) -> dict[str, Fitted]:
-    """Return every head fitted, by name, so that chance does not depend on the order given."""
-    return {name: head.fit(readings, comparisons, rng=rng) for name, head in sorted(heads.items())}
+    def _settings(self) -> dict[str, Any]:
+        return {"keeps_at": self.keeps_at, "scale": self.scale, "margin": self.margin}
 
 
 @dataclass(kw_only=True)
 class Composed(Fitted, kind="composed"):
-    """Fitted rewards as one; made by `fit`, or directly of rewards that are fitted already:
-
-    Composed(how="minimum", parts={"kind": kind, "true": true})
-    """
+    """Fitted rewards as one; made by `fit`, or directly of rewards that are fitted already."""
 
     how: str
     """weighted_sum, minimum or lexicographic."""
@@ -183,7 +177,7 @@ class Composed(Fitted, kind="composed"):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and std of reward(first) − reward(second), each [M]."""
         if self.how != "weighted_sum":
-            return differences(self.score(readings), first_rows, second_rows)
+            return differences(self.score, readings, first_rows, second_rows)
         weights = {name: weight for name, weight in self.settings["weights"].items() if weight}
         both = [
             np.multiply(weight, self.parts[name].margin(readings, first_rows, second_rows))
@@ -271,9 +265,8 @@ def _lexicographic(
     base = np.where(kept, 1.0 + margin, 0.0)
 
     def squash(values: np.ndarray) -> np.ndarray:
-        finite = np.where(np.isinf(values), 0.0, values)
-        inside_band = finite / (scale + np.abs(finite)) / 2
-        return np.where(np.isinf(values), np.sign(values) / 2, inside_band)
+        finite = np.clip(values, -1e300, 1e300)
+        return np.asarray(finite / (scale + np.abs(finite)) / 2)
 
     def put(values: np.ndarray, in_lowest: float) -> np.ndarray:
         return np.where(lowest, in_lowest, base + squash(values))
@@ -333,8 +326,6 @@ def _least(
     m1: np.ndarray, s1: np.ndarray, m2: np.ndarray, s2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and std of the least of two independent normal variables (Clark, eq. 2 to 4)."""
-    from scipy.special import ndtr
-
     spread, gap = np.hypot(s1, s2), m2 - m1
     apart = np.abs(gap) >= 40 * spread  # then the lower one is the least
     z = np.where(apart, 0.0, gap) / np.where(apart, 1.0, spread)

@@ -1,27 +1,192 @@
-"""Rules: rewards that a checker decides, without a model. Each gives 1.0, 0.0 or *unscored*.
+"""Rules: rewards that a checker decides, without a model; they live as learned rewards do.
 
-`rules_text` holds Exact, Regex, JsonSchema, MaxSentences and MaxWords, `rules_arithmetic`
-Arithmetic, `rules_proof` Proof, `rules_code` UnitTest; `rules_grade` what they share.
+A rule gives each answer a number, or the reason why it gives none (*unscored*). An answer's own
+fault is a definite 0.0; the checker's, or a prompt without what the rule needs, is unscored. The
+number is certain: std 0, lower = low = high = mean, novelty 0. Rules are the one reward that reads
+a prompt's `meta`: what is right stands there, out of the policy's sight.
+
+`fit` learns nothing. The `FittedRule` it returns grades `readings.responses`.
+
+>>> [score.reason for score in as_scores([1.0, "no answer known"])]
+[None, 'no answer known']
 """
 
 from __future__ import annotations
 
-from trueline.rewards.rules_arithmetic import Arithmetic
-from trueline.rewards.rules_code import UnitTest
-from trueline.rewards.rules_grade import RULES, FittedRule, Rule
-from trueline.rewards.rules_proof import Proof
-from trueline.rewards.rules_text import Exact, JsonSchema, MaxSentences, MaxWords, Regex
+import importlib.util
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-__all__ = [
-    "RULES",
-    "Arithmetic",
-    "Exact",
-    "FittedRule",
-    "JsonSchema",
-    "MaxSentences",
-    "MaxWords",
-    "Proof",
-    "Regex",
-    "Rule",
-    "UnitTest",
-]
+import numpy as np
+from scipy.special import expit
+
+from trueline.errors import DataError, InputError, SetupError
+from trueline.models.reading import Readings
+from trueline.records import Comparison, Prompt, Response, Scores
+from trueline.rewards.protocols import Fitted, Reader, Rows
+
+__all__ = ["RULES", "FittedRule", "Grade", "Rule", "as_scores", "differences", "from_meta", "needs"]
+
+Grade = float | str
+"""A number, or why there is none."""
+
+
+RULES: dict[str, type[Rule]] = {}
+"""Kind to rule, filled by the classes themselves."""
+
+
+class Rule(ABC):
+    """A reward that is decided by the text alone; subclasses are frozen dataclasses."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        RULES[_kind(cls)] = cls
+
+    @abstractmethod
+    def grade_one(self, response: Response) -> Grade:
+        """Return the grade of one response."""
+
+    def grade(self, responses: Sequence[Response]) -> list[Grade]:
+        """Return one grade for each response, in order."""
+        return [self.grade_one(response) for response in responses]
+
+    @property
+    def kind(self) -> str:
+        """The name it has in recipes: `json_schema` of `JsonSchema`."""
+        return _kind(type(self))
+
+    def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
+        """Return scores of N texts, row i answering prompt i; no trunk is needed."""
+        if len(prompts) != len(responses):
+            raise InputError(
+                "there must be as many prompts as responses",
+                got=f"{len(prompts)} and {len(responses)}",
+            )
+        asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
+        pairs = zip(asked, responses, strict=True)
+        return as_scores(self.grade([Response(prompt=p, text=text) for p, text in pairs]))
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> Rule:
+        """Return the rule of its fields as JSON holds them."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+
+    def fit(
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+    ) -> FittedRule:
+        """Return the rule as a fitted reward; the comparisons teach it nothing."""
+        return FittedRule(rule=self, metadata={"head": self.kind, "n": 0})
+
+
+def _kind(rule: type[Rule]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", rule.__name__).lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedRule(Fitted, kind="rule"):
+    """A rule that grades what a trunk has read; any trunk's readings do."""
+
+    rule: Rule
+    metadata: dict[str, Any] = field(default_factory=dict)
+    layers: tuple[int, ...] = ()
+    """None: a rule reads texts, not latents."""
+    trunk_fingerprint: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the rule and its settings."""
+        return {"kind": self.rule.kind, **asdict(self.rule)}  # type: ignore[call-overload]
+
+    def score(self, readings: Readings) -> Scores:
+        """Return scores of all N rows."""
+        if readings.responses is None:
+            raise InputError(
+                "a rule needs the texts that were read",
+                got="readings that do not hold them",
+                do="read the responses again with trunk.read(...)",
+            )
+        return as_scores(self.rule.grade(readings.responses))
+
+    def margin(
+        self, readings: Readings, first_rows: Rows, second_rows: Rows
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the difference of both grades, [M], and its std of 0."""
+        return differences(self.score, readings, first_rows, second_rows)
+
+    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Return σ(mean): a grade counts as one nat of log-odds."""
+        return np.asarray(expit(mean))
+
+    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
+        """Learn nothing: a rule is what it is."""
+
+    def with_lower_bound(self, k: float, distance: float = 0.0) -> FittedRule:
+        """Return the same rule: where nothing is uncertain there is nothing to subtract."""
+        return self
+
+    def words(self) -> dict[str, Any]:
+        """Return the rule's name and settings, for saving."""
+        return {"rule": self.summary()}
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> FittedRule:
+        """Return the rule of these words; a KeyError where there is no such rule."""
+        settings = {name: value for name, value in words["rule"].items() if name != "kind"}
+        rule = RULES[words["rule"]["kind"]].of_settings(settings)
+        return cls(rule=rule, metadata=words["metadata"])
+
+    def on(self, trunk: Reader) -> Rule:
+        """Return a scorer of texts: the rule itself, which needs no trunk."""
+        return self.rule
+
+
+def as_scores(grades: Sequence[Grade]) -> Scores:
+    """Return N grades as columns; a text is the reason of an unscored row."""
+    reasons = {i: grade for i, grade in enumerate(grades) if isinstance(grade, str)}
+    mean = np.array([np.nan if isinstance(g, str) else g for g in grades], np.float64)
+    zero = np.zeros(len(mean))
+    scored = np.array([i not in reasons for i in range(len(mean))], bool)
+    return Scores(mean, zero, mean, zero, scored, reasons, low=mean, high=mean)
+
+
+def differences(
+    score: Callable[[Readings], Scores], readings: Readings, first_rows: Rows, second_rows: Rows
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and std of first - second, [M] each, of rows that err independently.
+
+    Only rows of these pairs are scored: a rule may run code for each of them.
+
+    Raises:
+        DataError: a side is unscored; the caller must leave such pairs out, and count them.
+    """
+    rows = np.concatenate([first_rows, second_rows]).astype(int)
+    used, at = np.unique(rows, return_inverse=True)
+    scores = score(readings.take(used))
+    first, second = np.split(at, 2)
+    unscored = ~(scores.scored[first] & scores.scored[second])
+    if unscored.any():
+        raise DataError(
+            "both sides of a margin must be scored",
+            got=f"{int(unscored.sum())} of {len(unscored)} pairs that are not",
+            do="drop them first: score(readings).scored says which",
+        )
+    std = np.where(first == second, 0.0, np.hypot(scores.std[first], scores.std[second]))
+    return scores.mean[first] - scores.mean[second], std
+
+
+def from_meta(prompt: Prompt, key: str) -> Any:
+    """Return what the prompt's meta holds under a key; None for nothing, blanks and no items."""
+    value = prompt.meta.get(key)
+    if isinstance(value, str):
+        return value if value.strip() else None
+    return None if isinstance(value, list | tuple) and not value else value
+
+
+def needs(library: str) -> None:
+    """Refuse to go on without an optional library."""
+    if importlib.util.find_spec(library) is None:
+        raise SetupError(
+            f"this rule needs {library}", got="not installed", do="pip install 'trueline[rules]'"
+        )

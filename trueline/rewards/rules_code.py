@@ -31,8 +31,8 @@ from math import isclose
 from typing import Any
 
 from trueline.records import Response
-from trueline.rewards.rules_extract import fenced
-from trueline.rewards.rules_grade import Grade, Rule, from_meta
+from trueline.rewards.rules import Grade, Rule, from_meta
+from trueline.rewards.rules_text import fenced
 from trueline.rewards.sandbox import SandboxLimits, needs_bubblewrap, run_calls, run_program
 from trueline.rewards.sandbox_child import as_data
 
@@ -56,13 +56,13 @@ class UnitTest(Rule):
         return cls(**{**settings, "limits": SandboxLimits(**settings["limits"])})
 
     def grade(self, responses: Sequence[Response]) -> list[Grade]:
-        """Return 1.0, 0.0, or why nothing ran; as many at a time as there are cores."""
+        """Return a grade for each response; as many run at a time as there are cores."""
         needs_bubblewrap()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        with ThreadPoolExecutor(cores) as pool:
-            return list(pool.map(lambda response: self._grade(response), responses))
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return list(pool.map(self.grade_one, responses))
 
-    def _grade(self, response: Response) -> Grade:
+    def grade_one(self, response: Response) -> Grade:
+        """Return 1.0, 0.0, or why nothing ran."""
         cases = from_meta(response.prompt, self.tests)
         fault = _fault(cases, self.tests)
         if fault:
@@ -75,7 +75,7 @@ class UnitTest(Rule):
             result = run_program(code, stdin=str(case["stdin"]), limits=self.limits)
             printed = result.output.decode("utf-8", "replace")
             if not result.ran:
-                return f"the sandbox could not be made: {result.why}"
+                return result.why
             if result.code != 0 or _lines(printed) != _lines(str(case["expected"])):
                 return 0.0
         calls = [case for case in cases if "call" in case]
@@ -85,7 +85,7 @@ class UnitTest(Rule):
         pairs = [(str(case.get("setup", "")), str(case["call"])) for case in cases]
         result, answers = run_calls(code, pairs, limits=self.limits)
         if not result.ran:
-            return f"the sandbox could not be made: {result.why}"
+            return result.why
         if len(answers) != len(cases):
             return 0.0
         return float(all(self._right(c, a) for c, a in zip(cases, answers, strict=True)))

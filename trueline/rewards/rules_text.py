@@ -1,14 +1,12 @@
-"""Rules on the text: the expected answer, a pattern, a JSON schema, a length.
+"""Rules on the text alone: a pattern, a JSON schema, a length.
 
-                  0                                             unscored
-    Exact         no answer where one is looked for, another    no expected answer; out of time
-    Regex         a pattern missing, a forbidden one there      a pattern out of time
-    JsonSchema    no JSON, or it breaks the schema              a pattern out of time, a far $ref
-    MaxSentences, MaxWords  more than n                         never
+                            0                                         unscored
+    Regex                   a pattern missing, a forbidden one there  a pattern out of time
+    JsonSchema              no JSON, or it breaks the schema          as Regex; a far $ref
+    MaxSentences, MaxWords  more than n                               never
 
->>> ask = Prompt.of("3 × 6?", answer="18")
->>> Exact().score([ask, ask, "?"], ["so \\\\boxed{18.0}", "#### 17", "18"]).mean
-array([ 1.,  0., nan])
+>>> MaxWords(n=2).score(["?", "?"], ["two words", "now three words"]).mean
+array([1., 0.])
 """
 
 from __future__ import annotations
@@ -16,75 +14,15 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trueline.errors import InputError
 from trueline.records import Response
-from trueline.rewards.rules_extract import extractor, fenced, final, number, plain
-from trueline.rewards.rules_formulas import equal_formulas, is_formula
-from trueline.rewards.rules_grade import Grade, Rule, from_meta, needs
+from trueline.rewards.rules import Grade, Rule, needs
 
-__all__ = ["Exact", "JsonSchema", "MaxSentences", "MaxWords", "Regex"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exact(Rule):
-    """1 if the answer is the one in the prompt's meta, or one of them if it holds a list.
-
-    Two numbers are compared as exact fractions, formulas by math-verify (sympy), anything else as
-    words, without regard to case, spaces and a last full stop.
-    """
-
-    expected: str = "answer"
-    """Key of the prompt's meta."""
-    extract: str = "final"
-    """Where the answer stands: final, boxed, whole, last_number, or after:MARKER."""
-
-    def __post_init__(self) -> None:
-        extractor(self.extract)
-
-    def grade(self, responses: Sequence[Response]) -> list[Grade]:
-        """Return 1.0 or 0.0 for each response; all formulas are compared in one process."""
-        grades: list[Grade] = []
-        pairs: list[tuple[str, str]] = []
-        rows: list[int] = []
-        for i, response in enumerate(responses):
-            right = from_meta(response.prompt, self.expected)
-            answer = extractor(self.extract)(response.text)
-            if right is None:
-                grades.append(f"the prompt's meta holds no {self.expected!r}")
-                continue
-            # The expected may be a worked solution itself, as the answers of GSM8K are.
-            accepted = [final(str(one)) for one in (right if _is_list(right) else [right])]
-            alike = [answer is not None and _same(one, answer) for one in accepted]
-            grades.append(float(any(alike)))
-            unsure = [one for one, same in zip(accepted, alike, strict=True) if same is None]
-            if not any(alike) and answer is not None:
-                pairs += [(one, answer) for one in unsure]
-                rows += [i] * len(unsure)
-        for i, verdict in zip(rows, equal_formulas(pairs), strict=True):
-            grades[i] = verdict if grades[i] == 0.0 else grades[i]
-        return grades
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple)
-
-
-def _same(expected: str, answer: str) -> bool | None:
-    """Return whether both are equal as words or numbers; None where formulas must be compared."""
-    if _words(expected) == _words(answer):
-        return True
-    a, b = number(expected), number(answer)
-    if a is not None and b is not None:
-        return a == b
-    return None if is_formula(expected) and is_formula(answer) else False
-
-
-def _words(text: str) -> str:
-    return " ".join(plain(text).casefold().split()).removesuffix(".").strip()
+__all__ = ["JsonSchema", "MaxSentences", "MaxWords", "Regex", "fenced"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +49,12 @@ class Regex(Rule):
                     f"a pattern must be a regular expression: {error}", got=repr(pattern)
                 ) from None
 
-    def grade(self, responses: Sequence[Response]) -> list[Grade]:
+    def grade_one(self, response: Response) -> Grade:
         """Return 1.0, 0.0, or which pattern took too long."""
-        return [self._grade(response.text) for response in responses]
-
-    def _grade(self, text: str) -> Grade:
         late = ""
         for pattern, wanted in [(p, True) for p in self.must] + [(p, False) for p in self.never]:
             try:
-                if _finds(pattern, text, self.pattern_s) is not wanted:
+                if _finds(pattern, response.text, self.pattern_s) is not wanted:
                     return 0.0
             except TimeoutError as error:
                 late = late or str(error)
@@ -150,29 +85,30 @@ class JsonSchema(Rule):
         needs("regex")
         import jsonschema
 
-        kind = jsonschema.validators.validator_for(self.schema, jsonschema.Draft202012Validator)
         try:
-            kind.check_schema(self.schema)
+            self._draft().check_schema(self.schema)
         except jsonschema.SchemaError as error:
             raise InputError("schema must be a JSON schema", got=error.message) from None
 
-    def grade(self, responses: Sequence[Response]) -> list[Grade]:
-        """Return 1.0, 0.0, or why the schema cannot be applied."""
-        return [self._grade(_json_of(response.text)) for response in responses]
+    def _draft(self) -> Any:
+        import jsonschema
 
-    def _grade(self, found: tuple[Any] | None) -> Grade:
+        return jsonschema.validators.validator_for(self.schema, jsonschema.Draft202012Validator)
+
+    def grade_one(self, response: Response) -> Grade:
+        """Return 1.0, 0.0, or why the schema cannot be applied."""
         import jsonschema
         import referencing
 
-        if found is None:
+        value = _json_of(response.text)
+        if value is None:
             return 0.0
-        kind = jsonschema.validators.validator_for(self.schema, jsonschema.Draft202012Validator)
         timed = jsonschema.validators.extend(
-            kind, {"pattern": _pattern, "patternProperties": _pattern_properties}
+            self._draft(), {"pattern": _pattern, "patternProperties": _pattern_properties}
         )
         try:
             validator = timed(self.schema, registry=referencing.Registry())
-            return float(validator.is_valid(found[0]))
+            return float(validator.is_valid(value[0]))
         except referencing.exceptions.Unresolvable as unresolved:
             return f"the schema refers to what it does not hold: {unresolved.ref}"
         except TimeoutError as late:
@@ -212,6 +148,13 @@ def _json_of(text: str) -> tuple[Any] | None:
     return None
 
 
+def fenced(text: str, *languages: str) -> str | None:
+    """Return the last block between ``` lines of one of these languages, or marked as none."""
+    blocks = re.findall(r"^[ ]{0,3}```[ ]*(\w*)[^\n]*\n(.*?)^[ ]{0,3}```", text, re.S | re.M)
+    fit = [body for name, body in blocks if name.lower() in (*languages, "")]
+    return fit[-1] if fit else None
+
+
 def _refuse(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
@@ -234,9 +177,13 @@ class MaxWords(Rule):
     def __post_init__(self) -> None:
         _at_least_one(self.n)
 
-    def grade(self, responses: Sequence[Response]) -> list[Grade]:
-        """Return 1.0 or 0.0 for each response."""
-        return [float(len(response.text.split()) <= self.n) for response in responses]
+    def grade_one(self, response: Response) -> Grade:
+        """Return 1.0 or 0.0."""
+        return float(len(response.text.split()) <= self.n)
+
+
+_ABBREVIATION = re.compile(r"\b(e\.g|i\.e|etc|vs|cf|al|mr|mrs|ms|dr|prof|st|no|approx)\.", re.I)
+_END = re.compile(r"[.!?…][.!?…\"'”’)\]]*\s+|[。！？]|\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,19 +200,12 @@ class MaxSentences(Rule):
     def __post_init__(self) -> None:
         _at_least_one(self.n)
 
-    def grade(self, responses: Sequence[Response]) -> list[Grade]:
-        """Return 1.0 or 0.0 for each response."""
-        return [float(_num_sentences(response.text) <= self.n) for response in responses]
-
-
-_ABBREVIATION = re.compile(r"\b(e\.g|i\.e|etc|vs|cf|al|mr|mrs|ms|dr|prof|st|no|approx)\.", re.I)
-_END = re.compile(r"[.!?…][.!?…\"'”’)\]]*\s+|[。！？]|\n")
-
-
-def _num_sentences(text: str) -> int:
-    # A list's "1. " ends no sentence.
-    text = re.sub(r"^\s*\d+[.)]\s+", "", _ABBREVIATION.sub(r"\1", text), flags=re.M)
-    return sum(bool(re.search(r"\w", part)) for part in _END.split(text))
+    def grade_one(self, response: Response) -> Grade:
+        """Return 1.0 or 0.0."""
+        # A list's "1. " ends no sentence.
+        text = _ABBREVIATION.sub(r"\1", response.text)
+        text = re.sub(r"^\s*\d+[.)]\s+", "", text, flags=re.M)
+        return float(sum(bool(re.search(r"\w", part)) for part in _END.split(text)) <= self.n)
 
 
 def _at_least_one(n: int) -> None:

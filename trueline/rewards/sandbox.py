@@ -7,8 +7,8 @@ and compares nothing; values come back on a descriptor of their own, each line u
 The code shares a process with what writes there, so it can forge lines; but a forger has to know
 the right value, and who knows it may return it. Anything but one line a call is no answer.
 
-Where the sandbox cannot be made (no bubblewrap: `SetupError`; a kernel without user namespaces:
-`ran` is False with the reason), nothing runs: there is no weaker mode.
+Where the sandbox cannot be made (no bubblewrap: `SetupError`; user namespaces refused: `ran` is
+False, with the reason), nothing runs: there is no weaker mode. It needs no root.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class SandboxResult:
     code: int | None = None
     """Its exit code; None where time was up."""
     why: str = ""
-    """What was said on standard error, in part."""
+    """Why it was not started, in one line."""
 
 
 def needs_bubblewrap() -> str:
@@ -153,7 +153,14 @@ def _run(
                 code = None
             why = _read(errors, 2_000).decode("utf-8", "replace").strip()
         output = _read(printed or values, limits.output_bytes + 1)
-        return SandboxResult(ran=bool(_read(ready, 9)), output=output, code=code, why=why[-300:])
+        ran = bool(_read(ready, 9))
+        return SandboxResult(ran=ran, output=output, code=code, why="" if ran else _refusal(why))
+
+
+def _refusal(why: str) -> str:
+    """Return one line that says why there is no sandbox, and what it takes."""
+    reason = " ".join(why.split())[:300] or "bubblewrap gave no reason"
+    return f"the sandbox could not be made ({reason}); this user must be allowed user namespaces"
 
 
 def _read(file: IO[bytes] | None, most: int) -> bytes:

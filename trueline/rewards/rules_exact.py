@@ -1,0 +1,227 @@
+r"""The rule on the expected answer: where it stands in a text, and whether it is right.
+
+    final        the last \boxed{...}, else what follows "####" (as in GSM8K), else the whole text
+    boxed        the last \boxed{...}
+    whole        the whole text
+    last_number  the last number; a minus counts if nothing stands before it
+    after:MARK   what follows the last MARK, to the end of its line
+
+Two numbers are compared as exact fractions, formulas by math-verify (Kydlíček et al., Hugging Face;
+LaTeX by sympy), anything else as words, without regard to case, spaces and a last full stop. An
+answer that is not there or is another is 0; no expected answer, or no time left, is unscored.
+
+>>> ask = Prompt.of("3 × 6?", answer="18")
+>>> Exact().score([ask, ask, "?"], ["so \\boxed{18.0}", "#### 17", "18"]).mean
+array([ 1.,  0., nan])
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from trueline.errors import InputError
+from trueline.records import Response
+from trueline.rewards.rules import Grade, Rule, from_meta
+
+__all__ = ["NUMBER", "Exact", "equal_formulas", "extractor", "final", "number", "plain"]
+
+ROW_S, START_S = 3, 60
+"""Seconds for reading, and for comparing, one pair; and for loading sympy on a busy machine."""
+NUMBER = (
+    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?|\.\d+(?:[eE][-+]?\d{1,3})?"
+)
+"""An unsigned number as written."""
+_ONE = re.compile(rf"([-+]?)\s*\$?({NUMBER})(?:\s*/\s*({NUMBER}))?\s*(%?)")
+_WORD = re.compile(r"\\[A-Za-z]+|\b(?:sqrt|sin|cos|tan|log|ln|exp|pi|text)(?![a-z])")
+_CHARACTERS = str.maketrans("−–×·⋅∗÷\u00a0\u202f\u2009", "--****/   ")
+_LATEX = (
+    (re.compile(r"\\[dt]?frac\s*(?:\{([^{}]*)\}\s*\{([^{}]*)\}|(\d)(\d))"), r"((\1\3)/(\2\4))"),
+    (re.compile(r"\^\s*\{([^{}]*)\}"), r"^(\1)"),
+    (re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\\(?:left|right|displaystyle)\b"), ""),
+    (re.compile(r"\\[,;!: ]|\{,\}(?=\d{3})|\\?\$"), ""),
+    (re.compile(r"\\(?:times|cdot)\b"), "*"),
+    (re.compile(r"\\div\b"), "/"),
+    (re.compile(r"\\%"), "%"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact(Rule):
+    """1 if the answer is the one in the prompt's meta, or one of them if it holds a list."""
+
+    expected: str = "answer"
+    """Key of the prompt's meta."""
+    extract: str = "final"
+    """Where the answer stands: final, boxed, whole, last_number, or after:MARKER."""
+
+    def __post_init__(self) -> None:
+        extractor(self.extract)
+
+    def grade_one(self, response: Response) -> Grade:
+        """Return 1.0, 0.0, or why it cannot be said."""
+        return self.grade([response])[0]
+
+    def grade(self, responses: Sequence[Response]) -> list[Grade]:
+        """Return a grade for each response; all formulas are compared in one process."""
+        grades: list[Grade] = []
+        unsure: list[tuple[int, str, str]] = []
+        for i, response in enumerate(responses):
+            right = from_meta(response.prompt, self.expected)
+            answer = extractor(self.extract)(response.text)
+            if right is None:
+                grades.append(f"the prompt's meta holds no {self.expected!r}")
+                continue
+            # The expected may be a worked solution itself, as the answers of GSM8K are.
+            several = isinstance(right, list | tuple)
+            accepted = [final(str(one)) for one in (right if several else [right])]
+            same = [answer is not None and _same(one, answer) for one in accepted]
+            grades.append(float(any(same)))
+            if answer is not None and not any(same):
+                unsure += [(i, one, answer) for one, s in zip(accepted, same, strict=True)
+                           if s is None]  # fmt: skip
+        verdicts = equal_formulas([pair for _, *pair in unsure])
+        for (i, *_), verdict in zip(unsure, verdicts, strict=True):
+            grades[i] = verdict if grades[i] == 0.0 else grades[i]
+        return grades
+
+
+def extractor(name: str) -> Callable[[str], str | None]:
+    """Return the function of this name: from a text to the answer in it, None if there is none."""
+    if name.startswith("after:") and name != "after:":
+        return lambda text: _after(name.removeprefix("after:"), text)
+    known: dict[str, Callable[[str], str | None]] = {
+        "final": final, "boxed": _boxed, "whole": str, "last_number": _last_number,
+    }  # fmt: skip
+    if name not in known:
+        raise InputError(
+            f"extract must be one of {', '.join(known)}, or after:MARKER", got=repr(name)
+        )
+    return known[name]
+
+
+def final(text: str) -> str:
+    """Return the last boxed answer, else what follows the last "####", else the whole text."""
+    return next((a for a in (_boxed(text), _after("####", text)) if a is not None), text)
+
+
+def _boxed(text: str) -> str | None:
+    start = text.rfind("\\boxed{")
+    depth = 0
+    for at in range(start + 6, len(text)) if start >= 0 else ():
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        if depth == 0:
+            return text[start + 7 : at]
+    return None
+
+
+def _after(marker: str, text: str) -> str | None:
+    _, there, rest = text.rpartition(marker)
+    return rest.split("\n", 1)[0] if there else None
+
+
+def _last_number(text: str) -> str | None:
+    pattern = rf"(?<![\w.])(?:(?<![\d)%])-)?\\?\$?(?:{NUMBER})(?:/\d+)?%?"
+    numbers = re.findall(pattern, plain(text))
+    return numbers[-1] if numbers else None
+
+
+def number(text: str) -> Fraction | None:
+    """Return the number that a text is ("$1,000.", "1/2", "50%"), None if it is anything else."""
+    match = _ONE.fullmatch(plain(text[:500]).strip().removesuffix(".").strip())
+    if match is None or len(text) > 500:
+        return None
+    try:
+        over = Fraction(match[3].replace(",", "")) if match[3] else Fraction(1)
+        size = Fraction(match[2].replace(",", "")) / over / (100 if match[4] else 1)
+    except ZeroDivisionError:
+        return None
+    return -size if match[1] == "-" else size
+
+
+def plain(text: str) -> str:
+    """Return the text with one sign for each operation, and common LaTeX resolved."""
+    text = text.translate(_CHARACTERS)
+    for _ in range(5 if "\\" in text or "{" in text or "$" in text else 0):
+        for pattern, replacement in _LATEX:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+def _same(expected: str, answer: str) -> bool | None:
+    """Return whether both are equal as words or numbers; None where formulas must be compared."""
+    if _words(expected) == _words(answer):
+        return True
+    a, b = number(expected), number(answer)
+    if a is not None and b is not None:
+        return a == b
+    return None if _is_formula(expected) and _is_formula(answer) else False
+
+
+def _words(text: str) -> str:
+    return " ".join(plain(text).casefold().split()).removesuffix(".").strip()
+
+
+def _is_formula(text: str) -> bool:
+    """Return whether a text is short, holds a digit or a sign, and no word but functions' names."""
+    has_sign = re.search(r"[\d\\+*/^=(){}\[\]]", text)
+    return (
+        len(text) <= 300 and bool(has_sign) and not re.search(r"[^\W\d_]{3}", _WORD.sub("", text))
+    )
+
+
+def equal_formulas(pairs: Sequence[Sequence[str]]) -> list[Grade]:
+    """Return 1.0 or 0.0 for each (expected, answer), or why the checker could not tell.
+
+    In a process of its own, which may be ended: math-verify's own time limits are signals, which
+    only a main thread may set and which cannot stop one huge power.
+    """
+    grades: list[Grade] = []
+    command = [sys.executable, "-P", "-c", f"{inspect.getsource(_compare)}\n_compare({ROW_S})"]
+    while len(grades) < len(pairs):
+        left = pairs[len(grades) :]
+        limit_s = START_S + 2 * ROW_S * len(left)
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                output, _ = process.communicate(json.dumps(left), timeout=limit_s)
+                why = f"the comparison of formulas ended with {process.returncode}"
+            except subprocess.TimeoutExpired:
+                process.kill()
+                output, _ = process.communicate()
+                why = "the comparison of formulas took too long"
+        answers = [json.loads(line) for line in output.splitlines() if line.endswith("]")]
+        grades += [float(equal) for (equal,) in answers[: len(left)]]
+        # The pair that ended the process goes without a grade, and the others on without it.
+        grades += [why] * (len(answers) < len(left))
+    return grades
+
+
+def _compare(row_s):  # type: ignore[no-untyped-def]
+    """Compare the pairs on standard input and print one answer a line: the other process's work."""
+    import json
+    import logging
+    import re
+    import sys
+
+    import math_verify
+
+    latex = [math_verify.LatexExtractionConfig()]
+    logging.disable()
+    for pair in json.load(sys.stdin):
+        expected, answer = (
+            math_verify.parse(
+                f"${re.sub(r'[*]{2}', '^', text)}$", extraction_config=latex,
+                fallback_mode="no_fallback", parsing_timeout=row_s,
+            )
+            for text in pair
+        )  # fmt: skip
+        equal = math_verify.verify(expected, answer, timeout_seconds=row_s)
+        print(json.dumps([bool(equal)]), flush=True)
