@@ -24,7 +24,6 @@ of weight 1 or as the minimum, is that part exactly.
 from __future__ import annotations
 
 import math
-from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -44,24 +43,19 @@ from trueline.rewards.storage import inside, prefixed
 __all__ = ["Composed", "Lexicographic", "Minimum", "WeightedSum"]
 
 
-class _Composition(ABC):
+class _Composition:
     """What the three specifications share: each part is fitted to the same comparisons."""
 
     how: ClassVar[str]
-
-    def _heads(self) -> Mapping[str, Head]:
-        return self.parts  # type: ignore[attr-defined,no-any-return]
-
-    def _settings(self) -> dict[str, Any]:
-        return {}
 
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> Composed:
         """Return the whole, every part fitted, by name: chance does not depend on their order."""
-        heads = sorted(self._heads().items())
-        parts = {name: head.fit(readings, comparisons, rng=rng) for name, head in heads}
-        return Composed(how=self.how, settings=self._settings(), parts=parts)
+        settings = dict(vars(self))
+        heads = settings.pop("parts", None) or {n: settings.pop(n) for n in ("rule", "taste")}
+        parts = {n: head.fit(readings, comparisons, rng=rng) for n, head in sorted(heads.items())}
+        return Composed(how=self.how, settings=settings, parts=parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +78,6 @@ class WeightedSum(_Composition):
             raise InputError(
                 "weights must be finite, one of them not 0", got=str(dict(self.weights))
             )
-
-    def _settings(self) -> dict[str, Any]:
-        return {"weights": dict(self.weights)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +119,6 @@ class Lexicographic(_Composition):
             raise InputError(
                 "scale must be over 0, and margin at least 0", got=f"{self.scale}, {self.margin}"
             )
-
-    def _heads(self) -> Mapping[str, Head]:
-        return {"rule": self.rule, "taste": self.taste}
-
-    def _settings(self) -> dict[str, Any]:
-        return {"keeps_at": self.keeps_at, "scale": self.scale, "margin": self.margin}
 
 
 @dataclass(kw_only=True)

@@ -5,9 +5,7 @@ and its final value is both the result of one of them and what the prompt asks f
 the prompt's meta, else the value of a prompt that is itself a sum ("What is 12 * (3 + 4)?", or
 "start 7 , + 5 , * 3", worked from left to right).
 
-    0         a wrong equation, none at all, or another final value
-    unscored  a prompt that is no sum and has no number in its meta; an equation that cannot be read
-
+Unscored: a prompt that is no sum and has no number in its meta; an equation that cannot be read.
 Equations in words ("3 apples and 5 apples make 8") are not seen; a remainder or a mixed number
 ("5 / 2 = 2 R 1") reads as wrong. Text is never evaluated as code: only numbers, + - * / %, and
 parentheses are read, at most 400 characters.

@@ -8,14 +8,9 @@ user names it. Tests are values in the prompt's meta, and are compared outside, 
              {"call": "add(1, None)", "raises": "TypeError"},
              {"stdin": "1 2\\n", "expected": "3"}]
 
-A call may await; an awaitable value is awaited. Values are compared as JSON shows them (tuples as
-lists, sets as sorted lists, keys as texts), floats to `tolerance`; what a program prints without
-blanks at the ends of lines. The code has Python's standard library, and no files.
-
-    1         every value is the expected one
-    0         one is not, or there is none: the code is no Python, raised, ran out of its time or
-              memory, ended its process, or wrote where values are written; or there is no code
-    unscored  the prompt has no such tests; the sandbox could not be made
+A call may await; an awaitable value is awaited. Values are compared as JSON shows them, floats to
+`tolerance`; what a program prints without blanks at the ends of lines. A value that is missing, for
+whatever reason, is wrong; a prompt without such tests, or no sandbox, leaves the row unscored.
 
 A slow machine needs larger limits. Try a solution that you know to be right first.
 """

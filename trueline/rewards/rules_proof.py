@@ -11,9 +11,8 @@ A formula is made of variables, not, and, or, ->, <-> (and ~ ! & | => for some) 
 z3 (de Moura & Bjørner 2008) checks each step from the formulas it names alone; so that it does not
 do the proving, a step names at most two formulas and at most `max_atoms` variables stand in all.
 
-    0         no step; one that names nothing, itself, a later or an unknown step; that cannot be
-              read, is too large or does not follow; a last step other than the conclusion
-    unscored  no conclusion in the prompt, one that cannot be read, or premises that contradict
+A prompt without a conclusion, with formulas that cannot be read, or with premises that contradict
+one another leaves the row unscored; all else that is no proof is 0.
 
 >>> ask = Prompt.of("?", premises=["p -> q", "p"], conclusion="q")
 >>> Proof().score([ask, ask], ["1. q [P1, P2]", "1. q"]).mean
