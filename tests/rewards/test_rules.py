@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -183,7 +182,8 @@ def test_formulas_are_compared_by_what_they_mean() -> None:
         assert outcome(scores, i) == expected, text
 
 
-def _scripted(row_s):  # type: ignore[no-untyped-def]
+def _scripted(row_s: int) -> None:
+    import json
     import sys
     import time
 

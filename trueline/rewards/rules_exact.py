@@ -204,15 +204,15 @@ def equal_formulas(pairs: Sequence[Sequence[str]]) -> list[Grade]:
     return grades
 
 
-def _compare(row_s):  # type: ignore[no-untyped-def]
+def _compare(row_s: int) -> None:
     """Compare the pairs on standard input and print one answer a line: the other process's work."""
+    import importlib
     import json
     import logging
     import re
     import sys
 
-    import math_verify
-
+    math_verify = importlib.import_module("math_verify")
     latex = [math_verify.LatexExtractionConfig()]
     logging.disable()
     for pair in json.load(sys.stdin):
