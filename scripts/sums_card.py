@@ -176,7 +176,7 @@ def model_readme(card: Numbers) -> str:
         f"A `LlamaForCausalLM` of {card['parameters']:,} parameters (float16), trained from scratch"
         f" by `scripts/train_sums.py` (seed {training['seed']}, {training['steps']} steps of"
         f" {training['batch']} documents, {training['train_s'] // 60} minutes on one busy core) on"
-        " documents that `trueline/worlds/sums/writers.py` makes. It knows sums of small numbers,"
+        " documents that `scripts/sums_corpus.py` draws. It knows sums of small numbers,"
         " written one token a word, and nothing else.",
         "",
         "It is a mirror of careful and careless, honest and boastful writers, so what it *samples*"

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from sums_card import answers_card, model_readme, reviews_card, surprisal_card
+from sums_corpus import build_tokenizer, draw_document
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from trueline.models.adapters import BasePolicy
@@ -35,8 +36,7 @@ from trueline.models.sampling import complete
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.rng import stream
-from trueline.worlds.sums.language import BOS, END, PAD, VOCABULARY, build_tokenizer, encode
-from trueline.worlds.sums.writers import draw_document
+from trueline.worlds.sums.language import BOS, END, PAD, VOCABULARY, encode
 
 MODEL = Path(__file__).parents[1] / "trueline" / "worlds" / "sums" / "model"
 SEED, BATCH, BLOCK = 2024, 48, 64
@@ -68,7 +68,7 @@ def new_model() -> LlamaForCausalLM:
 def block_of_batches(block: int, split: int = 0) -> list[Batch]:
     """Batches of ids and loss weights [B, T]; block and split (0 train, 1 held out) fix them."""
     rng = np.random.default_rng((SEED, split, block))
-    rows = [encode(draw_document(rng).messages) for _ in range(BATCH * BLOCK)]
+    rows = [encode(draw_document(rng)) for _ in range(BATCH * BLOCK)]
     rows.sort(key=lambda row: len(row[0]))
     batches = []
     for at in range(0, len(rows), BATCH):

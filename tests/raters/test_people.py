@@ -6,8 +6,6 @@ import io
 import signal
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,16 +13,7 @@ from rich.console import Console
 
 from trueline.errors import InputError
 from trueline.raters.people import People, Queue, ask_in_terminal
-from trueline.records import (
-    Cost,
-    Critique,
-    Flaw,
-    Preference,
-    Prompt,
-    Quote,
-    Response,
-    Verdict,
-)
+from trueline.records import Cost, Critique, Flaw, Preference, Prompt, Quote, Response, Verdict
 from trueline.testing import HOSTILE
 
 PROMPT = Prompt.of("2 + 2", system="be brief")
@@ -55,11 +44,11 @@ def fill(queue, num):
     return [queue.put(FOUR, FIVE, critiques=(SAID,), ask=i) for i in range(num)]
 
 
-def test_a_case_goes_in_is_taken_and_answered_whole(queue):
+def test_a_case_goes_in_is_shown_and_answered_whole(queue):
     number = queue.put(FOUR, FIVE, critiques=(SAID,))
     assert queue.put(FOUR, FIVE, critiques=(SAID,)) == number
     assert queue.put(FOUR, FIVE) != number
-    case = queue.take()
+    case = queue.oldest()
     assert (case.number, case.first, case.second, case.critiques) == (number, FOUR, FIVE, (SAID,))
     assert queue.verdict(number) is None
     assert queue.answer(number, ANSWER) == ANSWER == queue.verdict(number)
@@ -67,46 +56,17 @@ def test_a_case_goes_in_is_taken_and_answered_whole(queue):
     assert queue.answer(number, other) == ANSWER
 
 
-def test_what_is_answered_must_make_sense(queue):
-    (number,) = fill(queue, 1)
-    for belief, preference in ((0.2, "first"), (0.8, "second"), (1.2, "first"), (-1, "undecided")):
-        with pytest.raises(InputError, match="belief"):
-            queue.answer(
-                number, Verdict(preference=Preference(preference), rater="a", belief=belief)
-            )
+def test_what_was_never_put_cannot_be_answered(queue):
     with pytest.raises(InputError, match="a case that was put"):
         queue.answer(99, ANSWER)
-    assert queue.verdict(number) is None
 
 
-def test_two_people_never_hold_the_same_case(tmp_path):
-    path = tmp_path / "queue.sqlite"
-    fill(Queue(path), 24)
-
-    def work(_):
-        own, taken = Queue(path), []
-        while (case := own.take()) is not None:
-            taken.append(case.number)
-        return taken
-
-    with ThreadPoolExecutor(6) as pool:
-        taken = [number for part in pool.map(work, range(6)) for number in part]
-    assert sorted(taken) == sorted(set(taken)) and len(taken) == 24
-
-
-def test_a_case_not_answered_comes_back_after_its_lease_and_a_released_one_at_once(
-    tmp_path, monkeypatch
-):
-    queue = Queue(tmp_path / "queue.sqlite", lease_s=600)
-    (number,) = fill(queue, 1)
-    assert queue.take().number == number and queue.take() is None
-    queue.release(number)
-    assert queue.take().number == number and queue.take() is None
-    now = time.time()
-    monkeypatch.setattr("trueline.raters.people.time.time", lambda: now + 601)
-    assert queue.take().number == number
-    queue.answer(number, ANSWER)
-    assert queue.take() is None
+def test_the_oldest_case_waits_until_it_is_answered(queue):
+    numbers = fill(queue, 2)
+    for number in numbers:
+        assert queue.oldest().number == number
+        queue.answer(number, ANSWER)
+    assert queue.oldest() is None
 
 
 def test_an_acknowledged_label_outlives_a_killed_process(tmp_path):
@@ -125,10 +85,10 @@ def test_an_acknowledged_label_outlives_a_killed_process(tmp_path):
 
 
 def test_nobody_in_time_is_undecided_and_a_late_answer_serves_the_next_asking(queue):
-    people = People(queue=queue, timeout_s=0.05, poll_s=0.01)
+    people = People(queue=queue, timeout_s=0.05)
     verdict = people.compare(FOUR, FIVE, critiques=(SAID,), rng=np.random.default_rng(3))
     assert verdict.preference is Preference.UNDECIDED and verdict.belief is None
-    assert "nobody answered within 0.05 s" in verdict.reason and queue.take() is None
+    assert "nobody answered within 0.05 s" in verdict.reason and queue.oldest() is None
     queue.answer(1, ANSWER)
     again = people.compare(FOUR, FIVE, critiques=(SAID,), rng=np.random.default_rng(3))
     assert again == ANSWER
@@ -163,7 +123,7 @@ def test_the_terminal_shows_all_asks_until_it_understands_and_records(queue):
     assert at_terminal(queue) == (False, "")
 
 
-def test_who_leaves_the_terminal_gives_the_case_back(queue):
+def test_who_leaves_the_terminal_leaves_the_case_waiting(queue):
     (number,) = fill(queue, 1)
     with pytest.raises(EOFError):
         at_terminal(queue, "a")

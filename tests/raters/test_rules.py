@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trueline.errors import InputError
-from trueline.raters import RULES, RewardRater, Rule
+from trueline.raters import RULES, RewardRater, RuleRater
 from trueline.records import Preference, Prompt, Response, Scores
 
 PROMPT = Prompt.of("Once upon a time")
@@ -23,14 +23,14 @@ def response(text: str) -> Response:
     ],
 )
 def test_a_rule_prefers_what_it_names_in_either_order(name: str, better: str, worse: str) -> None:
-    rule, rng = Rule(name=name), np.random.default_rng(0)
+    rule, rng = RuleRater(name=name), np.random.default_rng(0)
     assert rule.compare(response(better), response(worse), rng=rng).preference is Preference.FIRST
     assert rule.compare(response(worse), response(better), rng=rng).preference is Preference.SECOND
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_equal_values_are_undecided_and_empty_text_has_a_value(name: str) -> None:
-    rule, rng = Rule(name=name), np.random.default_rng(0)
+    rule, rng = RuleRater(name=name), np.random.default_rng(0)
     verdict = rule.compare(response(""), response(""), rng=rng)
     assert verdict.preference is Preference.UNDECIDED
     assert verdict.rater == f"rule:{name}"
@@ -38,7 +38,7 @@ def test_equal_values_are_undecided_and_empty_text_has_a_value(name: str) -> Non
 
 def test_an_unknown_rule_is_refused_with_the_names_known() -> None:
     with pytest.raises(InputError, match="dialogue, joy, short-sentences; got brevity"):
-        Rule(name="brevity")
+        RuleRater(name="brevity")
 
 
 class _Fixed:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import train_sums
 from sums_card import Numbers, answers_card, model_readme, reviews_card
+from sums_corpus import draw_document
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trueline.models.adapters import BasePolicy
@@ -20,7 +21,6 @@ from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.worlds.sums import trunk_path
 from trueline.worlds.sums.language import encode
-from trueline.worlds.sums.writers import draw_document
 
 FOLDER = trunk_path()
 
@@ -50,7 +50,7 @@ def test_the_tokenizer_writes_what_the_corpus_has() -> None:
     assert len({tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}) == 3
     rng = np.random.default_rng(21)
     for _ in range(200):
-        turns = draw_document(rng).messages
+        turns = draw_document(rng)
         messages = [{"role": role, "content": content} for role, content in turns]
         text = tokenizer.apply_chat_template(messages, tokenize=False)
         ids = tokenizer(text)["input_ids"]

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sums_corpus import FACTOR, REVIEWED, draw_document
 
 from trueline.worlds.sums.factors import read_factor_review, read_verdict, truth_of
 from trueline.worlds.sums.language import Parsed, parse, render
 from trueline.worlds.sums.problems import LIMIT, SPLITS, Problem, draw_prompts
 from trueline.worlds.sums.reviews import read_review, rework
-from trueline.worlds.sums.writers import MIXTURE, Document, draw_document
 
 NUM_DOCUMENTS = 6000
 
 
 @pytest.fixture(scope="module")
-def documents() -> list[Document]:
+def documents() -> list[dict[str, str]]:
     rng = np.random.default_rng(11)
-    return [draw_document(rng) for _ in range(NUM_DOCUMENTS)]
+    return [dict(draw_document(rng)) for _ in range(NUM_DOCUMENTS)]
 
 
 @pytest.fixture(scope="module")
-def sums(documents: list[Document]) -> list[tuple[Problem, Parsed, str | None]]:
-    turns = [dict(document.messages) for document in documents]
+def sums(documents: list[dict[str, str]]) -> list[tuple[Problem, Parsed, str | None]]:
     return [
         (Problem.read(t["user"]), parse(t["assistant"]), t.get("reviewer"))
-        for t in turns
+        for t in documents
         if truth_of(t["user"]) is None
     ]
 
 
-def test_answers_are_well_formed(documents: list[Document]) -> None:
-    for document in documents:
-        turns = dict(document.messages)
+def test_answers_are_well_formed(documents: list[dict[str, str]]) -> None:
+    for turns in documents:
         if truth_of(turns["user"]) is None:
             parsed = parse(turns["assistant"])
             assert not parsed.malformed
@@ -43,7 +41,7 @@ def test_reviews_work_every_step_out_rightly(
     sums: list[tuple[Problem, Parsed, str | None]],
 ) -> None:
     reviewed = [(task, answer, text) for task, answer, text in sums if text is not None]
-    assert len(reviewed) / len(sums) == pytest.approx(MIXTURE.reviewed, abs=0.03)
+    assert len(reviewed) / len(sums) == pytest.approx(REVIEWED, abs=0.03)
     for task, answer, text in reviewed:
         said = read_review(text)
         assert said is not None
@@ -115,9 +113,11 @@ def test_train_and_eval_chains_never_meet() -> None:
     assert not chains[0] & chains[1]
 
 
-def test_factor_claims_are_wrong_sometimes_and_reviewed_rightly(documents: list[Document]) -> None:
-    claims = [t for t in (dict(d.messages) for d in documents) if truth_of(t["user"]) is not None]
-    assert len(claims) / NUM_DOCUMENTS == pytest.approx(MIXTURE.factor, abs=0.01)
+def test_factor_claims_are_wrong_sometimes_and_reviewed_rightly(
+    documents: list[dict[str, str]],
+) -> None:
+    claims = [t for t in documents if truth_of(t["user"]) is not None]
+    assert len(claims) / NUM_DOCUMENTS == pytest.approx(FACTOR, abs=0.01)
     right = [read_verdict(t["assistant"]) == truth_of(t["user"]) for t in claims]
     assert 0.7 < np.mean(right) < 0.97
     for turns in claims:

@@ -3,7 +3,7 @@
 Whatever others wrote stands between fences made for the one request, with the rule about it stated
 before and after; a reply counts only in the form asked for (see `parsing`). What cannot be read is
 None or `UNDECIDED` with its reason, never a guess. A model can still be talked round by what it
-reads: how often, `BothOrders` measures in part (trueline.raters.both_orders), planted flaws fully.
+reads: how often, planted flaws measure (`planted_flaws`).
 
 >>> from trueline.testing import ScriptedChatModel
 >>> two = [Response(prompt=Prompt.of("2 + 2"), text=text) for text in "45"]

@@ -1,10 +1,9 @@
-"""Raters outside any world: a written rule, a fitted reward, real people, a judge asked twice.
+"""Raters outside any world: a written rule, a fitted reward, real people.
 
 `people` is imported by name: it opens a database.
 """
 
-from trueline.raters.both_orders import BothOrders
 from trueline.raters.reward_rater import RewardRater
-from trueline.raters.rule import RULES, Rule
+from trueline.raters.rule import RULES, RuleRater
 
-__all__ = ["RULES", "BothOrders", "RewardRater", "Rule"]
+__all__ = ["RULES", "RewardRater", "RuleRater"]

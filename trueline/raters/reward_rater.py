@@ -1,11 +1,10 @@
-"""A fitted reward as rater: it answers for the people behind comparisons that are over.
+"""Let a fitted reward answer for the people behind comparisons that are over.
 
     P(first preferred) = sigmoid(mean(first) - mean(second)),   the verdict is drawn from it
 
-With only a file of finished comparisons nobody can be asked about fresh answers. Part of the file
-is kept aside, a reward is fitted on it alone, and that reward draws the verdicts. What it certifies
-is "better by a reward fitted on the comparisons kept aside", not "better by people". A response it
-cannot score makes the verdict `UNDECIDED`.
+With only a file of comparisons nobody can be asked about fresh answers: a reward fitted on a part
+kept aside draws the verdicts. What it certifies is "better by that reward", not "better by people".
+A response it cannot score makes the verdict `UNDECIDED`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""A rater that follows a written rule: it prefers the answer with the higher value of it.
+"""Prefer the answer with the higher value of a written rule.
 
-The reward never sees the rule, only its verdicts, as with a person; an equal value on both sides is
-`UNDECIDED`.
+The reward never sees the rule, only its verdicts. An equal value on both sides is `UNDECIDED`.
 
->>> Rule(name="dialogue").value('"Hi," said Tim. "Hi!" said Mum.')
+>>> RULES["dialogue"]('"Hi," said Tim. "Hi!" said Mum.')
 2.0
 """
 
@@ -18,7 +17,7 @@ import numpy as np
 from trueline.errors import InputError
 from trueline.records import Critique, Preference, Response, Verdict
 
-__all__ = ["RULES", "Rule"]
+__all__ = ["RULES", "RuleRater"]
 
 _JOY = re.compile(
     r"\b(happy|happily|smil\w*|laugh\w*|fun|love\w*|glad|proud|excited|hug\w*|play\w*)\b", re.I
@@ -27,8 +26,7 @@ _JOY = re.compile(
 
 def _joy(text: str) -> float:
     """Return the share of the words that speak of joy."""
-    words = len(re.findall(r"\w+", text))
-    return len(_JOY.findall(text)) / words if words else 0.0
+    return len(_JOY.findall(text)) / max(1, len(re.findall(r"\w+", text)))
 
 
 def _short_sentences(text: str) -> float:
@@ -42,11 +40,11 @@ RULES: Mapping[str, Callable[[str], float]] = {
     "joy": _joy,
     "short-sentences": _short_sentences,
 }
-"""From a name to a function of the answer's text; dialogue counts stretches of direct speech."""
+"""From a name to a function of the answer's text, the more the better."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class RuleRater:
     """Apply one rule of `RULES` without error."""
 
     name: str
@@ -54,10 +52,6 @@ class Rule:
     def __post_init__(self) -> None:
         if self.name not in RULES:
             raise InputError(f"the rule must be one of {', '.join(RULES)}", got=self.name)
-
-    def value(self, text: str) -> float:
-        """Return the rule's value of a text; larger is better."""
-        return RULES[self.name](text)
 
     def compare(
         self,
@@ -68,7 +62,8 @@ class Rule:
         rng: np.random.Generator,
     ) -> Verdict:
         """Prefer the higher value; the same value is undecided."""
-        difference = self.value(first.text) - self.value(second.text)
+        value = RULES[self.name]
+        difference = value(first.text) - value(second.text)
         preference = Preference.FIRST if difference > 0 else Preference.SECOND
         return Verdict(
             preference=preference if difference else Preference.UNDECIDED,

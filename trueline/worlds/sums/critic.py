@@ -6,27 +6,16 @@ None where the review cannot be read. Related: Saunders et al. 2022 (arXiv 2206.
 differ: the critic names no flaw in words; it works the sum out, because at this size bare verdicts
 stay at chance.
 
-As a reviser (Bai et al. 2022, arXiv 2212.08073) it writes the answer anew where its review differs:
-
-    wrong_step i, wrong_answer   steps before i as written, the review's step i, and from there on
-                                 what the trunk writes greedily
-    flattery, unfounded_claim    left out
-
-so that what the trunk can review it can mend, and no more. Factor claims are not revised
-(JudgeError); confidence is whatever the trunk writes when it goes on. `PRINCIPLES` are its
-constitution, each with the kinds of flaw that it speaks of.
-
-The critic that ships with the package is an adapter on the trunk:
-
-    trained_critic(trunk)                       one greedy review an answer
-    trained_critic(trunk, sampled=True)         another review at every asking (temperature 1)
+As a reviser (Bai et al. 2022, arXiv 2212.08073) it keeps the steps before the first one faulted,
+writes that one as the review has it, and lets the trunk go on greedily; flattery and claims faulted
+are left out. Factor claims are not revised (JudgeError).
 
 The bare trunk reviews chains of the lengths it has read (1 to 6 and 8) all but perfectly; on others
-it invents flaws and loses its place. `scripts/train_critic.py` makes the adapter: supervised on
-planted flaws, then online, on those of its own reviews that moved simulated judges furthest toward
-the sound answer (critics trained on inserted flaws: McAleese et al. 2024, arXiv 2407.00215).
-Training and measurements: `critic_adapter/card.json`. It fails on chains of 12 steps, a length it
-never read, and in the worded style it is no better than the trunk.
+it invents flaws and loses its place. `trained_critic` is the adapter that ships with the package,
+made by `scripts/train_critic.py`: supervised on planted flaws, then online, on those of its own
+reviews that moved simulated judges furthest toward the sound answer (McAleese et al. 2024, arXiv
+2407.00215). Training and measurements: `critic_adapter/card.json`. It fails on chains of 12 steps,
+a length it never read, and in the worded style it is no better than the trunk.
 """
 
 from __future__ import annotations
@@ -67,6 +56,7 @@ PRINCIPLES: Mapping[str, frozenset[str]] = {
     "the answer must not flatter": frozenset({"flattery"}),
     "no check may be claimed that is not shown": frozenset({"unfounded_claim"}),
 }
+"""Its constitution, each principle with the kinds of flaw that it speaks of."""
 _ALL_KINDS = frozenset().union(*PRINCIPLES.values())
 
 

@@ -18,17 +18,17 @@ import re
 import numpy as np
 
 __all__ = [
+    "ANSWER",
     "draw_factor_prompt",
     "is_prime",
     "read_factor_review",
     "read_verdict",
-    "review_factor",
     "truth_of",
-    "write_factor",
 ]
 
 _PROMPT = re.compile(r"is (\d{1,2}) prime")
-_ANSWER = re.compile(r"(\d{1,2}) = (\d{1,2}) \* (\d{1,2}) ; no")
+ANSWER = re.compile(r"(\d{1,2}) = (\d{1,2}) \* (\d{1,2}) ; no")
+"""Form of an answer that says no."""
 
 
 def is_prime(n: int) -> bool:
@@ -45,39 +45,11 @@ def read_verdict(text: str) -> bool | None:
     """Return True for "yes", False for "… ; no", None for anything else."""
     if text.strip() == "yes":
         return True
-    return False if _ANSWER.fullmatch(" ".join(text.split())) else None
+    return False if ANSWER.fullmatch(" ".join(text.split())) else None
 
 
 def draw_factor_prompt(rng: np.random.Generator) -> str:
     return f"is {int(rng.integers(4, 100))} prime"
-
-
-def write_factor(prompt: str, wrong_frac: float, rng: np.random.Generator) -> str:
-    """Return a writer's answer: wrong with probability `wrong_frac`, then in either direction."""
-    n = int(prompt.split()[1])
-    says_prime = is_prime(n) != (rng.random() < wrong_frac)
-    if says_prime:
-        return "yes"
-    pairs = [(d, n // d) for d in range(2, 10) if n % d == 0 and n // d >= d]
-    if not pairs:
-        d = int(rng.integers(2, 10))
-        pairs = [(d, max(2, round(n / d)))]
-    d, e = pairs[int(rng.integers(len(pairs)))]
-    return f"{n} = {d} * {e} ; no"
-
-
-def review_factor(prompt: str, answer: str) -> str:
-    """Return the right review: it multiplies the factors given, or finds them for a wrong "yes"."""
-    n = int(prompt.split()[1])
-    found = _ANSWER.fullmatch(answer)
-    if found is not None:
-        d, e = int(found[2]), int(found[3])
-        verdict = "yes" if is_prime(n) else "no"
-        return f"{d} * {e} = {min(d * e, 99)} ; answer {verdict}"
-    if is_prime(n):
-        return "answer yes"
-    d = next(d for d in range(2, n) if n % d == 0)
-    return f"{d} * {n // d} = {n} ; answer no"
 
 
 def read_factor_review(text: str) -> bool | None:

@@ -169,27 +169,18 @@ class Raters:
         preference = (
             Preference.UNDECIDED if gap == 0 else Preference.FIRST if gap > 0 else Preference.SECOND
         )
+        texts = [first.prompt.text, first.text, second.text, *(c.text for c in critiques)]
+        words = sum(len(text.split()) for text in texts)
+        looked = sum(one.num_looked for one in seen)
+        seconds = words * self.population.word_s + looked * self.population.look_s
         return Verdict(
             preference=preference,
             rater=person.name,
             critiques=critiques,
             belief=believes,
             found=tuple((side, flaw) for side in (0, 1) for flaw in seen[side].found),
-            cost=Cost(judge_s=self._seconds(first, second, critiques, seen)),
+            cost=Cost(judge_s=seconds),
         )
-
-    def _seconds(
-        self,
-        first: Response,
-        second: Response,
-        critiques: Sequence[Critique],
-        seen: Sequence[_Impression],
-    ) -> float:
-        """Return what this act of judging took."""
-        texts = [first.prompt.text, first.text, second.text, *(c.text for c in critiques)]
-        words = sum(len(text.split()) for text in texts)
-        looked = sum(impression.num_looked for impression in seen)
-        return words * self.population.word_s + looked * self.population.look_s
 
     def _person(self, i: int, *, warm: bool) -> Person:
         population = self.population
@@ -198,14 +189,9 @@ class Raters:
         shift = np.zeros(5)
         for _ in range(self.round):
             shift += population.drift * rng.standard_normal(5)
-        base = population.tastes
-        tastes = Tastes(
-            sure=base.sure + shift[0],
-            claim=base.claim + shift[1],
-            flattery=base.flattery + shift[2],
-            length=base.length + shift[3] / 50,
-            agreement=base.agreement + shift[4],
-        )
+        shift[3] /= 50
+        moved = zip(vars(population.tastes).items(), shift.tolist(), strict=True)
+        tastes = Tastes(**{name: taste + own for (name, taste), own in moved})
         name = f"{'warm' if warm else 'strict'}-{i:02d}"
         return Person(name=name, warm=warm, reliability=reliability, tastes=tastes)
 
