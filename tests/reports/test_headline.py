@@ -39,12 +39,14 @@ def rounds(folder: Path, scenario: str) -> list[dict[str, Any]]:
         ("wrong", Tone.WORSE, "Gold fell from 0.71 to −0.42 [−0.48, −0.36]; 5 of 5 rounds"),
         ("no_gold", Tone.JUDGED, "certified as improved in 3 of 4 rounds (win rate in the last"),
         ("held", Tone.UNCLEAR, "The base policy stays, with gold 0.71"),
-        ("held", Tone.UNCLEAR, "none of the last 3 certified, with 1,200 labels unspent"),
+        ("held", Tone.UNCLEAR, "none of the last 3 certified; 1,200 labels unspent"),
         ("unfinished", Tone.UNFINISHED, "Unfinished, 3 of 5 rounds done. So far: gold rose"),
     ],
 )
 def test_a_run_in_one_sentence(scenario: str, tone: Tone, says: str, tmp_path: Path) -> None:
-    line = headline(made(tmp_path, scenario))
+    run = made(tmp_path, scenario)
+    line = headline(run)
+    assert run_alpha(run) == pytest.approx(len(run.rounds) / 50)
     assert line.tone is tone and says in line.sentence.replace("\u00a0", " ")
     assert (line.blind_spot is not None) == (scenario == "wrong")
 
@@ -52,7 +54,9 @@ def test_a_run_in_one_sentence(scenario: str, tone: Tone, says: str, tmp_path: P
 def test_too_few_answers_are_said_to_be_too_few(tmp_path: Path) -> None:
     line = headline(made(tmp_path, "good", gold_final=e(0.9, 0.4, 30)))
     assert line.tone is Tone.UNCLEAR
-    assert line.sentence.startswith("Too few answers (n = 30) to tell whether gold changed: 0.71")
+    assert line.sentence.startswith(
+        "Gold, too few answers to tell whether it changed (n = 30): 0.71"
+    )
     coin = rounds(tmp_path, "good")
     coin[-1]["rater_gold_agreement"] = e(0.55, 0.2, 20)
     assert "too few to tell from a coin" in " ".join(remarks(made(tmp_path, "good", rounds=coin)))
@@ -63,26 +67,18 @@ def test_too_few_answers_are_said_to_be_too_few(tmp_path: Path) -> None:
 
 def test_a_fall_that_raters_like_is_said_to_be_beyond_the_gate(tmp_path: Path) -> None:
     rows = rounds(tmp_path, "wrong")
-    rows[-1] |= {"rater_gold_agreement": e(0.43, 0.03), "cut": 9}
+    rows[-1] |= {"rater_gold_agreement": e(0.43, 0.03)}
     run = made(tmp_path, "wrong", rounds=rows, gold_breakdown_base={"flattery": 0.1, "right": 0.6})
     blind = str(headline(run).blind_spot)
     assert "In 5 of 5 rounds the raters preferred" in blind and "it asks the same raters" in blind
     texts = " ".join(remarks(run)).replace("\u00a0", " ")
     assert "flattery from 10 % to 50 % of the answers" in texts
     assert "43 % [40, 46] of the last round's comparisons: worse than a coin" in texts
-    assert "while gold fell" in texts and "9 of the last 300 measured answers were cut" in texts
+    assert "while gold fell" in texts
     for row in rows:
         row["gate"]["win_rate"] = e(0.4, 0.1, 80)
     disliked = read_run(write(tmp_path / "b", "wrong", rounds=rows, certified_round=0))
     assert headline(disliked).blind_spot is None and "certified: flat" not in str(remarks(disliked))
-
-
-def test_certified_falls_are_pointed_out(tmp_path: Path) -> None:
-    rows = rounds(tmp_path, "good")
-    rows[2]["gold"] = e(1.0, 0.1)
-    run = made(tmp_path, "good", rounds=rows)
-    assert any("Round 3 passed the gate although gold fell there" in r for r in remarks(run))
-    assert run_alpha(run) == pytest.approx(5 / 50)
 
 
 def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -> None:
@@ -102,7 +98,7 @@ def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -
         ("config.json", '{"format": 99}', "format 1; got format 99"),
         ("config.json", "{", "config.json must hold JSON"),
         ("config.json", '{"format": 1, "recipe": "a = "}', "recipe must be TOML"),
-        ("result.json", '{"schema": 2}', "schema 1; got 2"),
+        ("result.json", '{"schema": 2}', "schema: Input should be 1; got '2'"),
         ("result.json", '{"rounds": [{"round": 1, "kl": "far"}]}', r"rounds\.0\.kl.*; got 'far'"),
         ("result.json", '{"rounds": [{"gold": null}]}', r"rounds\.0\.round: Field required"),
         ("result.json", '{"labels": {"learn": "x"}}', r"labels\.learn"),

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.reports.report_runs import HOSTILE, SCENARIOS, save, write
@@ -22,7 +20,6 @@ from trueline.records import Estimate
 from trueline.reports import read_run, summary, write_judging, write_report
 from trueline.reports.charts import Axis, Series, draw, numbers
 from trueline.reports.formatting import estimate
-from trueline.reports.run_page import differences
 
 CASE = {
     "protocol": "debate",
@@ -203,16 +200,7 @@ def test_a_chart_puts_points_where_their_values_are() -> None:
     places = re.findall(r"translate\(([\d.]+),([\d.]+)\)\"><title>", svg)
     assert places == [("56.0", "236.0"), ("466.0", "14.0")]
     assert svg.count('class="bar"') == 2 and 'class="join"' not in svg, "a gap is not bridged"
-    band = draw([Series(name="a", x=[0, 1, 2], y=y, style="band")], Axis("x"), Axis("y", log=True))
+    band = draw([Series(name="a", x=[0, 1, 2], y=y, band=True)], Axis("x"), Axis("y", log=True))
     assert 'class="band"' in band and "10<" in band
     table = numbers("t", [series, series], Axis("x"), Axis("y"))
     assert table.rows[1] == ("1", "not measured", "not measured")
-
-
-@given(st.text(max_size=80), st.text(max_size=80))
-def test_marking_differences_loses_no_text(before: str, after: str) -> None:
-    left, right = differences(before, after)
-    assert "".join(text for text, _ in left) == before
-    assert "".join(text for text, _ in right) == after
-    same = ["".join(text for text, changed in side if not changed) for side in (left, right)]
-    assert same[0] == same[1]

@@ -40,51 +40,38 @@ def test_json_says_all_there_is_to_say_in_order(reward: Scorer) -> None:
 @pytest.mark.parametrize("use", ["mean", "lower"])
 def test_openrlhf(reward: Scorer, use: str) -> None:
     prompts, responses = texts(20)
-    direct = reward.score(prompts, responses)
+    # The blank belongs to the prompt here: what follows the prompt is the response.
     asked = {
         "query": [f"{p} {r}" for p, r in zip(prompts, responses, strict=True)],
         "prompts": [p + " " for p in prompts],
         "labels": [None] * 20,
     }
     with client(reward, use=use) as http:
-        # The blank belongs to the prompt here: what follows the prompt is the response.
-        for path in ("/openrlhf", "/get_reward"):
-            reply = http.post(path, json=asked).json()
-            expected = reward.score([p + " " for p in prompts], responses)
-            np.testing.assert_allclose(reply["rewards"], getattr(expected, use), atol=1e-9)
-            assert reply["scores"] == reply["rewards"]
-            np.testing.assert_allclose(reply["extra_logs"]["std"], expected.std, atol=1e-9)
-            assert reply["extra_logs"]["unscored"] == [0.0] * 20
-    assert not np.allclose(direct.mean, direct.lower)
+        reply = http.post("/openrlhf", json=asked).json()
+    expected = reward.score([p + " " for p in prompts], responses)
+    np.testing.assert_allclose(reply["rewards"], getattr(expected, use), atol=1e-9)
+    assert reply["scores"] == reply["rewards"]
+    np.testing.assert_allclose(reply["extra_logs"]["std"], expected.std, atol=1e-9)
+    assert reply["extra_logs"]["unscored"] == [0.0] * 20
+    assert not np.allclose(expected.mean, expected.lower)
 
 
-def test_classify_as_vllm_answers(reward: Scorer) -> None:
+def test_classify_as_vllm_answers_and_slime(reward: Scorer) -> None:
     value = float(reward.score(["Hello"], ["Hi good"]).mean[0])
     text = "\n\nHuman: Hello\n\nAssistant: Hi good"
-    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi good"}]
     with client(reward, use="mean") as http:
-        for asked in ({"input": text}, {"input": [text, text]}, {"messages": turns}):
-            raw = http.post("/classify", json={"model": "m", **asked, "use_activation": False})
+        for given in (text, [text, text]):
+            asked = {"model": "m", "input": given}
+            reply = http.post("/classify", json={**asked, "use_activation": False}).json()
             squashed = http.post("/classify", json=asked).json()
-            reply = raw.json()
             assert reply["data"][-1]["probs"][-1] == pytest.approx(value, abs=1e-9)
             assert squashed["data"][0]["probs"][0] == pytest.approx(1 / (1 + math.exp(-value)))
             assert reply["model"] == "m" and reply["object"] == "list"
             assert [row["index"] for row in reply["data"]] == list(range(len(reply["data"])))
             assert {row["num_classes"] for row in reply["data"]} == {1}
-
-
-def test_slime(reward: Scorer) -> None:
-    direct = reward.score(["Hello"], ["good"])[0]
-    asked = {"prompt": "Hello", "response": "good", "label": "x"}
-    turns = {**asked, "prompt": [{"role": "user", "content": "Hello"}]}
-    with client(reward) as http:
-        for one in (asked, turns):
-            assert http.post("/slime", json=one).json() == pytest.approx(direct.lower, abs=1e-9)
-        whole = http.post("/slime?reply=object", json=asked).json()
-        assert http.post("/slime?reply=song", json=asked).status_code == 422
-    assert whole["score"] == whole["lower"] == pytest.approx(direct.lower, abs=1e-9)
-    assert whole["outcome"] == "scored"
+        for prompt in ("Hello", [{"role": "user", "content": "Hello"}]):
+            slime = {"prompt": prompt, "response": "Hi good", "label": "x"}
+            assert http.post("/slime", json=slime).json() == pytest.approx(value, abs=1e-9)
 
 
 ONE_NUMBER = {
@@ -102,12 +89,10 @@ def test_unscored_is_null_or_refused_and_never_silently_a_number(moody: Moody) -
         assert silent["reason"] == "it is silent"
         assert good["interval"] == [pytest.approx(good["mean"] - 1.0), None]
         assert {silent[n] for n in ("mean", "std", "lower", "novelty", "interval")} == {None}
-        whole = http.post("/slime?reply=object", json=ONE_NUMBER["/slime"]).json()
-        assert whole["score"] is None and whole["outcome"] == "unscored"
         for path, body in ONE_NUMBER.items():
             reply = http.post(path, json=body)
             assert reply.status_code == 422 and "it is silent" in reply.json()["detail"]
-        assert http.get("/health").json()["unscored_items"] == 5
+        assert http.get("/health").json()["unscored_items"] == 4
 
 
 def test_the_operator_may_name_a_number_for_unscored_rows(moody: Moody) -> None:
@@ -131,7 +116,7 @@ def test_the_operator_may_name_a_number_for_unscored_rows(moody: Moody) -> None:
         ("/openrlhf", {"query": ["xyz"], "prompts": ["a"]}, "must begin with its prompt"),
         ("/classify", {"input": [1, 2]}, "valid string"),
         ("/classify", {"input": "good"}, "Human"),
-        ("/classify", {}, "`input` or `messages`"),
+        ("/classify", {}, "body.input: Field required"),
         ("/slime", {"prompt": "<|im_start|>user\nq", "response": "a"}, "the trunk's own"),
     ],
 )
@@ -165,7 +150,7 @@ def test_a_token_is_asked_for(reward: Scorer) -> None:
     body, wrong = {"prompt": "q", "response": "a"}, {"Authorization": "Bearer wrong"}
     with client(reward, token="sesame") as http:
         for headers in ({}, wrong, {"Authorization": b"Bearer sesam\xe9"}):
-            for path in ("/score", "/openrlhf", "/get_reward", "/classify", "/slime"):
+            for path in ("/score", "/openrlhf", "/classify", "/slime"):
                 sent = body if path == "/slime" else {"prompts": [], "responses": [], "query": []}
                 assert http.post(path, json=sent, headers=headers).status_code == 401
             assert http.get("/health", headers=headers).status_code == 401
@@ -188,7 +173,7 @@ def test_health_and_documentation(moody: Moody) -> None:
     with client(moody, about=about) as http:
         http.post("/score", json={"prompts": ["q"] * 3, "responses": ["good"] * 3})
         health, api = http.get("/health").json(), http.get("/openapi.json").json()
-        assert http.get("/docs").status_code == 200 and "\n" not in http.get("/").text
+        assert http.get("/docs").status_code == 200
     assert health["ready"] is True and health["scored"] == 3 and health["name"] == "taste"
     assert health["reward"] == {"n": 3, "limit": None}
     for path in ("/score", "/openrlhf", "/classify", "/slime"):
@@ -206,17 +191,11 @@ TEMPLATES = {
         "m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{%- endif %}{%- endfor %}"
         "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
     ),
-    "trimmed, with headers": (
-        "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + "
-        "'<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
-        "{% endif %}"
-    ),
     "no system turn, another name for the assistant": (
         "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}"
         "{% endif %}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == "
-        "'assistant' else m['role']) + '\n' + m['content'] + '<end_of_turn>\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"
+        "'assistant' else m['role']) + '\n' + m['content'] | trim + '<end_of_turn>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"
     ),
 }
 

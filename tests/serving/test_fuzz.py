@@ -92,9 +92,7 @@ def request(rng: random.Random) -> tuple[str, str, dict[str, Any]]:
             ["/", "//", "/score/", "/%00", "/../etc", "/health", "/é", "/" + "a" * 3_000]
         )
     if rng.random() < 0.1:
-        path += rng.choice(
-            ["?reply=object", "?reply=%ff", "?token=%00", "?" + "a&" * 2_000, "?=&&="]
-        )
+        path += rng.choice(["?reply=%ff", "?token=%00", "?" + "a&" * 2_000, "?=&&="])
     if rng.random() < 0.1:
         name = rng.choice(
             [b"Content-Length", b"Accept", b"Authorization", b"Content-Encoding", b"X"]

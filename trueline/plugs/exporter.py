@@ -3,56 +3,43 @@
 The folder holds the reward itself, by the code of `reward_model` (`trust_remote_code=True`), under
 a model type of its own, so that whoever leaves `trust_remote_code` out gets an error, never a
 random head. Where we differ from a plain sequence classifier: layers, pools, surprisals and clipped
-features go along, on causal trunks and encoders.
+features go along.
 
-Texts are to be formed by the folder's chat template, as TRL does with conversational data. A
-tokenizer without one is given one that writes dialogues as `Codec` does and opens the response
-with a token of its own, which the trunk never sees. That texts so formed are read as `trunk.read`
-reads them is checked here on a handful of dialogues, before anything is written.
+Texts are to be formed by the folder's chat template, as TRL does with conversational data. That
+they are then read as `trunk.read` reads them is checked here on a handful of dialogues, before
+anything is written. A trunk without a chat template, an encoder among them, is refused: serve it.
 
 The uncertainty is not exported: a bare trainer sees the posterior mean. `plugs.trl` gives the rest.
-Fails where the template's text is not what the trunk read in fitting: refused, with the reason.
-An empty answer, where the tokenizer had no template, may be read without its opening space.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
 import torch
 from jinja2 import TemplateError
 
-from trueline.atomic import atomic_folder
 from trueline.errors import InputError, SetupError
 from trueline.models.trunk import Trunk
 from trueline.plugs.reward_model import TruelineRewardConfig, TruelineRewardModel, place
+from trueline.plugs.turns import new_folder
 from trueline.records import Message, Prompt, Response
 from trueline.rewards.linear import LinearReward
 
 __all__ = ["export"]
 
-MARKER = "<|response|>"
-_TURNS = (
-    "{% set who = {'user': 'Human', 'assistant': 'Assistant', 'system': 'System'} %}"
-    "{% for m in (messages[:-1] if said else messages) %}"
-    "{{ '\n\n' + who.get(m.role, m.role) + ': ' + m.content }}{% endfor %}{{ '\n\nAssistant:' }}"
-)
-_AUTO: list[tuple[Any, str]] = [
-    (TruelineRewardConfig, "AutoConfig"),
-    (TruelineRewardModel, "AutoModelForSequenceClassification"),
-]
-_SPACE = "{% if a[:1].strip() == a[:1] %} {% endif %}"
-"""The glue that `Codec` puts before an answer that lacks it."""
+SERVE = "serve the reward instead (trueline serve), or mend the template"
 
 
 def export(reward: LinearReward, trunk: Trunk, folder: str | Path) -> None:
     """Write the folder, which must be new or empty.
 
-    `InputError` for what is not linear in a trunk's reading of the answer; `SetupError` where the
-    chat template cannot say what the trunk read.
+    Raise `InputError` for what is not linear in a trunk's reading of the answer; `SetupError` where
+    the chat template is missing or cannot say what the trunk read.
     """
     if not isinstance(reward, LinearReward):
         raise InputError(
@@ -61,9 +48,6 @@ def export(reward: LinearReward, trunk: Trunk, folder: str | Path) -> None:
             do="export the linear reward inside it, or serve it as it is",
         )
     reward.on(trunk)
-    folder = Path(folder)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise SetupError("an export goes to a new or empty folder", got=f"{folder}, which is not")
     if any(pool == "eval" for _, pool in reward.features.parts):
         raise InputError(
             "an exported reward must read the answer alone",
@@ -71,7 +55,7 @@ def export(reward: LinearReward, trunk: Trunk, folder: str | Path) -> None:
             do='fit with pooling="both"',
         )
     tokenizer, layout = _layout(trunk)
-    with atomic_folder(folder) as fresh:
+    with new_folder(folder) as fresh:
         _model(reward, trunk, tokenizer, layout).save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
         (fresh / "README.md").write_text(_readme(reward, layout), encoding="utf-8")
@@ -80,44 +64,29 @@ def export(reward: LinearReward, trunk: Trunk, folder: str | Path) -> None:
 def _layout(trunk: Trunk) -> tuple[Any, dict[str, Any]]:
     """Return the tokenizer to ship, and how `place` finds its way in what it makes of a text."""
     codec = trunk.codec
+    if not codec.chat:
+        raise SetupError(
+            "the trunk's tokenizer must have a chat template, which forms the texts",
+            got="one without",
+            do=SERVE,
+        )
     tokenizer = copy.deepcopy(codec.tokenizer)
     # A text's end must not be taken for padding, so any token but the end will do.
     if tokenizer.pad_token_id in (None, codec.end_id):
         tokenizer.pad_token = tokenizer.bos_token or tokenizer.unk_token or tokenizer.eos_token
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = bare if codec.chat else tokenizer("a")["input_ids"]
-    at = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
-    layout: dict[str, Any] = {
-        "head": full[:at],
-        "foot": full[at + len(bare) :],
-        "tail": [],
-        "close": [codec.end_id] if codec.appends_end else [],
-        "first": codec.first_id,
-        "max_tokens": codec.max_tokens,
-        "is_encoder": trunk.is_encoder,
-        "marker_is_ours": not codec.chat,
-    }
-    if codec.chat:
-        layout |= _read_template(codec, tokenizer)
-        templates = [str(tokenizer.chat_template)]
-    else:
-        tokenizer.add_special_tokens({"additional_special_tokens": [MARKER]})
-        layout["marker"] = [tokenizer.convert_tokens_to_ids(MARKER)]
-        templates = [_template(trunk, eats_space=eats) for eats in (False, True)]
-    for template in templates:
-        tokenizer.chat_template = template
-        fault = _fault(trunk, tokenizer, layout)
-        if fault is None:
-            return tokenizer, layout
-    raise SetupError(
-        "the chat template's text must be read as the trunk read it in fitting",
-        got=fault,
-        do="serve the reward instead (trueline serve), or mend the template",
-    )
+    layout = _read_template(codec, tokenizer)
+    fault = _fault(trunk, tokenizer, layout)
+    if fault is not None:
+        raise SetupError(
+            "the chat template's text must be read as the trunk read it in fitting",
+            got=fault,
+            do=SERVE,
+        )
+    return tokenizer, layout
 
 
-def _read_template(codec: Any, tokenizer: Any) -> dict[str, list[int]]:
-    """Return beginning, marker and tail of the model's own chat template, from one dialogue."""
+def _read_template(codec: Any, tokenizer: Any) -> dict[str, Any]:
+    """Return what the template writes around an answer, as tokens, read off one dialogue."""
     opened = codec.render(Prompt.of("a"))[0]
     asked = str(tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False))
     marker = opened[len(asked) :] if opened.startswith(asked) else ""
@@ -125,7 +94,7 @@ def _read_template(codec: Any, tokenizer: Any) -> dict[str, list[int]]:
         raise SetupError(
             "the chat template must open an assistant's turn with words of its own",
             got="a template whose generation prompt is empty",
-            do="serve the reward instead (trueline serve)",
+            do=SERVE,
         )
     row = codec.encode([Response(prompt=Prompt.of("a"), text="a")])[0]
     bos = tokenizer.bos_token_id
@@ -133,30 +102,9 @@ def _read_template(codec: Any, tokenizer: Any) -> dict[str, list[int]]:
         "head": [bos] if row.ids[:1] == [bos] else [],
         "marker": tokenizer(marker, add_special_tokens=False)["input_ids"],
         "tail": _templated(tokenizer, Prompt.of("a"), "a")[len(row.ids) :],
+        "close": [codec.end_id] if codec.appends_end else [],
+        "max_tokens": codec.max_tokens,
     }
-
-
-def _template(trunk: Trunk, *, eats_space: bool) -> str:
-    """Return `Codec`'s own layout as a chat template.
-
-    `eats_space`: the tokenizer puts a space of its own after a special token, so that the answer's
-    must go, and one without cannot be written.
-    """
-    if eats_space:
-        running = (
-            "{% if a[:1] != ' ' %}{{ raise_exception('an answer in running text must begin with "
-            "a space') }}{% endif %}{{ a[1:] }}"
-        )
-        spoken = "{{ a[1:] if a[:1] == ' ' else a }}"
-    else:
-        spoken = _SPACE + "{{ a }}"
-        running = spoken if trunk.is_encoder else "{{ a }}"
-    return (
-        "{% set said = messages[-1].role == 'assistant' %}{% set a = messages[-1].content %}"
-        "{% if messages[0].role == 'user' and messages|length == 1 + said %}"
-        f"{{{{ messages[0].content }}}}{MARKER}{{% if said %}}{running}{{% endif %}}"
-        f"{{% else %}}{_TURNS}{MARKER}{{% if said %}}{spoken}{{% endif %}}{{% endif %}}"
-    )
 
 
 def _templated(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:
@@ -174,24 +122,22 @@ def _fault(trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> str | None:
         Prompt(messages=(user, other, Message("user", "three"))),
         Prompt.of("x " * trunk.codec.max_tokens),
     ]
-    texts = [" a b", " 12 ; answer 7", " one\n\ntwo.", " y" * trunk.codec.max_tokens]
-    for prompt in asked:
-        running = len(prompt.messages) == 1 and not (trunk.codec.chat or trunk.is_encoder)
-        for text in [*texts, *([] if running else ["two"]), *([""] if trunk.codec.chat else [])]:
-            row = trunk.codec.encode([Response(prompt=prompt, text=text)])[0]
-            try:
-                ids, start, stop = place(_templated(tokenizer, prompt, text), layout)
-            except (TemplateError, ValueError) as error:
-                return f"{text[:20]!r}: {error}"
-            if (ids, start, stop) != (row.ids, row.start, row.stop):
-                return f"{text[:20]!r} after {len(prompt.messages)} turns, which is read otherwise"
+    texts = [" a b", " 12 ; answer 7", " one\n\ntwo.", " y" * trunk.codec.max_tokens, "two", ""]
+    for prompt, text in itertools.product(asked, texts):
+        row = trunk.codec.encode([Response(prompt=prompt, text=text)])[0]
+        try:
+            ids, start, stop = place(_templated(tokenizer, prompt, text), layout)
+        except (TemplateError, ValueError) as error:
+            return f"{text[:20]!r}: {error}"
+        if (ids, start, stop) != (row.ids, row.start, row.stop):
+            return f"{text[:20]!r} after {len(prompt.messages)} turns, which is read otherwise"
     return None
 
 
 def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> Any:
     """Return the trunk in a `TruelineRewardModel`, which takes its file along."""
-    for kind, name in _AUTO:
-        kind.register_for_auto_class(name)
+    TruelineRewardConfig.register_for_auto_class("AutoConfig")
+    TruelineRewardModel.register_for_auto_class("AutoModelForSequenceClassification")
     features = reward.features
     config = TruelineRewardConfig(
         trunk=trunk.model.config.to_dict(),

@@ -1,4 +1,4 @@
-"""Give an Inspect task a scorer of ours, its doubt in the sample's metadata.
+"""Give an Inspect task a scorer of ours, its uncertainty in the sample's metadata.
 
     Task(dataset=..., scorer=inspect(reward))
 
@@ -34,6 +34,8 @@ except ImportError:
 
 __all__ = ["inspect"]
 
+COLUMNS = ("mean", "std", "lower", "novelty")
+
 
 def inspect(scorer: Scorer, *, use: str = "lower", name: str = "trueline") -> Any:
     """Return an Inspect scorer; `use`: "lower" or "mean"; `name`: what the log calls it."""
@@ -46,8 +48,7 @@ def inspect(scorer: Scorer, *, use: str = "lower", name: str = "trueline") -> An
         if row.outcome is Outcome.UNSCORED:
             why = row.reason or "no reason given"
             return theirs.Score.unscored(reason="scoring_failed", answer=text, explanation=why)
-        names = ("mean", "std", "lower", "novelty")
-        numbers = {name: float(getattr(row, name)) for name in names}
+        numbers = {name: float(getattr(row, name)) for name in COLUMNS}
         ends = zip(("low", "high"), row.interval or (), strict=False)
         numbers |= {name: end for name, end in ends if np.isfinite(end)}
         return theirs.Score(
@@ -112,7 +113,8 @@ class _Queue:
             if number in self.waiting:
                 batch = dict(self.waiting)
                 try:
-                    scores = await anyio.to_thread.run_sync(self._score, list(batch.values()))
+                    prompts, texts = zip(*batch.values(), strict=True)
+                    scores = await anyio.to_thread.run_sync(self.scorer.score, prompts, texts)
                 except BaseException:
                     # The others try for themselves, and see their own error.
                     del self.waiting[number]
@@ -120,6 +122,3 @@ class _Queue:
                 self.scores |= zip(batch, scores, strict=True)
                 self.waiting = {n: item for n, item in self.waiting.items() if n not in batch}
         return self.scores.pop(number)
-
-    def _score(self, items: list[tuple[Prompt, str]]) -> list[Score]:
-        return list(self.scorer.score([p for p, _ in items], [text for _, text in items]))

@@ -1,7 +1,7 @@
 """Export the policy that a run certified as a folder that `peft` or `transformers` reads.
 
-    adapter   PeftModel.from_pretrained(base model, folder)            W and (alpha / r) B A apart
-    merged    AutoModelForCausalLM.from_pretrained(folder)             W + (alpha / r) B A
+    adapter   PeftModel.from_pretrained(base model, folder)
+    merged    AutoModelForCausalLM.from_pretrained(folder)
 
 It is sampled at temperature 1, as it was when it was certified, on prompts formed by the model's
 chat template, or in running text where it has none. A card says what was certified, by whom and at
@@ -18,11 +18,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trueline.atomic import atomic_folder
-from trueline.errors import InputError, SetupError
+from trueline.errors import InputError
 from trueline.loop.resume import State, certified_of
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
+from trueline.plugs.turns import new_folder
 from trueline.runs import RunFolder
 
 __all__ = ["export_policy"]
@@ -33,16 +33,14 @@ def export_policy(
 ) -> dict[str, Any]:
     """Write the last certified policy of a run; return its form, the round it is of, and alpha."""
     view, _ = certified_of(run)
-    state, out = State.load(view, trunk), Path(folder)
+    state = State.load(view, trunk)
     if not state.certified_round:
         raise InputError(
             "a policy is exported once a round of its run has certified it",
             got=f"none of {len(state.rounds)} in {run}",
             do="use what the run began from, or give it more labels",
         )
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise SetupError("an export goes to a new or empty folder", got=f"{out}, which is not")
-    with atomic_folder(out) as fresh:
+    with new_folder(folder) as fresh:
         (_merge if merged else _adapter)(state.certified, fresh)
         (fresh / "README.md").write_text(_readme(view, state, trunk, merged), encoding="utf-8")
     form = "merged" if merged else "adapter"

@@ -9,15 +9,13 @@ brought into the form that the reward was fitted on (`place`) and scored as if i
 neither padding nor batch matter.
 
 The response begins after the last occurrence of the marker, the tokens by which the chat template
-opens the assistant's turn. Where a tokenizer had no chat template, export adds a token of its own
-for that, which the trunk never sees. A row without its marker is refused, never guessed at.
+opens the assistant's turn. A row without its marker is refused, never guessed at.
 
 Shapes: B rows, T tokens, F features. Units: nats. Gradients do not flow: the trunk is frozen.
 Fails (ValueError) without an attention mask.
 
->>> layout = {"head": [1], "foot": [], "tail": [9], "close": [2], "first": 1, "max_tokens": 6,
-...           "marker": [5], "marker_is_ours": False}
->>> place([1, 7, 5, 8, 2, 9], layout)
+>>> place([1, 7, 5, 8, 2, 9], {"head": [1], "marker": [5], "close": [2], "tail": [9],
+...                            "max_tokens": 6})
 ([1, 7, 5, 8, 2], 3, 5)
 """
 
@@ -26,7 +24,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers import PretrainedConfig as Config
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -53,15 +51,12 @@ class TruelineRewardConfig(Config):  # type: ignore[no-untyped-call]
 
 def place(ids: list[int], layout: dict[str, Any]) -> tuple[list[int], int, int]:
     """Return a row's tokens as the trunk reads them, and where the response lies in them."""
-    head, foot, tail = layout["head"], layout["foot"], layout["tail"]
+    head, marker, close, tail = (layout[name] for name in ("head", "marker", "close", "tail"))
     while head and ids[: len(head)] == head:
         ids = ids[len(head) :]
-    for end in (foot, tail):
+    for end in (tail, close):
         if end and ids[-len(end) :] == end:
             ids = ids[: -len(end)]
-    marker, close = layout["marker"], layout["close"]
-    if ids[-len(close) :] == close:
-        ids = ids[: len(ids) - len(close)]
     starts = range(len(ids) - len(marker), -1, -1)
     at = next((i for i in starts if ids[i : i + len(marker)] == marker), None)
     if at is None:
@@ -69,19 +64,14 @@ def place(ids: list[int], layout: dict[str, Any]) -> tuple[list[int], int, int]:
             f"each text must hold the tokens {marker} that open the response: form it by the "
             "chat template of this folder's tokenizer (in TRL: give conversational data)"
         )
-    context, answer = ids[: at + len(marker)], ids[at + len(marker) :]
-    if layout["marker_is_ours"]:
-        context = context[:at]
-    context = head + context or [layout["first"]]
-    kept = max(len(head), int(context == [layout["first"]]))
-    answer = answer + close
-    room = layout["max_tokens"] - len(foot) - max(kept, 1)
+    context, answer = head + ids[: at + len(marker)], ids[at + len(marker) :] + close
+    room = layout["max_tokens"] - max(len(head), 1)
     if len(answer) > room:
         answer = answer[: room - len(close)] + close
-    limit = layout["max_tokens"] - len(foot) - len(answer)
+    limit = layout["max_tokens"] - len(answer)
     if len(context) > limit:
-        context = context[:kept] + context[len(context) - limit + kept :]
-    return context + answer + foot, len(context), len(context) + len(answer)
+        context = head + context[len(context) - limit + len(head) :]
+    return context + answer, len(context), len(context) + len(answer)
 
 
 class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
@@ -99,8 +89,7 @@ class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
     def __init__(self, config: TruelineRewardConfig) -> None:
         super().__init__(config)
         inner = AutoConfig.for_model(**config.trunk)
-        self.is_encoder = bool(config.layout["is_encoder"])
-        loader: Any = AutoModel if self.is_encoder else AutoModelForCausalLM
+        loader: Any = AutoModelForCausalLM
         self.trunk = loader.from_config(inner)
         width = len(config.parts) * int(inner.hidden_size) + 5 * config.surprisals
         for name in ("center", "scale", "reference", "weights"):
@@ -129,19 +118,17 @@ class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
     def _read(self, rows: list[tuple[list[int], int, int]]) -> torch.Tensor:
         longest, device = max(len(ids) for ids, _, _ in rows), self.center.device
         ids = torch.tensor([r[0] + [0] * (longest - len(r[0])) for r in rows], device=device)
-        lengths, starts, stops = (
-            torch.tensor(column, device=device)[:, None]
-            for column in zip(*[(len(r[0]), r[1], r[2]) for r in rows], strict=True)
+        starts, stops = (
+            torch.tensor([row[i] for row in rows], device=device)[:, None] for i in (1, 2)
         )
         at = torch.arange(longest, device=device)[None]
         inside = (at >= starts) & (at < stops)
         last = (at == stops - 1).float()
         count = inside.sum(1, keepdim=True)
         pools = {"last": last, "mean": torch.where(count > 0, inside / count.clamp(min=1), last)}
-        # Causal rows are padded on the right and need no mask; encoders look both ways.
-        mask = (at < lengths).long() if self.is_encoder else None
         where = inside.reshape(-1).nonzero()[:, 0]
-        out = self._pass(ids, mask, where - 1)
+        # The trunk is causal and rows are padded on the right, so it needs no mask.
+        out = self._pass(ids, where - 1)
         columns = []
         if self.config.surprisals:
             columns.append(_surprisals(out.logits[0].float(), ids.reshape(-1)[where], inside))
@@ -150,11 +137,10 @@ class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             columns.append((weights[:, None] @ out.hidden_states[layer])[:, 0].float())
         return torch.cat(columns, 1)
 
-    def _pass(self, ids: torch.Tensor, mask: torch.Tensor | None, where: torch.Tensor) -> Any:
+    def _pass(self, ids: torch.Tensor, where: torch.Tensor) -> Any:
         """Return all layers' outputs, and logits [1, R, V] at the flat positions `where`."""
         if not self.config.surprisals:
-            base: Any = self.trunk if self.is_encoder else self.trunk.base_model
-            return base(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            return self.trunk.base_model(input_ids=ids, output_hidden_states=True)
 
         def cut(_: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
             # Before the head, so that what a model does to logits after it still applies.

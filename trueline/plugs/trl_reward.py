@@ -1,6 +1,4 @@
-"""Give TRL's GRPOTrainer and RLOOTrainer a scorer as reward function, its doubt in their log.
-
-    GRPOTrainer(..., reward_funcs=trl(reward, use="lower"))
+"""Give TRL's GRPOTrainer and RLOOTrainer a scorer as reward function, its uncertainty in their log.
 
 Written against TRL 1.16. It calls a reward function by keywords only: `prompts`, `completions`
 (texts, or lists of messages), `completion_ids`, the data set's other columns, `trainer_state`,
@@ -33,45 +31,35 @@ from typing import Any
 
 import numpy as np
 
-from trueline.errors import InputError, JudgeError
+from trueline.errors import JudgeError
 from trueline.plugs.turns import Turns, check_use, dialogue
 from trueline.protocols import Scorer
 from trueline.records import Scores
 
 __all__ = ["RewardFunction", "trl"]
 
-_THEIRS = {"completion_ids", "environments", "trainer_state"}
-"""What TRL hands over besides that is no column of the data set."""
+_NOT_COLUMNS = {"completion_ids", "environments", "trainer_state"}
+"""What TRL hands over besides the columns of the data set."""
 
 
 def trl(
-    scorer: Scorer,
-    *,
-    use: str = "lower",
-    unscored: float | None = None,
-    max_blank: int = 10,
-    name: str | None = None,
+    scorer: Scorer, *, use: str = "lower", max_blank: int = 10, name: str | None = None
 ) -> RewardFunction:
     """Return a reward function that TRL can call.
 
-    `use`: "lower" or "mean". `unscored`: what the trainer is told of a response that could not be
-    scored; None leaves it out. `max_blank`: batches in a row with nothing scored that are borne.
-    `name`: what the log calls it, `trueline_lower` if not said.
+    `use`: "lower" or "mean". `max_blank`: batches in a row with nothing scored that are borne.
+    `name`: what the log calls it, `trueline_lower` if not given.
     """
     check_use(use)
-    if unscored is not None and not np.isfinite(unscored):
-        raise InputError("unscored must be a finite number or None", got=str(unscored))
-    name = name or f"trueline_{use}"
-    return RewardFunction(scorer, use=use, unscored=unscored, max_blank=max_blank, name=name)
+    return RewardFunction(scorer, use=use, max_blank=max_blank, name=name or f"trueline_{use}")
 
 
 @dataclass(eq=False)
 class RewardFunction:
-    """Made by `trl`."""
+    """A reward function as TRL calls it, made by `trl`."""
 
     scorer: Scorer
     use: str = field(kw_only=True)
-    unscored: float | None = field(kw_only=True)
     max_blank: int = field(kw_only=True)
     name: str = field(kw_only=True)
     blank: int = field(default=0, init=False)
@@ -90,7 +78,7 @@ class RewardFunction:
         **columns: Any,
     ) -> list[float | None]:
         """Return one reward a completion, None where it is unscored."""
-        known = {name: rows for name, rows in columns.items() if name not in _THEIRS}
+        known = {name: rows for name, rows in columns.items() if name not in _NOT_COLUMNS}
         pairs = [
             dialogue(prompt, completion, {name: rows[i] for name, rows in known.items()})
             for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
@@ -98,25 +86,15 @@ class RewardFunction:
         scores = self.scorer.score([prompt for prompt, _ in pairs], [text for _, text in pairs])
         self._note_blank(scores)
         if log_metric is not None:
-            for name, value in self._uncertainty(scores).items():
+            for name, value in _means(scores).items():
                 log_metric(f"{self.name}/{name}", value)
         if log_extra is not None:
-            for name in scores.columns:
-                if name != "scored":
-                    log_extra(f"{self.name}/{name}", _column(scores, name))
-        rewards = _column(scores, self.use)
-        return [self.unscored if reward is None else reward for reward in rewards]
-
-    def _uncertainty(self, scores: Scores) -> dict[str, float]:
-        ok = scores.scored
-        means = {"unscored_frac": 1.0 - float(ok.mean())}
-        if ok.any():
-            caution = scores.mean - scores.lower
-            columns = {"std": scores.std, "novelty": scores.novelty, "caution": caution}
-            means |= {name: float(x[ok].mean()) for name, x in columns.items()}
-        return means
+            for name in set(scores.columns) - {"scored"}:
+                log_extra(f"{self.name}/{name}", _column(scores, name))
+        return _column(scores, self.use)
 
     def _note_blank(self, scores: Scores) -> None:
+        """Warn of the first batch without a score, and raise at the last that is borne."""
         if scores.scored.any() or not len(scores):
             self.blank = 0
             return
@@ -129,7 +107,15 @@ class RewardFunction:
                 do="score a few completions by hand, or raise max_blank",
             )
         if self.blank == 1:
-            warnings.warn(f"{self.name} scored nothing in a whole batch: {why}", stacklevel=2)
+            warnings.warn(f"{self.name} scored nothing in a whole batch: {why}", stacklevel=3)
+
+
+def _means(scores: Scores) -> dict[str, float]:
+    """Return the share of unscored rows, and the mean uncertainty of the scored ones."""
+    ok = scores.scored
+    columns = {"std": scores.std, "novelty": scores.novelty, "caution": scores.mean - scores.lower}
+    means = {name: float(x[ok].mean()) for name, x in columns.items() if ok.any()}
+    return {"unscored_frac": 1.0 - float(ok.mean()), **means}
 
 
 def _column(scores: Scores, name: str) -> list[float | None]:

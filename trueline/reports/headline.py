@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from trueline.records import Estimate
 from trueline.reports.formatting import count, estimate, number, percent, plain, plural
-from trueline.reports.run_records import RoundRecord, RunRecord
+from trueline.reports.run_records import RunRecord
 
 __all__ = ["Change", "Headline", "Tone", "change", "headline", "remarks", "run_alpha", "run_names"]
 
@@ -35,8 +35,8 @@ class Change(enum.StrEnum):
 
     ROSE = "rose"
     FELL = "fell"
-    UNTOLD = "too few to tell"
-    UNKNOWN = "unknown"
+    UNTOLD = "too few answers to tell whether it changed"
+    UNKNOWN = "measured without an interval or not at all"
 
 
 class Tone(enum.StrEnum):
@@ -83,7 +83,11 @@ def headline(run: RunRecord) -> Headline:
     if run.labels_used is not None:
         clauses.append(f"{plural(run.labels_used, 'label')} used")
     if run.finished and run.planned_rounds > len(run.rounds):
-        clauses.append(_ended_clause(run))
+        patience, rounds = run.config.get("budget.patience"), len(run.rounds)
+        early = f"ended after {rounds} of {run.planned_rounds} rounds"
+        clauses.append(f"{early}, none of the last {patience} certified")
+    if run.unspent:
+        clauses.append(f"{plural(int(run.unspent), 'label')} unspent")
     sentence = "; ".join(clauses) + "."
     if not run.finished:
         tone = Tone.UNFINISHED
@@ -94,17 +98,12 @@ def headline(run: RunRecord) -> Headline:
 
 def _gold_clause(run: RunRecord, moved: Change) -> str:
     base, final = run.gold_base, run.gold_final
-    if base.value is None or final.value is None:
-        return f"Gold of the base policy: {estimate(base)}; of the certified one: {estimate(final)}"
-    if run.certified_round == 0 and run.rounds:
+    if run.certified_round == 0 and run.rounds and final.value is not None:
         stays = "policy taken over" if run.config.get("from") else "base policy"
         return f"The {stays} stays, with gold {estimate(final)}"
-    if moved is Change.UNKNOWN:
-        values = f"from {number(base.value)} to {number(final.value)}"
-        return f"Gold went {values}, without an interval"
-    if moved is Change.UNTOLD:
+    if moved not in (Change.ROSE, Change.FELL):
         values = f"{number(base.value)} before, {estimate(final)} after"
-        return f"Too few answers (n = {count(final.n)}) to tell whether gold changed: {values}"
+        return f"Gold, {moved} (n = {count(final.n)}): {values}"
     text = f"Gold {moved} from {number(base.value)} to {estimate(final)}"
     if moved is Change.ROSE and (run.gain_share.value or 0) > 0:
         oracle = f"the oracle best-of-16 ({number(run.gold_oracle.value)})"
@@ -130,16 +129,6 @@ def _certified_clause(run: RunRecord) -> str:
     return f"{len(run.accepted) or 'none'} of {plural(gates, 'round')} {verb} certified"
 
 
-def _ended_clause(run: RunRecord) -> str:
-    text = (
-        f"ended after {len(run.rounds)} of {run.planned_rounds} rounds, none of the last "
-        f"{run.config.get('budget.patience')} certified"
-    )
-    if run.unspent is None:
-        return text
-    return f"{text}, with {plural(int(run.unspent), 'label')} unspent"
-
-
 def _blind_spot(run: RunRecord, moved: Change) -> str | None:
     """Say that raters liked what gold says is worse: the gate asks the raters, so it is blind."""
     rated = [r for r in run.rounds if r.gate.win_rate.value is not None]
@@ -159,14 +148,7 @@ def remarks(run: RunRecord) -> list[str]:
     """Return what a careful reader would want pointed out, each with its numbers."""
     if not run.rounds:
         return []
-    first, last = run.rounds[0], run.rounds[-1]
-    texts = [
-        liked_faults(run),
-        _agreement(last),
-        _divergence(run, first, last),
-        _certified_falls(run),
-        _cut(last),
-    ]
+    texts = [liked_faults(run), _agreement(run), _divergence(run)]
     return [text for text in texts if text is not None]
 
 
@@ -192,49 +174,25 @@ def liked_faults(run: RunRecord) -> str | None:
     )
 
 
-def _agreement(last: RoundRecord) -> str | None:
-    e = last.rater_gold_agreement
-    if e.value is None:
+def _agreement(run: RunRecord) -> str | None:
+    e = run.rounds[-1].rater_gold_agreement
+    if e.lower is None or e.upper is None or e.lower > 0.5:
         return None
     shares = estimate(e, share=True)
     text = f"The raters' labels agreed with gold in {shares} of the last round's comparisons"
-    if e.upper is not None and e.upper < 0.5:
+    if e.upper < 0.5:
         return f"{text}: worse than a coin. No reward fitted on them can be right."
-    if e.lower is not None and e.lower <= 0.5:
-        return f"{text}: too few to tell from a coin."
-    return f"{text}."
+    return f"{text}: too few to tell from a coin."
 
 
-def _divergence(run: RunRecord, first: RoundRecord, last: RoundRecord) -> str | None:
-    if change(run.gold_base, last.gold) is not Change.FELL:
-        return None
-    if change(first.proxy, last.proxy) is not Change.ROSE:
+def _divergence(run: RunRecord) -> str | None:
+    first, last = run.rounds[0], run.rounds[-1]
+    fell = change(run.gold_base, last.gold) is Change.FELL
+    if not fell or change(first.proxy, last.proxy) is not Change.ROSE:
         return None
     return (
         f"The reward rose from {number(first.proxy.value)} to {number(last.proxy.value)} while "
         "gold fell: the policy has learned what the reward likes, not what is good."
-    )
-
-
-def _certified_falls(run: RunRecord) -> str | None:
-    before = (run.gold_base, *(r.gold for r in run.rounds))
-    falls = [
-        str(r.round)
-        for was, r in zip(before, run.rounds, strict=False)
-        if r.gate.decision == "accept" and change(was, r.gold) is Change.FELL
-    ]
-    if not falls or len(falls) == len(run.rounds):
-        return None
-    which = f"Round{'s' * (len(falls) > 1)} {', '.join(falls)}"
-    return f"{which} passed the gate although gold fell there: the raters judged otherwise."
-
-
-def _cut(last: RoundRecord) -> str | None:
-    if not last.cut:
-        return None
-    return (
-        f"{last.cut} of the last {last.length.n} measured answers were cut before their end; such "
-        "answers are not learned from. More tokens an answer would let them end."
     )
 
 
@@ -245,13 +203,12 @@ def run_alpha(run: RunRecord) -> float | None:
 
 def run_names(runs: Sequence[RunRecord]) -> list[str]:
     """Return names that tell runs apart by what was asked of them, or else by their folders."""
-    names = [run.path.name for run in runs]
     if len(runs) == 1:
-        return names
+        return [runs[0].path.name]
     own = ("model", "world", "rater", "assist")
     facts = [{**run.config, **{key: getattr(run, key) for key in own}} for run in runs]
-    differ = [key for key in facts[0] if len({plain(one.get(key)) for one in facts}) > 1]
-    told = [", ".join(f"{key} {plain(one.get(key))}" for key in differ[:3]) for one in facts]
-    if len(set(told)) == len(told):
-        return told
-    return [f"{name} ({i})" for i, name in enumerate(names, 1)]
+    differ = [key for key in facts[0] if len({plain(one.get(key)) for one in facts}) > 1][:3]
+    names = [", ".join(f"{key} {plain(one.get(key))}" for key in differ) for one in facts]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{run.path.name} ({i})" for i, run in enumerate(runs, 1)]

@@ -21,7 +21,7 @@ from trueline.errors import SetupError
 from trueline.records import Estimate, Turn
 from trueline.reports.charts import Axis, Series
 from trueline.reports.formatting import count, estimate, number
-from trueline.reports.run_page import ReportSection, render, section
+from trueline.reports.run_page import ReportSection, render, round_axis, section
 from trueline.reports.run_records import MISSING, BinRecord, Measured, Record, parse
 from trueline.runs import RunFolder
 
@@ -29,21 +29,6 @@ __all__ = ["quoted", "write_judging"]
 
 _QUOTE = re.compile(r"<(?:[uv]_)?quote>(.*?)</(?:[uv]_)?quote>", re.DOTALL)
 _MARKS = {True: "now", False: "was", None: "quoted"}
-
-
-class PointRecord(Record):
-    """Mean belief in the better answer after one round, over all cases."""
-
-    round: int
-    value: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    n: int = 0
-
-    @property
-    def belief(self) -> Estimate:
-        """The belief with its interval."""
-        return Estimate(self.value, self.lower, self.upper, self.n)
 
 
 class ArmRecord(Record):
@@ -65,7 +50,8 @@ class ArmRecord(Record):
     problems: int = 0
     """Speeches of helpers that could not be used."""
     failed: dict[str, int] = Field(default_factory=dict)
-    curve: tuple[PointRecord, ...] = ()
+    curve: tuple[Measured, ...] = ()
+    """Mean belief in the better answer after 0, 1, ... rounds, over all cases."""
     bins: tuple[BinRecord, ...] = ()
 
 
@@ -128,15 +114,7 @@ def quoted(turn: Turn) -> list[tuple[str, str]]:
 
 def _sentences(judging: JudgingRecord) -> list[str]:
     """Say how the arms compare, each with its interval, or how right the only one is."""
-    texts = []
-    for name, e in judging.contrasts.items():
-        if e.value is None or e.lower is None or e.upper is None:
-            texts.append(f"{name}: {number(e.value)}, without an interval.")
-            continue
-        verdict = "ahead" if e.lower > 0 else "behind" if e.upper < 0 else "too few cases to tell"
-        points = Estimate(100 * e.value, 100 * e.lower, 100 * e.upper, e.n)
-        text = f"{estimate(points, decimals=0)} points of accuracy, {count(e.n)} cases: {verdict}."
-        texts.append(f"{name.replace(' - ', ' against ')}: {text}")
+    texts = [_contrast(name, e) for name, e in judging.contrasts.items()]
     if texts:
         return texts
     name, arm = next(iter(judging.arms.items()))
@@ -146,38 +124,35 @@ def _sentences(judging: JudgingRecord) -> list[str]:
     return [f"{name}: right in {right} of {count(arm.accuracy.n)} decided cases."]
 
 
+def _contrast(name: str, e: Estimate) -> str:
+    """Say how much more often one arm was right than another; `name` is "one - other"."""
+    if e.value is None or e.lower is None or e.upper is None:
+        return f"{name}: {number(e.value)}, without an interval."
+    verdict = "ahead" if e.lower > 0 else "behind" if e.upper < 0 else "too few cases to tell"
+    points = estimate(Estimate(100 * e.value, 100 * e.lower, 100 * e.upper, e.n), decimals=0)
+    names = name.replace(" - ", " against ")
+    return f"{names}: {points} points of accuracy, {count(e.n)} cases: {verdict}."
+
+
 def _beliefs(judging: JudgingRecord) -> ReportSection:
     """Chart the belief in the better answer over the rounds, where there was more than one."""
-    series = [
-        Series(
-            name=name,
-            x=[point.round for point in arm.curve],
-            y=[point.belief for point in arm.curve],
-            style="band",
-        )
-        for name, arm in judging.arms.items()
-    ]
-    title = "Belief in the better answer, by round"
-    if not any(len(one.x) > 1 for one in series):
+    title, arms = "Belief in the better answer, by round", judging.arms.items()
+    rounds = range(max(len(arm.curve) for _, arm in arms))
+    if len(rounds) < 2:
         return ReportSection(title=title)
-    last = max(point.round for arm in judging.arms.values() for point in arm.curve)
-    ticks = {float(i): str(i) for i in range(last + 1)}
-    axes = Axis("round", ticks=ticks), Axis("belief in the better answer", share=True)
+    series = [
+        Series(name=name, x=rounds[: len(arm.curve)], y=arm.curve, band=True) for name, arm in arms
+    ]
+    axes = round_axis(rounds[-1]), Axis("belief in the better answer", share=True)
     return section(title, series, axes, level=("a coin", 0.5))
 
 
 def _calibration(judging: JudgingRecord) -> ReportSection:
     """Chart how often the judge was right against how sure it was."""
     series = [
-        Series(
-            name=name,
-            x=[b.predicted for b in arm.bins],
-            y=[b.share for b in arm.bins],
-        )
+        Series(name=name, x=[b.predicted for b in arm.bins], y=[b.share for b in arm.bins])
         for name, arm in judging.arms.items()
     ]
-    axes = (
-        Axis("confidence in the answer preferred", share=True, limits=(0.48, 1.02)),
-        Axis("share right", share=True, limits=(0.0, 1.0)),
-    )
+    sure = Axis("confidence in the answer preferred", share=True, limits=(0.48, 1.02))
+    axes = sure, Axis("share right", share=True, limits=(0.0, 1.0))
     return section("Is the judge as right as sure?", series, axes, diagonal=True)

@@ -7,10 +7,8 @@ same run folders always give the same bytes.
 
 from __future__ import annotations
 
-import difflib
-import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -24,18 +22,18 @@ from rich.text import Text
 
 from trueline.atomic import atomic_write
 from trueline.errors import SetupError
-from trueline.records import Estimate
 from trueline.reports import formatting
 from trueline.reports.charts import Axis, ReportTable, Series, draw, numbers
 from trueline.reports.formatting import NOT_MEASURED, count, estimate
 from trueline.reports.headline import headline, liked_faults, remarks, run_alpha, run_names
-from trueline.reports.run_records import MISSING, RoundRecord, RunRecord, read_run
+from trueline.reports.run_records import MISSING, RoundRecord, RunRecord, bare, read_run
 
-__all__ = ["ReportSection", "differences", "render", "section", "summary", "write_report"]
+__all__ = ["ReportSection", "render", "round_axis", "section", "summary"]
+__all__ += ["write_report"]
 
 Named = list[tuple[RunRecord, str]]
 """Runs with the names that tell them apart."""
-BASE = Estimate(0.0, None, None, 0)
+BASE = bare(0.0)
 """Where the base policy stands: no KL from itself, no reward above its own."""
 DECISIONS = {"accept": "certified", "hold": "held", "roll_back": "rolled back", None: "no gate"}
 OVER_ROUNDS: tuple[tuple[str, str, str, bool, tuple[str, float] | None], ...] = (
@@ -102,22 +100,6 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def differences(before: str, after: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
-    """Cut both texts into pieces, each with whether the other text lacks it (by `difflib`).
-
-    >>> differences("7 + 5 = 13 ; sure", "7 + 5 = 12 ; sure")[1]
-    [('7 + 5 = ', False), ('12', True), (' ; sure', False)]
-    """
-    old, new = re.split(r"(\s+)", before), re.split(r"(\s+)", after)
-    left: list[tuple[str, bool]] = []
-    right: list[tuple[str, bool]] = []
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    for kind, a, b, c, d in matcher.get_opcodes():
-        left += [("".join(old[a:b]), kind != "equal")] if b > a else []
-        right += [("".join(new[c:d]), kind != "equal")] if d > c else []
-    return left, right
-
-
 def section(
     title: str, series: Sequence[Series], axes: tuple[Axis, Axis], **how: Any
 ) -> ReportSection:
@@ -133,7 +115,6 @@ def _page(runs: Sequence[RunRecord]) -> str:
     main, names = runs[0], run_names(runs)
     each = list(zip(runs, names, strict=True))
     faults = [(name, liked_faults(run)) for run, name in each[1:]]
-    texts = [(s, differences(s.before.text, s.after.text)) for s in main.samples]
     return render(
         "run.html.j2",
         main=main,
@@ -142,7 +123,6 @@ def _page(runs: Sequence[RunRecord]) -> str:
         remarks=remarks(main) + [f"Beside it ({name}): {text}" for name, text in faults if text],
         alpha=run_alpha(main),
         chapters=_chapters(each),
-        samples=texts,
         repeat=_command,
     )
 
@@ -155,8 +135,8 @@ def _chapters(each: Named) -> dict[str, list[ReportSection]]:
     tails = [(run, f": {name}" if len(each) > 1 else "") for run, name in each]
     chapters = {
         "gold": [
-            _path(each, "gold", lambda run: run.gold_base, "gold", level),
-            _path(each, "reward", lambda _: BASE, "proxy", None),
+            _path(each, "gold", "gold", level),
+            _path(each, "reward", "proxy", None),
         ],
         "gate": [_gate(run, tail) for run, tail in tails],
         "reward": [_calibration(run, tail) for run, tail in tails],
@@ -164,7 +144,7 @@ def _chapters(each: Named) -> dict[str, list[ReportSection]]:
         "best-of-n": [_best_of_n(run, tail) for run, tail in tails],
         "answers": [_kinds(run, tail) for run, tail in tails],
     }
-    axis = _round_axis([run for run, _ in each])
+    axis = _rounds_of([run for run, _ in each])
     for chapter, title, field, share, line in OVER_ROUNDS:
         read = attrgetter(field)
         series = [
@@ -176,40 +156,31 @@ def _chapters(each: Named) -> dict[str, list[ReportSection]]:
     return chapters
 
 
-def _path(
-    each: Named,
-    name: str,
-    start: Callable[[RunRecord], Estimate],
-    field: str,
-    level: tuple[str, float] | None,
-) -> ReportSection:
+def _path(each: Named, name: str, field: str, level: tuple[str, float] | None) -> ReportSection:
     """Chart a number against KL, each round a disc that is filled where the gate certified it."""
-    series = []
-    for run, label in each:
-        if all(getattr(r, field).value is None for r in run.rounds):
-            continue
-        discs = [(str(r.round), r.gate.decision == "accept") for r in run.rounds]
-        x = [BASE.value, *(r.kl.value for r in run.rounds)]
-        y = [start(run), *(getattr(r, field) for r in run.rounds)]
-        series.append(Series(name=label, x=x, y=y, discs=[("0", True), *discs]))
+    series = [
+        Series(
+            name=label,
+            x=[BASE.value, *(r.kl.value for r in run.rounds)],
+            y=[run.gold_base if field == "gold" else BASE]
+            + [getattr(r, field) for r in run.rounds],
+            discs=[("0", True)] + [(str(r.round), r.gate.decision == "accept") for r in run.rounds],
+        )
+        for run, label in each
+        if any(getattr(r, field).value is not None for r in run.rounds)
+    ]
     axes = Axis("KL from the base policy, nats an answer"), Axis(name)
     return section(f"{name.capitalize()} against KL", series, axes, level=level)
 
 
 def _gate(run: RunRecord, tail: str) -> ReportSection:
     """Chart the evidence of each round for "better" and for "worse" against the threshold."""
-    fields = {"better": "e_value", "worse": "e_value_worse", "threshold": "threshold"}
+    rounds, fields = [r.round for r in run.rounds], ("e_value", "e_value_worse", "threshold")
     series = [
-        Series(
-            name=label,
-            x=[r.round for r in run.rounds],
-            y=[Estimate(getattr(r.gate, field), None, None, 0) for r in run.rounds],
-        )
-        for label, field in fields.items()
+        Series(name=name, x=rounds, y=[bare(getattr(r.gate, field)) for r in run.rounds])
+        for name, field in zip(("better", "worse", "threshold"), fields, strict=True)
     ]
-    ticks = {float(r.round): f"{r.round} {_decision(r)}" for r in run.rounds}
-    few = len(run.rounds) <= 5
-    axes = Axis("round", ticks=ticks) if few else _round_axis([run]), Axis("e-value", log=True)
+    axes = _rounds_of([run]), Axis("e-value", log=True)
     return section(f"Evidence at the gate{tail}", series, axes)
 
 
@@ -227,34 +198,34 @@ def _calibration(run: RunRecord, tail: str) -> ReportSection:
 
 def _best_of_n(run: RunRecord, tail: str) -> ReportSection:
     """Chart the gold of the best of n by each way of picking it."""
-    curves = run.best_of_n
-    picks = {"conservative": curves.conservative, "plain": curves.plain, "oracle": curves.oracle}
-    series = [Series(name=pick, x=curves.n, y=y, style="band") for pick, y in picks.items() if y]
-    axes = (
-        Axis("n", log=True, ticks={float(n): str(n) for n in curves.n}),
-        Axis("gold of the pick"),
-    )
+    picks = dict(run.best_of_n)
+    sizes = [e.value for e in picks.pop("n", ())]
+    series = [Series(name=pick, x=sizes, y=gold, band=True) for pick, gold in picks.items()]
+    ticks = {n: f"{n:g}" for n in sizes if n is not None}
+    axes = Axis("n", log=True, ticks=ticks), Axis("gold of the pick")
     return section(f"Gold of best-of-n{tail}", series, axes)
 
 
 def _kinds(run: RunRecord, tail: str) -> ReportSection:
     """Chart the shares of answers of each kind over the rounds, the base policy as round 0."""
+    x = [0, *(r.round for r in run.rounds)]
     shares = [run.breakdown_base, *(r.breakdown for r in run.rounds)]
+    kinds = dict.fromkeys(kind for share in shares for kind in share)
     series = [
-        Series(
-            name=kind.replace("_", " "),
-            x=[0, *(r.round for r in run.rounds)],
-            y=[share.get(kind, MISSING) for share in shares],
-        )
-        for kind in dict.fromkeys(kind for share in shares for kind in share)
+        Series(name=k.replace("_", " "), x=x, y=[one.get(k, MISSING) for one in shares])
+        for k in kinds
     ]
-    axes = _round_axis([run]), _share_axis("share of answers")
+    axes = _rounds_of([run]), _share_axis("share of answers")
     return section(f"Kinds of answer{tail}", series, axes)
 
 
-def _round_axis(runs: Sequence[RunRecord]) -> Axis:
-    last = max((r.round for run in runs for r in run.rounds), default=1)
+def round_axis(last: int) -> Axis:
+    """Return the axis of rounds 0 to `last`, each with its tick where there is room."""
     return Axis("round", ticks={float(i): str(i) for i in range(last + 1)} if last < 13 else None)
+
+
+def _rounds_of(runs: Sequence[RunRecord]) -> Axis:
+    return round_axis(max((r.round for run in runs for r in run.rounds), default=1))
 
 
 def _share_axis(title: str) -> Axis:

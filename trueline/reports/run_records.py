@@ -14,7 +14,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -24,29 +24,33 @@ from trueline.runs import RunFolder
 from trueline.stats.resampling import wilson
 
 __all__ = ["MISSING", "BinRecord", "Measured", "Record", "RoundRecord", "RunRecord"]
-__all__ += ["parse", "read_run"]
+__all__ += ["bare", "parse", "read_run"]
 
-SCHEMA = 1
-MISSING = Estimate(None, None, None, 0)
-"""What was not measured."""
+
+def bare(value: float | None) -> Estimate:
+    """Return a number without an interval."""
+    return Estimate(value, None, None, 0)
 
 
 def _as_estimate(raw: Any) -> Any:
-    """Accept what is left of an `Estimate.as_dict`, or a bare number without an interval."""
-    if isinstance(raw, float | int):
-        return Estimate(raw, None, None, 0)
-    if not isinstance(raw, Mapping) or "value" not in raw:
-        return Estimate(None, None, None, raw.get("n", 0)) if isinstance(raw, Mapping) else raw
-    return {"lower": None, "upper": None, "n": 0, **raw}
+    """Accept what is left of an `Estimate.as_dict`, or a bare number."""
+    if not isinstance(raw, Mapping):
+        return bare(raw) if isinstance(raw, float | int) else raw
+    ends = ("lower", "upper") if "value" in raw else ()
+    return {"value": raw.get("value"), "lower": None, "upper": None, "n": raw.get("n", 0)} | {
+        end: raw[end] for end in ends if end in raw
+    }
 
 
+MISSING = bare(None)
+"""What was not measured."""
 Measured = Annotated[Estimate, BeforeValidator(_as_estimate)]
 
 
 class Record(BaseModel):
     """A frozen record; names that are not known here are left out."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class GateRecord(Record):
@@ -96,15 +100,13 @@ class RoundRecord(Record):
     accuracy: Measured = MISSING
     rater_gold_agreement: Measured = MISSING
     gate: GateRecord = GateRecord()
-    labels: dict[str, int] = Field(default_factory=dict)
-    reward: dict[str, Any] = Field(default_factory=dict)
+    labels: dict[str, int] = {}
+    reward: dict[str, Any] = {}
     calibration: CalibrationRecord = CalibrationRecord()
-    gold_breakdown: dict[str, Measured] = Field(default_factory=dict)
+    gold_breakdown: dict[str, Measured] = {}
     """Share of answers that are right, flatter, ...; empty where gold is unknown."""
     stopped: str | None = None
     """Why the policy was improved less than asked."""
-    cut: int | None = None
-    """Measured answers that were cut before their end."""
 
     @property
     def breakdown(self) -> dict[str, Estimate]:
@@ -129,20 +131,12 @@ class SampleRecord(Record):
     after: AnswerRecord = AnswerRecord()
 
 
-class CurveRecord(Record):
-    """Gold of the best of n, picked by gold, by the reward's mean, and by its lower bound."""
-
-    n: tuple[int, ...] = ()
-    oracle: tuple[Measured, ...] = ()
-    plain: tuple[Measured, ...] = ()
-    conservative: tuple[Measured, ...] = ()
-
-
 class RunRecord(Record):
     """One run folder, finished or not."""
 
     path: Path
     finished: bool
+    version: Literal[1] = Field(1, alias="schema")
     config: dict[str, Any]
     """What was asked: the keys of the recipe, joined by dots, with seed and the like."""
     environment: dict[str, Any]
@@ -158,12 +152,13 @@ class RunRecord(Record):
     """Of the last certified policy, also for an unfinished run."""
     gold_oracle: Measured = MISSING
     gain_share: Measured = MISSING
-    gold_breakdown_base: dict[str, Measured] = Field(default_factory=dict)
+    gold_breakdown_base: dict[str, Measured] = {}
     certified_round: int = 0
     """The round that made the last certified policy; 0 is the base policy."""
-    labels: dict[str, int] = Field(default_factory=dict)
+    labels: dict[str, int] = {}
     labels_used: int | None = None
-    best_of_n: CurveRecord = CurveRecord()
+    best_of_n: dict[str, tuple[Measured, ...]] = {}
+    """Sizes n, and gold of the best of n by gold, by the reward's mean and by its lower bound."""
     samples: tuple[SampleRecord, ...] = ()
     wall_s: float | None = None
     unspent: float | None = None
@@ -186,16 +181,10 @@ class RunRecord(Record):
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Return the run at `path`; `SetupError` on what is no run folder or is of another schema."""
+    """Return the run at `path`; `SetupError` on what is no run folder or of another version."""
     folder = RunFolder.view(path)
     result = folder.result
     known = _progress(folder) if result is None else result
-    if known.get("schema", SCHEMA) != SCHEMA:
-        raise SetupError(
-            f"result.json must be of schema {SCHEMA}",
-            got=f"{known.get('schema')!r} in {folder.folder}",
-            do="make the report with the version of trueline that wrote the run",
-        )
     run = parse(RunRecord, {**known, "finished": result is not None}, folder)
     return run if run.finished else _certified_so_far(run)
 
@@ -218,7 +207,7 @@ def parse(kind: type[Kind], raw: Mapping[str, Any], folder: RunFolder) -> Kind:
         raise SetupError(
             f"a run's record must be whole: {'.'.join(map(str, first['loc']))}: {first['msg']}",
             got=f"{str(first['input'])[:60]!r} in {folder.folder}",
-            do="restore result.json and metrics.jsonl, or run it again",
+            do="restore its files, run it again, or use the version of trueline that wrote it",
         ) from None
 
 

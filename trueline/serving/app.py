@@ -1,9 +1,9 @@
 """Serve a reward over HTTP: one scorer, four formats, FastAPI's own documentation at /docs.
 
     /score     everything: mean, std, lower, novelty, interval, outcome, reason
-    /openrlhf  (/get_reward)  {"query", "prompts", "labels"} -> {"rewards", "scores", "extra_logs"}
+    /openrlhf  {"query", "prompts", "labels"} -> {"rewards", "scores", "extra_logs"}
     /classify  {"model", "input", "use_activation"} -> data[i].probs, as vLLM, for verl
-    /slime     {"prompt", "response", "label"} -> a number; with ?reply=object an object
+    /slime     {"prompt", "response", "label"} -> a number
     /health    whether it is ready (503 if not), what it serves, how much it has done
 
 Whatever a client sends, the answer is one line with a 4xx code or a score. 503 is said only where
@@ -23,12 +23,12 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyQuery, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -38,9 +38,7 @@ from trueline.records import Score
 from trueline.serving.batcher import Batcher, Item, QueueFull, ScorerBroken
 from trueline.serving.dialogue import Splitter
 from trueline.serving.formats import (
-    ClassifyReply,
     ClassifyRequest,
-    OpenRLHFReply,
     OpenRLHFRequest,
     ScoreChoice,
     ScoreReply,
@@ -48,12 +46,13 @@ from trueline.serving.formats import (
     SlimeRequest,
     classify_reply,
     openrlhf_reply,
-    slime_reply,
 )
 
 __all__ = ["LOOPBACK", "ServerLimits", "Service", "bind", "create_app", "listen"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CONNECTIONS = 1_024
+"""Most open connections, half-open ones too; beyond it the answer is 503."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +69,6 @@ class ServerLimits:
     """Most items waiting; beyond it clients are told to come again (429)."""
     timeout_s: float = 170.0
     """Longest time that one request may take; OpenRLHF gives up after 180."""
-    connections: int = 1_024
-    """Most open connections, half-open ones too; beyond it the answer is 503."""
 
 
 @dataclass(kw_only=True)
@@ -110,9 +107,8 @@ class Service:
 
     async def rows(self, items: list[Item]) -> list[Score]:
         """Return the scores of a request's items, within the limits."""
-        longest = max(
-            (len(r) + sum(len(t.content) for t in p.messages) for p, r in items), default=0
-        )
+        sizes = [len(r) + sum(len(turn.content) for turn in p.messages) for p, r in items]
+        longest = max(sizes, default=0)
         if len(items) > self.limits.items or longest > self.limits.chars:
             most = f"{self.limits.items} items of {self.limits.chars} characters"
             got = f"{len(items)} items of at most {longest}"
@@ -153,10 +149,6 @@ def create_app(service: Service) -> FastAPI:
     for kind in (InputError, QueueFull, ScorerBroken, RequestValidationError):
         app.add_exception_handler(kind, _refuse)
 
-    @app.get("/", include_in_schema=False, response_class=PlainTextResponse)
-    async def root() -> str:
-        return "Trueline reward server; how to ask it: /docs"
-
     app.add_middleware(RequestTimeout, timeout_s=service.limits.timeout_s)
     if service.token is None:
         hosts = [*LOOPBACK, "[::1]"]
@@ -172,24 +164,21 @@ def _routes(service: Service) -> APIRouter:
         """Score prompts and responses; everything that is known of each."""
         return ScoreReply(rows=await service.rows(asked.items(splitter)))
 
-    @router.post("/get_reward", include_in_schema=False)
     @router.post("/openrlhf")
-    async def openrlhf(asked: OpenRLHFRequest) -> OpenRLHFReply:
+    async def openrlhf(asked: OpenRLHFRequest) -> dict[str, Any]:
         """Answer as OpenRLHF's remote reward model."""
         return openrlhf_reply(await service.rows(asked.items(splitter)), choice)
 
     @router.post("/classify")
-    async def classify(asked: ClassifyRequest) -> ClassifyReply:
+    async def classify(asked: ClassifyRequest) -> dict[str, Any]:
         """Answer as vLLM's classification of one-label models, as verl asks for it."""
         return classify_reply(await service.rows(asked.items(splitter)), choice, asked)
 
     @router.post("/slime")
-    async def slime(
-        asked: SlimeRequest, reply: Literal["number", "object"] = "number"
-    ) -> float | dict[str, Any]:
-        """Answer as slime's remote reward model: a number, or with ?reply=object an object."""
+    async def slime(asked: SlimeRequest) -> float:
+        """Answer as slime's remote reward model."""
         (row,) = await service.rows(asked.items(splitter))
-        return choice.number(row) if reply == "number" else slime_reply(row, choice)
+        return choice.number(row)
 
     @router.get("/health")
     async def health(response: Response) -> dict[str, Any]:
@@ -205,7 +194,7 @@ def _refuse(_: Request, error: Exception) -> Response:
     """Answer a request that cannot be answered: one line."""
     line, status, headers = str(error), 422, {}
     if isinstance(error, QueueFull):
-        status, headers = 429, {"Retry-After": str(error.retry_s)}
+        status, headers = 429, {"Retry-After": "1"}
     elif isinstance(error, ScorerBroken):
         status = 503
     elif isinstance(error, RequestValidationError):
@@ -238,14 +227,12 @@ class RequestTimeout:
 
 def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 takes a free one. `SetupError` where it is taken."""
-    if not 0 <= port < 65_536:
-        raise SetupError("--port must be one of 0..65535", got=str(port))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise SetupError(
-            "host and port must be free to listen on",
+            "host and port must be ones that are free to listen on",
             got=f"{host}:{port} ({error})",
             do="pass another --port",
         ) from None
@@ -259,7 +246,7 @@ def listen(service: Service, place: socket.socket) -> None:
         access_log=False,  # its lines would hold ?token=
         server_header=False,
         ws="none",
-        limit_concurrency=service.limits.connections,
+        limit_concurrency=CONNECTIONS,
         timeout_keep_alive=75,
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when all is done

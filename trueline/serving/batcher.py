@@ -43,11 +43,7 @@ class ScorerBroken(TruelineError):
 
 
 class QueueFull(TruelineError):
-    """There is no room for a request now; `retry_s`: when there should be."""
-
-    def __init__(self, must: str, *, got: str, retry_s: int) -> None:
-        super().__init__(must, got=got, do=f"send it again in {retry_s} s")
-        self.retry_s = retry_s
+    """There is no room for a request now."""
 
 
 @dataclass
@@ -116,7 +112,7 @@ class Batcher:
             raise QueueFull(
                 f"the queue holds at most {self.max_queue} items",
                 got=f"{self.queued} waiting and {len(items)} more",
-                retry_s=self._wait_s(),
+                do="send it again later",
             )
         loop, slices = asyncio.get_running_loop(), []
         for turn, at in enumerate(range(0, len(items), SLICE), self.stats.batches):
@@ -132,12 +128,6 @@ class Batcher:
                 # After an error or a time-out nobody waits for the rest any more.
                 one.rows.cancel()
         return list(itertools.chain.from_iterable(rows))
-
-    def _wait_s(self) -> int:
-        """Return the seconds until the queue should be empty."""
-        done = self.stats.scored + self.stats.unscored
-        rate = done / self.stats.busy_s if done else 100.0
-        return int(min(60, 1 + self.queued / rate))
 
     async def _work(self, thread: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()

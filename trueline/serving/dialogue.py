@@ -17,8 +17,8 @@ would be scored, and the scores would mean nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
@@ -33,24 +33,9 @@ __all__ = ["Splitter"]
 _STARTS = ("<|", "<｜", "[INST]", "<s>", "<bos>", "<start_of_turn>")
 """How the rendered texts of known families begin."""
 _SYSTEM, _ASK, _ANSWER, _AGAIN = "Qzsys", "Qzask", "Qzanswer", "Qzagain"
+"""Words that no template holds."""
 _MAX_TURNS = 512
 _HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
-
-
-@dataclass(frozen=True)
-class _Marks:
-    """What a template writes around the words of turns."""
-
-    heads: tuple[tuple[str, str | None], ...]
-    """Before the first words, and what parts system words from the user's (None: no system)."""
-    opens: str
-    """After the user's words, where the assistant is to speak."""
-    asks: str
-    """Between the user's words and the assistant's."""
-    back: str
-    """Between the assistant's words and the user's."""
-    ends: str
-    """After the assistant's last words."""
 
 
 class Splitter:
@@ -59,10 +44,17 @@ class Splitter:
     def __init__(self, codec: Codec | None) -> None:
         self._tokenizer: Any = codec.tokenizer if codec is not None and codec.chat else None
         self._end: str = getattr(codec and codec.tokenizer, "eos_token", None) or ""
-        self._bos: str = getattr(self._tokenizer, "bos_token", None) or ""
-        self._marks = self._learn() if self._tokenizer is not None else None
-        heads = self._marks.heads if self._marks else ()
-        own = (head.removeprefix(self._bos).strip() or self._bos for head, _ in heads)
+        bos: str = getattr(self._tokenizer, "bos_token", None) or ""
+        self._leads = ("", bos, f"{bos} ") if bos else ("",)
+        """What a sender may have left out at the start."""
+        self._heads: list[tuple[str, str | None]] = []
+        """Before the first words, and what parts system words from the user's (None: no system)."""
+        self._opens = self._asks = self._back = self._ends = ""
+        """After the user's words where the assistant is to speak; between the user's words and the
+        assistant's; between the assistant's and the user's; after the assistant's last words."""
+        if self._tokenizer is not None:
+            self._learn()
+        own = (head.removeprefix(bos).strip() or bos for head, _ in self._heads)
         self._starts = (*_STARTS, *filter(None, own))
 
     def whole(self, text: str) -> tuple[Prompt, str]:
@@ -79,7 +71,7 @@ class Splitter:
 
     def after(self, text: str, prompt: str) -> tuple[Prompt, str]:
         """Return prompt and response of a text that should begin with the prompt."""
-        for start in (prompt, self._bos + prompt, self._bos + " " + prompt):
+        for start in (lead + prompt for lead in self._leads):
             if text.startswith(start):
                 return self.prompt(prompt), self._trim(text[len(start) :])
         cut = self._parse(text, answered=True)
@@ -107,82 +99,71 @@ class Splitter:
 
     def _trim(self, response: str) -> str:
         """Cut off the blank that opens the turn and what closes it."""
-        ends = ""
-        if self._marks is not None:
-            response = response.removeprefix(self._marks.asks.removeprefix(self._marks.opens))
-            ends = self._marks.ends
-        for tail in (ends, ends.rstrip(), ends.strip(), self._end):
+        response = response.removeprefix(self._asks.removeprefix(self._opens))
+        for tail in (self._ends, self._ends.rstrip(), self._ends.strip(), self._end):
             if tail and response.endswith(tail):
                 return response.removesuffix(tail)
         return response
 
     def _parse(self, text: str, *, answered: bool) -> tuple[Prompt, str] | None:
         """Return turns that give the text back when they are rendered; None if there are none."""
-        marks = self._marks
-        if marks is None or not (answered or (marks.opens and text.endswith(marks.opens))):
-            return None
-        body = text if answered else text.removesuffix(marks.opens)
-        for head, after_system in marks.heads:
-            bare = head.removeprefix(self._bos)
-            for start in dict.fromkeys((head, bare, bare.lstrip())):
-                if not start or not body.startswith(start):
-                    continue
-                turns, last = _turns(body[len(start) :], after_system, marks), ""
-                if answered != (turns[-1].role == "assistant"):
-                    continue
-                if answered:
-                    last = self._trim(turns[-1].content)
-                    turns = [*turns[:-1], Message("assistant", last)]
-                full = self._render(turns, ask=not answered)
-                # The rendering is the text, but for the head's beginning and the closing's end.
-                missing = len(head) - len(start)
-                if full is None or not full.startswith(head) or full[missing:][: len(text)] != text:
-                    continue
-                if (marks.ends if answered else "").endswith(full[missing + len(text) :]):
-                    return Prompt(messages=tuple(turns[:-1] if answered else turns)), last
+        for head, after_system in self._heads:
+            for whole in (lead + text for lead in self._leads):
+                if whole.startswith(head):
+                    turns = self._turns(whole[len(head) :], after_system, answered)
+                    if self._proves(turns, whole, answered):
+                        before = turns[:-1] if answered else turns
+                        return Prompt(messages=tuple(before)), turns[-1].content
         return None
 
-    def _render(self, turns: Sequence[Message], *, ask: bool = False) -> str | None:
+    def _turns(self, body: str, after_system: str | None, answered: bool) -> list[Message]:
+        """Return user and assistant in turn, after a system turn if there is one."""
+        turns = list[Message]()
+        if not answered:
+            body = body.removesuffix(self._opens)
+        if after_system is not None:
+            words, _, body = body.partition(after_system)
+            turns.append(Message("system", words))
+        marks = sorted(filter(None, (self._asks, self._back)), key=len, reverse=True)
+        between = "|".join(map(re.escape, marks)) or "(?!)"
+        parts = re.split(between, body, maxsplit=_MAX_TURNS)
+        turns += [Message(("user", "assistant")[i % 2], words) for i, words in enumerate(parts)]
+        if answered:
+            turns[-1] = Message(turns[-1].role, self._trim(turns[-1].content))
+        return turns
+
+    def _proves(self, turns: list[Message], text: str, answered: bool) -> bool:
+        """Return whether the turns' rendering is the text, but for some of what closes it."""
+        if answered != (turns[-1].role == "assistant"):
+            return False
+        full = self._render(turns, ask=not answered)
+        closing = self._ends if answered else ""
+        return full.startswith(text) and closing.endswith(full[len(text) :])
+
+    def _render(self, turns: Sequence[Message], *, ask: bool = False) -> str:
+        """Return the turns in the template's words; none where it refuses them."""
         rows = [{"role": turn.role, "content": turn.content} for turn in turns]
         how = {"tokenize": False, "add_generation_prompt": ask}
         try:
             return str(self._tokenizer.apply_chat_template(rows, **how))
         except TemplateError:
-            return None
+            return ""
 
-    def _learn(self) -> _Marks | None:
-        """Return the template's marks, read off turns of known words."""
+    def _learn(self) -> None:
+        """Read the template's marks off turns of known words."""
         ask, again = Message("user", _ASK), Message("user", _AGAIN)
         answer, system = Message("assistant", _ANSWER), Message("system", _SYSTEM)
         opened, done = self._render([ask], ask=True), self._render([ask, answer])
-        more = self._render([ask, answer, again])
-        if not opened or not done or not more or _ASK not in opened or _ANSWER not in done:
-            return None
-        head, opens = opened.split(_ASK, 1)
-        asks, ends = done.split(_ASK, 1)[-1].split(_ANSWER, 1)
-        back = more.split(_ANSWER, 1)[-1].split(_AGAIN, 1)[0]
-        heads: list[tuple[str, str | None]] = [(head, None)]
-        led = self._render([system, ask], ask=True)
-        if led and _SYSTEM in led and _ASK in led.split(_SYSTEM, 1)[1]:
-            before, rest = led.split(_SYSTEM, 1)
-            heads.append((before, rest.split(_ASK, 1)[0]))
-        return _Marks(tuple(heads), opens, asks, back, ends)
-
-
-def _turns(body: str, after_system: str | None, marks: _Marks) -> list[Message]:
-    """Return user and assistant in turn, after a system turn if there is one."""
-    turns, role, at = list[Message](), "user", 0
-    if after_system is not None:
-        words, mark, _ = body.partition(after_system)
-        turns, at = [Message("system", words)], len(words) + len(mark)
-    while len(turns) < _MAX_TURNS:
-        mark = marks.asks if role == "user" else marks.back
-        stop = body.find(mark, at)
-        turns.append(Message(role, body[at:] if stop < 0 else body[at:stop]))
-        if stop < 0:
-            break
-        at, role = stop + len(mark), "assistant" if role == "user" else "user"
-    return turns
+        more, led = self._render([ask, answer, again]), self._render([system, ask], ask=True)
+        if not more or _ASK not in opened or _ANSWER not in done:
+            return
+        head, self._opens = opened.split(_ASK, 1)
+        self._asks, self._ends = done.split(_ASK, 1)[-1].split(_ANSWER, 1)
+        self._back = more.split(_ANSWER, 1)[-1].split(_AGAIN, 1)[0]
+        self._heads = [(head, None)]
+        before, _, rest = led.partition(_SYSTEM)
+        if _ASK in rest:
+            self._heads.append((before, rest.split(_ASK, 1)[0]))
 
 
 def _cut_hh(text: str) -> tuple[Prompt, str] | None:

@@ -1,18 +1,17 @@
 """Say what trainers send and what they expect back, as checked models.
 
 OpenRLHF 0.11 posts full texts with their prompts; verl 0.9 posts one text, as to vLLM 0.33's
-`/classify`, and reads `data[-1].probs[-1]`; slime posts one prompt and response and takes a number,
-or an object of which it reads one key. `/score` is our own format and says everything.
+`/classify`, and reads `data[-1].probs[-1]`; slime posts one prompt and response and takes a number.
+`/score` is our own format and says everything.
 
 Where we differ: `/classify` gives no token counts; its sigmoid is applied where vLLM would (unless
 `use_activation` is false) to the one number chosen by `--use`; token ids are refused, since the
-sender's tokenizer need not be the trunk's. An unscored row is null where the format has a place for
-null, and refused or given the operator's number where it has none.
+sender's tokenizer need not be the trunk's. In plain numbers an unscored row is refused or
+given the operator's number.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 import uuid
@@ -28,21 +27,8 @@ from trueline.records import Message, Outcome, Prompt, Score
 from trueline.serving.batcher import Item
 from trueline.serving.dialogue import Splitter
 
-__all__ = [
-    "ChatTurn",
-    "ClassifyReply",
-    "ClassifyRequest",
-    "OpenRLHFReply",
-    "OpenRLHFRequest",
-    "RequestItem",
-    "ScoreChoice",
-    "ScoreReply",
-    "ScoreRequest",
-    "SlimeRequest",
-    "classify_reply",
-    "openrlhf_reply",
-    "slime_reply",
-]
+__all__ = ["ClassifyRequest", "OpenRLHFRequest", "ScoreChoice", "ScoreReply", "ScoreRequest"]
+__all__ += ["SlimeRequest", "classify_reply", "openrlhf_reply"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,24 +107,16 @@ class OpenRLHFRequest(BaseModel):
 
 
 class ClassifyRequest(BaseModel):
-    """vLLM's: texts that hold prompt and response, or the turns of one dialogue; no token ids."""
+    """vLLM's: texts that hold prompt and response, no token ids."""
 
     model_config = _example(input="\n\nHuman: Hello\n\nAssistant: Hi", use_activation=False)
-    model: str | None = None
-    input: str | list[str] | None = None
-    messages: Annotated[list[ChatTurn], Field(min_length=2, max_length=512)] | None = None
+    model: str = "reward"
+    input: str | list[str]
     use_activation: bool | None = None
 
     def items(self, splitter: Splitter) -> list[Item]:
         """Return one item a text."""
-        if (self.input is None) == (self.messages is None):
-            raise InputError("a request must hold `input` or `messages`, one of them")
-        if self.messages is not None:
-            *before, last = self.messages
-            if last.role != "assistant":
-                raise InputError("the last message must be the assistant's", got=repr(last.role))
-            return [(_prompt(before), last.content)]
-        texts = [self.input] if isinstance(self.input, str) else self.input or []
+        texts = [self.input] if isinstance(self.input, str) else self.input
         return [splitter.whole(text) for text in texts]
 
 
@@ -157,52 +135,36 @@ class SlimeRequest(BaseModel):
         return [(_prompt(self.prompt), self.response)]
 
 
-class OpenRLHFReply(BaseModel):
-    """`rewards` to train on, `scores` to filter by (the same numbers), columns to log."""
+def openrlhf_reply(rows: Sequence[Score], choice: ScoreChoice) -> dict[str, Any]:
+    """Return `rewards` to train on, `scores` to filter by (the same numbers), and columns to log.
 
-    rewards: list[float]
-    scores: list[float]
-    extra_logs: dict[str, list[float]]
-
-
-class ClassifyReply(BaseModel):
-    """vLLM's, without token counts."""
-
-    id: str
-    object: Literal["list"] = "list"
-    created: int
-    model: str
-    data: list[dict[str, Any]]
-    usage: None = None
-
-
-def openrlhf_reply(rows: Sequence[Score], choice: ScoreChoice) -> OpenRLHFReply:
-    """Return OpenRLHF's reply; its columns are the same in every reply of one server."""
+    The columns are the same in every reply of one server, as OpenRLHF needs.
+    """
     numbers = [choice.number(row) for row in rows]
     logs = {"unscored": [float(row.outcome is Outcome.UNSCORED) for row in rows]}
     if choice.unscored is None:
         logs |= {name: [getattr(row, name) for row in rows] for name in ("mean", "std", "novelty")}
-    return OpenRLHFReply(rewards=numbers, scores=numbers, extra_logs=logs)
+    return {"rewards": numbers, "scores": numbers, "extra_logs": logs}
 
 
 def classify_reply(
     rows: Sequence[Score], choice: ScoreChoice, asked: ClassifyRequest
-) -> ClassifyReply:
+) -> dict[str, Any]:
     """Return vLLM's reply; by its default the number goes through a sigmoid."""
     numbers = [choice.number(row) for row in rows]
     if asked.use_activation is not False:
         numbers = [float(expit(x)) for x in numbers]
-    data = [
-        {"index": i, "label": None, "probs": [x], "num_classes": 1} for i, x in enumerate(numbers)
-    ]
-    name, model = f"classify-{uuid.uuid4().hex}", asked.model or "reward"
-    return ClassifyReply(id=name, created=int(time.time()), model=model, data=data)
-
-
-def slime_reply(row: Score, choice: ScoreChoice) -> dict[str, Any]:
-    """Return all that is known of a row; slime reads one key (`--reward-key score`), maybe null."""
-    value: float | None = getattr(row, choice.use)
-    return {"score": choice.unscored if value is None else value, **dataclasses.asdict(row)}
+    return {
+        "id": f"classify-{uuid.uuid4().hex}",
+        "object": "list",
+        "created": int(time.time()),
+        "model": asked.model,
+        "data": [
+            {"index": i, "label": None, "probs": [x], "num_classes": 1}
+            for i, x in enumerate(numbers)
+        ],
+        "usage": None,
+    }
 
 
 def _same_length(rows: Sequence[Any], **others: Sequence[Any] | None) -> None:
