@@ -1,8 +1,9 @@
-"""An exported reward, read back by plain transformers and by TRL, scores as the reward itself."""
+"""An exported reward, read back by plain transformers, scores texts that TRL forms as itself."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +53,11 @@ def templated(tokenizer: Any, said: list[Response]) -> list[str]:
     """The texts as TRL forms them."""
     from trl.data_utils import apply_chat_template
 
-    return [
-        apply_chat_template(
-            {
-                "messages": [
-                    *map(dataclasses.asdict, r.prompt.messages),
-                    {"role": "assistant", "content": r.text},
-                ]
-            },
-            tokenizer,
-        )["text"]
-        for r in said
-    ]
+    rows = []
+    for r in said:
+        turns = map(dataclasses.asdict, r.prompt.messages)
+        rows.append({"messages": [*turns, {"role": "assistant", "content": r.text}]})
+    return [apply_chat_template(row, tokenizer)["text"] for row in rows]
 
 
 def scores(model: Any, tokenizer: Any, texts: list[str], **how: Any) -> np.ndarray:
@@ -91,13 +85,8 @@ def test_plain_transformers_reads_back_equal_scores(trunk: Trunk, tmp_path: Path
     ours = reward.on(trunk).score([r.prompt for r in said], [r.text for r in said])
     texts = templated(tokenizer, said)
     pads = {tokenizer.pad_token, tokenizer.eos_token or tokenizer.pad_token}
-    ways = [
-        (size, side, special, pad)
-        for size, side in ((1, "right"), (3, "left"), (8, "right"))
-        for special in (False, True)
-        for pad in sorted(pads)
-    ]
-    for size, side, special, pad in ways:
+    batches = ((1, "right"), (3, "left"), (8, "right"))
+    for (size, side), special, pad in itertools.product(batches, (False, True), sorted(pads)):
         tokenizer.pad_token = pad
         model.config.pad_token_id = tokenizer.pad_token_id
         how = {"padding_side": side, "add_special_tokens": special}
@@ -149,46 +138,3 @@ def test_misuse_is_refused_in_one_line(trunk: Trunk, tmp_path: Path) -> None:
     trunk.codec.chat = False
     with pytest.raises(SetupError, match="must have a chat template"):
         export(reward, trunk, tmp_path / "out")
-
-
-def test_trl_trains_against_the_folder_with_our_scores(trunk: Trunk, tmp_path: Path) -> None:
-    """A real RLOO step, the reward named by its folder and loaded by TRL itself."""
-    from datasets import Dataset
-    from trl import RLOOConfig, RLOOTrainer
-
-    reward = fitted(trunk)
-    export(reward, trunk, tmp_path / "reward")
-    asked, heard = [], []
-
-    def spy(prompts: Any, completions: Any, **_: Any) -> list[float]:
-        asked.extend(prompts)
-        heard.extend(turn[0]["content"] for turn in completions)
-        return [0.0] * len(prompts)
-
-    rows = [[{"role": "user", "content": f"start {i} , + 5"}] for i in range(4)]
-    trainer = RLOOTrainer(
-        model=str(trunk_path()),
-        reward_funcs=[str(tmp_path / "reward"), spy],
-        args=RLOOConfig(
-            output_dir=str(tmp_path / "run"),
-            per_device_train_batch_size=8,
-            num_generations=4,
-            max_completion_length=24,
-            max_steps=1,
-            trust_remote_code=True,
-            bf16=False,
-            use_cpu=True,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-        ),
-        train_dataset=Dataset.from_dict({"prompt": rows}),
-    )
-    given: list[np.ndarray] = []
-    model: Any = trainer.reward_funcs[0]
-    model.register_forward_hook(lambda _, __, out: given.append(out.logits[:, 0].numpy()))
-    trainer.train()
-    prompts = [Prompt.of(turns[0]["content"]) for turns in asked]
-    ours = reward.on(trunk).score(prompts, heard)
-    assert len(heard) == 8
-    np.testing.assert_allclose(np.concatenate(given), ours.mean, atol=1e-4)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,16 +35,9 @@ class Careful:
         words = np.array([float(len(text.split())) for text in responses])
         scored = np.array(["unsure" not in text for text in responses])
         reasons = {int(i): "not certain" for i in np.flatnonzero(~scored)}
-        return Scores(
-            words,
-            0 * words + 0.5,
-            words - 1,
-            0 * words + 1.5,
-            scored,
-            reasons,
-            low=words - 2,
-            high=np.where(words > 3, np.inf, words + 2),
-        )
+        ends = {"low": words - 2, "high": np.where(words > 3, np.inf, words + 2)}
+        nothing = 0 * words
+        return Scores(words, nothing + 0.5, words - 1, nothing + 1.5, scored, reasons, **ends)
 
 
 def run(scorer: Any, answers: list[str], folder: Path, **sample: Any) -> Any:
@@ -144,13 +138,7 @@ def test_without_inspect_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_trajectory_with_tools_is_one_answer() -> None:
-    from inspect_ai.model import (
-        ChatMessageAssistant,
-        ChatMessageTool,
-        ChatMessageUser,
-        ModelOutput,
-    )
-    from inspect_ai.solver import TaskState
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageTool, ChatMessageUser
     from inspect_ai.tool import ToolCall
 
     from trueline.plugs.inspect_scorer import _read
@@ -162,14 +150,6 @@ def test_a_trajectory_with_tools_is_one_answer() -> None:
         ChatMessageTool(content="4", function="add"),
         ChatMessageAssistant(content="It is 4", source="generate"),
     ]
-    state = TaskState(
-        model="mockllm/model",
-        sample_id=1,
-        epoch=1,
-        input="2 + 2 = ?",
-        messages=messages,
-        output=ModelOutput.from_content("mockllm", "It is 4"),
-    )
-    prompt, text = _read(state, "4")
+    prompt, text = _read(SimpleNamespace(messages=messages, metadata={}), "4")
     assert prompt.text == "2 + 2 = ?" and prompt.meta["answer"] == "4"
     assert text == '{"name": "add", "arguments": {"a": 2}}\n\ntool: 4\n\nAssistant: It is 4'

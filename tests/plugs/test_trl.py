@@ -82,12 +82,6 @@ def test_text_dialogues_become_turns() -> None:
     assert (prompt.text, prompt.messages[0].role, text) == ("Hello", "user", "Hi there")
 
 
-def test_images_are_refused() -> None:
-    seen = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
-    with pytest.raises(DataError, match="must be text; got image"):
-        call(plugs.trl(ByLength()), [seen], [[{"role": "assistant", "content": "4"}]])
-
-
 def test_a_batch_of_nothing_is_warned_about_and_many_in_a_row_refused() -> None:
     reward = plugs.trl(ByLength(), max_blank=3)
     metrics: dict[str, float] = {}
@@ -103,14 +97,14 @@ def test_a_batch_of_nothing_is_warned_about_and_many_in_a_row_refused() -> None:
         call(reward, ["?"], ["c"])
 
 
-def test_what_makes_no_sense_is_refused() -> None:
-    with pytest.raises(InputError, match="use must be"):
-        plugs.trl(ByLength(), use="upper")
-
-
-def test_it_can_be_pickled() -> None:
+def test_it_can_be_pickled_and_refuses_what_makes_no_sense() -> None:
     reward = pickle.loads(pickle.dumps(plugs.trl(ByLength(), name="taste")))
     assert reward.__name__ == "taste" and call(reward, ["?"], ["a b"]) == [1.0]
+    with pytest.raises(InputError, match="use must be"):
+        plugs.trl(ByLength(), use="upper")
+    seen = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
+    with pytest.raises(DataError, match="must be text; got image"):
+        call(plugs.trl(ByLength()), [seen], [[{"role": "assistant", "content": "4"}]])
 
 
 class Recorder:
@@ -118,11 +112,14 @@ class Recorder:
 
     def __init__(self) -> None:
         trunk = Trunk.load(trunk_path())
-        asked = Sums().prompts(9, np.random.default_rng(1))
-        said = ("answer 7 , sure", "let us see")
-        texts = [[Response(prompt=prompt, text=text) for text in said] for prompt in asked]
-        pairs = [Comparison(chosen=a, rejected=b) for a, b in texts]
-        readings = trunk.read([r for pair in texts for r in pair])
+        pairs = [
+            Comparison(
+                chosen=Response(prompt=prompt, text="answer 7 , sure"),
+                rejected=Response(prompt=prompt, text="let us see"),
+            )
+            for prompt in Sums().prompts(9, np.random.default_rng(1))
+        ]
+        readings = trunk.read([r for pair in pairs for r in (pair.chosen, pair.rejected)])
         head = Conservative(head=Bayesian(layer=2), k=1.0)
         self.reward = head.fit(readings, pairs, rng=np.random.default_rng(0)).on(trunk)
         self.seen: list[tuple[Prompt, str]] = []
@@ -139,12 +136,10 @@ class Recorder:
         return self.scores[-1]
 
 
-@pytest.mark.parametrize(
-    ("trainer", "messages"), [("GRPOTrainer", True), ("GRPOTrainer", False), ("RLOOTrainer", True)]
-)
-def test_inside_a_real_run(trainer: str, messages: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trainer", ["GRPOTrainer", "RLOOTrainer"])
+def test_inside_a_real_run(trainer: str, tmp_path: Path) -> None:
     scorer = Recorder()
-    run, asked = short_run(trainer, plugs.trl(scorer), messages, tmp_path)
+    run, asked = short_run(trainer, plugs.trl(scorer), tmp_path)
     assert run.reward_func_names == ["trueline_lower"]
     steps = [line for line in run.state.log_history if "reward" in line]
     assert len(steps) == len(scorer.scores) == 2
@@ -186,16 +181,16 @@ def test_a_real_run_in_which_nothing_is_scored_is_stopped(tmp_path: Path) -> Non
             return Scores(none, none, none, none, np.zeros(len(prompts), bool), {0: "mute"})
 
     with pytest.warns(UserWarning, match="mute"), pytest.raises(JudgeError, match="2 in a row"):
-        short_run("GRPOTrainer", plugs.trl(Mute(), max_blank=2), True, tmp_path)
+        short_run("GRPOTrainer", plugs.trl(Mute(), max_blank=2), tmp_path)
 
 
-def short_run(trainer: str, reward: Any, messages: bool, folder: Path) -> tuple[Any, list[Prompt]]:
+def short_run(trainer: str, reward: Any, folder: Path) -> tuple[Any, list[Prompt]]:
     """Two steps of TRL's trainer on the embedded model, and the prompts it had."""
     trl = pytest.importorskip("trl", reason="needs the extra: pip install 'trueline[trl]'")
     datasets = pytest.importorskip("datasets", reason="comes with trl")
     asked = Sums().prompts(4, np.random.default_rng(0))
     chats = [[{"role": m.role, "content": m.content} for m in p.messages] for p in asked]
-    rows = {"prompt": chats if messages else [p.text for p in asked], "answer": list("abcd")}
+    rows = {"prompt": chats, "answer": list("abcd")}
     config = getattr(trl, trainer.replace("Trainer", "Config"))(
         output_dir=str(folder),
         max_steps=2,

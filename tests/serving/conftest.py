@@ -16,9 +16,11 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from trueline.errors import DataError
+from trueline.models.trunk import Trunk
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.linear import LinearReward
 from trueline.serving import ScoreChoice, ServerLimits, Service, create_app
 from trueline.serving.dialogue import Splitter
 from trueline.testing import FakeTrunk
@@ -30,6 +32,20 @@ def texts(count: int, seed: int = 0) -> tuple[list[str], list[str]]:
     rng = np.random.default_rng(seed)
     prompts = [f"question {rng.integers(40)}" for _ in range(count)]
     return prompts, [" ".join(rng.choice(WORDS, 5)) for _ in range(count)]
+
+
+def sums_reward(trunk: Trunk) -> LinearReward:
+    """A reward of the embedded trunk that likes right answers to "start 7"."""
+    prompts = [Prompt.of(f"start 7 , + {n}") for n in range(1, 9)]
+    pairs = [
+        Comparison(
+            chosen=Response(prompt=p, text="7 + 5 = 12 ; answer 12 sure"),
+            rejected=Response(prompt=p, text="7 + 5 = 13 ; answer 13 sure"),
+        )
+        for p in prompts
+    ]
+    read = trunk.read([r for c in pairs for r in (c.chosen, c.rejected)])
+    return Bayesian().fit(read, pairs, rng=np.random.default_rng(0))
 
 
 @pytest.fixture(scope="session")

@@ -15,29 +15,21 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from rich.console import Console
 
 from trueline.cli.serve import ServeVerb
 from trueline.errors import InputError, SetupError
 from trueline.models.trunk import Trunk
-from trueline.records import Comparison, Prompt, Response
-from trueline.rewards.bayesian import Bayesian
 from trueline.worlds.sums import trunk_path
+
+from .conftest import sums_reward
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
     """A reward's folder, and its lower bounds of "answer 0" … "answer 19" to "start 7"."""
     trunk = Trunk.load(trunk_path())
-    prompts = [Prompt.of(f"start 7 , + {n}") for n in range(1, 9)]
-    pairs = [
-        Comparison(
-            chosen=Response(prompt=p, text="answer 12 sure"),
-            rejected=Response(prompt=p, text="answer 13 not sure"),
-        )
-        for p in prompts
-    ]
-    read = trunk.read([r for c in pairs for r in (c.chosen, c.rejected)])
-    fitted = Bayesian().fit(read, pairs, rng=np.random.default_rng(0)).with_lower_bound(1.0)
+    fitted = sums_reward(trunk).with_lower_bound(1.0)
     folder = tmp_path_factory.mktemp("served") / "reward"
     fitted.save(folder, model=str(trunk_path()))
     scores = fitted.on(trunk).score(["start 7"] * 20, [f"answer {i}" for i in range(20)])
@@ -80,8 +72,6 @@ def test_the_command_serves_and_stops(saved: tuple[Path, list[float]]) -> None:
 
 
 def test_what_cannot_be_served(saved: tuple[Path, list[float]], tmp_path: Path) -> None:
-    from rich.console import Console
-
     folder, _ = saved
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

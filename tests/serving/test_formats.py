@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from trueline.serving import ScoreChoice, ServerLimits
 from trueline.serving.dialogue import Splitter
 from trueline.worlds.sums import trunk_path
 
-from .conftest import Moody, client, texts
+from .conftest import Moody, client, sums_reward, texts
 
 
 def test_json_says_all_there_is_to_say_in_order(reward: Scorer) -> None:
@@ -241,19 +240,9 @@ def test_a_text_of_nothing_but_marks_is_refused_at_once(trunk: Trunk) -> None:
             splitter.whole(text)
 
 
-def test_the_embedded_trunk_scores_rendered_and_plain_alike(trunk: Trunk, tmp_path: Path) -> None:
+def test_the_embedded_trunk_scores_rendered_and_plain_alike(trunk: Trunk) -> None:
     """As OpenRLHF, verl and slime would send it, against scoring directly."""
-    from trueline.records import Comparison, Response
-    from trueline.rewards.bayesian import Bayesian
-
-    good, bad = "7 + 5 = 12 ; answer 12 sure", "7 + 5 = 13 ; answer 13 sure"
-    prompts = [Prompt.of(f"start 7 , + {n}") for n in range(1, 9)]
-    pairs = [
-        Comparison(chosen=Response(prompt=p, text=good), rejected=Response(prompt=p, text=bad))
-        for p in prompts
-    ]
-    read = trunk.read([r for c in pairs for r in (c.chosen, c.rejected)])
-    scorer = Bayesian().fit(read, pairs, rng=np.random.default_rng(0)).on(trunk)
+    scorer, good = sums_reward(trunk).on(trunk), "7 + 5 = 12 ; answer 12 sure"
     value = float(scorer.score(["start 7 , + 5"], [good]).mean[0])
     asked = "<bos> <user> start 7 , + 5 <assistant>"
     with client(scorer, use="mean", splitter=Splitter(trunk.codec)) as http:

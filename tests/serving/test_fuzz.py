@@ -26,7 +26,7 @@ VALID: dict[str, Any] = {
 }
 RAW = "@raw@"
 JUNK = [
-    *(None, True, False, 0, -1, 1.5, 1e308, float("nan"), float("inf"), -float("inf"), 10**400),
+    *(None, True, 0, -1, 1.5, 1e308, float("nan"), float("inf"), 10**400),
     *(
         "",
         " ",
@@ -37,11 +37,10 @@ JUNK = [
         "<|im_start|>user\nq",
         "\n\nHuman:",
     ),
-    *([], {}, [[]], [None], ["a", 1], [[1, 2]], {"role": "user"}, [{"role": "", "content": ""}]),
+    *([], {}, [[]], [None], ["a", 1], {"role": "user"}, [{"role": "", "content": ""}]),
     *([{"role": "user", "content": None}], [{"role": "\udfff", "content": "a"}], ["a"] * 100),
 ]
-LITERALS = ["9" * 5_000, "1e999999", "-", "[" * 90 + "]" * 90, "[" * 50_000, '{"a":' * 50_000]
-LITERALS += ["nan", "'a'", "0x1", "01", '"\\u12"', '"\\q"', '"a', "\x00", "//", '{"a":1,"a":2}']
+LITERALS = ["9" * 5_000, "1e999999", "-", "[" * 50_000, '{"a":' * 50_000, "nan", "0x1", '"\\u12"']
 
 
 def mutated(value: Any, rng: random.Random) -> Any:
@@ -74,32 +73,27 @@ def body(path: str, rng: random.Random) -> bytes:
     return rng.choice(ways)
 
 
+KINDS = ["application/json"] * 9 + ["", "text/plain", "application/json; charset=\xff", "a/b" * 99]
+METHODS = ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "NOPE"]
+PATHS = ["/", "//", "/score/", "/%00", "/../etc", "/health", "/é", "/" + "a" * 3_000]
+QUERIES = ["?reply=%ff", "?token=%00", "?" + "a&" * 2_000, "?=&&="]
+NAMES = [b"Content-Length", b"Accept", b"Authorization", b"Content-Encoding", b"X"]
+VALUES = [b"", b"-1", b"nan", b"\xff\xfe", b"9" * 30, b"gzip", b"Bearer " * 9]
+
+
 def request(rng: random.Random) -> tuple[str, str, dict[str, Any]]:
     """Method, address and the rest of a request that is wrong in some way, or in none."""
     path, method = rng.choice(list(VALID)), "POST"
-    kinds = ["application/json"] * 9 + [
-        "",
-        "text/plain",
-        "application/json; charset=\xff",
-        "a/b" * 99,
-    ]
-    headers = {b"Content-Type": rng.choice(kinds).encode("latin-1")}
+    headers = {b"Content-Type": rng.choice(KINDS).encode("latin-1")}
     content = body(path, rng)
     if rng.random() < 0.08:
-        method = rng.choice(["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "NOPE"])
+        method = rng.choice(METHODS)
     if rng.random() < 0.08:
-        path = rng.choice(
-            ["/", "//", "/score/", "/%00", "/../etc", "/health", "/é", "/" + "a" * 3_000]
-        )
+        path = rng.choice(PATHS)
     if rng.random() < 0.1:
-        path += rng.choice(["?reply=%ff", "?token=%00", "?" + "a&" * 2_000, "?=&&="])
+        path += rng.choice(QUERIES)
     if rng.random() < 0.1:
-        name = rng.choice(
-            [b"Content-Length", b"Accept", b"Authorization", b"Content-Encoding", b"X"]
-        )
-        headers[name] = rng.choice(
-            [b"", b"-1", b"nan", b"\xff\xfe", b"9" * 30, b"gzip", b"Bearer " * 9]
-        )
+        headers[rng.choice(NAMES)] = rng.choice(VALUES)
     return method, path, {"headers": headers, "content": content}
 
 
@@ -143,10 +137,6 @@ WIRES = {
     "a length of a terabyte": HEAD + b"Content-Length: 1099511627776\r\n\r\n{",
     "less than promised": HEAD + b"Content-Length: 500\r\n\r\n" + GOOD,
     "an endless chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + GOOD,
-    "too many chunks": HEAD
-    + b"Transfer-Encoding: chunked\r\n\r\n"
-    + b"1000\r\n%b\r\n" % (b"x" * 4096) * 60,
-    "expects": HEAD + b"Expect: 100-continue\r\nContent-Length: 999999999\r\n\r\n",
     "bytes in the path": b"GET /\xff\xfe\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "half a header": HEAD[:40],
     "a giant": HEAD + b"Content-Length: 300000\r\n\r\n" + b"[" * 300_000,

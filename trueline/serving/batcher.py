@@ -1,11 +1,10 @@
 """Join the items of concurrent requests into batches for one scoring thread.
 
-    score(items) -> slices in a heap -> worker task -> thread: scorer.score(batch) -> futures
+    score(items) -> heap -> worker task -> thread: scorer.score(batch) -> futures
 
-While the thread scores, requests gather. A request is cut into slices of `SLICE` items, and slice
-i of a request that came while batch b was scored waits for its turn b + i: a small request is not
-held up by a large one before it, and none waits for ever. An item that stands twice in a batch is
-scored once.
+While the thread scores, requests gather. The i-th `SLICE` items of a request that came while batch
+b was scored wait for their turn b + i: a small request is not held up by a large one before it, and
+none waits for ever. An item that stands twice in a batch is scored once.
 
 When scoring a batch fails it is halved until the culprit stands alone. Input that the scorer
 refuses is that request's error; an item it merely fails on is *unscored*, with the reason. If
@@ -62,13 +61,13 @@ class Stats:
 
 
 @dataclass(order=True)
-class _Slice:
-    """Some items of one request; they are scored in the order of turns, then of arrival."""
+class _Waiting:
+    """One item of a request; items are scored in the order of turns, then of arrival."""
 
     turn: int
     arrival: int
-    items: Sequence[Item] = field(compare=False)
-    rows: asyncio.Future[list[Score]] = field(compare=False)
+    item: Item = field(compare=False)
+    row: asyncio.Future[Score] = field(compare=False)
 
 
 class Batcher:
@@ -77,13 +76,16 @@ class Batcher:
     def __init__(self, scorer: Scorer, *, max_queue: int) -> None:
         self.scorer, self.max_queue = scorer, max_queue
         self.stats = Stats()
-        self.queued = 0
-        """Items accepted and not yet taken by the thread."""
         self.alive = False
         """Whether requests are accepted."""
-        self._slices: list[_Slice] = []
+        self._heap: list[_Waiting] = []
         self._arrivals = itertools.count()
         self._wake = asyncio.Event()
+
+    @property
+    def queued(self) -> int:
+        """Items accepted and not yet taken by the thread."""
+        return len(self._heap)
 
     def probe(self) -> None:
         """Score one known item, which warms the scorer up and proves that it works."""
@@ -114,63 +116,58 @@ class Batcher:
                 got=f"{self.queued} waiting and {len(items)} more",
                 do="send it again later",
             )
-        loop, slices = asyncio.get_running_loop(), []
-        for turn, at in enumerate(range(0, len(items), SLICE), self.stats.batches):
-            some = items[at : at + SLICE]
-            slices.append(_Slice(turn, next(self._arrivals), some, loop.create_future()))
-            heapq.heappush(self._slices, slices[-1])
-        self.queued += len(items)
+        loop, turn = asyncio.get_running_loop(), self.stats.batches
+        waiting = [
+            _Waiting(turn + i // SLICE, next(self._arrivals), item, loop.create_future())
+            for i, item in enumerate(items)
+        ]
+        for one in waiting:
+            heapq.heappush(self._heap, one)
         self._wake.set()
         try:
-            rows = await asyncio.gather(*(one.rows for one in slices))
+            return list(await asyncio.gather(*(one.row for one in waiting)))
         finally:
-            for one in slices:
+            for one in waiting:
                 # After an error or a time-out nobody waits for the rest any more.
-                one.rows.cancel()
-        return list(itertools.chain.from_iterable(rows))
+                one.row.cancel()
 
     async def _work(self, thread: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
-        while self.alive or self._slices:
+        while self.alive or self._heap:
             batch = self._take()
             if not batch:
                 self._wake.clear()
                 if self.alive:
                     await self._wake.wait()
                 continue
-            items = list(dict.fromkeys(item for one in batch for item in one.items))
+            items = list(dict.fromkeys(one.item for one in batch))
             started = time.perf_counter()
             rows = await loop.run_in_executor(thread, self._rows, items)
             self.stats.busy_s += time.perf_counter() - started
             self.stats.batches += 1
             known = dict(zip(items, rows, strict=True))
             for one in batch:
-                self._deliver(one, [known[item] for item in one.items])
+                self._deliver(one.row, known[one.item])
 
-    def _take(self) -> list[_Slice]:
-        """Return the slices of the next batch; what nobody waits for is dropped."""
-        batch, room = list[_Slice](), MAX_ITEMS
-        while self._slices and len(self._slices[0].items) <= room:
-            one = heapq.heappop(self._slices)
-            self.queued -= len(one.items)
-            if not one.rows.done():
+    def _take(self) -> list[_Waiting]:
+        """Return the items of the next batch; what nobody waits for is dropped."""
+        batch: list[_Waiting] = []
+        while self._heap and len(batch) < MAX_ITEMS:
+            one = heapq.heappop(self._heap)
+            if not one.row.done():
                 batch.append(one)
-                room -= len(one.items)
         return batch
 
-    def _deliver(self, one: _Slice, rows: Sequence[Row]) -> None:
-        scores = [row for row in rows if not isinstance(row, TruelineError)]
-        errors = [row for row in rows if isinstance(row, TruelineError)]
-        scored = sum(row.outcome is Outcome.SCORED for row in scores)
-        self.stats.scored += scored
-        self.stats.unscored += len(scores) - scored
-        self.stats.failed += len(errors)
-        if one.rows.done():
+    def _deliver(self, place: asyncio.Future[Score], row: Row) -> None:
+        if isinstance(row, TruelineError):
+            self.stats.failed += 1
+            if not place.done():
+                place.set_exception(row)
             return
-        if errors:
-            one.rows.set_exception(errors[0])
-        else:
-            one.rows.set_result(scores)
+        self.stats.scored += row.outcome is Outcome.SCORED
+        self.stats.unscored += row.outcome is Outcome.UNSCORED
+        if not place.done():
+            place.set_result(row)
 
     def _rows(self, items: list[Item]) -> list[Row]:
         """Return one row an item; runs on the scoring thread."""
