@@ -8,10 +8,9 @@
     helped - alone, paired by case;   found(helped) / found(alone)
 
 Saunders et al. 2022 (arXiv 2206.05802): people shown critiques find about half as many flaws again.
-All intervals resample prompts. Where we differ: (1) flaws are planted, so that every case has
-exactly one and its place is known; (2) false alarms and time stand beside what was found, since a
-critic that names everything finds everything; (3) an undecided case counts as half right. It says
-nothing of flaws that nobody knows how to plant.
+All intervals resample prompts. Where we differ: flaws are planted, so their place is known; false
+alarms and time stand beside what was found, since a critic that names everything finds everything;
+an undecided case counts as half right. It says nothing of flaws that nobody can plant.
 
 >>> arm = Arm(**{name: np.array([0.0, 1.0]) for name in MEASURES}, prompts=("a", "b"))
 >>> print(compare(arm, arm, rng=np.random.default_rng(0))["found"])

@@ -8,13 +8,10 @@
 
 Saunders et al. 2022 (arXiv 2206.05802): D above C is knowledge the model has and does not say.
 
-Where we differ: (1) D and C are both forced choices between the two texts, so that false alarms
-are matched by construction: one on the sound answer costs what a missed flaw does, and a coin has
-0.5; (2) only the *planted* flaw counts as found, not any reason to prefer the right side; (3) D's
-teaching pairs must be of other prompts (`InvalidExperiment`).
-
-The judge's own slips are in C, and no critic mends them: measure an ideal critic beside it. D is
-what one linear head can read off, hence a lower bound of what is known.
+Where we differ: (1) D and C are both forced choices between the two texts: a false alarm costs what
+a missed flaw does, and a coin has 0.5; (2) only the *planted* flaw counts as found; (3) D's teaching
+pairs must be of other prompts (`InvalidExperiment`). The judge's own slips are in C: measure an
+ideal critic beside it. D is what one linear head reads off, a lower bound of what is known.
 
 >>> ones, half = np.ones(4), np.array([1.0, 1.0, 0.0, 0.0])
 >>> rows = {"generated": half, "discriminated": ones, "found": half, "accused": 0 * ones}
@@ -31,7 +28,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trueline.audits.assisted_evaluation import Arm, JudgedFlaws, judge_planted, stance_of
+from trueline.audits.assisted_evaluation import JudgedFlaws, judge_planted, stance_of
 from trueline.data.planted_flaws import PlantedCase
 from trueline.errors import DataError, InvalidExperiment
 from trueline.oversight.critique import WithCritique
@@ -78,8 +75,18 @@ class CritiqueGap:
         arm = judge_planted(
             self.protocol, target.planted, helper=target.helper, judge=target.judge, rng=judging
         )
-        generated = np.asarray(target.generated, np.float64)
-        gaps = Gaps.of(arm, generated=generated, discriminated=known).estimates(rng=resampling)
+        if len(target.generated) != len(target.planted):
+            raise DataError(
+                "`generated` must have a share for each planted case",
+                got=f"{len(target.generated)} shares, {len(target.planted)} cases",
+            )
+        gaps = Gaps(
+            generated=np.asarray(target.generated, np.float64),
+            discriminated=known,
+            found=arm.found,
+            accused=arm.accused,
+            prompts=arm.prompts,
+        ).estimates(rng=resampling)
         return Finding(
             claim="the model knows of flaws that its critiques do not show",
             estimate=gaps["DC"],
@@ -102,22 +109,6 @@ class Gaps:
     """1 where it confirmed a flaw on the sound answer."""
     prompts: tuple[str, ...]
     """Keys of the prompts, the clusters."""
-
-    @classmethod
-    def of(cls, arm: Arm, *, generated: Floats, discriminated: Floats) -> Gaps:
-        """Combine with the judging of the same cases after the model's critiques."""
-        if not len(generated) == len(discriminated) == len(arm.prompts):
-            raise DataError(
-                "G, D and C must be of the same problems",
-                got=f"{len(generated)}, {len(discriminated)} and {len(arm.prompts)} rows",
-            )
-        return cls(
-            generated=np.asarray(generated, np.float64),
-            discriminated=np.asarray(discriminated, np.float64),
-            found=arm.found,
-            accused=arm.accused,
-            prompts=arm.prompts,
-        )
 
     @property
     def critiqued(self) -> Floats:

@@ -16,30 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 import numpy as np
 
 from trueline.oversight.recursive import Division, HelperLevels, Recursive, middle_of
-from trueline.protocols import Helper, Rater
+from trueline.protocols import Rater
 from trueline.records import Case, Comparison, Cost, Critique, Flaw, Preference, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.protocols import Reader
 from trueline.worlds.sums.flaws import draw_cases
 from trueline.worlds.sums.spans import Spans
 
-__all__ = [
-    "BisectionHelper",
-    "RaisedHelpers",
-    "raise_helpers",
-    "raise_on_sums",
-    "reward_helper",
-]
-
-Draw: TypeAlias = Callable[[int, int, np.random.Generator], Sequence[Case]]
-"""Draw cases of so many pieces, so many of them."""
-Learn: TypeAlias = Callable[[Sequence[Comparison], np.random.Generator], Helper]
-"""Make a helper of judged parts."""
+__all__ = ["BisectionHelper", "RaisedHelpers", "raise_on_sums"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,42 +76,18 @@ class RaisedHelpers:
 def raise_on_sums(
     trunk: Reader, *, judge: Rater, labels: Sequence[int], rng: np.random.Generator
 ) -> RaisedHelpers:
-    """Raise helpers for worked sums; `labels[k]` judgements teach level k.
+    """Raise helpers for worked sums, one level after another.
 
-    So many levels cover chains of 2^len(labels) steps.
+    `labels[k]` judgements of parts of 2^k steps teach level k, helped by the levels below.
     """
-    return raise_helpers(
-        draw=draw_cases,
-        learn=reward_helper(trunk, Spans()),
-        judge=judge,
-        labels=labels,
-        division=Spans(),
-        rng=rng,
-    )
-
-
-def raise_helpers(
-    *,
-    draw: Draw,
-    learn: Learn,
-    judge: Rater,
-    labels: Sequence[int],
-    division: Division,
-    rng: np.random.Generator,
-) -> RaisedHelpers:
-    """Raise one level after another, from small parts to large.
-
-    `labels[k]` judgements of parts of 2^k pieces, made with the help of the levels below, teach
-    level k.
-    """
-    raised = RaisedHelpers(helper=HelperLevels(division=division))
+    raised = RaisedHelpers(helper=HelperLevels(division=Spans()))
     for k, budget in enumerate(labels):
         drawing, judging, learning = rng.spawn(3)
-        cases, helper = draw(2**k, budget, drawing)[:budget], raised.helper
+        cases, helper = draw_cases(2**k, budget, drawing), raised.helper
         comparisons, cost = _judge_parts(cases, Recursive(depth=k), helper, judge, judging)
-        levels = (*helper.levels, learn(comparisons, learning))
+        level = _learn(trunk, comparisons, learning)
         raised = RaisedHelpers(
-            helper=replace(helper, levels=levels),
+            helper=replace(helper, levels=(*helper.levels, level)),
             num_labels=(*raised.num_labels, len(cases)),
             cost=raised.cost + cost,
         )
@@ -152,22 +116,20 @@ def _judge_parts(
     return comparisons, cost
 
 
-def reward_helper(trunk: Reader, division: Division) -> Learn:
-    """Return what learns to point from judged parts: a Bayesian reward on the trunk's readings."""
+def _learn(
+    trunk: Reader, comparisons: Sequence[Comparison], rng: np.random.Generator
+) -> BisectionHelper:
+    """Return what points by a Bayesian reward on the trunk's readings of judged parts."""
+    readings = trunk.read([r for c in comparisons for r in (c.chosen, c.rejected)])
+    reward = Bayesian().fit(readings, comparisons, rng=rng)
+    known: dict[str, float] = {}
 
-    def learn(comparisons: Sequence[Comparison], rng: np.random.Generator) -> Helper:
-        readings = trunk.read([r for c in comparisons for r in (c.chosen, c.rejected)])
-        reward = Bayesian().fit(readings, comparisons, rng=rng)
-        known: dict[str, float] = {}
+    def score(parts: Sequence[Response]) -> list[float]:
+        # Kept, so that no part is read twice by one level.
+        new = list({p.key: p for p in parts if p.key not in known}.values())
+        if new:
+            values = reward.score(trunk.read(new)).to_pick("mean")
+            known.update(zip((p.key for p in new), values.tolist(), strict=True))
+        return [known[p.key] for p in parts]
 
-        def score(parts: Sequence[Response]) -> list[float]:
-            # Kept, so that no part is read twice by one level.
-            new = list({p.key: p for p in parts if p.key not in known}.values())
-            if new:
-                values = reward.score(trunk.read(new)).to_pick("mean")
-                known.update(zip((p.key for p in new), values.tolist(), strict=True))
-            return [known[p.key] for p in parts]
-
-        return BisectionHelper(score=score, division=division)
-
-    return learn
+    return BisectionHelper(score=score, division=Spans())

@@ -7,15 +7,10 @@
 Constitutional AI: Bai et al. 2022 (arXiv 2212.08073). The principle is drawn once a case, whatever
 the order of its answers, and stands before the critiques, so that the judge knows it too.
 
-Where we differ: (1) a revision is not better because it came later: every pair is judged, in
-random order, and only what the judge upholds becomes a `Comparison`; (2) an answer in which
-nothing is found under its principle is not rewritten; (3) what fails is counted and never paired.
-
-A helper that has `under(principle)` criticises by that principle alone; others as they always do.
-Fails where critic and judge share a blind spot: they uphold what neither can see.
-
->>> Constitution(num_revisions=3).num_revisions
-3
+Where we differ: (1) every pair is judged, in random order, and only what the judge upholds becomes
+a `Comparison`; (2) an answer in which nothing is found is not rewritten; (3) what fails is counted
+and never paired. A helper without `under(principle)` criticises as it always does. Fails where
+critic and judge share a blind spot.
 """
 
 from __future__ import annotations

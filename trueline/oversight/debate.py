@@ -9,14 +9,9 @@ them. Simultaneous speeches do not know each other; in turn, the second of a rou
 and who is first is drawn for each case. Consultancy is what debate must beat: a consultant is given
 the better answer half of the time, so a judge who believes every word is right half of the time.
 
-Where we differ: the judge asks nothing between rounds, and the number of rounds is fixed. A round
-that the limit does not allow in full, with the judge's word after it, is not begun.
-
-Fails where debaters cannot find the flaw, or a lie cannot be refuted in so many words (obfuscated
-arguments, Barnes & Christiano 2020).
-
->>> Debate(rounds=2, simultaneous=False).rounds, Consultancy(side="second").side
-(2, 'second')
+Where we differ: the judge asks nothing between rounds. A round that the limit does not allow in
+full, with the judge's word after it, is not begun. Fails where debaters cannot find the flaw, or a
+lie cannot be refuted in so many words (obfuscated arguments, Barnes & Christiano 2020).
 """
 
 from __future__ import annotations

@@ -3,19 +3,16 @@
     believed  iff  the judge prefers the answer to its flawed copy
 
 Targeted perturbations (Saunders et al. 2022, arXiv 2206.05802) tell how good a judge is without
-anybody's knowing the right verdict, as the planted flaw is known. One control says little of the
-case it stands beside, unless judge or helper fail on both together: beside every case it filters
-little and costs much. So by default one case in five has one, enough to measure, and `share=1.0` is
-for judges who may be absent altogether.
+anybody's knowing the right verdict. One control says little of the case it stands beside, so by
+default one case in five has one; `share=1.0` is for judges who may be absent altogether.
 
 The flaw comes from the helper, if it can `inject` one (a language model, the critic of worked
 sums), else a written sum in the answer is made wrong.
 
-Where we differ: (1) the control is judged by the same protocol, helper and judge, with at most
-half of what the case may cost, and before it: who fails is spared the case, and the verdict is
-undecided; (2) which answer gets the flaw is drawn, as nobody knows which is good: where both are
-bad a control is harder than it looks; (3) a control that the budget does not allow, or for which no
-flaw fits, is left out, and the verdict stands. The control's turns have round -1.
+Where we differ: (1) the control is judged first, with at most half of what the case may cost; who
+fails it is spared the case, and the verdict is undecided; (2) which answer gets the flaw is drawn;
+(3) a control that the budget does not allow, or for which no flaw fits, is left out, and the verdict
+stands. The control's turns have round -1.
 """
 
 from __future__ import annotations

@@ -10,13 +10,10 @@ min(1, 2^d / n) q_0 .. q_{d-1}, for d questions an answer, if level k is right w
 q_k: a level pays while q_k > 1/2. Leike et al. 2018 (arXiv 1811.07871); Christiano et al. 2018
 (1810.08575); related in halving down to the first error: Luo et al. 2024 (2406.06592).
 
-Where we differ: (1) nobody is trained by reinforcement: a level is a reward on parts, and its one
-act is to say which half is worth less; (2) it only directs the look: the verdict is the judge's;
-(3) a part is judged with what was written before it as given, so an error counts where it was made
-and not where it is carried on; (4) each level has a budget of labels, and undecided judgements
-spend it; (5) where a helper says nothing usable, that is recorded and the half is drawn.
-
-Fails where a flaw lies in no part (between them, or in what is missing).
+Where we differ: (1) a level is a reward on parts, not a trained agent, and only says which half is
+worth less: the verdict is the judge's; (2) a part is judged with what was written before it as
+given, so an error counts where it was made; (3) where a helper says nothing usable, that is
+recorded and the half is drawn. Fails where a flaw lies in no part.
 
 >>> from trueline.records import Prompt
 >>> text = Response(prompt=Prompt.of("?"), text="It is so. It was so. Is it?")

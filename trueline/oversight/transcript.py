@@ -9,8 +9,7 @@ verdict. One call is always reserved for the judge, so that help never uses up t
     help is asked for while   calls + asked + 1 <= limit.calls,  tokens < limit.tokens,
                               judge_s < limit.judge_s
 
-Tokens and seconds are known only afterwards: they can be exceeded by one reply or one look, and
-calls by one where a judge is asked in both orders.
+Tokens and seconds are known only afterwards: they can be exceeded by one reply or one look.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from trueline.oversight.quotes import verify_quotes
 from trueline.protocols import Debater, Helper, Rater
 from trueline.records import Case, Cost, Critique, Preference, Response, Turn, Verdict
 
-__all__ = ["UNLIMITED", "Transcript", "in_random_order", "require"]
+__all__ = ["UNLIMITED", "Transcript", "require"]
 
 T = TypeVar("T")
 
@@ -100,9 +99,10 @@ class Transcript:
         """Ask the judge after everything that was shown; undecided where the judge fails."""
         rng = copy.deepcopy(self._judge_rng)
         try:
-            verdict = _ask(
-                self.judge, self.case, tuple(self.critiques), rng=rng, swapped=self._swapped
-            )
+            shown = self.case.mirrored if self._swapped else self.case
+            critiques = tuple(self.critiques)
+            verdict = self.judge.compare(*shown.responses, critiques=critiques, rng=rng)
+            verdict = verdict.mirrored if self._swapped else verdict
         except JudgeError as error:
             verdict = _undecided(str(error))
         self.cost += replace(verdict.cost, calls=max(1, verdict.cost.calls))
@@ -134,13 +134,6 @@ class Transcript:
         return [verify_quotes(replace(c, round=round), self.case.source) for c in critiques]
 
 
-def in_random_order(
-    case: Case, *, judge: Rater, critiques: tuple[Critique, ...] = (), rng: np.random.Generator
-) -> Verdict:
-    """Ask the judge once, the order drawn at random; the verdict speaks of the case's order."""
-    return _ask(judge, case, critiques, rng=rng, swapped=bool(rng.integers(2)))
-
-
 def require(helper: T | None, verb: str, protocol: str) -> T:
     """Return the helper if it has the verb its protocol needs; InputError if not."""
     if helper is not None and hasattr(helper, verb):
@@ -150,19 +143,6 @@ def require(helper: T | None, verb: str, protocol: str) -> T:
         got="none" if helper is None else type(helper).__name__,
         do="pass another helper=…, or use direct",
     )
-
-
-def _ask(
-    judge: Rater,
-    case: Case,
-    critiques: tuple[Critique, ...],
-    *,
-    rng: np.random.Generator,
-    swapped: bool,
-) -> Verdict:
-    shown = case.mirrored if swapped else case
-    verdict = judge.compare(*shown.responses, critiques=critiques, rng=rng)
-    return verdict.mirrored if swapped else verdict
 
 
 def _undecided(reason: str) -> Verdict:
