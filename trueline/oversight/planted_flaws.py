@@ -11,7 +11,7 @@ sums), else a written sum in the answer is made wrong.
 
 Where we differ: (1) the control is judged first, with at most half of what the case may cost; who
 fails it is spared the case, and the verdict is undecided; (2) which answer gets the flaw is drawn;
-(3) a control that the budget does not allow, or for which no flaw fits, is left out, and the verdict
+(3) a control that the budget does not allow, or for which no flaw fits, is left out; the verdict
 stands. The control's turns have round -1.
 """
 
