@@ -10,8 +10,8 @@ Saunders et al. 2022 (arXiv 2206.05802): D above C is knowledge the model has an
 
 Where we differ: (1) D and C are both forced choices between the two texts: a false alarm costs what
 a missed flaw does, and a coin has 0.5; (2) only the *planted* flaw counts as found; (3) D's
-teaching pairs must be of other prompts (`InvalidExperiment`). The judge's own slips are in C: measure an
-ideal critic beside it. D is what one linear head reads off, a lower bound of what is known.
+teaching pairs must be of other prompts (`InvalidExperiment`). The judge's slips are in C: measure
+an ideal critic beside it. D is what one linear head reads off, a lower bound of what is known.
 
 >>> ones, half = np.ones(4), np.array([1.0, 1.0, 0.0, 0.0])
 >>> rows = {"generated": half, "discriminated": ones, "found": half, "accused": 0 * ones}

@@ -17,7 +17,6 @@ lie cannot be refuted in so many words (obfuscated arguments, Barnes & Christian
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -69,33 +68,25 @@ class Consultancy:
 
     rounds: int = 3
     """Rounds of speeches."""
-    side: Literal["drawn", "first", "second"] = "drawn"
-    """Which answer of the case is argued for; drawn: for each case anew."""
     limit: Cost = UNLIMITED
     """The most that one case may cost."""
 
     def __post_init__(self) -> None:
         _check_rounds(self.rounds)
-        if self.side not in ("drawn", *_SIDES):
-            raise InputError("the side must be drawn, first or second", got=repr(self.side))
 
     def judge(
         self, case: Case, *, helper: Debater | None = None, judge: Rater, rng: np.random.Generator
     ) -> Verdict:
-        """Return one verdict; `helper` argues for the assigned side."""
+        """Return one verdict; `helper` argues for a side that is drawn for each case."""
         consultant = require(helper, "argue", "consultancy")
         transcript = Transcript(case, judge, rng, self.limit)
-        drawn = _draw_side(rng)
-        side = _SIDES.get(self.side, drawn)
+        side = _draw_side(rng)
         for round in range(1, self.rounds + 1):
             if not transcript.can_afford(1):
                 break
             transcript.show([transcript.argue(consultant, side, round=round)])
             transcript.consult(round=round)
         return transcript.conclude()
-
-
-_SIDES = {"first": 0, "second": 1}
 
 
 def _draw_side(rng: np.random.Generator) -> int:
