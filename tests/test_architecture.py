@@ -54,6 +54,8 @@ WHOLE = 20_000
 """Lines of the package."""
 BESIDE = {"benchmarks": 4_500, "tests": 0.6}
 """Lines of the benchmarks, and lines of the tests for one of the package."""
+RUN_JUDGED_CODE = {"trueline.rewards.sandbox_child"}
+"""Code of an answer may raise anything: what it raised is its value."""
 HEAVY = {"accelerate", "peft", "tokenizers", "torch", "transformers"}
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_LOOP = 400, 60, 7, 150
 
@@ -193,7 +195,8 @@ def manner_faults(modules: Mapping[str, Module]) -> Iterator[str]:
                 if public not in defined:
                     yield f"{name}.__all__ promises {public}, which is not there"
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.ExceptHandler) and _catches_all(node):
+            swallows = isinstance(node, ast.ExceptHandler) and _catches_all(node)
+            if swallows and name not in RUN_JUDGED_CODE:
                 yield f"{name}:{node.lineno} catches everything and does not raise again"
 
 
