@@ -21,7 +21,7 @@ from trueline.errors import InputError
 from trueline.oversight.text_helpers import TextJudge
 from trueline.protocols import Rater
 from trueline.raters.reward_rater import RewardRater
-from trueline.raters.rule import RuleRater
+from trueline.raters.rule import RULES, RuleRater
 from trueline.recipes.session import Session, trunk_of
 from trueline.records import Response
 from trueline.registry import register
@@ -76,11 +76,11 @@ class RuleJudge:
 
     def open(self, session: Session) -> Judging:
         """Return the rule; its value is all that it wants, so that is the gold."""
-        rule = RuleRater(name=self.name)
+        rater = RuleRater(name=self.name)
         return Judging(
-            rater=rule,
+            rater=rater,
             certificate=f"better by the rule '{self.name}'",
-            gold=lambda response: rule.value(response.text),
+            gold=lambda response: RULES[self.name](response.text),
         )
 
 
