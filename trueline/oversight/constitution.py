@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -102,81 +102,42 @@ class Constitution:
         """Revise each response, and have original and revision judged unaided."""
         require(helper, "critique", "constitution")
         require(helper, "revise", "constitution")
-        drawing, helping, judging = rng.spawn(3)
-        drafts = [_Draft(response, response) for response in responses]
-        for _ in range(self.num_revisions):
-            drawn = drawing.integers(len(self.principles), size=len(drafts))
-            for i, principle in enumerate(self.principles):
-                group = [d for d, p in zip(drafts, drawn, strict=True) if p == i and not d.outcome]
-                if group:
-                    _revise(group, principle, helper, helping)
-        comparisons = []
-        for draft, own in zip(drafts, judging.spawn(len(drafts)), strict=True):
-            if not draft.outcome and draft.revised.text == draft.original.text:
-                draft.outcome = "unchanged"
-            if not draft.outcome:
-                case = Case(first=draft.original, second=draft.revised)
+        comparisons, counts, cost = [], Counter[str](), Cost()
+        for response, own in zip(responses, rng.spawn(len(responses)), strict=True):
+            revised, outcome, spent = self._revise(response, helper, own)
+            if not outcome:
+                case = Case(first=response, second=revised)
                 verdict = Transcript(case, judge, own, self.limit).conclude()
-                draft.spend(verdict.cost, _OUTCOMES[verdict.preference])
+                spent, outcome = spent + verdict.cost, _OUTCOMES[verdict.preference]
                 if verdict.preference is Preference.SECOND:
-                    comparisons.append(
-                        Comparison(
-                            chosen=draft.revised, rejected=draft.original, rater=verdict.rater
-                        )
-                    )
-        return Revisions(
-            comparisons=tuple(comparisons),
-            counts=Counter(draft.outcome for draft in drafts),
-            cost=sum((draft.cost for draft in drafts), Cost()),
-        )
+                    pair = Comparison(chosen=revised, rejected=response, rater=verdict.rater)
+                    comparisons.append(pair)
+            cost += spent
+            counts[outcome] += 1
+        return Revisions(comparisons=tuple(comparisons), counts=counts, cost=cost)
 
-
-@dataclass(eq=False)
-class _Draft:
-    """One answer on its way; its outcome is empty while it may still be revised."""
-
-    original: Response
-    revised: Response
-    cost: Cost = field(default_factory=Cost)
-    outcome: str = ""
-
-    def spend(self, cost: Cost, outcome: str = "") -> None:
-        self.cost, self.outcome = self.cost + cost, outcome
-
-
-def _revise(
-    drafts: Sequence[_Draft], principle: str, helper: Reviser, rng: np.random.Generator
-) -> None:
-    """Revise once the answers that drew this principle; they are criticised together."""
-    asking, *streams = rng.spawn(1 + len(drafts))
-    try:
-        critic = _under(helper, principle)
-        critiques = critic.critique([draft.revised for draft in drafts], rng=asking)
-    except JudgeError:
-        for draft in drafts:
-            draft.spend(Cost(calls=1), "refused")
-        return
-    for draft, critique, own in zip(drafts, critiques, streams, strict=True):
-        unread = "malformed" if critique.text else "refused"
-        draft.spend(
-            Cost(calls=1, tokens=critique.num_tokens), unread if critique.flaws is None else ""
-        )
-        if critique.flaws:
-            _revise_one(draft, principle, critique, helper, own)
-
-
-def _revise_one(
-    draft: _Draft, principle: str, critique: Critique, helper: Reviser, rng: np.random.Generator
-) -> None:
-    try:
-        new = helper.revise(draft.revised, principle=principle, critique=critique, rng=rng)
-    except JudgeError:
-        draft.spend(Cost(calls=1), "refused")
-        return
-    readable = new.prompt.key == draft.revised.prompt.key and new.text.strip()
-    draft.spend(Cost(calls=1, tokens=new.num_tokens or 0), "" if readable else "malformed")
-    if readable:
-        draft.revised = new
+    def _revise(
+        self, response: Response, helper: Reviser, rng: np.random.Generator
+    ) -> tuple[Response, str, Cost]:
+        """Return the last revision, why it is not to be judged (or ""), and the cost."""
+        revised, cost = response, Cost()
+        for _ in range(self.num_revisions):
+            principle = self.principles[int(rng.integers(len(self.principles)))]
+            try:
+                (critique,) = _under(helper, principle).critique([revised], rng=rng)
+                cost += Cost(calls=1, tokens=critique.num_tokens)
+                if critique.flaws is None:
+                    return revised, "malformed" if critique.text else "refused", cost
+                if not critique.flaws:
+                    continue
+                new = helper.revise(revised, principle=principle, critique=critique, rng=rng)
+            except JudgeError:
+                return revised, "refused", cost + Cost(calls=1)
+            cost += Cost(calls=1, tokens=new.num_tokens or 0)
+            if new.prompt.key != response.prompt.key or not new.text.strip():
+                return revised, "malformed", cost
+            revised = new
+        return revised, "unchanged" if revised.text == response.text else "", cost
 
 
 _OUTCOMES = {

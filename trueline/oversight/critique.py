@@ -1,13 +1,10 @@
 """Judging with critiques: a helper says what is wrong with each answer, and the judge looks there.
 
 Saunders et al. 2022 (arXiv 2206.05802): people shown model-written critiques find about half as
-many flaws again. A critique directs the judge's attention and never decides: the judge checks it,
-or does not.
+many flaws again. A critique directs the judge's attention and never decides.
 
-Where we differ: (1) both answers are criticised, by the same helper, without its seeing the other;
-(2) a critique that could not be read is passed on as such (`flaws is None`), not as "no flaw";
-(3) one critique an answer is asked for: choosing the best of four by a learned reward added 0.02
-[0.005, 0.043] to right verdicts and cost four times the calls (docs/log.md).
+Where we differ: (1) both answers are criticised, each without seeing the other; (2) a critique that
+could not be read is passed on as such (`flaws is None`), not as "no flaw".
 """
 
 from __future__ import annotations

@@ -5,14 +5,10 @@
     === end text 9f0c… ===                      NO FLAW 51d2…
 
 Nonce and code are a hash of fresh randomness and of the very words, so that words can neither end
-their fence nor carry the line that is read, even if their writer knew the seed: what a reply
-repeats of them has another code or none. Words that look like a fence, a verdict or a model's
-control tokens are altered ("| " before, a gap within), invisible ones are taken out. After Hines et
-al. 2024 (arXiv 2403.14720), who mark untrusted text; where we differ: the form of the answer is
-guarded too.
-
-No fence can keep a model from being *persuaded*. A judge that obeys what it reads inside the fence
-writes a well-formed verdict, and nothing here can tell.
+their fence nor carry the line that is read, even if their writer knew the seed. Words that look
+like a fence, a verdict or control tokens are altered, invisible characters are taken out. After
+Hines et al. 2024 (arXiv 2403.14720), who mark untrusted text; where we differ: the form of the
+answer is guarded too. No fence can keep a model from being *persuaded*.
 
 >>> read_verdict("Both look right.\\nVERDICT 51d2: B 80%", code="51d2")[:2]
 (<Preference.SECOND: 'second'>, 0.19999999999999996)

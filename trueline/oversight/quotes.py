@@ -4,16 +4,12 @@
                                      <u_quote>words</u_quote>   unverified: they do not
 
 by string match after folding: Unicode compatibility forms, case, kinds of dashes and quotation
-marks are made one, white space is dropped. Khan et al. 2024 (arXiv 2402.06782) mark quotes for the
-judge like this; in the debates of Michael et al. 2023 (arXiv 2311.08702) they stand without any
-white space ("ZentheOmnipotent").
+marks are made one, white space is dropped (as in the debates of Michael et al. 2023, arXiv
+2311.08702). Khan et al. 2024 (2402.06782) mark quotes for the judge like this.
 
-Where we differ: (1) the marks are ours alone: marks that a speaker writes itself are checked like
-any quote, a tag without its partner loses its brackets; (2) a quote of fewer than `MIN_LENGTH`
-characters is unverified, as it would be found anywhere; (3) a quote must not begin or end inside a
-number. Without a source nothing is looked up, and `Quote.found` is None.
-
-Fails on words left out ("…" inside a quote), and cannot tell whether a quote is to the point.
+Where we differ: (1) marks that a speaker writes itself are checked like any quote; (2) a quote of
+fewer than `MIN_LENGTH` characters is unverified, as is one that begins or ends inside a number.
+Without a source `Quote.found` is None. Fails on words left out ("…" inside a quote).
 
 >>> source = "Zen, the Omnipotent. 112 * 3 = 336"
 >>> [quote.found for quote in find_quotes("<quote>zentheomnipotent</quote>", source)]

@@ -89,8 +89,7 @@ class HelperLevels:
 class Recursive:
     """Halve an answer `depth` times, helped at each level, and let the judge look where that ends.
 
-    A plain helper serves at every level; `HelperLevels` must have enough of them. How an answer
-    falls into pieces is the helper's `division` where it has one, else the one named here.
+    A plain helper serves at every level; `HelperLevels` must have enough of them.
     """
 
     depth: int = 3

@@ -1,10 +1,9 @@
 """Keep what a protocol needs while it judges a case: the transcript, the judge's beliefs, the cost.
 
-The judge sees the two answers in an order drawn once for the case, the same in every round, and is
-given the same stream of randomness each time it is consulted, so that it is one judge who learns
-more. Quotes are verified against the source before anybody reads them. A participant that fails
-(`JudgeError`) is recorded: a helper's failure is a critique without content, a judge's an undecided
-verdict. One call is always reserved for the judge, so that help never uses up the judgement.
+The judge sees the answers in an order drawn once for the case, and is given the same stream of
+randomness each time it is consulted: one judge who learns more. Quotes are verified before anybody
+reads them. A participant that fails (`JudgeError`) is recorded: a helper's failure is a critique
+without content, a judge's an undecided verdict. One call is always reserved for the judge.
 
     help is asked for while   calls + asked + 1 <= limit.calls,  tokens < limit.tokens,
                               judge_s < limit.judge_s
