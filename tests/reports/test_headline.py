@@ -145,7 +145,7 @@ def test_numbers_are_short_and_never_invented() -> None:
     assert shown == ["0.00", "−1.0 × 10⁻³", "2.35", "−12.50", "128.4", "20,410", "not measured"]
     shown = [e_value(x) for x in (None, 0, 0.031, 1, 49.96, 1235.4, 8.7e12)]
     assert shown == ["not measured", "0", "0.031", "1.0", "50", "1,235", "8.7 × 10¹²"]
-    assert [duration(x) for x in (8.2, 252.3, 7384)] == ["8 s", "4 min 12 s", "2 h 03 min"]
+    assert [duration(x) for x in (8.2, 252.3, 7384)] == ["0:00:08", "0:04:12", "2:03:04"]
     assert percent(None) == "not measured"
 
 

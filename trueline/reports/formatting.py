@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from trueline.records import Estimate
@@ -87,14 +88,8 @@ def plural(value: int, noun: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return hours and minutes, minutes and seconds, or seconds."""
-    if seconds is None:
-        return NOT_MEASURED
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    """Return hours, minutes and seconds, as 0:04:12."""
+    return NOT_MEASURED if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def plain(value: Any) -> str:
