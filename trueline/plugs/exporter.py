@@ -136,8 +136,9 @@ def _fault(trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> str | None:
 
 def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> Any:
     """Return the trunk in a `TruelineRewardModel`, which takes its file along."""
-    TruelineRewardConfig.register_for_auto_class("AutoConfig")
-    TruelineRewardModel.register_for_auto_class("AutoModelForSequenceClassification")
+    kinds: tuple[Any, Any] = (TruelineRewardConfig, TruelineRewardModel)
+    for kind, name in zip(kinds, ("AutoConfig", "AutoModelForSequenceClassification"), strict=True):
+        kind.register_for_auto_class(name)
     features = reward.features
     config = TruelineRewardConfig(
         trunk=trunk.model.config.to_dict(),
