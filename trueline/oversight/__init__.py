@@ -4,9 +4,6 @@ Each protocol is one file with one frozen dataclass and one verb, `judge(case, *
 rng) -> Verdict`. It shows the two answers in a random order, so that a judge who favours the first
 answer favours nobody. `PROTOCOLS` maps a protocol's name in recipes and on the command line to its
 class.
-
->>> PROTOCOLS["debate"](rounds=2).rounds
-2
 """
 
 from trueline.oversight.constitution import Constitution

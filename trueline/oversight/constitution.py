@@ -4,8 +4,8 @@
     pairs   y_0 -> c_k = critique(y_{k-1} | p_k) -> y_k = revise(y_{k-1}, p_k, c_k), k = 1 .. K;
             (chosen y_K, rejected y_0) where a judge prefers y_K, and nothing otherwise
 
-Constitutional AI: Bai et al. 2022 (arXiv 2212.08073). The principle is drawn once a case, whatever
-the order of its answers, and stands before the critiques, so that the judge knows it too.
+Constitutional AI: Bai et al. 2022 (arXiv 2212.08073). The principle drawn for a case stands before
+the critiques, so that the judge knows it too.
 
 Where we differ: (1) every pair is judged, in random order, and only what the judge upholds becomes
 a `Comparison`; (2) an answer in which nothing is found is not rewritten; (3) what fails is counted

@@ -61,7 +61,9 @@ class PlantedFlaws:
             planted.case, helper=helper, judge=judge, rng=controlling
         )
         spent += control.cost
-        turns = (_announce(planted), *(replace(turn, round=-1) for turn in control.transcript))
+        text = f"{_describe(planted)}: {planted.flawed.text}"
+        announced = Turn(speaker="control", text=text, round=-1, side=planted.side)
+        turns = (announced, *(replace(turn, round=-1) for turn in control.transcript))
         asked = any(turn.speaker == "judge" for turn in control.transcript)
         if asked and not passed(planted, control):
             why = f"; it gave no verdict: {control.reason}" if control.reason else ""
@@ -107,12 +109,3 @@ def _rest(limit: Cost, spent: Cost, *, share: float = 1.0) -> Cost:
 def _describe(planted: PlantedCase) -> str:
     at = "" if planted.flaw.step is None else f" at step {planted.flaw.step + 1}"
     return f"{planted.flaw.kind}{at} planted in answer {planted.side + 1}"
-
-
-def _announce(planted: PlantedCase) -> Turn:
-    return Turn(
-        speaker="control",
-        text=f"{_describe(planted)}: {planted.flawed.text}",
-        round=-1,
-        side=planted.side,
-    )

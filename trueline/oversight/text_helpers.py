@@ -130,11 +130,9 @@ class TextHelper:
         return Response(prompt=response.prompt, text=parts[1], num_tokens=reply.num_tokens)
 
     def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
-        """Return a copy with one flaw planted by the model, whose word for it is taken.
+        """Return a copy with one flaw planted by the model; None where it gave nothing readable.
 
-        None where the model failed, cannot be read, or gave the answer back unchanged. That the
-        copy is worse is not checked: look at some before a number rests on it. McAleese et al.
-        2024 (arXiv 2407.00215) had people insert bugs.
+        That the copy is worse is not checked: look at some before a number rests on it.
         """
         request = _Request(rng, response.key)
         (reply,) = self.model.say([request.dialogue(_answer_texts(response), _PLANTER)], rng=rng)
@@ -219,10 +217,7 @@ class _Request:
         speeches: Sequence[Critique] = (),
         names: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Message]:
-        """Return the rule, texts and speeches in their fences, the rule again, and the task.
-
-        `names` says what an answer is called, by its key.
-        """
+        """Return rule, fenced texts and speeches, and task; `names`: what answers are called."""
         parts = [fence(name, text, nonce=self.nonce) for name, text in texts]
         for speech in speeches:
             kind = "defence" if speech.in_favour else "critique"
