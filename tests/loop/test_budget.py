@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.errors import BudgetSpent, InputError
-from trueline.loop.budget import Budget
+from trueline.loop.labels import Budget
 
 
 def test_labels_a_gate_did_not_need_go_back_to_learning():

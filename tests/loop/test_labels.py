@@ -146,8 +146,7 @@ def test_what_a_round_took(make):
     labels = make(Direct(), None, Judge())
     rows = {"learn": [("direct", 0.0)], "gate": [("critique", 4.0), ("direct", 6.0)]}
     vars(labels)["store"] = SimpleNamespace(seconds=lambda purpose, *, round: rows[purpose])
-    assert labels.account(1) == {
+    assert labels.taken(1) == {
         "labels": {"learn": 1, "gate": 2},
         "judge_s": {"gate": 10.0},
-        "protocols": {"learn": {"direct": 1}, "gate": {"critique": 1, "direct": 1}},
     }

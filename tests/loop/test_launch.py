@@ -28,6 +28,9 @@ SMALL = RunVerb(
     set=(
         "budget.prompts_per_round=16",
         "evaluate.prompts=2",
+        "evaluate.curve_prompts=2",
+        "evaluate.curve_samples=2",
+        "evaluate.oracle_samples=2",
         "model.max_new_tokens=60",
         "policy.adamw.learning_rate=3e-3",
     ),
@@ -71,9 +74,6 @@ def test_two_processes_make_the_run_of_one(tmp_path: Path):
     one = json.loads((tmp_path / "one" / "result.json").read_text())
     assert json.loads((tmp_path / "two" / "result.json").read_text()) == two
     assert (one.pop("processes"), two.pop("processes")) == (1, 2)
-    # Weights that differ in their last bits may say another token in one of 128 samples.
-    stats = [result["rounds"][0].pop("optimiser") for result in (one, two)]
-    assert stats[1] == pytest.approx(stats[0], rel=0.2)
     assert close(comparable(two), comparable(one))
     assert two["rounds"][0]["gate"]["decision"] == one["rounds"][0]["gate"]["decision"]
     asked = [LabelStore(tmp_path / name / "labels.sqlite") for name in ("one", "two")]

@@ -101,7 +101,7 @@ def _round(t: int, gold: float | None, win: float, rng: np.random.Generator) -> 
         "gold": e(gold, 0.06) if gold is not None else None,
         "proxy": e(0.9 + 0.8 * math.log1p(1.4 * (t + 1)), 0.08),
         "kl": e(1.9 + 2.6 * t, 0.3),
-        "doubt": e(0.62 * 0.86**t, 0.02),
+        "uncertainty": e(0.62 * 0.86**t, 0.02),
         "novelty": e(1.02 * 1.1**t, 0.03),
         "length": e(28.4 + 3 * t, 0.7),
         "gate": {

@@ -39,6 +39,7 @@ __all__ = ["Decision", "Gate", "GateSession"]
 
 BET = (0.4,)
 """Fraction of the stake: 0.8 times win - 1/2, which is Kelly's bet at a win rate of 0.7."""
+_NOT_MEASURED = Estimate(None, None, None, 0)
 
 
 class Decision(enum.StrEnum):
@@ -66,13 +67,12 @@ class Gate:
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise InputError("the gate's alpha must lie between 0 and 1", got=str(self.alpha))
-        if self.max_labels < 1:
-            raise InputError("a gate needs at least one label", got=str(self.max_labels))
-        if self.rounds < 1:
-            raise InputError("rounds must be at least 1", got=str(self.rounds))
+        if min(self.max_labels, self.rounds) < 1:
+            raise InputError("a gate needs at least one round and one label", got=str(self))
 
-    def alpha_of(self, round: int) -> float:
-        """Return the share of alpha that round 1, 2, … may spend."""
+    def session(self, round: int) -> GateSession:
+        """Return a fresh test for the candidate of round 1, 2, … A second one for a round voids the
+        promise, unless it repeats the first (a resumed run observing the same labels)."""
         if round < 1:
             raise InputError("rounds are counted from 1", got=str(round))
         if round > self.rounds:
@@ -81,12 +81,7 @@ class Gate:
                 got=f"round {round}, for which none is left",
                 do="plan more rounds",
             )
-        return self.alpha / self.rounds
-
-    def session(self, round: int) -> GateSession:
-        """Return a fresh test for this round's candidate. A second one for one round voids the
-        promise, unless it repeats the first (a resumed run observing the same labels)."""
-        return GateSession(alpha=self.alpha_of(round), max_labels=self.max_labels)
+        return GateSession(alpha=self.alpha / self.rounds, max_labels=self.max_labels)
 
 
 class GateSession:
@@ -106,11 +101,6 @@ class GateSession:
     def labels(self) -> int:
         """How many verdicts were observed."""
         return len(self._wins)
-
-    @property
-    def threshold(self) -> float:
-        """The e-value that decides: 1 / alpha of this round."""
-        return 1 / self.alpha
 
     def observe(self, win: float, *, longer: float | None = None) -> None:
         """Take in a verdict: 1 if the new policy's answer was preferred, 0 if the certified one's,
@@ -142,14 +132,14 @@ class GateSession:
         the interval, also what it would be were both answers equally long; that decides nothing.
         """
         known = [gap for gap in self._longer if gap is not None]
-        even = Estimate(None, None, None, 0)
+        even = _NOT_MEASURED
         if rng is not None and known and len(known) == self.labels:
             even = length_controlled(self._wins, known, rng=rng)
         return {
             "decision": (self.decision or Decision.HOLD).value,
             "e_value": math.exp(self._better.log_e),
             "e_value_worse": math.exp(self._worse.log_e),
-            "threshold": self.threshold,
+            "threshold": 1 / self.alpha,
             "alpha": self.alpha,
             "labels": self.labels,
             "win_rate": self._win_rate().as_dict(),
@@ -158,7 +148,7 @@ class GateSession:
 
     def _win_rate(self) -> Estimate:
         if not self._wins:
-            return Estimate(None, None, None, 0)
+            return _NOT_MEASURED
         value = sum(self._wins) / self.labels
         lower, upper = confidence_sequence(self._wins, 0.05, fractions=BET)
         low, high = float(lower[-1]), float(upper[-1])

@@ -1,4 +1,4 @@
-"""Asking raters through a protocol, and keeping what they answer.
+"""Ask raters through a protocol, within one budget, and keep what they answer.
 
 Every answer is in the store before anything is done with it. An answer that is already there (the
 run was killed after it was given) is taken from the store: nobody is asked twice. Each case has a
@@ -9,9 +9,8 @@ processes the main one asks, and all get the answer.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from trueline.data.comparisons import Comparisons
 from trueline.data.store import LabelStore, Purpose
+from trueline.errors import BudgetSpent, InputError
 from trueline.loop.task import Task
 from trueline.oversight import PROTOCOLS
 from trueline.oversight.critique import WithCritique
@@ -28,10 +28,72 @@ from trueline.registry import name_of
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
-__all__ = ["Labels"]
+__all__ = ["Budget", "Labels"]
 
 _BLOCK = 48
 """Cases whose critiques are written in one batch."""
+
+
+@dataclass
+class Budget:
+    """One budget of labels for learning and for certifying.
+
+    A round may spend on learning what is left after every gate still to come has its share, divided
+    by the rounds still to come: labels that a gate did not need go back to learning.
+
+    >>> Budget(total=100, gate_frac=0.2, rounds=2).for_learning(1)
+    40
+    """
+
+    total: int
+    gate_frac: float
+    """Share of the labels kept for the gates, in equal parts; at 1 none are left to learn from."""
+    rounds: int
+    spent: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gate_frac <= 1:
+            raise InputError("gate_frac must be above 0 and at most 1", got=str(self.gate_frac))
+        if self.per_gate < 1 or (self.gate_frac < 1 and self.total < 2 * self.rounds):
+            raise InputError(
+                "the budget must give every round at least one label for its gate and one to learn",
+                got=f"{self.total} labels for {self.rounds} rounds",
+                do="raise --labels or lower --rounds",
+            )
+
+    @property
+    def per_gate(self) -> int:
+        """The most labels that one gate may use."""
+        return int(self.total * self.gate_frac / self.rounds)
+
+    @property
+    def left(self) -> int:
+        """Labels not yet spent."""
+        return self.total - sum(self.spent.values())
+
+    def for_learning(self, round: int) -> int:
+        """Return how many labels that round (1, 2, …) may spend on learning."""
+        if self.gate_frac == 1:
+            return 0
+        rounds_left = self.rounds - round + 1
+        return max(0, (self.left - self.per_gate * rounds_left) // rounds_left)
+
+    def spend(self, purpose: str, num_labels: int) -> None:
+        """Book labels; raise `BudgetSpent` where there are not as many."""
+        if num_labels > self.left:
+            raise BudgetSpent(f"at most {self.left} labels are left", got=f"{num_labels} asked for")
+        self.spent[purpose] = self.spent.get(purpose, 0) + num_labels
+
+    def pay_helpers(self, cost: Mapping[str, float]) -> None:
+        """Book what raising helpers took; `InputError` where nothing is left to learn from."""
+        if labels := int(cost.get("labels", 0)):
+            self.spent["helpers"] = labels
+        if self.gate_frac < 1 and self.for_learning(1) < 1:
+            raise InputError(
+                "the budget must pay for raising helpers and leave something to learn from",
+                got=f"{self.total} labels, of which helpers take {labels}",
+                do="raise --labels",
+            )
 
 
 @dataclass(frozen=True)
@@ -50,18 +112,26 @@ class Labels:
 
     def ask(self, cases: Sequence[Case], *, purpose: Purpose, round: int) -> Iterator[Verdict]:
         """Yield one verdict a case, in order; stop iterating and no more are asked."""
-        rater, helper = self.task.rater_of(round), self.task.helper
+        rater, once = self.task.rater_of(round), self.task.trunk.workers.once
         streams = stream(self.seed, "ask", purpose, round).spawn(len(cases))
-        # A debater argues by what its critic says; with critiques the helper is the critic.
-        own = helper if isinstance(self.protocol, WithCritique) else getattr(helper, "critic", None)
-        critic = None if own is None else _BlockCritic(own, cases, (self.seed, purpose, round))
-        if critic is not None:
-            helper = critic if own is helper else replace(helper, critic=critic)
-        for i, (case, rng) in enumerate(zip(cases, streams, strict=True)):
-            if critic is not None:
-                critic.turn_to(i)
-            answer = partial(self._answer, case, helper, rater, rng, purpose, round)
-            yield self.task.trunk.workers.once(answer)
+        for start in range(0, len(cases), _BLOCK):
+            block = cases[start : start + _BLOCK]
+            helper = self._helper_of(block, (self.seed, "critique", purpose, round, start))
+            for case, rng in zip(block, streams[start : start + _BLOCK], strict=True):
+                # The main process alone asks.
+                yield once(partial(self._answer, case, helper, rater, rng, purpose, round))
+
+    def _helper_of(self, block: Sequence[Case], key: tuple[Any, ...]) -> Any:
+        """Return the helper, its critic replaced by one that writes the block's critiques at once.
+
+        A debater argues by what its critic says; with critiques the helper is the critic.
+        """
+        helper = self.task.helper
+        if helper is not None and isinstance(self.protocol, WithCritique):
+            return _BlockCritic(helper, block, key)
+        if critic := getattr(helper, "critic", None):
+            return replace(helper, critic=_BlockCritic(critic, block, key))
+        return helper
 
     def _answer(
         self,
@@ -91,47 +161,42 @@ class Labels:
         new = tuple(c for c in asked if c.round == round)
         return Comparisons((*self.task.comparisons, *asked)), Comparisons(new)
 
-    def account(self, round: int) -> dict[str, Any]:
-        """Return what a round took, by purpose: labels, judge seconds where they were counted, and
-        the protocols by which the labels came about."""
+    def taken(self, round: int) -> dict[str, dict[str, float]]:
+        """Return labels of a round by purpose, and judge seconds where they were counted."""
         purposes: tuple[Purpose, ...] = ("learn", "gate")
         rows = self.task.trunk.workers.once(
             lambda: {p: self.store.seconds(p, round=round) for p in purposes}
         )
-        seconds = {p: math.fsum(s for _, s in taken) for p, taken in rows.items()}
+        seconds = {p: math.fsum(s for _, s in rows[p]) for p in purposes}
         return {
-            "labels": {p: len(taken) for p, taken in rows.items()},
-            "judge_s": {p: round_s for p, round_s in seconds.items() if round_s > 0},
-            "protocols": {p: dict(Counter(str(a) for a, _ in r)) for p, r in rows.items()},
+            "labels": {p: len(rows[p]) for p in purposes},
+            "judge_s": {p: judge_s for p, judge_s in seconds.items() if judge_s > 0},
         }
 
 
+@dataclass(frozen=True)
 class _BlockCritic:
-    """A critic whose critiques of cases are written a block at a time, when first needed.
+    """A critic whose critiques of a block of cases are written in one batch, when first needed.
 
-    Blocks do not depend on which cases were judged before, so a resumed run reads the same.
+    A block does not depend on which cases were judged before, so a resumed run reads the same.
     """
 
-    def __init__(self, critic: Helper, cases: Sequence[Case], key: tuple[int, str, int]) -> None:
-        self.critic, self.cases, self.key = critic, cases, key
-        self._start = 0
-        self._written: dict[int, dict[str, Critique]] = {}
+    critic: Helper
+    block: Sequence[Case]
+    key: tuple[Any, ...]
+    """Of the random stream by which the block is written."""
 
-    def turn_to(self, i: int) -> None:
-        """Speak of case i from now on."""
-        self._start = i - i % _BLOCK
+    @cached_property
+    def _written(self) -> dict[str, Critique]:
+        texts = {r.key: r for case in self.block for r in case.responses}
+        critiques = self.critic.critique(list(texts.values()), rng=stream(*self.key))
+        return {c.response.key: c for c in critiques}
 
     def critique(
         self, responses: Sequence[Response], *, rng: np.random.Generator
     ) -> list[Critique]:
         """Return the critiques written of these responses; those of other texts are asked for."""
-        block = self.cases[self._start : self._start + _BLOCK]
-        texts = {r.key: r for case in block for r in case.responses}
-        if not texts.keys() >= {r.key for r in responses}:
+        known = {r.key for case in self.block for r in case.responses}
+        if not known.issuperset(r.key for r in responses):
             return self.critic.critique(responses, rng=rng)
-        if self._start not in self._written:
-            seed, purpose, round = self.key
-            rng = stream(seed, "critique", purpose, round, self._start)
-            critiques = self.critic.critique(list(texts.values()), rng=rng)
-            self._written[self._start] = {c.response.key: c for c in critiques}
-        return [self._written[self._start][r.key] for r in responses]
+        return [self._written[r.key] for r in responses]

@@ -17,32 +17,37 @@ certified but by an anytime-valid test on labels that nothing is learned from.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from trueline.data.comparisons import Comparisons
 from trueline.errors import InputError
-from trueline.loop.budget import Budget
-from trueline.loop.evaluation import Evaluation, calibration
-from trueline.loop.gate import Gate
-from trueline.loop.labels import Labels
+from trueline.loop.evaluation import Evaluation, agreement_with_gold, calibration, conclude
+from trueline.loop.gate import Gate, GateSession
+from trueline.loop.labels import Budget, Labels
+from trueline.loop.pair_selection import informative_pairs
 from trueline.loop.progress import Reporter
-from trueline.loop.result import conclude
 from trueline.loop.resume import State
-from trueline.loop.steps import Steps
 from trueline.loop.task import Task
+from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.oversight.critique import WithCritique
-from trueline.policy import BestOfN
+from trueline.policy import BestOfN, Update
 from trueline.protocols import Oversight
+from trueline.records import Case, Preference, Prompt
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
-from trueline.rewards.protocols import Head
+from trueline.rewards.protocols import Fitted, Head
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
-__all__ = ["Online"]
+__all__ = ["Online", "Steps"]
+
+_WINS = {Preference.FIRST: 1.0, Preference.SECOND: 0.0, Preference.UNDECIDED: 0.5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,3 +153,108 @@ class Online:
 
     def _gate(self, budget: Budget) -> Gate:
         return Gate(alpha=self.alpha, max_labels=budget.per_gate, rounds=self.rounds)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of round `t` (1, 2, …).
+
+    Each draws from random streams named by the step and the round, so that a round that was cut
+    short is done again with the same numbers.
+    """
+
+    t: int
+    seed: int
+    task: Task
+    labels: Labels
+    reporter: Reporter
+
+    def begin(self, step: str) -> None:
+        """Say which step begins."""
+        self.reporter.step(self.t, step)
+
+    def sample(
+        self, state: State, num_pairs: int, *, num_samples: int
+    ) -> tuple[list[Case], Readings]:
+        """Return the pairs to be judged, and the readings of all answers they were chosen from.
+
+        A quarter more prompts are answered than there are labels, because a sharp policy answers
+        some in one way only.
+        """
+        prompts = self._prompts(max(1, num_pairs + num_pairs // 4), "learn", "gather")
+        answers = state.working.sample(prompts, num_samples=num_samples, rng=self._rng("sample"))
+        readings = self.task.trunk.read([r for row in answers for r in row])
+        rng = self._rng("choose")
+        # The last bits of a margin may differ between processes: one of them chooses.
+        cases = self.task.trunk.workers.once(
+            lambda: informative_pairs(answers, readings, state.reward, num_pairs, rng=rng)
+        )
+        return cases, readings
+
+    def ask(self, cases: Sequence[Case], budget: Budget) -> tuple[Comparisons, Comparisons]:
+        """Have the cases judged; return all that was learned so far, and in this round."""
+        for _ in self.labels.ask(cases, purpose="learn", round=self.t):
+            budget.spend("learn", 1)
+        return self.labels.learned(self.t)
+
+    def improve(self, state: State, optimiser: Any, reward: Fitted, *, num_prompts: int) -> Update:
+        """Improve the working policy against the reward's lower bound by a kind of `OPTIMISERS`.
+
+        Only here may an engine sample in its stead: what is certified and measured is what the
+        model itself says.
+        """
+        working, scorer = state.working, reward.on(self.task.trunk)
+        prompts = self._prompts(num_prompts, "learn", "improve")
+        working.sampler = self.task.sampler
+        update: Update = optimiser.improve(working, prompts, scorer, rng=self._rng("optimise"))
+        working.sampler = update.policy.sampler = None
+        return update
+
+    def certify(
+        self, candidate: LoraPolicy, certified: LoraPolicy, session: GateSession, budget: Budget
+    ) -> None:
+        """Have fresh pairs of the two policies judged until the gate decides or its labels end.
+
+        Pairs of equal answers do not tell which policy is better and are left out, so more prompts
+        are answered than there are labels.
+        """
+        if candidate is certified:
+            return
+        prompts = self._prompts(3 * session.max_labels, "gate", "gate")
+        new = candidate.sample(prompts, num_samples=1, rng=self._rng("gate", "candidate"))
+        old = certified.sample(prompts, num_samples=1, rng=self._rng("gate", "certified"))
+        pairs = [Case(first=a, second=b) for (a,), (b,) in zip(new, old, strict=True)]
+        cases = [case for case in pairs if case.first.key != case.second.key]
+        cases = cases[: session.max_labels]
+        asked = self.labels.ask(cases, purpose="gate", round=self.t)
+        for case, verdict in zip(cases, asked, strict=False):
+            budget.spend("gate", 1)
+            session.observe(_WINS[verdict.preference], longer=_longer(case))
+            if session.decision is not None:
+                break
+
+    def record(
+        self, update: Update, reward: Fitted, gate: GateSession, new: Comparisons
+    ) -> dict[str, Any]:
+        """Return what a round did and took, beside its evaluation."""
+        return {
+            "round": self.t,
+            "gate": gate.record(rng=self._rng("gate", "length")),
+            **self.labels.taken(self.t),
+            "reward": reward.summary(),
+            "optimiser": dict(update.stats),
+            "stopped": update.stopped,
+            "rater_gold_agreement": agreement_with_gold(self.task, new),
+        }
+
+    def _rng(self, step: str, *names: str) -> np.random.Generator:
+        return stream(self.seed, step, self.t, *names)
+
+    def _prompts(self, num: int, purpose: str, step: str) -> list[Prompt]:
+        return self.task.draw(num, purpose, self._rng(step))
+
+
+def _longer(case: Case) -> float | None:
+    """Return by how many tokens the candidate's answer is the longer one, if known."""
+    first, second = (r.num_tokens for r in case.responses)
+    return None if first is None or second is None else float(first - second)

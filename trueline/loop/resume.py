@@ -24,8 +24,8 @@ import numpy as np
 from trueline.data.comparisons import Comparisons
 from trueline.data.store import LabelStore
 from trueline.errors import SetupError
-from trueline.loop.budget import Budget
 from trueline.loop.gate import Decision
+from trueline.loop.labels import Budget
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
@@ -67,15 +67,11 @@ class State:
         read = {key for part in parts for key in part.keys}
         if unread := [r for r in task.comparisons.responses if r.key not in read]:
             parts.append(task.trunk.read(unread))
+        readings, room = Readings.concat(parts) if parts else None, task.max_new_tokens
         first = task.policy or LoraPolicy.create(
-            task.trunk, rank=rank, rng=rng, max_new_tokens=task.max_new_tokens
+            task.trunk, rank=rank, rng=rng, max_new_tokens=room
         )
-        return cls(
-            working=first,
-            certified=first,
-            readings=Readings.concat(parts) if parts else None,
-            spent=dict(budget.spent),
-        )
+        return cls(first, first, readings=readings, spent=dict(budget.spent))
 
     @staticmethod
     def rounds_of(folder: RunFolder) -> int:
@@ -91,19 +87,19 @@ class State:
         done = cls.rounds_of(folder)
         here = folder.path(f"round-{done}")
         written = json.loads((here / "state.json").read_text())
-        names = ["working"] if written["certified_is_working"] else ["working", "certified"]
+        names = ("working", "certified")
         policies = [
-            LoraPolicy.load(trunk, here / name, max_new_tokens=max_new_tokens) for name in names
+            LoraPolicy.load(trunk, here / name, max_new_tokens=max_new_tokens)
+            for name in names
+            if (here / name).is_dir()
         ]
         places = [folder.path(f"round-{t}") / "readings.safetensors" for t in range(1, done + 1)]
         return cls(
             working=policies[0],
             certified=policies[-1],
-            certified_round=written["certified_round"],
             readings=Readings.concat([Readings.load(place) for place in places]),
             reward=load_reward(here / "reward", trunk),
-            spent=written["spent"],
-            rounds=written["rounds"],
+            **written,
         )
 
     def judged(self, candidate: LoraPolicy, decision: Decision | None) -> State:
@@ -113,10 +109,8 @@ class State:
             return replace(self, working=self.certified)
         if decision is not Decision.ACCEPT:
             return replace(self, working=candidate)
-        certified_round = len(self.rounds) + 1
-        return replace(
-            self, working=candidate, certified=candidate, certified_round=certified_round
-        )
+        t = len(self.rounds) + 1
+        return replace(self, working=candidate, certified=candidate, certified_round=t)
 
     def restart_metrics(self, folder: RunFolder, gold_base: Any) -> None:
         """Drop the records of a round that was cut short; begin with the base policy's gold."""
@@ -144,13 +138,9 @@ class State:
             part.save(here / "readings.safetensors")
             if known and len(self.rounds) == 1:
                 known.save(here / _KNOWN)
-            written = {
-                "certified_is_working": self.certified is self.working,
-                "certified_round": self.certified_round,
-                "spent": self.spent,
-                "rounds": self.rounds,
-            }
-            (here / "state.json").write_text(json.dumps(written, allow_nan=False))
+            names = ("certified_round", "spent", "rounds")
+            written = json.dumps({name: getattr(self, name) for name in names}, allow_nan=False)
+            (here / "state.json").write_text(written)
 
 
 def certified_of(run: str | Path) -> tuple[RunFolder, Path]:
@@ -174,17 +164,16 @@ def continue_from(run: str | Path, task: Task) -> Task:
     folder, checkpoint = certified_of(run)
     state = State.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
     learned = task.trunk.workers.once(lambda: _learned(folder, len(state.rounds)))
-    known = Comparisons((*learned, *task.comparisons))
     name, held = folder.folder.name, state.certified_round
     against = f"the policy that run {name} certified in its round {held}" if held else "the base"
+    certificate = f"{task.about.get('certificate', 'better')}; at first than {against}"
     hashes = {"source": _sha256(checkpoint), "source_comparisons": Comparisons(learned).sha256}
-    about = {"certificate": f"{task.about.get('certificate', 'better')}; at first than {against}"}
     return replace(
         task,
         policy=state.certified,
-        comparisons=known,
+        comparisons=Comparisons((*learned, *task.comparisons)),
         readings=state.readings,
-        about={**task.about, **about, "source": name},
+        about={**task.about, "certificate": certificate, "source": name},
         data_hashes={**task.data_hashes, **hashes},
     )
 

@@ -94,7 +94,7 @@ class RoundRecord(Record):
     gold: Measured = MISSING
     proxy: Measured = MISSING
     kl: Measured = MISSING
-    uncertainty: Measured = Field(MISSING, alias="doubt")
+    uncertainty: Measured = MISSING
     novelty: Measured = MISSING
     length: Measured = MISSING
     accuracy: Measured = MISSING
