@@ -23,7 +23,7 @@ from trueline.errors import DataError
 from trueline.loop.task import Task, purpose_of
 from trueline.policy import GRPO
 from trueline.records import Prompt, Response
-from trueline.rewards.rules_grade import Rule
+from trueline.rewards.rules import Rule
 from trueline.rewards.rules_text import MaxWords
 from trueline.worlds.sums import Sums
 
