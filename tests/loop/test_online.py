@@ -22,8 +22,9 @@ from trueline.data.store import LabelStore
 from trueline.errors import DataError
 from trueline.loop.task import Task, purpose_of
 from trueline.policy import GRPO
-from trueline.records import Prompt, Response
-from trueline.rewards.rules import Rule
+from trueline.records import Prompt, Scores
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.linear import LinearReward
 from trueline.rewards.rules_text import MaxWords
 from trueline.worlds.sums import Sums
 
@@ -91,16 +92,55 @@ def test_a_killed_run_comes_to_the_same_result(labels, sums_task, whole, tmp_pat
     assert comparable(run(QUICK, sums_task, place)) == comparable(whole[1])
 
 
+@dataclass(frozen=True)
+class Gaps:
+    """A reward that cannot score answers of an odd length, however it is asked."""
+
+    inner: LinearReward
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def _known(self, readings: Any) -> np.ndarray:
+        return np.array([len(r.text) % 2 == 0 for r in readings.responses])
+
+    def score(self, readings: Any) -> Scores:
+        scores, known = self.inner.score(readings), self._known(readings)
+        columns = (scores.mean, scores.std, scores.lower, scores.novelty)
+        return Scores(*(np.where(known, column, np.nan) for column in columns), known)
+
+    def margin(self, readings: Any, first: Any, second: Any) -> tuple[np.ndarray, np.ndarray]:
+        known = self._known(readings)
+        both = known[first] & known[second]
+        return tuple(np.where(both, x, np.nan) for x in self.inner.margin(readings, first, second))
+
+    def on(self, trunk: Any) -> Any:
+        return Reads(self, trunk)
+
+
+@dataclass(frozen=True)
+class Reads:
+    reward: Gaps
+    trunk: Any
+
+    def read(self, responses: Sequence[Any]) -> tuple[Scores, Any]:
+        readings = self.trunk.read(responses)
+        rows = readings.rows([r.key for r in responses])
+        readings = readings.take(rows)
+        return self.reward.score(readings), readings
+
+    def score(self, prompts: Any, responses: Any) -> Scores:
+        raise AssertionError("a scorer that reads is asked to read")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithGaps:
+    def fit(self, readings: Any, comparisons: Any, *, rng: np.random.Generator) -> Gaps:
+        return Gaps(Bayesian().fit(readings, comparisons, rng=rng))
+
+
 def test_a_reward_that_cannot_score_every_answer_runs_to_its_end(sums_task, tmp_path):
-    @dataclass(frozen=True, kw_only=True)
-    class EvenLength(Rule):
-        """Cannot score answers of an odd length."""
-
-        def grade(self, responses: Sequence[Response]) -> list[Any]:
-            texts = [r.text for r in responses]
-            return ["odd" if len(t) % 2 else float(len(t.split()) < 20) for t in texts]
-
-    result = run(replace(QUICK, reward=EvenLength()), sums_task, tmp_path / "run")
+    result = run(replace(QUICK, reward=WithGaps()), sums_task, tmp_path / "run")
     first, second = result["rounds"]
     assert min(first["labels"]["learn"], second["labels"]["learn"]) > 0, "asked all the same"
     assert second["accuracy"]["n"] < second["labels"]["learn"], "but not foretold"
