@@ -62,7 +62,7 @@ def pair(i: int, bad: str = "bad") -> PlantedCase:
 
 
 def test_the_discriminator_learns_from_other_prompts_and_only_from_them() -> None:
-    trunk, head = FakeTrunk(planted={"good": 3.0}), Bayesian(rater_temperature=False)
+    trunk, head = FakeTrunk(planted={"good": 3.0}), Bayesian()
     lessons, fresh = [pair(i) for i in range(40)], [pair(i) for i in range(40, 60)]
     known = discriminate(fresh, taught_on=lessons, head=head, reader=trunk, rng=RNG(0))
     assert known.shape == (20,) and known.mean() > 0.9
@@ -81,7 +81,7 @@ def test_the_audit_names_the_gap_of_a_model_that_knows_and_does_not_say() -> Non
             helper=helper,
             judge=Confirming(),
             generated=[0.5] * 40,
-            head=Bayesian(rater_temperature=False),
+            head=Bayesian(),
             reader=FakeTrunk(planted={"good": 3.0}),
         )
         finding = CritiqueGap().run(target, rng=RNG(0))

@@ -16,9 +16,10 @@ from trueline.records import Comparison, Outcome, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated, CalibratedReward
 from trueline.rewards.conservative import Conservative
-from trueline.rewards.evaluate import coverage
 from trueline.rewards.saved import load_reward
 from trueline.rng import stream
+from trueline.stats import Coverage
+from trueline.stats.conformal import coverage
 from trueline.testing import FakeTrunk
 
 PLAIN = Bayesian(layer=1, winsor=3.0)
@@ -36,15 +37,19 @@ def moved(readings: Readings, size: float) -> Readings:
     return replace(readings, latents=latents)
 
 
-def rest(world: Planted, num: int) -> Comparisons:
-    return Comparisons(tuple(world.comparisons[num:]))
+def held_out(reward: CalibratedReward, world: Planted, num: int) -> Coverage:
+    """Coverage of the comparisons from `num` on, which the reward has not seen."""
+    rows = Comparisons(tuple(world.comparisons[num:]))
+    ends = (world.readings.rows(keys) for keys in (rows.chosen_keys, rows.rejected_keys))
+    low, high = reward.margin_interval(world.readings, *ends)
+    return coverage(low, high, clusters=rows.groups, rng=stream(0, "c"))
 
 
 def test_the_interval_covers_held_out_verdicts_as_promised() -> None:
     world = planted(1_600, strength=1.0, seed=4)
     for alpha in (0.1, 0.2):
         reward = fit(world, 400, alpha=alpha, folds=3)
-        found = coverage(reward, world.readings, rest(world, 400), {}, rng=stream(0, "c"))["all"]
+        found = held_out(reward, world, 400)
         assert found.covered.value == pytest.approx(1 - alpha, abs=0.04)
         assert 0.1 < (found.decided.value or 0) < 0.95
         assert (found.right.value or 0) > 0.75
@@ -53,7 +58,7 @@ def test_the_interval_covers_held_out_verdicts_as_promised() -> None:
 def test_where_the_reward_is_right_often_enough_every_pair_is_decided() -> None:
     world = planted(900, strength=12.0)
     reward = fit(world, 500, folds=3)
-    found = coverage(reward, world.readings, rest(world, 500), {}, rng=stream(0, "c"))["all"]
+    found = held_out(reward, world, 500)
     assert reward.limit == 0.0 and found.decided.value == 1.0
     assert (found.covered.value or 0) > 0.9
 

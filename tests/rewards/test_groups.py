@@ -1,4 +1,4 @@
-"""Many raters: groups that want different things, and who is worse than chance."""
+"""Many raters: groups that want different things."""
 
 from __future__ import annotations
 
@@ -146,15 +146,6 @@ def test_unscored_rows_stay_unscored_under_groups(parted) -> None:
     scores = reward.score(broken)
     assert scores.scored.tolist() == [True, True, False, True, True] and 2 in scores.reasons
     np.testing.assert_allclose(scores.mean[3], reward.score(fresh).mean[3])
-
-
-def test_a_rater_worse_than_chance_is_reported_not_turned_round() -> None:
-    world = planted(400, raters={"ann": 1.0, "bob": 1.0, "cid": 1.0, "dot": -1.0})
-    metadata = fit(world).metadata
-    assert metadata["worse_than_chance"] == ["dot"]
-    assert metadata["raters"]["dot"]["temperature"] > 0
-    assert metadata["raters"]["ann"]["left_out"]["lower"] > 0.5
-    assert metadata["raters"]["ann"]["n"] == 100
 
 
 def test_what_cannot_be_grouped_is_refused() -> None:

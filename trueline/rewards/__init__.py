@@ -10,7 +10,7 @@ concept       a direction from contrast pairs, withheld until validated
 Not learned: `rules_*` (texts, numbers, proofs, code in the `sandbox`); made of others: `compose`.
 What a fit is made of: `training` (comparisons as rows), `features`, `evidence` (the prior),
 `laplace` (the posterior), `linear` (the fitted reward), `protocols` and `saved` (what every kind
-keeps to), `storage`. Beside them `evaluate` (cross-validation, coverage) and `selfcheck`.
+keeps to), `storage`. Beside them `evaluate` (cross-validation) and `selfcheck`.
 """
 
 from trueline.registry import register

@@ -1,6 +1,6 @@
 """Bradley–Terry on the trunk's readings, with its uncertainty: the default reward head.
 
-    p(chosen ≻ rejected | w) = e + (1 − 2e) σ(τ_rater (z(chosen) − z(rejected))·w),  w ~ N(0, A⁻¹)
+    p(chosen ≻ rejected | w) = e + (1 − 2e) σ((z(chosen) − z(rejected))·w),  w ~ N(0, A⁻¹)
     posterior ≈ N(w*, (A + Dᵀ S D)⁻¹)    reward(y) = (z(y) − z̄)·w,  mean and std in closed form
 
 Bradley and Terry 1952; Laplace posterior and evidence after MacKay 1992; a last-layer Laplace
@@ -14,7 +14,7 @@ takes all.
 Where we differ: (1) readings are standardised and winsorised (`features`); (2) layers that come
 within 10 nats of the best (at most `num_layers`) are read together if that raises the evidence,
 each with the precisions found for it alone, scaled so that the prior of a margin stays what it was;
-(3) raters have temperatures (`training`); (4) the reference point z̄ is the mean training reading,
+(3) the reference point z̄ is the mean training reading,
 so scores are relative and a constant shift of the reward, which comparisons never see, carries no
 uncertainty.
 
@@ -54,7 +54,7 @@ from trueline.rewards.evidence import MarginalLikelihood, Point, climb
 from trueline.rewards.features import Features, Part
 from trueline.rewards.laplace import belief_of
 from trueline.rewards.linear import LinearReward
-from trueline.rewards.training import Training, left_out_margins, rater_temperatures
+from trueline.rewards.training import Training
 
 __all__ = ["Bayesian"]
 
@@ -85,22 +85,18 @@ class Bayesian:
     """Standard deviations at which standardised features are clipped, or "evidence"."""
     label_noise: float | Literal["evidence"] = "evidence"
     """Share of labels taken to be flipped at random, in [0, 0.5), or "evidence"."""
-    rater_temperature: bool = True
-    """Whether raters of at least 20 comparisons each get a reliability of their own."""
 
     def __post_init__(self) -> None:
-        precision_ok = self.precision == "evidence" or (
-            not isinstance(self.precision, str) and 0 < self.precision < np.inf
-        )
+        chosen = {"layer", "precision", "winsor", "label_noise"}
+        given = {name: getattr(self, name) for name in chosen}
+        given = {name: value for name, value in given.items() if value != "evidence"}
+        if words := {name for name, value in given.items() if isinstance(value, str)}:
+            raise InputError(f'{words.pop()} must be a number or "evidence"', got=repr(self))
         checks = {
-            'layer must be a number of a layer or "evidence"': isinstance(self.layer, int)
-            or self.layer == "evidence",
-            'precision must be a positive number or "evidence"': precision_ok,
+            "precision must be positive": 0 < given.get("precision", 1.0) < np.inf,
+            "winsor must be positive": given.get("winsor", 1.0) > 0,
+            "label_noise must lie in [0, 0.5)": 0 <= given.get("label_noise", 0.0) < 0.5,
             "num_layers must be at least 1": self.num_layers >= 1,
-            'winsor must be positive or "evidence"': self.winsor == "evidence"
-            or (not isinstance(self.winsor, str) and self.winsor > 0),
-            'label_noise must lie in [0, 0.5), or be "evidence"': self.label_noise == "evidence"
-            or (not isinstance(self.label_noise, str) and 0 <= self.label_noise < 0.5),
         }
         for must, holds in checks.items():
             if not holds:
@@ -116,7 +112,7 @@ class Bayesian:
         """
         started = time.perf_counter()
         everything = Training.of(readings, comparisons)
-        training, temperatures = everything.sample(SAMPLE), dict[str, float]()
+        training = everything.sample(SAMPLE)
         head = replace(
             self,
             winsor=WINSOR if isinstance(self.winsor, str) else self.winsor,
@@ -128,24 +124,21 @@ class Bayesian:
             head, best = head._with_label_noise(best)
         if isinstance(self.winsor, str):
             head, best = head._clipped(training, best)
-        if self.rater_temperature:
-            training, temperatures, best = head._rated(training, best)
-        tried = [first.tried, *others]
+        tried = [(first.features.parts, first.point), *others]
         best = head._joined(training, best, tried)
         if training.readings is not everything.readings:
-            training = everything.with_temperatures(temperatures)
+            training = everything
             best = head._candidate(
                 training,
                 best.features.parts,
                 best.point.log_precisions,
                 None if best.evidence.dual else best.point.mode,
             )
-        reward = _posterior(training, best, temperatures)
+        reward = _posterior(training, best)
         reward.metadata |= {
             "spec": asdict(self),
             "layers_tried": [
-                {"layer": t.features.parts[0][0], "evidence": t.point.value, "blocks": t.blocks()}
-                for t in tried
+                {"layer": parts[0][0], "evidence": point.value} for parts, point in tried
             ],
             "fit_s": time.perf_counter() - started,
         }
@@ -171,9 +164,8 @@ class Bayesian:
             below = top.point.value - NEAR
             one = self._climbed(one, tol=0.3, give_up_below=below, max_steps=8)
             top, lesser = (one, top) if one.point.value > top.point.value else (top, one)
-            # Only the best keeps its arrays, which for many layers would fill the memory.
-            others.append(lesser.tried)
-        others.sort(key=lambda tried: -tried.point.value)
+            others.append((lesser.features.parts, lesser.point))
+        others.sort(key=lambda tried: -tried[1].value)
         return self._climbed(top, tol=0.02), others
 
     def _with_label_noise(self, best: _Candidate) -> tuple[Bayesian, _Candidate]:
@@ -215,40 +207,22 @@ class Bayesian:
             chosen = max(chosen, last, key=lambda each: each[1].point.value)
         return chosen if chosen[1].point.value >= best.point.value + 1.0 else usual
 
-    def _rated(
-        self, training: Training, best: _Candidate
-    ) -> tuple[Training, dict[str, float], _Candidate]:
-        """Alternate twice between the raters' temperatures and the best layer's fit."""
-        temperatures: dict[str, float] = {}
-        for _ in range(2 if len(set(training.raters)) > 1 else 0):
-            point = best.evidence.at(best.point.log_precisions, start=best.point.mode, tol=1e-8)
-            rows, prior = best.evidence.rows, point.precisions[best.evidence.owner]
-            variance = belief_of(prior, rows, point.terms.curvature).var(rows)
-            free = left_out_margins(rows @ best.evidence.weights(point), variance, point.terms)
-            temperatures = rater_temperatures(free / training.temperature, training.raters)
-            if not temperatures:
-                break
-            training = training.with_temperatures(temperatures)
-            parts = best.features.parts
-            warmer = self._candidate(training, parts, point.log_precisions, point.mode)
-            best = self._climbed(warmer, tol=0.02)
-        return training, temperatures, best
-
     def _joined(self, training: Training, best: _Candidate, tried: Sequence[_Tried]) -> _Candidate:
         """Return the layers near the best one together with it, if that raises the evidence.
 
-        All are as they were tried, the best first; what label noise, clipping and raters have
+        All are as they were tried, the best first; what label noise and clipping have
         since done to the best one's precisions is taken to hold for the others.
         """
-        near = [t for t in tried if t.point.value > tried[0].point.value - NEAR][: self.num_layers]
+        top = tried[0][1]
+        near = [t for t in tried if t[1].value > top.value - NEAR][: self.num_layers]
         if len(near) == 1:
             return best
-        moved = best.point.log_precisions - tried[0].point.log_precisions
+        moved = best.point.log_precisions - top.log_precisions
         skip = int(best.features.surprisals)
-        each = [t.point.log_precisions + moved for t in near]
+        each = [point.log_precisions + moved for _, point in near]
         shared = [np.mean([x[:skip] for x in each], axis=0)]
         own = [x[skip:] + np.log(len(near)) for x in each]
-        parts = tuple(part for t in near for part in t.features.parts)
+        parts = tuple(part for layer, _ in near for part in layer)
         joined = self._candidate(training, parts, np.concatenate(shared + own))
         return joined if joined.point.value > best.point.value else best
 
@@ -281,33 +255,19 @@ class Bayesian:
 
 
 @dataclass(frozen=True)
-class _Tried:
-    """Some parts of the reading with their precisions."""
+class _Candidate:
+    """Some parts of the reading with their precisions, and the arrays these were found on."""
 
     features: Features
     point: Point
-
-    def blocks(self) -> list[dict[str, Any]]:
-        """Return what the metadata says of each block."""
-        columns = (self.features.names, self.point.precisions.tolist(), self.point.fixed.tolist())
-        names = ("name", "precision", "directions")
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-@dataclass(frozen=True)
-class _Candidate(_Tried):
-    """The same with the arrays they were found on."""
-
     evidence: MarginalLikelihood
 
-    @property
-    def tried(self) -> _Tried:
-        return _Tried(self.features, self.point)
+
+_Tried = tuple[tuple[Part, ...], Point]
+"""The same without the arrays, which for many layers would fill the memory."""
 
 
-def _posterior(
-    training: Training, best: _Candidate, temperatures: dict[str, float]
-) -> LinearReward:
+def _posterior(training: Training, best: _Candidate) -> LinearReward:
     """Return the belief at the precisions that were chosen, with what it rests on."""
     evidence, num = best.evidence, len(training.raters)
     # Fisher's steps close in linearly: the last digits would take most of the time.
@@ -319,13 +279,17 @@ def _posterior(
         readings=training.readings,
         weights=evidence.weights(point),
         belief=belief_of(prior, evidence.rows, point.terms.curvature),
-        temperatures=temperatures,
         label_noise=evidence.label_noise,
         metadata={
             "head": "bayesian",
             "n": num,
             "evidence": point.value,
             "coin_evidence": -num * float(np.log(2)),
-            "blocks": _Tried(best.features, point).blocks(),
+            "blocks": [
+                {"name": name, "precision": float(alpha), "directions": float(fixed)}
+                for name, alpha, fixed in zip(
+                    best.features.names, point.precisions, point.fixed, strict=True
+                )
+            ],
         },
     )

@@ -4,21 +4,18 @@
     interval     = margin ± q sqrt(8/π + uncertainty²)
     q            = conformal limit of −margin_i / sqrt(8/π + uncertainty_i²) at 1 − α, out of fold
 
-std is the wrapped reward's own, novelty the distance to what it was fitted on (Mahalanobis).
-Between two responses n² is the sum of both: what is not known of one far response says nothing of
-another. 8/π is the variance of a rater's own noise where σ(m / sqrt(1 + π v / 8)) is read as a
-probit of m (MacKay 1992), so the interval is of what one *rater* would say. It covers a verdict if
-it holds a margin that agrees with it: each pair gets the set {first}, {second} or both. The weight
-a of the std (at least 1) is the one under which out-of-fold verdicts are most probable. The weight
-c cannot be learned from such verdicts and is built in (`widening`): it is what turns "never seen
-such a thing" into uncertainty, and grows without bound.
+std is the wrapped reward's own, novelty the distance to what it was fitted on. Between two
+responses n² is the sum of both. 8/π is the variance of a rater's own noise where
+σ(m / sqrt(1 + π v / 8)) is read as a probit of m (MacKay 1992), so the interval is of what one
+*rater* would say; it covers a verdict if it holds a margin that agrees with it. The weight a (at
+least 1) is the one under which out-of-fold verdicts are most probable. The weight c (`widening`)
+cannot be learned from such verdicts and is built in.
 
 Cross-conformal prediction (Vovk 2015, 1208.0806) as in "CV" of Barber et al. 2021 (1905.02928).
 Where we differ: (1) one threshold for the final fit on everything instead of a vote of the folds'
-fits (CV+), which would cost K times the scoring; 1 − α then rests on the final fit being like the
-folds'. It has seen more and is bolder: on worked sums 88 % were covered where 90 were asked
-(benchmarks/calibration.py); (2) folds go by prompt group, and groups weigh alike; (3) where the
-reward is right more often than 1 − α, q = 0 and every pair is decided.
+fits (CV+), at a K-th of the cost. The final fit is bolder: on worked sums 88 % were covered where
+90 were asked (benchmarks/calibration.py); (2) folds go by prompt group, and groups weigh alike;
+(3) where the reward is right more often than 1 − α, q = 0 and every pair is decided.
 
 The mean is the wrapped head's, to the last bit. With fewer than 1/α − 1 prompts the interval is
 infinite. Fails where the reward is wrong inside its data: of raters impressed by form the verdicts

@@ -11,7 +11,7 @@ networks on embeddings: Sun et al. 2025 (2502.04357).
 
 Where we differ: (1) first layers are drawn and not trained, so a member is a convex problem,
 solved as the linear reward's is (`evidence`), without steps, rates or stopping; (2) the linear fit
-goes before and chooses layers, temperatures and how much each block of features counts (x is scaled
+goes before and chooses layers and how much each block of features counts (x is scaled
 by its prior sd, at least 0.1 of the largest); (3) std is the law of total variance and not
 disagreement alone, which knows nothing where no member has been (Lakshminarayanan et al. 2017).
 
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,19 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import SAMPLE, Bayesian
 from trueline.rewards.evidence import MarginalLikelihood, climb
-from trueline.rewards.laplace import SLICE, Belief, belief_of, bradley_terry, dual_mode
+from trueline.rewards.laplace import (
+    SLICE,
+    Belief,
+    belief_of,
+    bradley_terry,
+    left_out_margins,
+    observed,
+)
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Rows, Wrapped
 from trueline.rewards.saved import restore_inner
 from trueline.rewards.storage import belief_from, belief_to
-from trueline.rewards.training import Training, left_out_margins, ordered
+from trueline.rewards.training import Training, ordered
 
 __all__ = ["Ensemble", "EnsembleReward"]
 
@@ -76,10 +83,12 @@ class Ensemble:
     ) -> EnsembleReward:
         """Return the linear fit with all members, whose first layers `rng` draws."""
         started = time.perf_counter()
-        head = Bayesian(layer=self.layer, pooling=self.pooling, num_layers=self.num_layers)
+        # To a line with label noise, what is not linear looks like flipped labels.
+        head = Bayesian(
+            layer=self.layer, pooling=self.pooling, num_layers=self.num_layers, label_noise=0.0
+        )
         linear = head.fit(readings, comparisons, rng=rng)
-        training = Training.of(readings, comparisons).with_temperatures(linear.temperatures)
-        training = training.sample(SAMPLE)
+        training = Training.of(readings, comparisons).sample(SAMPLE)
         blocks = [block["precision"] for block in linear.metadata["blocks"]]
         alphas = np.array(blocks)[linear.features.owners]
         scale = np.maximum(np.sqrt(alphas.min() / alphas), LEAST)
@@ -111,7 +120,7 @@ class EnsembleReward(Wrapped, kind="ensemble"):
     """M networks, with a Gaussian belief about each one's last layer."""
 
     inner: LinearReward
-    """ℓ; it holds features, novelty, temperatures and k."""
+    """ℓ; it holds features, novelty and k."""
     scale: np.ndarray
     """Of the winsorised features, [F]."""
     hidden: np.ndarray
@@ -134,8 +143,7 @@ class EnsembleReward(Wrapped, kind="ensemble"):
         owner = np.minimum(np.arange(tops.shape[2]), 1)
         values, beliefs = [], []
         for m in range(len(tops)):
-            tops[m, :, 1:] *= training.temperature[:, None]
-            evidence = MarginalLikelihood(tops[m], owner, self.inner.label_noise)
+            evidence = MarginalLikelihood(tops[m], owner)
             point = climb(evidence)
             point = evidence.at(point.log_precisions, start=point.mode, tol=1e-10)
             self.outer[m] = evidence.weights(point)
@@ -152,16 +160,11 @@ class EnsembleReward(Wrapped, kind="ensemble"):
 
     def score(self, readings: Readings) -> Scores:
         """Return scores of all N rows, relative to the reference point."""
-        base = self.inner.score(readings)
-        mean, std = np.zeros(len(base)), np.zeros(len(base))
-        for start in range(0, len(base), SLICE):
-            at = start + np.flatnonzero(base.scored[start : start + SLICE])
-            mean[at], std[at] = self._moments(
-                self._tops(readings.take(at), base.mean[at]), base.std[at]
-            )
-        # What the linear reward subtracts beyond its own k std is for novelty.
-        beyond = base.mean - base.lower - self.inner.k * base.std
-        return replace(base, mean=mean, std=std, lower=mean - self.inner.k * std - beyond)
+        return self.rescored(
+            readings,
+            self.inner.k,
+            lambda part, mean, std: self._moments(self._tops(part, mean), std),
+        )
 
     def margin(
         self, readings: Readings, first_rows: Rows, second_rows: Rows
@@ -178,17 +181,13 @@ class EnsembleReward(Wrapped, kind="ensemble"):
         if not len(comparisons):
             return
         self.inner.update(readings, comparisons)
-        first, second, raters = ordered(comparisons)
+        first, second, _ = ordered(comparisons)
         ends = (readings.take(readings.rows(keys)) for keys in (first, second))
         tops = np.subtract(*(self._tops(end, self.inner.score(end).mean) for end in ends))
-        tops *= np.array([self.inner.temperatures.get(rater, 1.0) for rater in raters])[:, None]
         beliefs = []
         for m, (rows, belief) in enumerate(zip(tops, self.beliefs, strict=True)):
-            reach = belief.times(rows)
-            noise = self.inner.label_noise
-            mode = dual_mode(rows @ reach, offset=rows @ self.outer[m], label_noise=noise)
-            self.outer[m] += reach @ mode.weights
-            beliefs.append(belief.observe(rows, mode.terms.curvature))
+            self.outer[m], belief = observed(self.outer[m], belief, rows)
+            beliefs.append(belief)
         self.beliefs = tuple(beliefs)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -227,7 +226,7 @@ class EnsembleReward(Wrapped, kind="ensemble"):
         margins have bent to the labels, and would leave the members nothing to be judged by."""
         rows = training.differences(self.inner.features)
         margins = rows @ self.inner.weights
-        terms = bradley_terry(margins, self.inner.label_noise)
+        terms = bradley_terry(margins)
         return left_out_margins(margins, self.inner.belief.var(rows), terms)
 
     def _moments(self, tops: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
-"""How well a head ranks comparisons it has not seen, by cross-validation over prompts; and whether
-a calibrated reward's intervals hold verdicts, slice by slice.
+"""How well a head ranks comparisons it has not seen, by cross-validation over prompts.
 
-Everything the head chooses (layer, precisions, raters' temperatures) is chosen inside the training
+Everything the head chooses (layer, precisions, label noise) is chosen inside the training
 folds; the test folds are only scored. Folds go by group, so that two branches of one dialogue
 never stand on both sides (Stone 1974 on what is to be cross-validated; our REFERENCES on leaks).
 
@@ -13,7 +12,7 @@ group. Fails where groups are near-copies of one another: then the folds still l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +23,9 @@ from trueline.data.comparisons import Comparisons, make_folds
 from trueline.errors import InvalidExperiment
 from trueline.models.reading import Readings
 from trueline.records import Estimate
-from trueline.rewards.calibrated import CalibratedReward
 from trueline.rewards.protocols import Fitted, Head
-from trueline.stats import Coverage
 
-__all__ = ["Validation", "coverage", "cross_validate"]
+__all__ = ["Validation", "cross_validate"]
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -96,34 +93,6 @@ def cross_validate(
         folds=tuple(notes),
         unscored=unscored,
     )
-
-
-def coverage(
-    reward: CalibratedReward,
-    readings: Readings,
-    comparisons: Comparisons,
-    slices: Mapping[str, np.ndarray],
-    *,
-    rng: np.random.Generator,
-) -> dict[str, Coverage]:
-    """Coverage of comparisons the reward has not seen: "all", and each slice (its rows, or a mask).
-
-    A pair with an unscored side is an abstention, counted apart.
-    """
-    chosen, rejected = (
-        readings.rows(keys) for keys in (comparisons.chosen_keys, comparisons.rejected_keys)
-    )
-    scored = reward.score(readings).scored
-    known = scored[chosen] & scored[rejected]
-    low, high = np.full(len(known), -np.inf), np.full(len(known), np.inf)
-    low[known], high[known] = reward.margin_interval(readings, chosen[known], rejected[known])
-    groups = np.asarray(comparisons.groups)
-    return {
-        name: stats.coverage(
-            low[rows], high[rows], scored=known[rows], clusters=groups[rows], rng=rng
-        )
-        for name, rows in {"all": np.arange(len(known)), **slices}.items()
-    }
 
 
 def _scored(

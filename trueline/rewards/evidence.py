@@ -10,12 +10,10 @@ so that the data say how much each is worth.
 
 Where we differ: (1) MacKay's fixed point is only the first guess of a secant climb in log α with
 step halving, so the evidence never falls; (2) V, the prior variance of a margin, has the
-hyperprior log p(V) = −½ (log V / 2)² − V / 10, a pull of a few nats. Without the first term a
-handful of comparisons sends α to infinity, and the reward claims to be sure that all answers are
-worth the same; without the second, labels that never contradict one another make the reward a step
-function, for which Laplace's method says nothing; (3) MacKay leaves out that the curvature s moves
-with w*; with strong labels that puts α a sixth too high, so the term stays in (in the weights form
-with the mean of v_i for each, which costs next to nothing).
+hyperprior log p(V) = −½ (log V / 2)² − V / 10, a pull of a few nats. Without it a handful of
+comparisons sends α to infinity ("all answers are worth the same"), and labels that never contradict
+one another send it to 0; (3) MacKay leaves out that the curvature s moves with w*, which with
+strong labels puts α a sixth too high; the term stays in (in the weights form with the mean of v_i).
 
 Shapes: B blocks of differences [N, F_b]. Where F > N everything happens on Gram matrices [N, N],
 otherwise on weights [F]; the results are the same to rounding.
@@ -74,7 +72,7 @@ class Point:
 
 
 class MarginalLikelihood:
-    """Evidence of differences [N, F] (already scaled by the rater's temperature)."""
+    """Evidence of differences [N, F]."""
 
     def __init__(self, rows: np.ndarray, owner: np.ndarray, label_noise: float = 0.0) -> None:
         """Prepare for many precisions.

@@ -10,15 +10,10 @@ Finkel and Manning 2009). Worst group after MaxMin-RLHF, Chakraborty et al. 2024
 
 Where we differ: (1) MaxMin-RLHF fits groups apart and takes the minimum of expected rewards under
 a policy; here groups share, and the minimum is taken per response, so that any optimiser can use
-it; (2) the mean counts every group the same, whatever its size; (3) the std is exact (under
-Laplace) for the mean; for the minimum it is that of the group that is worst by the means, as if
-that were known, so near a tie of two groups the minimum is stated up to 0.56 standard deviations of
-their difference too high (Clark 1961). Groups' rewards are each in nats of their own raters'
-log-odds and 0 at the same mean training reading: comparisons say nothing of either's scale or zero,
-and the minimum depends on both.
-
-Somebody worse than chance is *reported*, never turned round: `metadata["raters"]` gives each
-rater's left-out agreement, and `metadata["worse_than_chance"]` those whose interval lies below ½.
+it; (2) the mean counts every group the same, whatever its size; (3) the std of the minimum is that
+of the group that is worst by the means, so near a tie of two the minimum is stated up to 0.56
+standard deviations of their difference too high (Clark 1961). Groups' rewards are each in nats of
+their own raters' log-odds and 0 at the same mean training reading, and the minimum depends on both.
 
 Shapes: N rows, G groups, F features. Fails where groups see different prompts (what one group never
 judged it takes from the others), where they differ in few directions (there is one ρ for all), and
@@ -37,18 +32,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trueline import stats
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.evidence import MarginalLikelihood, Point, climb
-from trueline.rewards.laplace import SLICE, Belief, belief_of, bradley_terry, dual_mode
+from trueline.rewards.evidence import MarginalLikelihood, climb
+from trueline.rewards.laplace import Belief, belief_of, observed
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
 from trueline.rewards.saved import restore_inner
 from trueline.rewards.storage import belief_from, belief_to
-from trueline.rewards.training import Training, left_out_margins, ordered, rater_temperatures
+from trueline.rewards.training import Training, ordered
 
 __all__ = ["GroupedReward", "Groups"]
 
@@ -93,7 +87,6 @@ class Groups:
         owner = reward.owners(training.raters, names) if self.raters else None
         if owner is not None and len(names) > 1:
             reward.joint, reward.metadata["pooling"] = _pooled(inner, training, owner, names)
-        reward.metadata |= _reliability(training, reward, owner)
         return reward
 
 
@@ -107,7 +100,7 @@ class _Joint:
     weights: np.ndarray
     """[F + G F]"""
     belief: Belief
-    temperatures: dict[str, float]
+    label_noise: float
 
     def by_group(self, z: np.ndarray) -> np.ndarray:
         """Return the mean of every group's reward, [N, G]."""
@@ -129,37 +122,28 @@ def _pooled(
 ) -> tuple[_Joint, dict[str, float]]:
     """Return the joint belief; `owner` [N] is the group of each comparison.
 
-    Cost: that of a few fits on (1 + G) F features. Temperatures are found anew: to the shared
-    reward whoever wants something else looks careless.
+    Cost: that of a few fits on (1 + G) F features.
     """
     features, shares = shared.features, np.eye(len(names))[owner]
     log_prior = np.log([block["precision"] for block in shared.metadata["blocks"]])
     scale = np.exp(-0.5 * log_prior)[features.owners]
     columns = np.append(features.owners, np.full(len(names) * len(scale), len(log_prior)))
 
-    def evidence_of(training: Training) -> MarginalLikelihood:
-        rows = _augmented(training.differences(features), shares, scale)
-        return MarginalLikelihood(rows, columns, shared.label_noise)
-
-    def belief_at(evidence: MarginalLikelihood, point: Point) -> Belief:
-        return belief_of(point.precisions[columns], evidence.rows, point.terms.curvature)
-
-    evidence, temperatures = evidence_of(training), {}
-    point = climb(evidence, evidence.at(np.append(log_prior, -np.log(FIRST_GUESS))), tol=0.1)
-    if shared.temperatures:
-        variance = belief_at(evidence, point).var(evidence.rows)
-        margins = evidence.rows @ evidence.weights(point)
-        free = left_out_margins(margins, variance, point.terms)
-        temperatures = rater_temperatures(free, training.raters)
-        evidence = evidence_of(training.with_temperatures(temperatures))
-        point = evidence.at(point.log_precisions)
-    point = climb(evidence, point)
+    rows = _augmented(training.differences(features), shares, scale)
+    evidence = MarginalLikelihood(rows, columns)
+    point = climb(evidence, evidence.at(np.append(log_prior, -np.log(FIRST_GUESS))))
+    if shared.label_noise:
+        # To the shared reward, whoever wants something else looks flipped: it is asked again.
+        noisy = evidence.with_label_noise(shared.label_noise)
+        there = climb(noisy, noisy.at(point.log_precisions, start=point.mode))
+        if there.value > point.value:
+            evidence, point = noisy, there
     joint = _Joint(
         names=tuple(names),
         scale=scale,
         weights=evidence.weights(point),
-        belief=belief_at(evidence, point),
-        temperatures=temperatures,
+        belief=belief_of(point.precisions[columns], rows, point.terms.curvature),
+        label_noise=evidence.label_noise,
     )
     *common, own = evidence.power / point.precisions
     # One group's own part of a margin's prior variance over the shared part.
@@ -178,7 +162,7 @@ class GroupedReward(Wrapped, kind="groups"):
     """Rater to group; empty where all are one."""
     joint: _Joint | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
-    """Of every rater: group, n, temperature, left-out agreement; and what the pooling found."""
+    """What the pooling found."""
 
     def summary(self) -> dict[str, Any]:
         """Return the metadata that a run's result shows."""
@@ -188,20 +172,17 @@ class GroupedReward(Wrapped, kind="groups"):
 
     def score(self, readings: Readings) -> Scores:
         """Return scores of all N rows under the objective."""
-        base = self.inner.score(readings)
-        if self.joint is None:
-            return base
-        mean, std = np.zeros(len(base)), np.zeros(len(base))
-        for start in range(0, len(base), SLICE):
-            at = start + np.flatnonzero(base.scored[start : start + SLICE])
-            z = self._centred(readings.take(at))
+        joint = self.joint
+        if joint is None:
+            return self.inner.score(readings)
+
+        def moments(part: Readings, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            z = self._centred(part)
             shares = self._shares(z)
-            mean[at] = (self.joint.by_group(z) * shares).sum(1)
-            std[at] = np.sqrt(self.joint.belief.var(self.joint.rows(z, shares)))
-        # What the inner reward subtracts beyond its own k std is for novelty.
-        k = self.linear.k
-        beyond = base.mean - base.lower - k * base.std
-        return replace(base, mean=mean, std=std, lower=mean - k * std - beyond)
+            rows = joint.rows(z, shares)
+            return (joint.by_group(z) * shares).sum(1), np.sqrt(joint.belief.var(rows))
+
+        return self.rescored(readings, self.linear.k, moments)
 
     def by_group(self, readings: Readings) -> dict[str, Scores]:
         """Return every group's own scores."""
@@ -222,6 +203,12 @@ class GroupedReward(Wrapped, kind="groups"):
         rows = self.joint.rows(first, shares) - self.joint.rows(second, others)
         return mean, np.sqrt(self.joint.belief.var(rows))
 
+    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Return the probability that a rater prefers the first of a pair of this margin, [M]."""
+        if self.joint is None:
+            return self.inner.win_probability(mean, std)
+        return replace(self.linear, label_noise=self.joint.label_noise).win_probability(mean, std)
+
     def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
         """Learn from more comparisons, in place; under several groups only by known raters."""
         joint = self.joint
@@ -230,16 +217,11 @@ class GroupedReward(Wrapped, kind="groups"):
         first, second, raters = ordered(comparisons)
         shares = np.eye(len(joint.names))[self.owners(raters, joint.names)]
         ends = (self._centred(readings.take(readings.rows(keys))) for keys in (first, second))
-        temperature = np.array([joint.temperatures.get(rater, 1.0) for rater in raters])
-        rows = joint.rows(np.subtract(*ends) * temperature[:, None], shares)
+        rows = joint.rows(np.subtract(*ends), shares)
         # It refuses what cannot be learnt from, before anything has changed.
         self.inner.update(readings, comparisons)
-        reach = joint.belief.times(rows)
-        mode = dual_mode(
-            rows @ reach, offset=rows @ joint.weights, label_noise=self.linear.label_noise
-        )
-        belief = joint.belief.observe(rows, mode.terms.curvature)
-        self.joint = replace(joint, weights=joint.weights + reach @ mode.weights, belief=belief)
+        weights, belief = observed(joint.weights, joint.belief, rows, joint.label_noise)
+        self.joint = replace(joint, weights=weights, belief=belief)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return its arrays by name, for saving."""
@@ -251,7 +233,7 @@ class GroupedReward(Wrapped, kind="groups"):
     def words(self) -> dict[str, Any]:
         """Return everything else, for saving."""
         joint = self.joint
-        own = {"names": joint.names, "temperatures": joint.temperatures} if joint else None
+        own = {"names": joint.names, "label_noise": joint.label_noise} if joint else None
         return {"objective": self.objective, "raters": self.raters, "joint": own}
 
     @classmethod
@@ -259,9 +241,13 @@ class GroupedReward(Wrapped, kind="groups"):
         """Return the reward of these arrays and words."""
         joint = None
         if words["joint"] is not None:
-            own = {**words["joint"], "names": tuple(words["joint"]["names"])}
-            belief = belief_from("joint", arrays)
-            joint = _Joint(scale=arrays["scale"], weights=arrays["weights"], belief=belief, **own)
+            joint = _Joint(
+                names=tuple(words["joint"]["names"]),
+                label_noise=words["joint"]["label_noise"],
+                scale=arrays["scale"],
+                weights=arrays["weights"],
+                belief=belief_from("joint", arrays),
+            )
         kept = {name: words[name] for name in ("objective", "raters", "metadata")}
         return cls(inner=restore_inner(arrays, words), joint=joint, **kept)
 
@@ -295,33 +281,3 @@ class GroupedReward(Wrapped, kind="groups"):
         if self.objective == "worst":
             return np.asarray(np.eye(num)[self.joint.by_group(z).argmin(1)])
         return np.tile(np.eye(num)[self.joint.names.index(self.objective)], (len(z), 1))
-
-
-def _reliability(
-    training: Training, reward: GroupedReward, owner: np.ndarray | None
-) -> dict[str, Any]:
-    """Return what the metadata say of every rater, from left-out margins."""
-    belief = reward.joint or reward.linear
-    training = training.with_temperatures(belief.temperatures)
-    rows = training.differences(reward.linear.features)
-    if reward.joint is not None:
-        rows = reward.joint.rows(rows, np.eye(len(reward.joint.names))[owner])
-    margins = rows @ belief.weights
-    right = (
-        left_out_margins(
-            margins, belief.belief.var(rows), bradley_terry(margins, reward.linear.label_noise)
-        )
-        > 0
-    )
-    raters: dict[str, dict[str, Any]] = {}
-    names = np.asarray(training.raters)
-    for rater in sorted(set(training.raters)):
-        raters[rater] = {
-            "group": reward.raters.get(rater, "all"),
-            "n": int((names == rater).sum()),
-            "temperature": belief.temperatures.get(rater, 1.0),
-            "left_out": stats.accuracy(right[names == rater].astype(float)).as_dict(),
-        }
-    uppers = {rater: row["left_out"]["upper"] for rater, row in raters.items()}
-    below = [rater for rater, upper in uppers.items() if upper is not None and upper < 0.5]
-    return {"raters": raters, "worse_than_chance": below}

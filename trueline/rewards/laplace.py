@@ -29,7 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import expit, log_expit
 
 __all__ = [
@@ -43,6 +43,8 @@ __all__ = [
     "bradley_terry",
     "dual_mode",
     "hessian",
+    "left_out_margins",
+    "observed",
     "primal_mode",
 ]
 
@@ -95,11 +97,6 @@ class Dense:
         half = np.concatenate([self.chol.T, rows * np.sqrt(curvature)[:, None]])
         return Dense(_factor(half.T @ half))
 
-    def diagonal(self) -> np.ndarray:
-        """Return the variance of each weight, [F]."""
-        inverse = lapack.dtrtri(self.chol, lower=1)[0]
-        return np.asarray(np.einsum("ij,ij->j", inverse, inverse))
-
 
 @dataclass(frozen=True)
 class LowRank:
@@ -124,10 +121,6 @@ class LowRank:
         chol = _factor(_scaled(rows @ spread, root))
         new = solve_triangular(chol, (spread * root).T, lower=True, check_finite=False).T
         return LowRank(self.prior, np.concatenate([self.factor, new], axis=1))
-
-    def diagonal(self) -> np.ndarray:
-        """Return the variance of each weight, [F]."""
-        return np.asarray(1.0 / self.prior - np.einsum("fr,fr->f", self.factor, self.factor))
 
 
 Belief = Dense | LowRank
@@ -241,6 +234,26 @@ def dual_mode(
             size /= 2
         dual, gain = dual + size * step, gain + size * lift
     return Mode(dual, terms, float(height), chol)
+
+
+def observed(
+    weights: np.ndarray, belief: Belief, rows: np.ndarray, label_noise: float = 0.0
+) -> tuple[np.ndarray, Belief]:
+    """Return mean and belief after comparisons of differences [N, F], with the present belief as
+    their prior (assumed-density filtering, Opper 1998)."""
+    reach = belief.times(rows)
+    mode = dual_mode(rows @ reach, offset=rows @ weights, label_noise=label_noise)
+    return weights + reach @ mode.weights, belief.observe(rows, mode.terms.curvature)
+
+
+def left_out_margins(margins: np.ndarray, variance: np.ndarray, terms: Terms) -> np.ndarray:
+    """Return the margin of each comparison under the posterior of all the others, [N].
+
+    The closed form of Laplace's method (Opper and Winther 2000; Vehtari et al. 1412.7461): with
+    posterior variance v, slope g and curvature s of a margin f it is f − v g / (1 − v s).
+    """
+    leverage = np.minimum(variance * terms.curvature, 0.999)
+    return np.asarray(margins - variance * terms.slope / (1.0 - leverage))
 
 
 def _scaled(gram: np.ndarray, root: np.ndarray) -> np.ndarray:

@@ -6,9 +6,8 @@
 z are winsorised features, z̄ their mean over the training readings, s the spread of training
 scores, ν the novelty (`features.TrainingDistribution`).
 
-`update` takes in fresh comparisons by Newton's method with the present posterior as the prior
-(assumed-density filtering, Opper 1998): exact where the old curvature does not move, and a matter
-of milliseconds. It changes the reward in place.
+`update` takes in fresh comparisons with the present posterior as the prior, in place and in a
+matter of milliseconds: exact where the old curvature does not move.
 
 Shapes: N rows, F features, M pairs. Units: nats of log-odds. A row that is not finite is unscored.
 
@@ -29,7 +28,7 @@ from trueline.errors import DataError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.features import Features, TrainingDistribution
-from trueline.rewards.laplace import SLICE, Belief, dual_mode
+from trueline.rewards.laplace import SLICE, Belief, observed
 from trueline.rewards.protocols import NOT_FINITE, Fitted, Rows
 from trueline.rewards.storage import belief_from, belief_to
 from trueline.rewards.training import ordered
@@ -38,7 +37,7 @@ __all__ = ["LinearReward"]
 
 USUAL = 20_000
 """About as many training rows say what is usual, where there are at least twice as many."""
-_SCALARS = ("spread", "temperatures", "label_noise", "k", "distance", "metadata")
+_SCALARS = ("spread", "label_noise", "k", "distance", "metadata")
 
 
 @dataclass(kw_only=True)
@@ -56,8 +55,6 @@ class LinearReward(Fitted, kind="linear"):
     """Where the training readings lie, for novelty."""
     spread: float
     """Standard deviation of the training rows' mean scores."""
-    temperatures: dict[str, float] = field(default_factory=dict)
-    """Reliability of each rater, 1 on average."""
     label_noise: float = 0.0
     """Share of labels taken to be flipped at random."""
     k: float = 0.0
@@ -75,7 +72,6 @@ class LinearReward(Fitted, kind="linear"):
         weights: np.ndarray,
         belief: Belief,
         metadata: dict[str, Any],
-        temperatures: Mapping[str, float] | None = None,
         label_noise: float = 0.0,
     ) -> LinearReward:
         """Take reference point, spread and what is usual from the training readings."""
@@ -93,7 +89,6 @@ class LinearReward(Fitted, kind="linear"):
             reference=total / len(readings),
             training=TrainingDistribution.of(features.standard(some)[:, : features.num_near]),
             spread=float(np.concatenate(scores).std()),
-            temperatures=dict(temperatures or {}),
             label_noise=label_noise,
             metadata={**metadata, "trunk_fingerprint": readings.trunk},
         )
@@ -122,7 +117,6 @@ class LinearReward(Fitted, kind="linear"):
             "layers": list(self.layers),
             "pooling": self.pooling,
             "precision": blocks,
-            "rater_temperatures": self.temperatures,
             "label_noise": self.label_noise,
             **{name: self.metadata.get(name) for name in kept},
         }
@@ -180,18 +174,13 @@ class LinearReward(Fitted, kind="linear"):
         if not len(comparisons):
             return
         self.check_trunk(readings.trunk)
-        chosen, rejected, raters = ordered(comparisons)
+        chosen, rejected, _ = ordered(comparisons)
         first, second = (readings.take(readings.rows(keys)) for keys in (chosen, rejected))
-        temperature = np.array([self.temperatures.get(rater, 1.0) for rater in raters])
         rows = self.features.clipped(first) - self.features.clipped(second)
-        rows *= temperature[:, None]
         if not np.isfinite(rows).all():
             raise DataError("readings of comparisons must be finite", got="NaN or inf")
-        reach = self.belief.times(rows)
-        mode = dual_mode(rows @ reach, offset=rows @ self.weights, label_noise=self.label_noise)
-        self.weights = self.weights + reach @ mode.weights
-        self.belief = self.belief.observe(rows, mode.terms.curvature)
-        self.metadata["n"] = self.metadata.get("n", 0) + len(raters)
+        self.weights, self.belief = observed(self.weights, self.belief, rows, self.label_noise)
+        self.metadata["n"] = self.metadata.get("n", 0) + len(rows)
         self.metadata["updates"] = self.metadata.get("updates", 0) + 1
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -35,6 +35,7 @@ from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.models.reading import Readings
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
+from trueline.rewards.laplace import SLICE
 from trueline.rewards.storage import prefixed, write_folder
 
 __all__ = ["KINDS", "NOT_FINITE", "Fitted", "Head", "Reader", "Reward", "Rows", "Wrapped"]
@@ -42,6 +43,7 @@ __all__ = ["KINDS", "NOT_FINITE", "Fitted", "Head", "Reader", "Reward", "Rows", 
 NOT_FINITE = "the trunk's reading of it is not finite"
 Rows = Sequence[int] | np.ndarray
 """Row numbers of readings, [M]."""
+Moments = Callable[[Readings, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Reader(Protocol):
@@ -165,6 +167,18 @@ class Wrapped(Fitted):
     def trunk_fingerprint(self) -> str | None:
         """Fingerprint of the trunk whose readings the inner reward was fitted on."""
         return self.inner.trunk_fingerprint
+
+    def rescored(self, readings: Readings, k: float, moments: Moments) -> Scores:
+        """Return the inner reward's scores with the mean and std that `moments` makes of its
+        scored rows (a part of the readings, and the inner scores' mean and std of it); what the
+        inner reward subtracts beyond its own k std is for novelty, and stays."""
+        base = self.inner.score(readings)
+        mean, std = np.zeros((2, len(base)))
+        for start in range(0, len(base), SLICE):
+            at = start + np.flatnonzero(base.scored[start : start + SLICE])
+            mean[at], std[at] = moments(readings.take(at), base.mean[at], base.std[at])
+        beyond = base.mean - base.lower - k * base.std
+        return replace(base, mean=mean, std=std, lower=mean - k * std - beyond)
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """Return the inner reward's probability that a rater prefers the first, [M]."""

@@ -37,7 +37,7 @@ __all__ = [
     "write_folder",
 ]
 
-FORMAT = 3
+FORMAT = 4
 ARRAYS, CARD = "reward.safetensors", "card.json"
 
 

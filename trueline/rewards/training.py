@@ -1,20 +1,7 @@
-"""The comparisons of one fit as rows, and how far each rater can be relied on.
+"""The comparisons of one fit as rows.
 
-    p(chosen ≻ rejected | w, rater r) = σ(τ_r d·w),    log τ_r ~ N(0, 0.5²)
-
-Rows stand in an order that depends on their content alone, neither on the order they came in nor on
-who won, so that a fit repeats, and reverses with its labels, to the last bit.
-
-τ_r maximises the leave-one-out likelihood of r's comparisons, so that a rater is not called
-reliable for rows the fit has bent to. The left-out margin is the closed form of Laplace's method
-(Opper and Winther 2000; Vehtari et al. 1412.7461, "LA-LOO"):
-
-    f₋ᵢ = fᵢ − vᵢ gᵢ / (1 − vᵢ sᵢ)     v: posterior variance of the margin, g, s: slope, curvature
-
-Where we differ: temperatures, not per-rater weights, so that all raters share one reward; their
-mean is 1 (geometric, by comparisons), because their scale is the reward's. Only with at least two
-raters of at least 20 comparisons each; the others keep 1. Fails for a rater who is worse than
-chance: τ stays positive, and they are only turned down.
+They stand in an order that depends on their content alone, neither on the order they came in nor
+on who won, so that a fit repeats, and reverses with its labels, to the last bit.
 
 Shapes: N comparisons, F features.
 
@@ -29,24 +16,18 @@ Shapes: N comparisons, F features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_expit
 
 from trueline.data.comparisons import Comparisons
 from trueline.errors import DataError
 from trueline.models.reading import Readings
 from trueline.records import Comparison
 from trueline.rewards.features import Features
-from trueline.rewards.laplace import SLICE, Terms
+from trueline.rewards.laplace import SLICE
 
-__all__ = ["Training", "in_order", "left_out_margins", "ordered", "rater_temperatures"]
-
-MIN_COMPARISONS = 20
-"""Of each of at least two raters, for temperatures."""
-LOG_SD = 0.5
+__all__ = ["Training", "in_order", "ordered"]
 
 
 @dataclass(frozen=True)
@@ -58,8 +39,6 @@ class Training:
     """Row of each comparison's winner, [N]."""
     rejected: np.ndarray
     raters: tuple[str, ...]
-    temperature: np.ndarray
-    """Reliability of each comparison's rater, [N]."""
 
     @classmethod
     def of(cls, readings: Readings, comparisons: Sequence[Comparison]) -> Training:
@@ -81,7 +60,7 @@ class Training:
                 got=f"NaN or inf in {int((~finite).sum())} of {len(finite)} rows",
                 do="check the trunk's dtype, or leave those rows out",
             )
-        return cls(used, used.rows(first), used.rows(second), raters, np.ones(len(raters)))
+        return cls(used, used.rows(first), used.rows(second), raters)
 
     def sample(self, size: int) -> Training:
         """Return about `size` of the comparisons, all if there are not twice as many; evenly spaced
@@ -93,23 +72,17 @@ class Training:
         rows, position = np.unique(ends, return_inverse=True)
         first, second = np.split(position, 2)
         used = self.readings.take(rows)
-        return Training(used, first, second, self.raters[::step], self.temperature[::step])
+        return Training(used, first, second, self.raters[::step])
 
     def differences(self, features: Features) -> np.ndarray:
-        """Return z(chosen) − z(rejected), times the rater's temperature, [N, F]."""
+        """Return z(chosen) − z(rejected), [N, F]."""
         out = np.empty((len(self.raters), len(features.center)))
         # In parts: both sides of a large table at once would be twice its size again.
         for start in range(0, len(out), SLICE):
             part = slice(start, start + SLICE)
             out[part] = features.clipped(self.readings.take(self.chosen[part]))
             out[part] -= features.clipped(self.readings.take(self.rejected[part]))
-            out[part] *= self.temperature[part, None]
         return out
-
-    def with_temperatures(self, temperatures: dict[str, float]) -> Training:
-        """Return the same rows under these raters' temperatures, 1 for who has none."""
-        each = np.array([temperatures.get(rater, 1.0) for rater in self.raters])
-        return replace(self, temperature=each)
 
 
 def in_order(comparisons: Sequence[Comparison]) -> Comparisons:
@@ -130,38 +103,3 @@ def ordered(
     rows = [(c.chosen.key, c.rejected.key, c.rater) for c in in_order(comparisons)]
     chosen, rejected, raters = zip(*rows, strict=True)
     return chosen, rejected, raters
-
-
-def left_out_margins(margins: np.ndarray, variance: np.ndarray, terms: Terms) -> np.ndarray:
-    """Return the margin of each comparison under the posterior of all the others, [N]."""
-    leverage = np.minimum(variance * terms.curvature, 0.999)
-    return np.asarray(margins - variance * terms.slope / (1.0 - leverage))
-
-
-def rater_temperatures(margins: np.ndarray, raters: Sequence[str]) -> dict[str, float]:
-    """Return the reliability of each rater from left-out margins at temperature 1, [N].
-
-    Empty where fewer than two raters have enough comparisons.
-
-    >>> agreed = np.concatenate([np.full(90, 2.0), np.full(10, -2.0)])
-    >>> noisy = np.concatenate([np.full(60, 2.0), np.full(40, -2.0)])
-    >>> both = np.concatenate([agreed, noisy])
-    >>> temperatures = rater_temperatures(both, ["ann"] * 100 + ["bob"] * 100)
-    >>> temperatures["ann"] > 1 > temperatures["bob"]
-    True
-    """
-    names = np.asarray(raters)
-    counts = {str(name): int((names == name).sum()) for name in np.unique(names)}
-    known = {name: n for name, n in counts.items() if n >= MIN_COMPARISONS}
-    if len(known) < 2:
-        return {}
-    logs = {name: _log_temperature(margins[names == name]) for name in known}
-    center = sum(logs[name] * n for name, n in known.items()) / sum(known.values())
-    return {name: float(np.exp(log - center)) for name, log in logs.items()}
-
-
-def _log_temperature(margins: np.ndarray) -> float:
-    def loss(log: float) -> float:
-        return float(0.5 * (log / LOG_SD) ** 2 - log_expit(np.exp(log) * margins).sum())
-
-    return float(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x)
