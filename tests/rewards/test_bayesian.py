@@ -11,7 +11,6 @@ from sklearn.linear_model import LogisticRegression
 from tests.rewards.material import planted
 from trueline.errors import InputError
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.laplace import Dense, LowRank
 from trueline.rng import stream
 
 RNG = stream(0, "test")
@@ -56,19 +55,6 @@ def test_layers_with_noise_of_their_own_are_read_together() -> None:
     assert alone.metadata["evidence"] < reward.metadata["evidence"]
     right = [np.corrcoef(r.score(world.readings).mean, world.gold)[0, 1] for r in (alone, reward)]
     assert right[1] > right[0] + 0.1
-
-
-def test_noisier_labels_get_a_stronger_prior_and_noise_alone_no_reward() -> None:
-    clean, noisy = planted(400), planted(400, flips=0.3)
-    fits = [
-        Bayesian(layer=1, pooling="mean").fit(w.readings, w.comparisons, rng=RNG)
-        for w in (clean, noisy, planted(400, flips=0.5))
-    ]
-    precision = [f.summary()["precision"]["layer 1 mean"] for f in fits]
-    assert precision[0] < precision[1] < precision[2]
-    assert fits[2].spread < 0.25 * fits[0].spread
-    # The hyperprior keeps some doubt: "all answers are worth the same" is not claimed for sure.
-    assert fits[2].score(clean.readings).std.mean() > 0.02
 
 
 @pytest.mark.parametrize("flips", [0.0, 0.25])
@@ -121,26 +107,6 @@ def test_nine_tenths_of_planted_margins_lie_in_the_90_percent_interval(width: in
         truth = gold_own[first] - gold_own[second]
         inside.append(np.abs(truth - mean) <= 1.645 * std)
     assert 0.85 <= np.mean(inside) <= 0.95
-
-
-def test_both_forms_of_the_covariance_agree() -> None:
-    """F > N holds a factor, F <= N a Cholesky factor; across the line nothing jumps."""
-    world = planted(60, width=40)
-    reward = Bayesian(precision=50.0, layer=1).fit(world.readings, world.comparisons, rng=RNG)
-    assert isinstance(reward.belief, LowRank)
-    full = np.diag(reward.belief.prior) * 0 + np.linalg.inv(
-        np.diag(1 / reward.belief.prior) - reward.belief.factor @ reward.belief.factor.T
-    )
-    dense = Dense(np.linalg.cholesky(full))
-    rows = np.random.default_rng(0).standard_normal((7, full.shape[0]))
-    np.testing.assert_allclose(dense.var(rows), reward.belief.var(rows), rtol=1e-8)
-    np.testing.assert_allclose(dense.times(rows), reward.belief.times(rows), rtol=1e-7, atol=1e-9)
-    fresh, curvature = rows[:3], np.array([0.1, 0.2, 0.25])
-    np.testing.assert_allclose(
-        dense.observe(fresh, curvature).var(rows),
-        reward.belief.observe(fresh, curvature).var(rows),
-        rtol=1e-7,
-    )
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])

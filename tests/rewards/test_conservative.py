@@ -39,25 +39,11 @@ def test_the_bound_is_never_above_the_mean_and_falls_with_caution(
     assert (more.lower < scores.lower).all()
 
 
-def test_distance_subtracts_only_from_what_is_far() -> None:
-    scores = PLAIN.with_lower_bound(0.0, 1.0).score(WORLD.readings)
-    near = scores.novelty <= 1.0
-    assert near.any() and not near.all()
-    np.testing.assert_array_equal(scores.lower[near], scores.mean[near])
-    assert (scores.lower[~near] < scores.mean[~near]).all()
-
-
 @pytest.mark.parametrize("wrong", [-1e-9, -1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["k", "distance"])
 def test_a_bound_that_adds_is_refused(name: str, wrong: float) -> None:
     with pytest.raises(InputError, match="at least 0"):
         Conservative(**{name: wrong})
-
-
-def test_caution_wraps_caution_by_replacing_it() -> None:
-    twice = Conservative(head=Conservative(k=5.0), k=1.0)
-    fitted = twice.fit(WORLD.readings, WORLD.comparisons, rng=stream(0))
-    assert fitted.k == 1.0
 
 
 @pytest.mark.parametrize(("k", "distance"), [(1.0, 1.0), (2.0, 0.5), (0.5, 0.0)])

@@ -38,10 +38,6 @@ def fit(head: Any, world: Planted, comparisons: list[Comparison] | None = None) 
     return head.fit(world.readings, given, rng=stream(0, "test"))
 
 
-def test_the_folder_holds_the_heads_we_know() -> None:
-    assert {"bayesian", "conservative"} <= set(HEADS)
-
-
 def test_learns_a_planted_direction(head: Any) -> None:
     world = planted(500)
     scores = fit(head, world, world.comparisons[:300]).score(world.readings)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.rewards.material import Planted, planted, swapped
+from tests.rewards.material import Planted, planted
 from trueline import stats
 from trueline.errors import InputError
 from trueline.records import Comparison
@@ -53,28 +53,6 @@ def test_it_learns_what_a_linear_reward_cannot(learned: tuple[Planted, EnsembleR
     ]
     ahead = stats.difference(right[0].astype(float), right[1].astype(float))
     assert ahead.lower is not None and ahead.lower > 0
-
-
-def test_doubt_tells_right_from_wrong(learned: tuple[Planted, EnsembleReward]) -> None:
-    world, reward = learned
-    first = np.arange(1200, 1800, 2)
-    mean, std = reward.margin(world.readings, first, first + 1)
-    right = np.sign(mean) == np.sign(world.gold[first] - world.gold[first + 1])
-    sure = np.abs(mean) / std
-    assert right[sure > np.median(sure)].mean() > right[sure <= np.median(sure)].mean() + 0.05
-
-
-def test_half_of_the_labels_swapped_at_random_teach_nothing() -> None:
-    world = planted(200, seed=4)
-    coin = np.random.default_rng(0).random(200) < 0.5
-    pairs = [
-        swapped([c])[0] if tail else c for c, tail in zip(world.comparisons, coin, strict=True)
-    ]
-    sizes = []
-    for labels in (pairs, world.comparisons):
-        reward = Ensemble().fit(world.readings, labels, rng=stream(0, "test"))
-        sizes.append(np.abs(reward.score(world.readings).mean).mean())
-    assert sizes[0] < 0.25 * sizes[1]
 
 
 def test_update_learns_and_doubts_less(

@@ -139,15 +139,6 @@ def test_update_learns_what_a_group_wants() -> None:
         reward.update(world.readings, planted(1).comparisons)
 
 
-def test_unscored_rows_stay_unscored_under_groups(parted) -> None:
-    _, fresh, _, reward = parted
-    broken = fresh.take(np.arange(5))
-    broken.latents[2] = np.nan
-    scores = reward.score(broken)
-    assert scores.scored.tolist() == [True, True, False, True, True] and 2 in scores.reasons
-    np.testing.assert_allclose(scores.mean[3], reward.score(fresh).mean[3])
-
-
 def test_what_cannot_be_grouped_is_refused() -> None:
     world = planted(30)
     with pytest.raises(InputError, match="objective must be"):
