@@ -129,7 +129,7 @@ def test_margins_bounds_and_storage_under_groups(parted, tmp_path: Path) -> None
 
 def test_update_learns_what_a_group_wants() -> None:
     world, rows = divided()
-    early, late = world.comparisons[:240], world.comparisons[240:]
+    early, late = world.comparisons[:120], world.comparisons[120:]
     fresh, gold = world.readings.take(rows), world.gold[rows]
     reward = Groups(raters=GROUPS).fit(world.readings, early, rng=RNG)
     before = corr(reward.by_group(fresh)["few"].mean, gold[:, 0])
