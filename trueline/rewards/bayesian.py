@@ -87,11 +87,11 @@ class Bayesian:
     """Share of labels taken to be flipped at random, in [0, 0.5), or "evidence"."""
 
     def __post_init__(self) -> None:
-        chosen = {"layer", "precision", "winsor", "label_noise"}
-        given = {name: getattr(self, name) for name in chosen}
+        names = ("layer", "precision", "winsor", "label_noise")
+        given = {name: getattr(self, name) for name in names}
         given = {name: value for name, value in given.items() if value != "evidence"}
-        if words := {name for name, value in given.items() if isinstance(value, str)}:
-            raise InputError(f'{words.pop()} must be a number or "evidence"', got=repr(self))
+        if words := [name for name, value in given.items() if isinstance(value, str)]:
+            raise InputError(f'{words[0]} must be a number or "evidence"', got=repr(self))
         checks = {
             "precision must be positive": 0 < given.get("precision", 1.0) < np.inf,
             "winsor must be positive": given.get("winsor", 1.0) > 0,
