@@ -64,32 +64,38 @@ PROBLEMS = {
     "cut json": "not JSON",
     "no choices": "no known form",
     "not text": "no text",
-    "html": "no known form",
-    "huge": "connection broke",
+    "html": "not JSON",
+    "huge": "bytes",
 }
 
 
 @pytest.mark.parametrize("fault", PROBLEMS)
-def test_every_fault_is_a_problem_and_ends(fault, monkeypatch):
-    monkeypatch.setattr(endpoints, "_MOST_BYTES", 2**22)
-    monkeypatch.setattr(endpoints, "_PAUSE_S", 2.0)
+def test_every_fault_is_a_problem_and_ends(fault):
     start = time.monotonic()
     with FakeEndpoint(shout, faults=[fault], share=1.0) as server:
-        replies = said(server, timeout_s=0.3 if fault in ("stall", "drip") else 20)
-    assert time.monotonic() - start < 20
+        replies = said(server, timeout_s=0.3 if fault in ("stall", "drip") else 10)
+    assert time.monotonic() - start < 10
     for i, reply in enumerate(replies):
         assert PROBLEMS[fault] in reply.problem
         assert reply.text == (f"WORD {i}"[:3] if fault == "cut text" else "")
-    again = fault in ("stall", "429", "500", "dropped", "huge")
-    assert len(server.log) == (6 if again else 3)
+    assert len(server.log) == (3 if fault == "cut text" else 6)
     assert set(FAULTS) == {*PROBLEMS, "hostile"}
 
 
 def test_what_fails_at_times_is_tried_again_until_it_answers():
-    with FakeEndpoint(shout, faults=["429", "500"], share=0.5) as server:
+    with FakeEndpoint(shout, faults=["429", "500", "cut json"], share=0.5) as server:
         replies = said(server, 30, retries=12, timeout_s=10)
     assert [reply.text for reply in replies] == [f"WORD {i}" for i in range(30)]
     assert sum(fault is not None for fault, _ in server.log) > 10
+
+
+def test_the_same_stream_sends_the_same_seeds_and_meets_the_same_faults():
+    logs = []
+    for _ in range(2):
+        with FakeEndpoint(shout, faults=["500", "html"], share=0.5, seed=4) as server:
+            said(server, 20)
+        logs.append(sorted(map(str, server.log)))
+    assert logs[0] == logs[1]
 
 
 def test_retry_after_is_honoured_and_nobody_waits_for_ever():
@@ -158,8 +164,6 @@ def test_the_accounts_variables_of_the_sdk_are_not_sent(monkeypatch):
         with pytest.raises(SetupError, match="HTTP 401"):
             said(server, 1)
         assert heard == []
-    headers = Endpoint(url="http://host/v1", model="m")._hidden()
-    assert set(headers) == {"OpenAI-Organization", "OpenAI-Project", "Authorization"}
 
 
 def test_once_it_has_answered_even_a_refusal_is_a_problem_and_the_key_is_nowhere(monkeypatch):
@@ -251,12 +255,9 @@ CASES = [
 @pytest.mark.parametrize(
     "protocol", [Direct(), WithCritique(), Debate(rounds=1)], ids=["direct", "critique", "debate"]
 )
-def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_nothing(
-    protocol, monkeypatch
-):
-    monkeypatch.setattr(endpoints, "_MOST_BYTES", 2**22)
-    with FakeEndpoint(plays, share=0.4, seed=1) as server:
-        model = endpoint(server, retries=1, timeout_s=2.0, concurrency=16)
+def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_nothing(protocol):
+    with FakeEndpoint(plays, share=0.6, seed=1) as server:
+        model = endpoint(server, retries=1, timeout_s=0.8, concurrency=16)
         helper = TextDebater(model) if isinstance(protocol, Debate) else TextHelper(model)
 
         def act(i):
@@ -265,10 +266,10 @@ def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_noth
 
         with ThreadPoolExecutor(16) as pool:
             verdicts = list(pool.map(act, range(len(CASES))))
-    assert len({fault for fault, _ in server.log}) >= 7
+    assert len({fault for fault, _ in server.log}) >= 9
     decided = [v for v in verdicts if v.preference is not Preference.UNDECIDED]
     undecided = [v for v in verdicts if v.preference is Preference.UNDECIDED]
-    assert len(verdicts) == 40 and len(decided) >= 8 and len(undecided) >= 4
+    assert len(verdicts) == 40 and len(decided) >= 8 and len(undecided) >= 8
     sound = {text for fault, text in server.log if fault is None}
     for v in decided:
         code = re.search("VERDICT ([0-9a-f]{12})", v.text)[1]

@@ -103,7 +103,7 @@ REFUSED = {
     "few choices": (SetupError, "2 samples of 3, for prompt 0 of 2"),
     "aborted": (SetupError, "no known form"),
     "cut json": (SetupError, "not JSON"),
-    "html": (SetupError, "no known form"),
+    "html": (SetupError, "not JSON"),
     "stall": (SetupError, "no answer within"),
     "dropped": (SetupError, "connection broke"),
     "429": (SetupError, "HTTP 429"),
@@ -143,6 +143,10 @@ def test_what_fails_at_times_is_asked_again_and_nothing_is_lost(trunk, policy, p
         whole = roll(engine(sound), policy, prompts[:8])
         tried = roll(engine(server, settings={"retries": 20}), policy, prompts[:8])
         assert len(server.log) > len(sound.log)
+    with FakeEngine(trunk, faults=passing, share=1.0) as server:
+        with pytest.raises(SetupError, match="3 samples of every prompt"):
+            roll(engine(server, settings={"retries": 2}), BasePolicy(trunk), prompts[:2])
+        assert len(server.log) == 2 * 3
     assert whole.rows == tried.rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from transformers import T5Config
 
 from tests.models.conftest import make_chat_model
 from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
+from trueline.models.adapters import LoraPolicy
+from trueline.models.forward import Batch, logits_at, pooling
 from trueline.models.trunk import Trunk
 from trueline.records import Message, Prompt, Response
 
@@ -111,10 +114,19 @@ def test_reads_whatever_has_responses(chat: Trunk, responses: list[Response]) ->
     assert chat.read(Pairs()).keys == chat.read(responses).keys
 
 
-def test_reading_leaves_no_hooks_and_no_gradients(chat: Trunk, responses: list[Response]) -> None:
-    chat.read(responses)
-    modules = list(chat.model.modules())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+def test_a_pass_changes_nothing_for_other_threads_and_copies(
+    chat: Trunk, responses: list[Response]
+) -> None:
+    expected, ids = chat.read(responses), torch.tensor([chat.tokenize(Prompt.of("a b"), "c d")[0]])
+    logits = chat.model(ids).logits
+    pools = Batch.of(chat.codec.encode(responses), device=chat.device).weights
+    with logits_at(chat.model, torch.tensor([0])), pooling(chat.model, (0, 1, 2), pools):
+        with ThreadPoolExecutor(1) as pool:
+            assert torch.equal(pool.submit(lambda: chat.model(ids).logits).result(), logits)
+            again = pool.submit(chat.read, responses).result()
+        copy = LoraPolicy.create(chat, rank=1, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(again.latents, expected.latents)
+    assert torch.equal(copy.network(ids).logits, logits)
     assert not any(p.requires_grad for p in chat.model.parameters())
     assert not chat.model.training
 

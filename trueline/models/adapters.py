@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -227,6 +228,7 @@ class LoraPolicy(BasePolicy):
     ) -> None:
         super().__init__(trunk, max_new_tokens=max_new_tokens)
         self.adapted = adapted.eval()
+        self._merging = threading.RLock()
 
     @classmethod
     def create(
@@ -297,7 +299,10 @@ class LoraPolicy(BasePolicy):
 
     def copy(self) -> LoraPolicy:
         """Return the same adapter in tensors of its own, on the same trunk."""
-        adapted = _twin(self.adapted, shared=self.trunk.model)
+        with self._merging:
+            if any(layer.merged for layer in self._layers()):
+                raise InputError("a policy must not be copied within its own merged()", got="one")
+            adapted = _twin(self.adapted, shared=self.trunk.model)
         twin = LoraPolicy(self.trunk, adapted, max_new_tokens=self.max_new_tokens)
         twin.sampler = self.sampler
         return twin
@@ -321,25 +326,29 @@ class LoraPolicy(BasePolicy):
         Weights of more than 1 GiB, or parted among processes, are not copied: there the adapter
         stays two thin products.
         """
-        layers: list[Any] = [m for m in self.adapted.modules() if isinstance(m, LoraLayer)]
+        layers = self._layers()
         num_bytes = sum(p.nbytes for p in self.trunk.model.parameters())
         off = any(layer.disable_adapters for layer in layers)
         if off or self.trunk.sharded or num_bytes > _MERGE_BYTES:
             yield self.network
             return
-        bases = [(base := layer.get_base_layer(), base.weight) for layer in layers]
-        try:
-            with torch.no_grad():
+        with self._merging:
+            bases = [(base := layer.get_base_layer(), base.weight) for layer in layers]
+            try:
+                with torch.no_grad():
+                    for base, weight in bases:
+                        base.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
+                    self.adapted.merge_adapter()
+                yield self.network
+            finally:
+                # peft's subtraction only ends its bookkeeping: its rounding goes with the copies.
+                with torch.no_grad():
+                    self.adapted.unmerge_adapter()
                 for base, weight in bases:
-                    base.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
-                self.adapted.merge_adapter()
-            yield self.network
-        finally:
-            # peft's subtraction only ends its own bookkeeping: its rounding goes with the copies.
-            with torch.no_grad():
-                self.adapted.unmerge_adapter()
-            for base, weight in bases:
-                base.weight = weight
+                    base.weight = weight
+
+    def _layers(self) -> list[Any]:
+        return [m for m in self.adapted.modules() if isinstance(m, LoraLayer)]
 
     @property
     def network(self) -> Any:

@@ -1,17 +1,18 @@
 """A model behind a server that speaks the OpenAI chat protocol, as a `ChatModel`.
 
-The `openai` SDK connects, retries (no connection, time-outs, 408, 409, 429, 5xx; by Retry-After up
-to two minutes) and waits between. A dialogue that still has no answer gets a `Reply` with a
-`problem` and is not raised; one cut off or filtered keeps its text beside the problem. A wrong
-set-up (nobody there, 401, 404, a redirect) is a `SetupError`, but only as long as the endpoint has
-never answered: once it has, that too is a problem of the dialogue.
+The `openai` SDK connects, tries again (no connection, time-outs, 408, 409, 429, 5xx; by Retry-After
+up to two minutes) and waits between; below it every attempt ends after `timeout_s` even where the
+server sends a byte a second, and an answer that is too large, no JSON or of no use counts as one
+that broke, so that it is asked for again too. A dialogue that still has no answer gets a `Reply`
+with a `problem` and is not raised; one cut off or filtered keeps its text beside the problem. A
+wrong set-up (nobody there, 401, 404, a redirect) is a `SetupError`, but only as long as the
+endpoint has never answered: once it has, that too is a problem of the dialogue.
 
 The key is read from the environment, and is in no record, message or repr; the SDK's own variables
 (OPENAI_API_KEY and others) are not used. Each dialogue is sent a seed drawn from `rng`, which the
 server may or may not honour. Requests run on one background thread for the whole process;
-`concurrency` holds over all calls.
-
-Where the server does not count tokens, they are taken as a quarter of the characters.
+`concurrency` holds over all calls. Tokens that the server does not count are taken as a quarter of
+the characters.
 
 >>> Endpoint(url="http://localhost:8000/v1", model="small").timeout_s
 60.0
@@ -21,12 +22,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import os
 import re
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -36,14 +39,13 @@ from trueline.records import Message, Reply
 __all__ = ["Endpoint"]
 
 _MOST_BYTES = 2**26
+_MOST_CHAT_BYTES = 2**22
 _MOST_TOKENS = 10**6
-_PAUSE_S = 8.0
-"""The SDK's longest pause between attempts, but for Retry-After."""
 _UNFINISHED = {"length": "cut off at max_tokens", "content_filter": "filtered by the server"}
 _WRONG_STATUS = (301, 302, 307, 308, 401, 404)
 _LOCK = threading.Lock()
-
-R = TypeVar("R")
+_CHECK: ContextVar[Callable[[Any], str | None] | None] = ContextVar("check", default=None)
+"""What an attempt's answer is checked by: the SDK knows of no such thing."""
 
 
 @dataclass
@@ -88,50 +90,78 @@ class Endpoint:
         self, dialogues: Sequence[Sequence[Message]], *, rng: np.random.Generator
     ) -> list[Reply]:
         """Return one reply a dialogue, in order; one that failed has a `problem`."""
-        seeds = rng.integers(2**31, size=len(dialogues)).tolist()
-        tables = [self._table(turns, seed) for turns, seed in zip(dialogues, seeds, strict=True)]
-        answers = self.post("chat/completions", tables)
+        tables: list[dict[str, object]] = [
+            {
+                "model": self.model,
+                "messages": [{"role": t.role, "content": _storable(t.content)} for t in turns],
+                "max_tokens": self.max_tokens,
+                "temperature": self.temperature,
+                "seed": int(rng.integers(2**31)),
+            }
+            for turns in dialogues
+        ]
+        answers = self.post("chat/completions", tables, check=_useless)
         return [a if isinstance(a, Reply) else read_reply(a) for a in answers]
 
-    def post(self, path: str, tables: Sequence[Mapping[str, object]]) -> list[Any]:
+    def post(
+        self,
+        path: str,
+        tables: Sequence[Mapping[str, object]],
+        *,
+        check: Callable[[Any], str | None] | None = None,
+    ) -> list[Any]:
         """Return the JSON answer to each request, in order, or a `Reply` whose `problem` says why
-        there is none."""
+        there is none.
+
+        `check` says what is wrong with an answer that is to be asked for again; without one any
+        answer does, JSON or not.
+        """
         with _LOCK:
             loop = _loop(os.getpid())
-        future = asyncio.run_coroutine_threadsafe(self._post_all(path, tables), loop)
+        future = asyncio.run_coroutine_threadsafe(self._post_all(path, tables, check), loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
-    async def _post_all(self, path: str, tables: Sequence[Mapping[str, object]]) -> list[Any]:
+    async def _post_all(self, path: str, tables: Sequence[Any], check: Any) -> list[Any]:
         state = self._state
         if state.pid != os.getpid():
             # A connection, like the thread that serves it, does not outlive a fork.
             state.client, state.pid = self._client(), os.getpid()
             state.room = asyncio.Semaphore(self.concurrency)
-        return await _all([self._post(path, table) for table in tables])
+        _CHECK.set(check)
+        tasks = [asyncio.ensure_future(self._post(path, table)) for table in tables]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _post(self, path: str, table: Mapping[str, object]) -> Any:
+        import httpx2
         import openai
 
         state = self._state
-        # The SDK's own time-out starts anew with every byte that arrives.
-        longest = (self.timeout_s + _PAUSE_S) * (self.retries + 1)
+        # The account's variables of the environment are for OpenAI, not for this server.
+        hidden = ["OpenAI-Organization", "OpenAI-Project", *([] if self.key else ["Authorization"])]
+        headers: Any = {name: openai.Omit() for name in hidden}
         try:
-            async with state.room, asyncio.timeout(longest):
+            async with state.room:
                 answer = await state.client.post(
-                    f"/{path}", body=table, cast_to=object, options={"headers": self._hidden()}
+                    f"/{path}", body=table, cast_to=object, options={"headers": headers}
                 )
-        except (TimeoutError, openai.APITimeoutError):
+        except openai.APITimeoutError:
             return Reply("", problem=f"no answer within {self.timeout_s:g} s")
         except openai.APIStatusError as error:
             message = _one_line(error.body, hide=self._key())
-            problem = f"HTTP {error.status_code}{message}"
-            return self._failed(problem, wrong=error.status_code in _WRONG_STATUS)
+            wrong = error.status_code in _WRONG_STATUS
+            return self._failed(f"HTTP {error.status_code}{message}", wrong=wrong)
         except openai.APIConnectionError as error:
-            wrong = type(error.__cause__).__name__ == "ConnectError"
+            if isinstance(error.__cause__, httpx2.DecodingError):
+                return Reply("", problem=str(error.__cause__))
+            wrong = isinstance(error.__cause__, httpx2.ConnectError)
             return self._failed("no connection" if wrong else "the connection broke", wrong=wrong)
         except (openai.OpenAIError, ValueError, RecursionError):
             return Reply("", problem="an answer that is not JSON")
@@ -148,15 +178,6 @@ class Endpoint:
             )
         return Reply("", problem=problem)
 
-    def _table(self, turns: Sequence[Message], seed: int) -> dict[str, object]:
-        return {
-            "model": self.model,
-            "messages": [{"role": t.role, "content": _storable(t.content)} for t in turns],
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "seed": seed,
-        }
-
     def _key(self) -> str:
         """Return the API key, or nothing where none is wanted."""
         if self.key is None:
@@ -170,14 +191,6 @@ class Endpoint:
             )
         return key
 
-    def _hidden(self) -> dict[str, Any]:
-        """Return the headers that are not sent: the account's variables of the environment are for
-        OpenAI, not for this server."""
-        import openai
-
-        names = ["OpenAI-Organization", "OpenAI-Project", *([] if self.key else ["Authorization"])]
-        return {name: openai.Omit() for name in names}
-
     def _client(self) -> Any:
         import openai
 
@@ -187,7 +200,7 @@ class Endpoint:
             timeout=self.timeout_s,
             max_retries=self.retries,
             http_client=openai.DefaultAsyncHttpxClient(
-                follow_redirects=False, event_hooks={"response": [_bound]}
+                follow_redirects=False, transport=_transport(self.timeout_s)
             ),
         )
 
@@ -210,37 +223,50 @@ def read_reply(table: Any) -> Reply:
     return Reply(text, num_tokens=count, problem=problem)
 
 
-async def _bound(response: Any) -> None:
-    """Refuse an answer of more than 64 MiB while it arrives, and never unpack one."""
+def _useless(answer: Any) -> str | None:
+    """Return what is wrong with a chat completion that holds no text at all."""
+    reply = read_reply(answer)
+    return None if reply.text else reply.problem
+
+
+def _transport(timeout_s: float) -> Any:
+    """Return what carries single attempts: each ends in time, and is whole and of use or broken."""
     import httpx2
 
-    class Bounded(httpx2.AsyncByteStream):  # type: ignore[misc]
-        def __init__(self, stream: Any) -> None:
-            self.stream = stream
+    class Whole(httpx2.AsyncHTTPTransport):  # type: ignore[misc]
+        async def handle_async_request(self, request: Any) -> Any:
+            check = _CHECK.get()
+            most = _MOST_CHAT_BYTES if check is _useless else _MOST_BYTES
+            try:
+                async with asyncio.timeout(timeout_s):
+                    answer = await super().handle_async_request(request)
+                    data = await self.read(answer, most)
+            except TimeoutError:
+                raise httpx2.ReadTimeout("no whole answer in time") from None
+            problem = None
+            if answer.status_code == 200 and check is not None:
+                try:
+                    problem = check(json.loads(data))
+                except (ValueError, RecursionError):
+                    problem = "an answer that is not JSON"
+            if problem is not None:
+                raise httpx2.DecodingError(problem)
+            # It is never unpacked: few bytes may stand for endless ones.
+            answer.headers.pop("Content-Encoding", None)
+            return httpx2.Response(answer.status_code, headers=answer.headers, content=data)
 
-        async def __aiter__(self) -> Any:
-            num_bytes = 0
-            async for chunk in self.stream:
-                num_bytes += len(chunk)
-                if num_bytes > _MOST_BYTES:
-                    raise httpx2.ReadError(f"more than {_MOST_BYTES} bytes")
-                yield chunk
+        async def read(self, answer: Any, most: int) -> bytes:
+            data = bytearray()
+            try:
+                async for chunk in answer.stream:
+                    data += chunk
+                    if len(data) > most:
+                        raise httpx2.DecodingError(f"an answer of more than {most} bytes")
+            finally:
+                await answer.aclose()
+            return bytes(data)
 
-        async def aclose(self) -> None:
-            await self.stream.aclose()
-
-    response.headers.pop("Content-Encoding", None)
-    response.stream = Bounded(response.stream)
-
-
-async def _all(acts: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
-    """Run all at once; the first error ends the others."""
-    tasks = [asyncio.ensure_future(act) for act in acts]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
+    return Whole()
 
 
 @functools.lru_cache(maxsize=1)

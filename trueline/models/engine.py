@@ -155,25 +155,24 @@ class Engine:
 
     def _ask(self, tables: list[dict[str, Any]], stops: AbstractSet[int]) -> list[list[Completion]]:
         """Return every request's samples; one that fails or is incomplete is asked again."""
-        done: dict[int, list[Completion]] = {}
-        problems: dict[int, str] = {}
-        for _ in range(self.endpoint.retries + 1):
-            todo = [b for b in range(len(tables)) if b not in done]
-            answers = self.endpoint.post("completions", [tables[b] for b in todo])
-            for b, answer in zip(todo, answers, strict=True):
-                samples = read_samples(answer, tables[b]["n"], stops)
-                if isinstance(samples, str):
-                    problems[b] = samples
-                else:
-                    done[b] = samples
-            if len(done) == len(tables):
-                return [done[b] for b in range(len(tables))]
-        b = next(b for b in problems if b not in done)
-        raise SetupError(
-            f"the engine must give {tables[b]['n']} samples of every prompt",
-            got=f"{problems[b]}, for prompt {b} of {len(tables)}",
-            do="see its log; raise timeout_s or retries, or lower concurrency",
-        )
+        width = tables[0]["n"]
+
+        def check(answer: Any) -> str | None:
+            samples = read_samples(answer, width, stops)
+            return samples if isinstance(samples, str) else None
+
+        rows = []
+        answers = self.endpoint.post("completions", tables, check=check)
+        for b, answer in enumerate(answers):
+            samples = read_samples(answer, width, stops)
+            if isinstance(samples, str):
+                raise SetupError(
+                    f"the engine must give {width} samples of every prompt",
+                    got=f"{samples}, for prompt {b} of {len(tables)}",
+                    do="see its log; raise timeout_s or retries, or lower concurrency",
+                )
+            rows.append(samples)
+        return rows
 
     def _check(self, policy: BasePolicy, rollouts: Rollouts, temperature: float) -> None:
         """Refuse log-probabilities that are not the policy's at the temperature."""

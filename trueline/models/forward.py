@@ -5,7 +5,8 @@
 
 Latents are pooled by hooks while the pass runs, so that no layer's hidden states outlive it, and
 the output head sees only the positions that predict a response token; it is never run over the
-prompt.
+prompt. The hooks stay on the model, and do nothing but in the thread whose pass asked for it: other
+threads may use the same model meanwhile, or copy it.
 
 Rows of causal models are packed, laid end to end with the prompt they share once:
 
@@ -30,7 +31,9 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -47,19 +50,23 @@ from trueline.models.chat_format import Encoded, batches
 
 __all__ = [
     "Batch",
-    "Collector",
     "Layout",
     "Pools",
     "blocks_of",
     "enable_packing",
     "encoder_pass",
     "logits_at",
+    "pooling",
     "response_logps",
     "row_batches",
 ]
 
 _PACKED = "trueline_packed"
 _PACKS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_WHERE: ContextVar[Tensor | None] = ContextVar("where", default=None)
+_POOLING: ContextVar[tuple[frozenset[int], Any, dict[int, Tensor]] | None] = ContextVar(
+    "pooling", default=None
+)
 _STEP = 64
 """The number of tokens is made a multiple of this by idle ones that nobody looks at."""
 
@@ -215,64 +222,57 @@ def blocks_of(model: Any) -> nn.ModuleList:
     )
 
 
-class Collector:
-    """Pool the chosen layers of whatever `model` computes while `collecting` is open."""
+@contextlib.contextmanager
+def pooling(model: Any, layers: Sequence[int], pools: Pools) -> Iterator[dict[int, Tensor]]:
+    """Within this context a pass of this thread leaves its pooled layers, [B, P, D] each, in the
+    dictionary yielded."""
+    blocks = blocks_of(model)
+    if not any(isinstance(hook, partial) for hook in blocks[0]._forward_pre_hooks.values()):
+        blocks[0].register_forward_pre_hook(partial(_pool_input, 0), with_kwargs=True)
+        for i, module in enumerate([*blocks[:-1], model.base_model]):
+            module.register_forward_hook(partial(_pool_output, i + 1))
+    pooled: dict[int, Tensor] = {}
+    token = _POOLING.set((frozenset(layers), pools, pooled))
+    try:
+        yield pooled
+    finally:
+        _POOLING.reset(token)
 
-    def __init__(self, model: Any, layers: Sequence[int]) -> None:
-        self._layers = tuple(layers)
-        self._blocks = blocks_of(model)
-        self._base = model.base_model
-        self._pooled: dict[int, Tensor] = {}
 
-    @contextlib.contextmanager
-    def collecting(self, weights: Pools) -> Iterator[None]:
-        """Within this context every pass leaves its pooled layers to `take`."""
+def _pool_input(layer: int, _: Any, args: Any, kwargs: Any) -> None:
+    _pool(layer, args[0] if args else kwargs["hidden_states"])
 
-        def keep(layer: int, hidden: Tensor) -> None:
-            self._pooled[layer] = weights.of(hidden)
 
-        def before(_: Any, args: Any, kwargs: Any) -> None:
-            keep(0, args[0] if args else kwargs["hidden_states"])
+def _pool_output(layer: int, _: Any, args: Any, out: Any) -> None:
+    _pool(layer, out if isinstance(out, Tensor) else out[0])
 
-        handles = []
-        for layer in self._layers:
-            if layer == 0:
-                handles.append(self._blocks[0].register_forward_pre_hook(before, with_kwargs=True))
-                continue
-            module = self._base if layer == len(self._blocks) else self._blocks[layer - 1]
 
-            def after(_: Any, args: Any, out: Any, layer: int = layer) -> None:
-                keep(layer, out if isinstance(out, Tensor) else out[0])
-
-            handles.append(module.register_forward_hook(after))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def take(self) -> Float[Tensor, "B L P D"]:
-        """Return the pools of the pass just made, float32."""
-        pooled, self._pooled = self._pooled, {}
-        return torch.stack([pooled[layer] for layer in self._layers], 1).float().cpu()
+def _pool(layer: int, hidden: Tensor) -> None:
+    layers, pools, pooled = _POOLING.get() or (frozenset(), None, {})
+    if pools is not None and layer in layers:
+        pooled[layer] = pools.of(hidden)
 
 
 @contextlib.contextmanager
 def logits_at(model: Any, where: Int[Tensor, " R"]) -> Iterator[None]:
-    """Within this context the model's logits are [1, R, V]: only at the flat positions `where`.
+    """Within this context a pass of this thread has logits [1, R, V]: only at the flat positions
+    `where`.
 
     The head's input is cut, not its output, so that scaling and soft caps after it still apply.
     """
-
-    def cut(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        hidden = args[0]
-        return (hidden.reshape(-1, hidden.shape[-1])[where][None],)
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(cut)
+    head = model.get_output_embeddings()
+    if _cut not in head._forward_pre_hooks.values():
+        head.register_forward_pre_hook(_cut)
+    token = _WHERE.set(where)
     try:
         yield
     finally:
-        handle.remove()
+        _WHERE.reset(token)
+
+
+def _cut(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor] | None:
+    where = _WHERE.get()
+    return None if where is None else (args[0].reshape(-1, args[0].shape[-1])[where][None],)
 
 
 def response_logps(model: Any, batch: Batch) -> Float[Tensor, "B S"]:
@@ -286,7 +286,7 @@ def response_logps(model: Any, batch: Batch) -> Float[Tensor, "B S"]:
 
 
 def encoder_pass(model: Any, batch: Batch) -> None:
-    """Run an encoder over the batch, for its `Collector`'s sake."""
+    """Run an encoder over the batch, for the sake of its `pooling`."""
     mask = torch.arange(batch.ids.shape[1], device=batch.ids.device) < batch.lengths[:, None]
     model(input_ids=batch.ids, attention_mask=mask.long())
 

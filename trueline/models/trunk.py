@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,10 @@ from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import Workers, shard, shards_of
 from trueline.models.forward import (
     Batch,
-    Collector,
     blocks_of,
     enable_packing,
     encoder_pass,
+    pooling,
     response_logps,
     row_batches,
 )
@@ -91,8 +90,6 @@ class Trunk:
         self.sharded = bool(shards_of(model))
         """Whether the weights are parted among them: then all must make the same passes."""
         self._fingerprint: str | None = None
-        # Pooling hooks live on the shared modules while a pass runs.
-        self._lock = threading.Lock()
 
     @classmethod
     def load(
@@ -226,14 +223,14 @@ class Trunk:
 
     def _pass(self, rows: list[Encoded]) -> tuple[np.ndarray, np.ndarray | None]:
         batch = Batch.of(rows, device=self.device, packed=self.packs)
-        collector = Collector(self.model, self.layers)
         columns = None
-        with self._lock, torch.inference_mode(), collector.collecting(batch.weights):
+        with torch.inference_mode(), pooling(self.model, self.layers, batch.weights) as pooled:
             if self.is_encoder:
                 encoder_pass(self.model, batch)
             else:
                 columns = _columns(response_logps(self.model, batch), batch.response_mask)
-        return collector.take().numpy(), columns
+        latents = torch.stack([pooled[layer] for layer in self.layers], 1)
+        return latents.float().cpu().numpy(), columns
 
     def _from_cache(
         self, rows: list[Encoded], latents: np.ndarray, surprisals: np.ndarray | None

@@ -48,12 +48,6 @@ def export(reward: LinearReward, trunk: Trunk, folder: str | Path) -> None:
             do="export the linear reward inside it, or serve it as it is",
         )
     reward.on(trunk)
-    if any(pool == "eval" for _, pool in reward.features.parts):
-        raise InputError(
-            "an exported reward must read the answer alone",
-            got='the pool "eval", read after an evaluation prompt',
-            do='fit with pooling="both"',
-        )
     tokenizer, layout = _layout(trunk)
     with new_folder(folder) as fresh:
         _model(reward, trunk, tokenizer, layout).save_pretrained(fresh)
