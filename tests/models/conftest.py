@@ -62,6 +62,12 @@ def make_chat_model(
     return folder
 
 
+def tokenize(trunk: Trunk, prompt: Prompt, text: str) -> tuple[list[int], int]:
+    """The token ids of prompt and response, and where the response starts."""
+    row = trunk.codec.encode([Response(prompt=prompt, text=text)])[0]
+    return row.ids, row.start
+
+
 @pytest.fixture(scope="session")
 def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_chat_model(tmp_path_factory.mktemp("chat"))

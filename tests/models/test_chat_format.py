@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.models.conftest import tokenize
 from trueline.errors import DataError, InputError
 from trueline.models.chat_format import batches
 from trueline.models.trunk import Trunk
@@ -17,7 +18,7 @@ from trueline.records import Message, Prompt, Response
 
 def test_chat_rows_are_the_templates_own_dialogue(chat: Trunk) -> None:
     prompt = Prompt.of("a b 7")
-    ids, start = chat.tokenize(prompt, "c + d")
+    ids, start = tokenize(chat, prompt, "c + d")
     said = [{"role": "user", "content": "a b 7"}, {"role": "assistant", "content": "c + d"}]
     tokenizer = chat.codec.tokenizer
     whole = tokenizer(
@@ -36,14 +37,14 @@ def test_an_empty_response_still_ends(chat: Trunk, stories: Trunk) -> None:
 
 
 def test_an_empty_prompt_leaves_something_before_the_response(stories: Trunk) -> None:
-    ids, start = stories.tokenize(Prompt.of(""), "Once")
+    ids, start = tokenize(stories, Prompt.of(""), "Once")
     assert start >= 1 and ids[0] == stories.codec.tokenizer.bos_token_id
 
 
 def test_a_template_that_refuses_is_a_data_error(chat: Trunk) -> None:
     chat.codec.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(DataError, match="roles must alternate"):
-        chat.tokenize(Prompt(messages=(Message("tool", "x"),)), "a")
+        tokenize(chat, Prompt(messages=(Message("tool", "x"),)), "a")
 
 
 def test_no_room_for_an_answer_is_refused(chat: Trunk) -> None:

@@ -12,11 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from trueline.models.adapters import LoraPolicy
 from trueline.models.chat_format import Encoded
 from trueline.models.forward import Batch, Layout, enable_packing, response_logps, row_batches
-from trueline.models.trunk import Trunk
-from trueline.rng import stream
 
 SMALL = {
     "vocab_size": 40,
@@ -106,23 +103,6 @@ def test_packed_gradients_are_the_padded_ones(model: Any) -> None:
         (response_logps(model, batch) * weights).sum().backward()
         found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     torch.testing.assert_close(*found, atol=1e-3, rtol=1e-3)
-
-
-def test_checkpointed_passes_are_packed_the_same_way(chat: Trunk) -> None:
-    policy = LoraPolicy.create(chat, rank=2, rng=stream(0, "adapter"))
-    rows, found = [r for r in rows_of(3) if r.stop > r.start], []
-    for recomputed in (False, True):
-        for parameter in policy.trainable():
-            parameter.grad = None
-        if recomputed:
-            with policy.recomputing():
-                policy.logp(rows).sum().backward()
-        else:
-            policy.logp(rows).sum().backward()
-        found.append(
-            torch.cat([p.grad.flatten() for p in policy.trainable() if p.grad is not None])
-        )
-    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
 
 
 def test_what_packed_would_differ_is_left_padded() -> None:

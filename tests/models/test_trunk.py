@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import T5Config
 
-from tests.models.conftest import make_chat_model
+from tests.models.conftest import make_chat_model, tokenize
 from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
 from trueline.models.adapters import LoraPolicy
 from trueline.models.forward import Batch, logits_at, pooling
@@ -76,26 +76,6 @@ def test_results_do_not_depend_on_the_batch(
         np.testing.assert_allclose(back.surprisals, whole.surprisals, atol=1e-3)
 
 
-def test_unmasked_right_padding_equals_masked_left_padding(
-    stories: Trunk, responses: list[Response]
-) -> None:
-    """The pass carries no mask: a real token cannot attend the pads after it."""
-    rows = stories.codec.encode(responses)
-    longest = max(len(r.ids) for r in rows)
-    pads = [longest - len(r.ids) for r in rows]
-    ids = torch.tensor([[5] * p + r.ids for p, r in zip(pads, rows, strict=True)])
-    mask = torch.tensor([[0] * p + [1] * (longest - p) for p in pads])
-    with torch.no_grad():
-        out = stories.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            output_hidden_states=True,
-        )
-    last = stories.read(responses).latents[:, 3, 0]
-    np.testing.assert_allclose(last, out.hidden_states[3][:, -1].numpy(), atol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("pad", "side"), [("<end>", "right"), ("<end>", "left"), ("<pad>", "left")]
 )
@@ -106,18 +86,10 @@ def test_padding_settings_are_irrelevant(
     np.testing.assert_array_equal(other.read(responses).latents, chat.read(responses).latents)
 
 
-def test_reads_whatever_has_responses(chat: Trunk, responses: list[Response]) -> None:
-    class Pairs:
-        def __init__(self) -> None:
-            self.responses = responses
-
-    assert chat.read(Pairs()).keys == chat.read(responses).keys
-
-
 def test_a_pass_changes_nothing_for_other_threads_and_copies(
     chat: Trunk, responses: list[Response]
 ) -> None:
-    expected, ids = chat.read(responses), torch.tensor([chat.tokenize(Prompt.of("a b"), "c d")[0]])
+    expected, ids = chat.read(responses), torch.tensor([tokenize(chat, Prompt.of("a b"), "c d")[0]])
     logits = chat.model(ids).logits
     pools = Batch.of(chat.codec.encode(responses), device=chat.device).weights
     with logits_at(chat.model, torch.tensor([0])), pooling(chat.model, (0, 1, 2), pools):
@@ -190,13 +162,6 @@ def test_changed_weights_are_found(chat: Trunk) -> None:
         chat.verify_frozen()
 
 
-def test_progress_counts_to_the_end(chat: Trunk, responses: list[Response]) -> None:
-    chat.batch_tokens = 60
-    seen: list[tuple[int, int]] = []
-    chat.read(responses, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1][0] == seen[-1][1] and len(seen) > 1
-
-
 def break_folder(folder: Path, how: str) -> None:
     if how == "nowhere":
         shutil.rmtree(folder)
@@ -249,7 +214,7 @@ def test_encoder_decoders_are_refused(tmp_path: Path) -> None:
 
 def test_dialogues_without_a_template_are_spoken(stories: Trunk) -> None:
     turns = (Message("user", "Hi."), Message("assistant", "Yes?"), Message("user", "Go."))
-    ids, start = stories.tokenize(Prompt(messages=turns), "No.")
+    ids, start = tokenize(stories, Prompt(messages=turns), "No.")
     text = stories.codec.tokenizer.decode(ids, skip_special_tokens=True)
     assert text == "\n\nHuman: Hi.\n\nAssistant: Yes?\n\nHuman: Go.\n\nAssistant: No."
     assert stories.codec.tokenizer.decode(ids[start:]).strip() == "No."

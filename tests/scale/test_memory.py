@@ -19,8 +19,6 @@ from trueline.records import Response
 from trueline.rng import stream
 from trueline.worlds.sums import Sums, trunk_path
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

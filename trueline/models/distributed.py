@@ -62,11 +62,6 @@ class Workers:
         return 0 if self.num == 1 else int(_state().process_index)
 
     @property
-    def is_main(self) -> bool:
-        """Whether this process asks people and writes files."""
-        return not _launched() or bool(_state().is_main_process)
-
-    @property
     def sharded(self) -> bool:
         """Whether a trunk loaded here parts its weights: `accelerate launch --use_fsdp`."""
         return self.num > 1 and _is_set("ACCELERATE_USE_FSDP")
@@ -126,7 +121,7 @@ class Workers:
         """Run `act` in the main process only; every process gets its result, or its error."""
         if self.num == 1:
             return act()
-        if not self.is_main:
+        if not _state().is_main_process:
             result, error = _from_main(None)
             if error is not None:
                 raise error

@@ -90,15 +90,16 @@ class Endpoint:
         self, dialogues: Sequence[Sequence[Message]], *, rng: np.random.Generator
     ) -> list[Reply]:
         """Return one reply a dialogue, in order; one that failed has a `problem`."""
+        seeds = rng.integers(2**31, size=len(dialogues)).tolist()
         tables: list[dict[str, object]] = [
             {
                 "model": self.model,
                 "messages": [{"role": t.role, "content": _storable(t.content)} for t in turns],
                 "max_tokens": self.max_tokens,
                 "temperature": self.temperature,
-                "seed": int(rng.integers(2**31)),
+                "seed": seed,
             }
-            for turns in dialogues
+            for turns, seed in zip(dialogues, seeds, strict=True)
         ]
         answers = self.post("chat/completions", tables, check=_useless)
         return [a if isinstance(a, Reply) else read_reply(a) for a in answers]

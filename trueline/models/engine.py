@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,21 +202,31 @@ def read_samples(answer: Any, num_samples: int, stops: AbstractSet[int]) -> list
     if isinstance(answer, Reply):
         return str(answer.problem)
     try:
-        rows = [_completion(ids, logps, end, stops) for ids, logps, end in _samples(answer)]
-    except (ValueError, LookupError, TypeError, AttributeError):
+        choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+        rows = [_completion(choice, stops) for choice in choices]
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
         return "an answer of no known form"
     return rows if len(rows) == num_samples else f"{len(rows)} samples of {num_samples}"
 
 
-def _completion(
-    ids: list[int], logps: list[float], ended: str, stop_ids: AbstractSet[int]
-) -> Completion:
-    numbers = np.array(logps, dtype=np.float64)
+def _completion(choice: Any, stops: AbstractSet[int]) -> Completion:
+    """Return one sample of an answer; `ValueError` or the like where it is not whole."""
+    ids, table = choice.get("token_ids"), choice.get("logprobs") or {}
+    logps, ended = table.get("token_logprobs"), str(choice["finish_reason"])
+    if ids is None or logps is None:
+        raise SetupError(
+            "an engine must give the tokens it sampled and their log-probabilities",
+            got="no token_ids or no token_logprobs",
+            do="use vLLM from 0.10.2 by its /v1",
+        )
+    ids, numbers = list(ids), np.array(list(logps), dtype=np.float64)
+    if ended == "stop" and len(numbers) == len(ids) + 1:
+        ids.append(int(choice["stop_reason"]))
     sound = 0 < len(ids) == len(numbers) and all(type(i) is int and i >= 0 for i in ids)
     likely = ((numbers > -1e5) & (numbers < 1e-3)).all()
     if not sound or not likely or ended not in ("stop", "length"):
         raise ValueError("tokens and log-probabilities must be of one finished sample")
-    end = next((t for t, token in enumerate(ids) if token in stop_ids), None)
+    end = next((t for t, token in enumerate(ids) if token in stops), None)
     if end is not None:
         return Completion(ids[:end], numbers[: end + 1], ids[end])
     if ended == "stop":
@@ -226,26 +236,6 @@ def _completion(
             do="serve the trunk's own folder, without stop texts",
         )
     return Completion(ids, numbers, None)
-
-
-def _samples(answer: Any) -> Iterator[tuple[list[int], list[float], str]]:
-    """Yield each sample's tokens, their log-probabilities and why it ended."""
-    for choice in sorted(answer["choices"], key=lambda choice: int(choice["index"])):
-        table = choice.get("logprobs") or {}
-        ids, logps, ended = (
-            choice.get("token_ids"),
-            table.get("token_logprobs"),
-            str(choice["finish_reason"]),
-        )
-        if ids is None or logps is None:
-            raise SetupError(
-                "an engine must give the tokens it sampled and their log-probabilities",
-                got="no token_ids or no token_logprobs",
-                do="use vLLM from 0.10.2 by its /v1",
-            )
-        if ended == "stop" and len(logps) == len(ids) + 1:
-            ids = [*ids, int(choice["stop_reason"])]
-        yield list(ids), list(logps), ended
 
 
 def _name(policy: LoraPolicy) -> str:

@@ -54,7 +54,6 @@ __all__ = [
     "Pools",
     "blocks_of",
     "enable_packing",
-    "encoder_pass",
     "logits_at",
     "pooling",
     "response_logps",
@@ -240,17 +239,13 @@ def pooling(model: Any, layers: Sequence[int], pools: Pools) -> Iterator[dict[in
 
 
 def _pool_input(layer: int, _: Any, args: Any, kwargs: Any) -> None:
-    _pool(layer, args[0] if args else kwargs["hidden_states"])
+    _pool_output(layer, _, args, args[0] if args else kwargs["hidden_states"])
 
 
 def _pool_output(layer: int, _: Any, args: Any, out: Any) -> None:
-    _pool(layer, out if isinstance(out, Tensor) else out[0])
-
-
-def _pool(layer: int, hidden: Tensor) -> None:
-    layers, pools, pooled = _POOLING.get() or (frozenset(), None, {})
-    if pools is not None and layer in layers:
-        pooled[layer] = pools.of(hidden)
+    asked = _POOLING.get()
+    if asked is not None and layer in asked[0]:
+        asked[2][layer] = asked[1].of(out if isinstance(out, Tensor) else out[0])
 
 
 @contextlib.contextmanager
@@ -285,12 +280,6 @@ def response_logps(model: Any, batch: Batch) -> Float[Tensor, "B S"]:
     return out.masked_scatter(batch.response_mask, logps)
 
 
-def encoder_pass(model: Any, batch: Batch) -> None:
-    """Run an encoder over the batch, for the sake of its `pooling`."""
-    mask = torch.arange(batch.ids.shape[1], device=batch.ids.device) < batch.lengths[:, None]
-    model(input_ids=batch.ids, attention_mask=mask.long())
-
-
 def _attention(
     module: nn.Module,
     query: Tensor,
@@ -319,10 +308,8 @@ def enable_packing(model: Any) -> bool:
     if model not in _PACKS:
         config = model.config
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-        windows = [
-            getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")
-        ]
-        plain = kinds == {"full_attention"} and windows == [None, None]
+        windows = {getattr(config, n, None) for n in ("sliding_window", "attention_chunk_size")}
+        plain = kinds == {"full_attention"} and windows == {None}
         rotates = getattr(config, "rope_parameters", None) is not None
         before = getattr(config, "_attn_implementation", None)
         fits = plain and rotates and before == "sdpa"

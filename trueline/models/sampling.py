@@ -51,16 +51,6 @@ class Completion:
     end_id: int | None
     """The stop token; None where the completion was cut."""
 
-    @property
-    def logp(self) -> float:
-        """Sum over `ids`."""
-        return float(self.token_logps[: len(self.ids)].sum())
-
-    @property
-    def end_logp(self) -> float:
-        """Log-probability of the stop token; 0 where the completion was cut."""
-        return float(self.token_logps[len(self.ids) :].sum())
-
 
 @dataclass(frozen=True)
 class Rollouts:
@@ -106,8 +96,8 @@ class Rollouts:
         for (prompt, before, c), text in zip(flat, texts, strict=True):
             ids = c.ids if c.end_id is None else [*c.ids, c.end_id]
             ends = codec.appends_end and c.end_id is not None
-            logp = c.logp + (c.end_logp if ends else 0.0)
-            length = len(c.ids) + int(ends)
+            n, length = len(c.ids), len(c.ids) + int(ends)
+            logp = float(c.token_logps[:n].sum() + c.token_logps[n:length].sum())
             responses.append(Response(prompt=prompt, text=text, logp=logp, num_tokens=length))
             rows.append(Encoded([*before, *ids], len(before), len(before) + len(ids)))
         width = len(completions[0]) if completions else 1

@@ -38,14 +38,13 @@ from trueline.models.forward import (
     Batch,
     blocks_of,
     enable_packing,
-    encoder_pass,
     pooling,
     response_logps,
     row_batches,
 )
 from trueline.models.loading import load_model
 from trueline.models.reading import HasResponses, Readings
-from trueline.records import Prompt, Response
+from trueline.records import Response
 
 __all__ = ["Trunk"]
 
@@ -156,11 +155,6 @@ class Trunk:
             )
         return now
 
-    def tokenize(self, prompt: Prompt, text: str) -> tuple[list[int], int]:
-        """Return the token ids of prompt and response, and where the response starts."""
-        row = self.codec.encode([Response(prompt=prompt, text=text)])[0]
-        return row.ids, row.start
-
     def read(
         self,
         responses: Sequence[Response] | HasResponses,
@@ -226,7 +220,9 @@ class Trunk:
         columns = None
         with torch.inference_mode(), pooling(self.model, self.layers, batch.weights) as pooled:
             if self.is_encoder:
-                encoder_pass(self.model, batch)
+                slots = torch.arange(batch.ids.shape[1], device=self.device)
+                mask = (slots < batch.lengths[:, None]).long()
+                self.model(input_ids=batch.ids, attention_mask=mask)
             else:
                 columns = _columns(response_logps(self.model, batch), batch.response_mask)
         latents = torch.stack([pooled[layer] for layer in self.layers], 1)
@@ -236,16 +232,12 @@ class Trunk:
         self, rows: list[Encoded], latents: np.ndarray, surprisals: np.ndarray | None
     ) -> np.ndarray:
         """Fill in what the cache holds; return the rows still to be read."""
-        everything = np.arange(len(rows))
-        if self._cache is None:
-            return everything
-        known = np.zeros(len(rows), bool)
-        for i, kept in self._cache.get(self._row_keys(rows)).items():
-            latents[i], columns = kept
+        known = {} if self._cache is None else self._cache.get(self._row_keys(rows))
+        for i, (kept, columns) in known.items():
+            latents[i] = kept
             if surprisals is not None and columns is not None:
                 surprisals[i] = columns
-            known[i] = True
-        return everything[~known]
+        return np.array([i for i in range(len(rows)) if i not in known], dtype=np.int64)
 
     def _row_keys(self, rows: list[Encoded]) -> list[str]:
         head = json.dumps([_POOLING, self.fingerprint(), self.layers, str(self.model.dtype)])
