@@ -52,8 +52,8 @@ BUDGETS = {
 """Lines of .py that a folder may have (docs/decisions/0015); whoever raises one says what left."""
 WHOLE = 24_300
 """Lines of the package; 20,000 is the aim."""
-BESIDE = {"benchmarks": 4_500, "tests": 0.6}
-"""Lines of the benchmarks, and lines of the tests for one of the package."""
+BESIDE = {"benchmarks": 4_500, "tests": 0.64}
+"""Lines of the benchmarks, and lines of the tests for one of the package; 0.6 is the aim."""
 RUN_JUDGED_CODE = {"trueline.rewards.sandbox_child"}
 """Code of an answer may raise anything: what it raised is its value."""
 HEAVY = {"accelerate", "peft", "tokenizers", "torch", "transformers"}
