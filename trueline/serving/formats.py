@@ -158,7 +158,8 @@ def classify_reply(
         "id": f"classify-{uuid.uuid4().hex}",
         "object": "list",
         "created": int(time.time()),
-        "model": asked.model,
+        # A name in a body may hold what UTF-8 cannot say.
+        "model": asked.model.encode("utf-8", "replace").decode(),
         "data": [
             {"index": i, "label": None, "probs": [x], "num_classes": 1}
             for i, x in enumerate(numbers)
