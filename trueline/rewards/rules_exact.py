@@ -10,6 +10,7 @@ Two numbers are compared as exact fractions, formulas by math-verify (Kydlíček
 LaTeX by sympy), anything else as words, without regard to case, spaces and a last full stop. An
 answer that is not there or is another is 0; no expected answer, or no time left, is unscored.
 
+>>> from trueline.records import Prompt
 >>> ask = Prompt.of("3 × 6?", answer="18")
 >>> Exact().score([ask, ask, "?"], ["so \\boxed{18.0}", "#### 17", "18"]).mean
 array([ 1.,  0., nan])

@@ -14,6 +14,7 @@ do the proving, a step names at most two formulas and at most `max_atoms` variab
 A prompt without a conclusion, with formulas that cannot be read, or with premises that contradict
 one another leaves the row unscored; all else that is no proof is 0.
 
+>>> from trueline.records import Prompt
 >>> ask = Prompt.of("?", premises=["p -> q", "p"], conclusion="q")
 >>> Proof().score([ask, ask], ["1. q [P1, P2]", "1. q"]).mean
 array([1., 0.])
