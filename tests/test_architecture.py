@@ -39,7 +39,7 @@ BUDGETS = {
     ),
     "models": ("models", 3_140),
     "data": ("data", 1_820),
-    "rewards": ("rewards", 4_930),
+    "rewards": ("rewards", 4_935),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_300),
     "raters": ("raters", 350),
