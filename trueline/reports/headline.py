@@ -106,7 +106,7 @@ def _gold_clause(run: RunRecord, moved: Change) -> str:
         return f"Gold, {moved} (n = {count(final.n)}): {values}"
     text = f"Gold {moved} from {number(base.value)} to {estimate(final)}"
     if moved is Change.ROSE and (run.gain_share.value or 0) > 0:
-        oracle = f"the oracle best-of-16 ({number(run.gold_oracle.value)})"
+        oracle = f"the oracle ({number(run.gold_oracle.value)})"
         text += f", {percent(run.gain_share.value)} of the way to {oracle}"
     return text
 

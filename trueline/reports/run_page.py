@@ -130,7 +130,7 @@ def _page(runs: Sequence[RunRecord]) -> str:
 def _chapters(each: Named) -> dict[str, list[ReportSection]]:
     """Return the charts of each chapter of the template."""
     oracle = each[0][0].gold_oracle.value
-    level = None if oracle is None else ("oracle best-of-16", oracle)
+    level = None if oracle is None else ("oracle", oracle)
     # Charts of one run each say whose they are where there are several.
     tails = [(run, f": {name}" if len(each) > 1 else "") for run, name in each]
     chapters = {
