@@ -1,4 +1,4 @@
-"""Does help let judges judge better than they could alone? Four measurements on known truth.
+"""Does help let judges judge better than they could alone? Three measurements on known truth.
 
     python -m benchmarks.oversight                     (15 minutes on one core)
 
@@ -10,11 +10,8 @@
                 look as often as in a debate (Khan et al. 2024, arXiv 2402.06782)
     recursion   chains of 16 steps; helpers raised level by level on 50 judgements each point to the
                 worse half (Leike et al. 2018, arXiv 1811.07871)
-    recorded    207 recorded judgements of debates and consultancies by people and by GPT-4, half of
-                those of Michael et al. 2023 (arXiv 2311.08702)
 
-What the simulated judges are like was set before the first run. Intervals resample prompts; in the
-recorded debates stories, and that 17 people judged many of them each is not taken account of.
+What the simulated judges are like was set before the first run. Intervals resample prompts.
 """
 
 from __future__ import annotations
@@ -26,14 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Cells, Measured, Options, Row, run, shared
+from benchmarks.common import Cells, Measured, Options, Row, run
 from benchmarks.material import embedded
 from trueline import stats
 from trueline.audits.assisted_evaluation import Arm, compare, found_ratio, judge_planted
-from trueline.audits.recorded import accuracy, by_arm, contrast, contrasts
+from trueline.audits.judgements import JudgedCase, accuracy, by_arm, contrast
 from trueline.audits.recursion import raise_on_sums
 from trueline.data.planted_flaws import PlantedCase, plant_flaws
-from trueline.data.transcripts import RecordedVerdict, load_transcripts
 from trueline.models.sampling import complete
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Consultancy, Debate
@@ -49,7 +45,7 @@ from trueline.worlds.sums.problems import draw_problem
 from trueline.worlds.sums.step_judge import StepJudge
 from trueline.worlds.sums.writers import Writer, write
 
-__all__ = ["Help", "debated", "measure", "planted", "recorded", "recursed"]
+__all__ = ["Help", "debated", "measure", "planted", "recursed"]
 
 ONE_LOOK = Population(looks=1, slip_share=0.05)
 ROUNDS = 3
@@ -61,7 +57,6 @@ PROTOCOLS: dict[str, tuple[Any, int]] = {
     "consultancy": (Consultancy(rounds=ROUNDS), 1),
 }
 """Protocol, and by how much the judge's looks are multiplied."""
-PUBLISHED = {"human debate": 0.84, "human consultancy": 0.74}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +176,7 @@ def hidden_cases(num: int, seed: int, *, num_steps: int = 4) -> list[tuple[Case,
     return cases
 
 
-def debated(num: int, seed: int) -> list[RecordedVerdict]:
+def debated(num: int, seed: int) -> list[JudgedCase]:
     """Judge hidden cases by every protocol."""
     rows = []
     for i, (case, correct, group) in enumerate(hidden_cases(num, seed)):
@@ -194,7 +189,7 @@ def debated(num: int, seed: int) -> list[RecordedVerdict]:
             )
             answers = (case.first.text, case.second.text)
             rows.append(
-                RecordedVerdict(
+                JudgedCase(
                     id=f"{seed}-{i}",
                     group=group,
                     protocol=name,
@@ -210,11 +205,12 @@ def debated(num: int, seed: int) -> list[RecordedVerdict]:
 def debate_rows(options: Help) -> tuple[list[Row], dict[str, Any]]:
     """Return how much more often debates end right than the other protocols."""
     rows = [row for seed in options.seeds for row in debated(options.cases, seed)]
-    arms = {name: accuracy(some, rng=stream(0, name)) for name, some in by_arm(rows).items()}
+    by_name = by_arm(rows)
+    arms = {name: accuracy(some, rng=stream(0, name)) for name, some in by_name.items()}
     lines = []
     for other in PROTOCOLS:
         if other != "debate":
-            gap = contrast(rows, {"debate": 1.0, other: -1.0}, rng=stream(0, "less", other))
+            gap = contrast(by_name["debate"], by_name[other], rng=stream(0, "less", other))
             claimed = other != "critique"
             what = f"working hidden, right verdicts: debate less {other}"
             lines.append(Row.positive(what, gap) if claimed else Row(what, gap))
@@ -269,25 +265,8 @@ def recursion_row(options: Help, cells: Cells) -> Row:
     return Row.positive(what, value)
 
 
-def recorded() -> tuple[list[Row], dict[str, Any]]:
-    """Return what the judges of the recorded debates got out of them."""
-    rows = load_transcripts(shared() / "data" / "nyu_debate" / "transcripts.jsonl.gz")
-    lines, numbers = [], {}
-    for arm, some in by_arm(rows).items():
-        value = accuracy(some, rng=stream(0, "recorded", arm))
-        published = PUBLISHED.get(arm)
-        bar = None if published is None else f"published {published} inside"
-        met = None if published is None else (value.lower or 0) <= published <= (value.upper or 1)
-        lines.append(Row(f"recorded {arm}: judge right", value, bar, met))
-        numbers[arm] = value.as_dict()
-    differences = contrasts(rows, seed=0)
-    for name in ("human debate - human consultancy", "debate over consultancy, human - AI"):
-        lines.append(Row.positive(f"recorded, {name}: judge right", differences[name]))
-    return lines, numbers
-
-
 def measure(options: Help, cells: Cells) -> Measured:
-    """Make all four measurements."""
+    """Make all three measurements."""
     splits = {"2 to 5 steps": "eval", "7 steps": "longer_7", "10 steps": "longer_10"}
     if options.quick:
         options = Help(seeds=(0, 1), cases=10, labels=10, steps=4)
@@ -296,9 +275,8 @@ def measure(options: Help, cells: Cells) -> Measured:
         row for name, split in splits.items() for row in planted_rows(split, name, options, cells)
     ]
     debates, by_protocol = debate_rows(options)
-    people, by_people = recorded()
-    rows += [*debates, recursion_row(options, cells), *people]
-    return Measured(rows, {"debate": by_protocol, "recorded": by_people})
+    rows += [*debates, recursion_row(options, cells)]
+    return Measured(rows, {"debate": by_protocol})
 
 
 if __name__ == "__main__":

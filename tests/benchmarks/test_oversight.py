@@ -1,10 +1,6 @@
-"""Oversight's benchmark: its cases, the recorded debates, and a tiny run of all of it."""
+"""Oversight's benchmark: its cases and a tiny run of all of it."""
 
 from __future__ import annotations
-
-from pathlib import Path
-
-import pytest
 
 from benchmarks import oversight
 from benchmarks.common import Cells
@@ -20,15 +16,8 @@ def test_hidden_cases_have_one_right_side() -> None:
         assert answers[correct] == problem.truth != answers[1 - correct]
 
 
-def test_the_recorded_judges_are_those_published(shared: Path) -> None:
-    _, numbers = oversight.recorded()
-    debate, consultancy = numbers["human debate"], numbers["human consultancy"]
-    assert (debate["n"], consultancy["n"]) == (77, 46)
-    assert debate["value"] == pytest.approx(63 / 77) and consultancy["value"] < debate["value"]
-
-
-def test_oversight(shared: Path) -> None:
+def test_oversight() -> None:
     measured = oversight.measure(oversight.Help(quick=True), Cells())
-    assert len([row.as_dict() for row in measured.rows]) == 14
+    assert len([row.as_dict() for row in measured.rows]) == 8
     arms = measured.numbers["debate"]
     assert arms["debate"]["value"] > arms["alone"]["value"]

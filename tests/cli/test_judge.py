@@ -12,7 +12,6 @@ import pytest
 from trueline.cli import main
 from trueline.cli.judge import JudgeVerb
 from trueline.data.comparisons import Comparisons
-from trueline.data.transcripts import load_transcripts
 from trueline.errors import InputError
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
@@ -87,11 +86,9 @@ def test_protocols_are_compared_on_the_same_cases_and_cost_is_kept(sums, tmp_pat
     assert (direct["calls"]["value"], critique["calls"]["value"]) == (1, 3)
     assert critique["judge_s"]["value"] > direct["judge_s"]["value"] > 0
     assert found["contrasts"]["critique - direct"]["n"] == 12
-    rows = load_transcripts(out / "metrics.jsonl")
-    assert len(rows) == 24 and all(row.verdict.transcript for row in rows)
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 24 and all(row["verdict"]["transcript"] for row in rows)
     assert len(Comparisons.load(out / "pairs-critique.jsonl")) == 12
-    again = run(capsys, out / "metrics.jsonl", "--recorded", "--out", tmp_path / "again")
-    assert again["arms"] == found["arms"]
 
 
 def test_a_killed_run_goes_on_to_the_same_result(sums, tmp_path, capsys):
@@ -179,22 +176,6 @@ def test_without_a_file_the_embedded_world_judges_its_own(tmp_path, capsys):
     assert found["arms"]["direct"]["n"] == 4 and (tmp_path / "judged" / "report.html").is_file()
 
 
-def test_recorded_debates_are_measured_and_shown(shared, tmp_path, capsys):
-    file = shared / "data" / "nyu_debate" / "transcripts.jsonl.gz"
-    found = run(capsys, file, "--recorded", "--out", tmp_path / "debates")
-    assert {name: arm["n"] for name, arm in found["arms"].items()} == {
-        "human debate": 77,
-        "human consultancy": 46,
-        "AI debate": 47,
-        "AI consultancy": 37,
-    }
-    curve = found["arms"]["human debate"]["curve"]
-    assert abs(curve[0]["value"] - 0.5) < 0.02 and curve[-1]["value"] > 0.7
-    assert len(found["contrasts"]) == 5
-    page = (tmp_path / "debates" / "report.html").read_text()
-    assert page.count('<details class="transcript"') == 8 and "<quote>" not in page
-
-
 def test_wrong_input_is_one_line_and_leaves_nothing(sums, texts, tmp_path, capsys):
     out = ("--out", tmp_path / "judged")
     assert "give --judge" in run(capsys, sums, *out, code=2)
@@ -221,14 +202,12 @@ def test_wrong_input_is_one_line_and_leaves_nothing(sums, texts, tmp_path, capsy
     assert "only endpoints" in run(
         capsys, sums, "--judge", "simulated", "--parallel", 2, *out, code=2
     )
-    assert "needs a file" in run(capsys, "--recorded", *out, code=2)
     assert "card.json" in run(capsys, sums, "--judge", f"reward:{tmp_path}", *out, code=2)
     assert "URL#MODEL" in run(capsys, sums, "--judge", "endpoint:http://x", *out, code=2)
     run(capsys, texts, "--judge", "simulated", *out, code=2)
     run(capsys, tmp_path / "none.jsonl", "--judge", "simulated", *out, code=2)
     bad = write_rows(tmp_path / "bad.jsonl", [{"prompt": "p", "first": "a"}])
     assert "bad.jsonl:1" in run(capsys, bad, "--judge", "simulated", *out, code=2)
-    assert "bad.jsonl:1" in run(capsys, bad, "--recorded", *out, code=2)
     assert not (tmp_path / "judged").exists()
 
 

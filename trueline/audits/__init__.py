@@ -1,7 +1,7 @@
 """Claims made measurable: one file measures one claim, with its interval and its floors.
 
 `AUDITS` maps an audit's name to its class; each has one verb, `run(target, *, rng) -> Finding`.
-`recorded` measures judgements that are over, and `recursion` raises and measures helpers by level.
+`judgements` measures arms of judging, and `recursion` raises and measures helpers by level.
 """
 
 from trueline.audits.assisted_evaluation import AssistedEvaluation

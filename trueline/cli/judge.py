@@ -1,4 +1,4 @@
-"""`trueline judge`: pairs of answers judged with help or without, or recorded judgements measured.
+"""`trueline judge`: pairs of answers judged with help or without.
 
 The folder is a run folder (`trueline.runs`): metrics.jsonl holds one verdict a line, appended and
 synced before the next case is begun, with its transcript and cost; result.json what they show.
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -21,12 +21,10 @@ from rich.table import Table as RichTable
 
 from trueline import reports
 from trueline.atomic import to_json
-from trueline.audits.recorded import by_arm, contrasts, look_up, measure, samples
+from trueline.audits.judgements import JudgedCase, by_arm, contrasts, measure, samples
 from trueline.cli.common import Place, reading_bar
 from trueline.data.cases import LabelledCase, load_cases
 from trueline.data.comparisons import Comparisons
-from trueline.data.files import FileRecord
-from trueline.data.transcripts import RecordedVerdict, from_saved, load_transcripts
 from trueline.errors import InputError, SetupError
 from trueline.oversight import PROTOCOLS
 from trueline.protocols import Oversight, Rater
@@ -52,10 +50,6 @@ class JudgeVerb(Place):
 
         trueline judge cases.jsonl --judge endpoint:http://localhost:8000/v1#small --out judged
 
-    Debates that are over:
-
-        trueline judge transcripts.jsonl.gz --recorded --out debates
-
     The same command with the same --out goes on where a stopped one stands.
     """
 
@@ -75,8 +69,6 @@ class JudgeVerb(Place):
     model:PATH or endpoint:URL#MODEL; with the embedded world's cases simulated if not given."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """KEY=VALUE: change one key of the recipe, such as oversight.rounds=2; may be repeated."""
-    recorded: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """The file holds judgements that are over, as nyu_debate or this verb wrote them."""
     num_cases: int = 100
     """How many cases of the embedded world."""
     parallel: int = 1
@@ -88,12 +80,6 @@ class JudgeVerb(Place):
         """Judge what is not judged yet, measure, write the report; return the numbers."""
         queue = self.out.with_name(f"{self.out.name}.queue")
         session = self.session(console, queue=queue)
-        if self.recorded:
-            if self.cases is None:
-                raise InputError("--recorded needs a file", got="none", do="name the transcripts")
-            rows = [look_up(row) for row in load_transcripts(self.cases)]
-            with self._folder({}) as folder:
-                return self._conclude(console, rows, folder)
         if self.parallel < 1 or self.num_cases < 1:
             raise InputError("--parallel and --num-cases must be at least 1")
         recipes = self.checked()
@@ -161,9 +147,9 @@ class JudgeVerb(Place):
 
     def _judge(
         self, arms: Sequence[_Arm], cases: Sequence[LabelledCase], folder: RunFolder, *, quiet: bool
-    ) -> list[RecordedVerdict]:
+    ) -> list[JudgedCase]:
         """Judge every case in every arm, but for what the folder holds already."""
-        rows = [from_saved(FileRecord("metrics.jsonl", line)) for line in folder.metrics()]
+        rows = [JudgedCase.read(line) for line in folder.metrics()]
         if any(row.answers != _answers(cases[int(row.id)]) for row in rows):
             raise SetupError(
                 "the cases must be those that judging began with",
@@ -188,12 +174,12 @@ class JudgeVerb(Place):
         return sorted(rows, key=lambda row: (order.index(row.protocol), int(row.id)))
 
     def _conclude(
-        self, console: Console, rows: Sequence[RecordedVerdict], folder: RunFolder
+        self, console: Console, rows: Sequence[JudgedCase], folder: RunFolder
     ) -> dict[str, Any]:
         """Measure, save, report."""
         arms = {arm: measure(some, seed=self.seed) for arm, some in by_arm(rows).items()}
         compared = contrasts(rows, seed=self.seed)
-        result = {"verb": "judge", "recorded": self.recorded, "arms": arms, "contrasts": compared}
+        result = {"verb": "judge", "arms": arms, "contrasts": compared}
         shown = [row.as_dict() for row in samples(rows)]
         folder.finish({**result, "samples": shown})
         page = reports.write_judging(folder.folder)
@@ -213,7 +199,6 @@ class JudgeVerb(Place):
             "verb": "judge",
             "seed": self.seed,
             "num_cases": self.num_cases,
-            "recorded": self.recorded,
             **{f"recipe {name}": recipe.as_toml() for name, recipe in recipes.items()},
         }
         hashes = {} if self.cases is None else {"cases": sha256_of(self.cases)}
@@ -230,11 +215,11 @@ class _Arm:
     rater: Rater
     seed: int
 
-    def judge(self, one: LabelledCase, number: int) -> RecordedVerdict:
+    def judge(self, one: LabelledCase, number: int) -> JudgedCase:
         """Judge one case, by a stream of its own."""
         rng = stream(self.seed, "judge", self.name, number)
         verdict = self.protocol.judge(one.case, helper=self.helper, judge=self.rater, rng=rng)
-        return RecordedVerdict(
+        return JudgedCase(
             id=str(number),
             group=one.group,
             protocol=self.name,
@@ -245,9 +230,7 @@ class _Arm:
         )
 
 
-def _judged(
-    todo: Sequence[tuple[_Arm, LabelledCase, int]], parallel: int
-) -> Iterator[RecordedVerdict]:
+def _judged(todo: Sequence[tuple[_Arm, LabelledCase, int]], parallel: int) -> Iterator[JudgedCase]:
     """Yield verdicts as they come; no new case is begun once the reader is gone."""
     if parallel == 1:
         yield from (arm.judge(one, number) for arm, one, number in todo)
@@ -276,9 +259,7 @@ def _far(part: object) -> bool:
     return isinstance(part, NoHelper | EndpointHelper | EndpointJudge)
 
 
-def _save_pairs(
-    rows: Sequence[RecordedVerdict], cases: Sequence[LabelledCase], folder: Path
-) -> None:
+def _save_pairs(rows: Sequence[JudgedCase], cases: Sequence[LabelledCase], folder: Path) -> None:
     """What was decided, a file a protocol, as preferences that `trueline fit` reads."""
     for arm, some in by_arm(rows).items():
         pairs = []
@@ -293,20 +274,15 @@ def _save_pairs(
 
 
 def _table(arms: dict[str, dict[str, Any]]) -> RichTable:
-    """One row an arm: how good, how often undecided, at what cost; no column without a number."""
+    """One row an arm: how good, how often undecided, at what cost."""
     names = {"undecided": "undecided", "calibration_error": "ECE", "brier": "Brier"}
     names |= {"calls": "calls", "tokens": "tokens", "judge_s": "judge s"}
-    told = {
-        name: [found[name] for found in arms.values()]
-        for name in names
-        if any(found[name] is not None for found in arms.values())
-    }
     table = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for name in ("", "accuracy", "n", *(names[name] for name in told)):
+    for name in ("", "accuracy", "n", *names.values()):
         table.add_column(name)
-    for i, (arm, found) in enumerate(arms.items()):
+    for arm, found in arms.items():
         right = found["accuracy"]
-        means = [values[i] for values in told.values()]
-        cells = ["" if e is None or e.value is None else f"{e.value:.3g}" for e in means]
+        values = (found[name].value for name in names)
+        cells = ["" if value is None else f"{value:.3g}" for value in values]
         table.add_row(escape(arm), str(right).partition(" (n=")[0], str(right.n), *cells)
     return table

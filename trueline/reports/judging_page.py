@@ -39,11 +39,6 @@ class ArmRecord(Record):
     undecided: Measured = MISSING
     calibration_error: Measured = MISSING
     brier: Measured = MISSING
-    asd: Measured = MISSING
-    """Agent score difference: how much more is believed in an answer argued for if it is better."""
-    quotes_found: Measured = MISSING
-    rounds: Measured = MISSING
-    letters: Measured = MISSING
     calls: Measured = MISSING
     tokens: Measured = MISSING
     judge_s: Measured = MISSING
@@ -71,7 +66,6 @@ class TranscriptRecord(Record):
     answers: tuple[str, str]
     verdict: VerdictRecord
     correct: int | None = None
-    speakers: str = ""
 
 
 class JudgingRecord(Record):
@@ -79,7 +73,6 @@ class JudgingRecord(Record):
 
     path: Path
     config: dict[str, Any]
-    recorded: bool = False
     arms: dict[str, ArmRecord] = Field(min_length=1)
     contrasts: dict[str, Measured] = Field(default_factory=dict)
     samples: tuple[TranscriptRecord, ...] = ()

@@ -1,0 +1,123 @@
+"""Measures of arms of judging: by hand on small records, paired where cases are shared."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from trueline.audits.judgements import JudgedCase, belief_curve, by_arm, contrast, measure, samples
+from trueline.errors import DataError
+from trueline.records import Cost, Preference, Quote, Turn, Verdict
+
+
+def judged(i, path, *, arm="debate", correct=0, quotes=(), cost=None, reason=None):
+    """A judge who stated these beliefs in the first answer, round by round (None: silent)."""
+    turns = []
+    for r, belief in enumerate(path):
+        if r:
+            turns.append(Turn(speaker="ann", text="a b", round=r, side=0, quotes=tuple(quotes)))
+        turns.append(Turn(speaker="judge", text="", round=r, belief=belief))
+    last = path[-1] if path else None
+    preference = Preference.UNDECIDED
+    if last is not None and last != 0.5:
+        preference = Preference.FIRST if last > 0.5 else Preference.SECOND
+    return JudgedCase(
+        id=f"c{i}",
+        group=f"g{i}",
+        protocol=arm,
+        question="q",
+        answers=("x", "y"),
+        correct=correct,
+        verdict=Verdict(
+            preference=preference,
+            rater="j",
+            belief=last,
+            transcript=tuple(turns),
+            cost=cost or Cost(),
+            reason=reason,
+        ),
+    )
+
+
+def test_beliefs_in_the_truth_are_carried_on(rng):
+    rows = [judged(0, [0.5, 0.7, 0.9]), judged(1, [0.5, 0.4], correct=1), judged(2, [0.5, 0.8])]
+    curve = belief_curve(rows, rng=rng)
+    assert [round(point["value"], 3) for point in curve] == [0.5, 0.7, 0.767]
+
+
+def test_a_belief_that_was_not_stated_is_no_half(rng):
+    rows = [judged(0, [None, 0.8]), judged(1, [0.6, None])]
+    assert [(p["value"], p["n"]) for p in belief_curve(rows, rng=rng)] == [
+        (0.6, 1),
+        (pytest.approx(0.7), 2),
+    ]
+
+
+def test_measures_of_one_arm_by_hand():
+    cost = Cost(calls=3, tokens=8, judge_s=2.0)
+    rows = [
+        judged(0, [0.5, 0.9], cost=cost),
+        judged(1, [0.5, 0.2], cost=cost),
+        judged(2, [0.5, 0.5], cost=cost),
+        judged(3, [], cost=cost, reason="HTTP 500"),
+    ]
+    found = measure(rows, seed=0)
+    assert (found["accuracy"].value, found["accuracy"].n) == (0.5, 2)
+    assert found["undecided"].value == 0.5 and found["failed"] == {"HTTP 500": 1}
+    assert found["calls"].value == 3 and found["judge_s"].value == 2
+    assert found["calibration_error"].n == 3
+    assert found["brier"].value == pytest.approx((0.01 + 0.64 + 0) / 3)
+    assert [row.id for row in samples(rows)] == ["c1", "c0"]
+
+
+def test_all_right_is_not_certainly_right():
+    found = measure([judged(i, [0.9]) for i in range(10)], seed=0)["accuracy"]
+    assert found.value == found.upper == 1.0 and 0.65 < found.lower < 0.8
+
+
+def test_nothing_known_is_nothing_measured():
+    found = measure([judged(0, [0.7], correct=None)], seed=0)
+    assert found["accuracy"].value is None and found["brier"].value is None
+    assert found["curve"] == [] and found["bins"] == []
+
+
+def test_a_contrast_is_paired(rng):
+    noisy = np.random.default_rng(1).random(200) < 0.5
+    base = [judged(i, [0.9 if hit else 0.1], arm="direct") for i, hit in enumerate(noisy)]
+    better = [judged(i, [0.9 if hit or i % 10 == 0 else 0.1]) for i, hit in enumerate(noisy)]
+    paired = contrast(better, base, rng=rng)
+    exact = np.mean([not hit and i % 10 == 0 for i, hit in enumerate(noisy)])
+    assert paired.value == pytest.approx(exact) and paired.n == 200
+    assert paired.upper - paired.lower < 0.12
+
+
+def test_only_cases_decided_in_both_arms_are_compared(rng):
+    rows = [judged(0, [0.9]), judged(0, [0.1], arm="direct")]
+    rows += [judged(1, [0.1]), judged(1, [None], arm="direct")]
+    arms = by_arm(rows)
+    assert list(arms) == ["debate", "direct"]
+    found = contrast(*arms.values(), rng=rng)
+    assert (found.value, found.lower, found.n) == (1.0, None, 1)
+
+
+def test_what_was_written_is_read_back_equal():
+    one = judged(0, [0.5, 0.9], quotes=(Quote("a", True), Quote("b")))
+    assert JudgedCase.read(json.loads(json.dumps(one.as_dict()))) == one
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda row: row.pop("verdict"),
+        lambda row: row.update(answers=["one"]),
+        lambda row: row["verdict"]["cost"].update(calls="many"),
+        lambda row: row["verdict"]["transcript"][1]["quotes"][0].update(text=None),
+    ],
+)
+def test_a_spoiled_record_is_refused(spoil):
+    row = json.loads(json.dumps(judged(0, [0.5, 0.9], quotes=(Quote("a", True),)).as_dict()))
+    spoil(row)
+    with pytest.raises(DataError, match="as `trueline judge` wrote it"):
+        JudgedCase.read(row)

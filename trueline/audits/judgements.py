@@ -1,0 +1,210 @@
+"""Measure arms of judging: accuracy, beliefs by round, calibration, cost, and one arm less another.
+
+    accuracy        share right of those decided with known truth (undecided: a share of its own)
+    belief_curve    mean belief in the better answer after r rounds; who has ended keeps the last
+    reliability     confidence max(p, 1 - p) against the share of beliefs on the better side
+    contrast        accuracy(one) - accuracy(other), paired on the cases that both arms decided
+
+All intervals resample whole groups (prompts). Beliefs not stated and truths not known are left out,
+and n says how many are left.
+
+>>> from trueline.records import Turn
+>>> turns = tuple(Turn(speaker="judge", text="", round=r, belief=p) for r, p in enumerate((.5, .8)))
+>>> verdict = Verdict(preference=Preference.FIRST, rater="r", belief=0.8, transcript=turns)
+>>> one = JudgedCase(id="a", group="a", protocol="debate", question="q", answers=("x", "y"),
+...                  verdict=verdict, correct=1)
+>>> [round(p, 1) for p in one.beliefs]
+[0.5, 0.2]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from trueline import stats
+from trueline.errors import DataError
+from trueline.records import Estimate, Preference, Verdict
+from trueline.rng import stream
+
+__all__ = [
+    "JudgedCase",
+    "accuracy",
+    "belief_curve",
+    "by_arm",
+    "contrast",
+    "contrasts",
+    "measure",
+    "samples",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedCase:
+    """One act of judging that is over, and beside it the truth."""
+
+    id: str
+    group: str
+    """What intervals are clustered by."""
+    protocol: str
+    """The arm."""
+    question: str
+    answers: tuple[str, str]
+    verdict: Verdict
+    correct: int | None = None
+    """Which answer, 0 or 1, is the better; None where nobody knows."""
+
+    @property
+    def right(self) -> float | None:
+        """1 if the better answer was preferred, else 0; None if undecided or nobody knows."""
+        if self.correct is None or self.verdict.preference is Preference.UNDECIDED:
+            return None
+        return float((self.verdict.preference is Preference.SECOND) == bool(self.correct))
+
+    @property
+    def belief(self) -> float | None:
+        """The last belief in the better answer; None if not stated or nobody knows."""
+        return self._of_truth(self.verdict.belief)
+
+    @property
+    def beliefs(self) -> list[float | None]:
+        """The belief in the better answer after 0, 1, … rounds; None where none was stated."""
+        # A control is judged in round -1.
+        turns = [t for t in self.verdict.transcript if t.side is None and t.round >= 0]
+        stated = {t.round: self._of_truth(t.belief) for t in turns if t.problem is None}
+        return [stated.get(r) for r in range(max(stated, default=-1) + 1)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data that `read` reads; the critiques are in it as turns."""
+        row = asdict(self)
+        del row["verdict"]["critiques"]
+        return row
+
+    @staticmethod
+    def read(row: Mapping[str, Any]) -> JudgedCase:
+        """Return what `as_dict` gave; DataError where it is none."""
+        try:
+            return _FORM.validate_python(row)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            got = f"`{'.'.join(map(str, fault['loc']))}`: {fault['msg']}"
+            must = "metrics.jsonl must be as `trueline judge` wrote it"
+            raise DataError(must, got=got) from None
+
+    def _of_truth(self, belief: float | None) -> float | None:
+        if belief is None or self.correct is None:
+            return None
+        return 1 - belief if self.correct else belief
+
+
+_FORM = TypeAdapter(JudgedCase)
+
+
+def by_arm(rows: Sequence[JudgedCase]) -> dict[str, list[JudgedCase]]:
+    """Return the rows of each arm, in order of appearance."""
+    arms: dict[str, list[JudgedCase]] = {}
+    for row in rows:
+        arms.setdefault(row.protocol, []).append(row)
+    return arms
+
+
+def measure(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Any]:
+    """Return everything that can be said of one arm."""
+    rng = stream(seed, "recorded", rows[0].protocol)
+    right = accuracy(rows, rng=rng)
+    undecided = [row.verdict.preference is Preference.UNDECIDED for row in rows]
+    groups = [row.group for row in rows]
+    costs = {
+        name: stats.mean([getattr(r.verdict.cost, name) for r in rows], clusters=groups, rng=rng)
+        for name in ("calls", "tokens", "judge_s")
+    }
+    speeches = [t for row in rows for t in row.verdict.transcript if t.side is not None]
+    reasons = Counter(row.verdict.reason for row in rows if row.verdict.reason)
+    return {
+        "n": len(rows),
+        "accuracy": right,
+        "undecided": stats.accuracy(undecided),
+        "curve": belief_curve(rows, rng=rng),
+        **_reliability(rows, rng),
+        **costs,
+        "failed": dict(reasons.most_common(5)),
+        "problems": sum(bool(t.problem) and t.round >= 0 for t in speeches),
+    }
+
+
+def accuracy(rows: Sequence[JudgedCase], *, rng: np.random.Generator) -> Estimate:
+    """Return the share right of those decided whose truth is known."""
+    known = [(row.right, row.group) for row in rows if row.right is not None]
+    right, groups = [r for r, _ in known], [g for _, g in known]
+    if len(set(right)) == 1:
+        # No resample differs: Wilson's interval for as many answers as there are groups.
+        return replace(stats.accuracy(right[: len(set(groups))]), n=len(right))
+    return stats.accuracy(right, clusters=groups, rng=rng)
+
+
+def contrast(
+    ours: Sequence[JudgedCase], theirs: Sequence[JudgedCase], *, rng: np.random.Generator
+) -> Estimate:
+    """Return how much more often one arm is right than another, on what both decided."""
+    others = {row.id: row.right for row in theirs}
+    pairs = [
+        (row.right - other, row.group)
+        for row in ours
+        if row.right is not None and (other := others.get(row.id)) is not None
+    ]
+    gaps, groups = [gap for gap, _ in pairs], [group for _, group in pairs]
+    found = stats.bootstrap(np.mean, gaps, clusters=groups, rng=rng)
+    # Where no resample differs, too little is known for an interval.
+    return replace(found, lower=None, upper=None) if found.lower == found.upper else found
+
+
+def contrasts(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Estimate]:
+    """Compare each arm with the first, by a name such as "critique - direct"."""
+    (first, base), *others = by_arm(rows).items()
+    names = {f"{arm} - {first}": some for arm, some in others}
+    return {
+        name: contrast(some, base, rng=stream(seed, "contrast", name))
+        for name, some in names.items()
+    }
+
+
+def samples(rows: Sequence[JudgedCase]) -> list[JudgedCase]:
+    """Return of each arm where the judge went furthest astray and where it was most right."""
+    shown: list[JudgedCase] = []
+    for some in by_arm(rows).values():
+        known = [(row.belief, row) for row in some if row.belief is not None]
+        ordered = [row for _, row in sorted(known, key=lambda pair: pair[0])] or list(some)
+        shown += [ordered[0], *ordered[1:][-1:]]
+    return shown
+
+
+def belief_curve(
+    rows: Sequence[JudgedCase], *, rng: np.random.Generator
+) -> list[dict[str, float | int | None]]:
+    """Return the mean belief in the better answer, round by round."""
+    paths = [(row.beliefs, row.group) for row in rows if row.correct is not None]
+    curve = []
+    for r in range(max((len(path) for path, _ in paths), default=0)):
+        held = [([p for p in path[: r + 1] if p is not None], group) for path, group in paths]
+        known = [(path[-1], group) for path, group in held if path]
+        mean = stats.mean([p for p, _ in known], clusters=[g for _, g in known], rng=rng)
+        curve.append({"round": r, **mean.as_dict()})
+    return curve
+
+
+def _reliability(rows: Sequence[JudgedCase], rng: np.random.Generator) -> dict[str, Any]:
+    """Return calibration error, Brier score and bins of the last belief stated."""
+    known = [(row.belief, row.group) for row in rows if row.belief is not None]
+    sure = [max(p, 1 - p) for p, _ in known]
+    right = [0.5 if p == 0.5 else float(p > 0.5) for p, _ in known]
+    groups = [group for _, group in known]
+    return {
+        "calibration_error": stats.calibration_error(sure, right, 5, clusters=groups, rng=rng),
+        "brier": stats.brier(sure, right, clusters=groups, rng=rng),
+        "bins": [found.as_dict() for found in stats.reliability(sure, right, 5)],
+    }
