@@ -21,7 +21,7 @@ from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.linear import LinearReward
-from trueline.serving import ScoreChoice, ServerLimits, Service, create_app
+from trueline.serving import ServerLimits, Service, create_app
 from trueline.serving.dialogue import Splitter
 from trueline.testing import FakeTrunk
 
@@ -93,9 +93,7 @@ def moody(reward: Scorer) -> Moody:
 
 
 def service(scorer: Scorer, **given: Any) -> Service:
-    choice = ScoreChoice(use=given.pop("use", "lower"), unscored=given.pop("unscored", None))
-    splitter = given.pop("splitter", Splitter(None))
-    return Service(scorer=scorer, choice=choice, splitter=splitter, **given)
+    return Service(scorer=scorer, **{"splitter": Splitter(None), **given})
 
 
 def client(scorer: Scorer, **given: Any) -> TestClient:

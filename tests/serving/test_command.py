@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import socket
@@ -81,9 +82,9 @@ def test_what_cannot_be_served(saved: tuple[Path, list[float]], tmp_path: Path) 
             (ServeVerb(reward=folder, host="0.0.0.0", no_token=True), InputError, "token"),
             (ServeVerb(reward=folder, port=port), SetupError, "free"),
             (ServeVerb(reward=folder, port=99_999), SetupError, "65535"),
-            (ServeVerb(reward=tmp_path), SetupError, "card.json"),
-            (ServeVerb(reward=folder, items=0), InputError, "above 0"),
-            (ServeVerb(reward=folder, items=9, queue=8), InputError, "at most --queue"),
+            (ServeVerb(reward=tmp_path, port=0), SetupError, "card.json"),
+            (ServeVerb(reward=folder, body_mb=0), InputError, "above 0"),
+            (ServeVerb(reward=folder, unscored=math.nan), InputError, "finite"),
         ):
             with pytest.raises(kind, match=says):
                 verb.execute(Console(stderr=True))

@@ -162,4 +162,4 @@ def test_malformed_on_the_wire(live: Any, name: str) -> None:
     with httpx.Client(base_url=f"http://localhost:{live.port}") as http:
         right = http.post("/slime", json=json.loads(GOOD)).json()
     assert right == pytest.approx(live.scorer.inner.score(["a"], ["b"]).lower[0], abs=1e-9)
-    assert live.service.batcher.alive and live.service.batcher.stats.trouble is None
+    assert live.service.batcher.alive and live.service.batcher.trouble is None

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
-from trueline.cli.common import Place
+from trueline.cli.common import Place, load_scored
 from trueline.errors import InputError, SetupError
-from trueline.models.trunk import Trunk
-from trueline.recipes.session import trunk_of
-from trueline.rewards.saved import load_reward
-
-if TYPE_CHECKING:
-    from trueline.serving.app import Service
 
 __all__ = ["ServeVerb"]
 
@@ -48,12 +43,8 @@ class ServeVerb(Place):
     """What those formats give for an unscored row: an error (422), or this number."""
     no_token: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Ask for no token (loopback only). Otherwise it is $TRUELINE_TOKEN, or drawn and printed."""
-    items: int = 1_024
-    """Most items of one request."""
     body_mb: float = 8.0
     """Largest body of one request, in MiB."""
-    queue: int = 16_384
-    """Most items waiting; beyond it clients are told to come again (429)."""
     timeout_s: float = 170.0
     """Longest wait for an answer; OpenRLHF gives up after 180."""
 
@@ -61,6 +52,7 @@ class ServeVerb(Place):
         """Serve until a signal comes; return what was done."""
         try:
             from trueline.serving import app
+            from trueline.serving.dialogue import Splitter
         except ImportError as error:
             raise SetupError(
                 "serving needs FastAPI and uvicorn",
@@ -73,51 +65,33 @@ class ServeVerb(Place):
                 got=f"--no-token with --host {self.host}",
                 do="leave --no-token out",
             )
-        if min(self.items, self.queue, self.body_mb, self.timeout_s) <= 0:
-            raise InputError("--items, --queue, --body-mb and --timeout-s must be above 0")
-        if self.items > self.queue:
-            raise InputError("--items must be at most --queue", got=f"{self.items}, {self.queue}")
-        session = self.session(console)
-        model = self.model or trunk_of(self.reward)
+        unscored = None if self.unscored == "refuse" else self.unscored
+        if min(self.body_mb, self.timeout_s) <= 0 or not math.isfinite(unscored or 0.0):
+            raise InputError("--body-mb and --timeout-s must be above 0, --unscored finite")
         place = app.bind(self.host, self.port)
-        service = self._service(session.load(model), model)
+        trunk, reward = load_scored(self.reward, self.model, self.session(console))
+        named = os.environ.get("TRUELINE_TOKEN")
+        service = app.Service(
+            scorer=reward.on(trunk),
+            splitter=Splitter(trunk.codec),
+            use=self.use,
+            unscored=unscored,
+            limits=app.ServerLimits(body_bytes=int(self.body_mb * 2**20), timeout_s=self.timeout_s),
+            token=None if self.no_token else named or secrets.token_urlsafe(16),
+            about={
+                "name": self.reward.resolve().name,
+                "fingerprint": trunk.fingerprint(),
+                "reward": reward.summary(),
+            },
+        )
         service.batcher.probe()
         name = f"[{self.host}]" if ":" in self.host else self.host
         address = f"http://{name}:{place.getsockname()[1]}"
         # A token of the operator's own is not shown.
-        drawn = service.token and service.token != os.environ.get("TRUELINE_TOKEN")
+        drawn = service.token and not named
         said = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         said.print(f"listening on {address}/" + (f"?token={service.token}" if drawn else ""))
         app.listen(service, place)
         done = {k: v for k, v in service.health().items() if k not in ("ready", "queued")}
-        console.print(f"stopped after {done['uptime_s']:.0f} s: {done['scored']} items scored")
+        console.print(f"stopped: {done['scored']} items scored")
         return {**done, "address": address}
-
-    def _service(self, trunk: Trunk, model: str) -> Service:
-        """The reward on its trunk, with the choice and the limits asked for."""
-        from trueline.serving.app import ServerLimits, Service
-        from trueline.serving.dialogue import Splitter
-        from trueline.serving.formats import ScoreChoice
-
-        fitted = load_reward(self.reward, trunk)
-        token = os.environ.get("TRUELINE_TOKEN") or secrets.token_urlsafe(16)
-        return Service(
-            scorer=fitted.on(trunk),
-            choice=ScoreChoice(
-                use=self.use, unscored=None if self.unscored == "refuse" else self.unscored
-            ),
-            splitter=Splitter(trunk.codec),
-            limits=ServerLimits(
-                body_bytes=int(self.body_mb * 2**20),
-                items=self.items,
-                queue=self.queue,
-                timeout_s=self.timeout_s,
-            ),
-            token=None if self.no_token else token,
-            about={
-                "name": self.reward.resolve().name,
-                "model": model,
-                "fingerprint": trunk.fingerprint(),
-                "reward": fitted.summary(),
-            },
-        )

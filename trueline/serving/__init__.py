@@ -1,11 +1,10 @@
 """A saved reward as an HTTP server, for trainers written by others (extra: `trueline[serve]`).
 
 `batcher` joins requests into batches, `dialogue` tells prompts from responses, `formats` holds what
-each trainer sends and expects, `app` answers and listens.
+each trainer sends, `app` answers and listens.
 """
 
 from trueline.serving.app import ServerLimits, Service, create_app, listen
 from trueline.serving.batcher import Batcher
-from trueline.serving.formats import ScoreChoice
 
-__all__ = ["Batcher", "ScoreChoice", "ServerLimits", "Service", "create_app", "listen"]
+__all__ = ["Batcher", "ServerLimits", "Service", "create_app", "listen"]

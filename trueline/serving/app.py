@@ -12,6 +12,10 @@ the scorer itself is broken, the server is closing or full of connections, or `t
 it, as `Authorization: Bearer` or, for trainers that can be given a URL and nothing else, as
 `?token=`. Without one only loopback names are served, so that no web page can reach the server by a
 name of its own.
+
+Where formats hold one number, it is the one chosen by `--use`; an unscored row is refused or given
+the operator's number. /classify's sigmoid is applied where vLLM would (unless `use_activation` is
+false), and it gives no token counts.
 """
 
 from __future__ import annotations
@@ -21,31 +25,29 @@ import contextlib
 import secrets
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyQuery, HTTPAuthorizationCredentials, HTTPBearer
+from scipy.special import expit
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from trueline.errors import InputError, SetupError
 from trueline.protocols import Scorer
-from trueline.records import Score
-from trueline.serving.batcher import Batcher, Item, QueueFull, ScorerBroken
+from trueline.records import Outcome, Score
+from trueline.serving.batcher import Batcher, QueueFull, ScorerBroken
 from trueline.serving.dialogue import Splitter
 from trueline.serving.formats import (
     ClassifyRequest,
     OpenRLHFRequest,
-    ScoreChoice,
-    ScoreReply,
     ScoreRequest,
     SlimeRequest,
-    classify_reply,
-    openrlhf_reply,
 )
 
 __all__ = ["LOOPBACK", "ServerLimits", "Service", "bind", "create_app", "listen"]
@@ -76,37 +78,36 @@ class Service:
     """What is served, and how: everything an app needs."""
 
     scorer: Scorer
-    choice: ScoreChoice
     splitter: Splitter
+    use: Literal["mean", "lower"] = "lower"
+    """The number that stands for a row in formats that hold one."""
+    unscored: float | None = None
+    """What stands for an unscored row there; None: such a request is refused (422)."""
     limits: ServerLimits = field(default_factory=ServerLimits)
     token: str | None = None
     about: dict[str, Any] = field(default_factory=dict)
     """The reward's name, its trunk and its metadata, for /health."""
-    started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.scorer, max_queue=self.limits.queue)
 
     def health(self) -> dict[str, Any]:
         """Return whether it is ready and what it has done."""
-        stats = self.batcher.stats
         return {
-            "ready": self.batcher.alive and stats.trouble is None,
-            "trouble": stats.trouble,
-            "use": self.choice.use,
-            "unscored": "refuse" if self.choice.unscored is None else self.choice.unscored,
+            "ready": self.batcher.alive and self.batcher.trouble is None,
+            "trouble": self.batcher.trouble,
+            "use": self.use,
             **self.about,
             "queued": self.batcher.queued,
-            "scored": stats.scored,
-            "unscored_items": stats.unscored,
-            "failed": stats.failed,
-            "batches": stats.batches,
-            "busy_s": round(stats.busy_s, 3),
-            "uptime_s": round(time.monotonic() - self.started, 1),
+            "scored": self.batcher.scored,
+            "unscored": self.batcher.unscored,
         }
 
-    async def rows(self, items: list[Item]) -> list[Score]:
+    async def rows(
+        self, asked: ClassifyRequest | OpenRLHFRequest | ScoreRequest | SlimeRequest
+    ) -> list[Score]:
         """Return the scores of a request's items, within the limits."""
+        items = asked.items(self.splitter)
         sizes = [len(r) + sum(len(turn.content) for turn in p.messages) for p, r in items]
         longest = max(sizes, default=0)
         if len(items) > self.limits.items or longest > self.limits.chars:
@@ -114,6 +115,18 @@ class Service:
             got = f"{len(items)} items of at most {longest}"
             raise HTTPException(413, f"a request must have at most {most}; got {got}")
         return await self.batcher.score(items)
+
+    def number(self, row: Score) -> float:
+        """Return the row's one number; `InputError` where there is none."""
+        value: float | None = getattr(row, self.use)
+        value = self.unscored if value is None else value
+        if value is None:
+            raise InputError(
+                "this format holds numbers only, so every row must be scored",
+                got=f"an unscored row ({row.reason})",
+                do="use /score, or start the server with --unscored NUMBER",
+            )
+        return value
 
     async def authorised(
         self,
@@ -140,7 +153,7 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(
         title="Trueline reward server",
-        description=(__doc__ or "").split("\n\n")[-1],
+        description=(__doc__ or "").split("\n\n", 1)[-1],
         lifespan=lifespan,
         max_body_size=service.limits.body_bytes,
         redoc_url=None,
@@ -148,7 +161,6 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(_routes(service), dependencies=[Depends(service.authorised)])
     for kind in (InputError, QueueFull, ScorerBroken, RequestValidationError):
         app.add_exception_handler(kind, _refuse)
-
     app.add_middleware(RequestTimeout, timeout_s=service.limits.timeout_s)
     if service.token is None:
         hosts = [*LOOPBACK, "[::1]"]
@@ -157,28 +169,49 @@ def create_app(service: Service) -> FastAPI:
 
 
 def _routes(service: Service) -> APIRouter:
-    router, splitter, choice = APIRouter(), service.splitter, service.choice
+    router = APIRouter()
 
     @router.post("/score")
-    async def score(asked: ScoreRequest) -> ScoreReply:
-        """Score prompts and responses; everything that is known of each."""
-        return ScoreReply(rows=await service.rows(asked.items(splitter)))
+    async def score(asked: ScoreRequest) -> dict[str, list[Score]]:
+        """Score prompts and responses; everything that is known of each, null where unscored."""
+        return {"rows": await service.rows(asked)}
 
     @router.post("/openrlhf")
     async def openrlhf(asked: OpenRLHFRequest) -> dict[str, Any]:
-        """Answer as OpenRLHF's remote reward model."""
-        return openrlhf_reply(await service.rows(asked.items(splitter)), choice)
+        """Answer as OpenRLHF's remote reward model: to train on, to filter by, to log."""
+        rows = await service.rows(asked)
+        numbers = [service.number(row) for row in rows]
+        logs = {"unscored": [float(row.outcome is Outcome.UNSCORED) for row in rows]}
+        # OpenRLHF needs the same columns in every reply.
+        if service.unscored is None:
+            names = ("mean", "std", "novelty")
+            logs |= {name: [getattr(row, name) for row in rows] for name in names}
+        return {"rewards": numbers, "scores": numbers, "extra_logs": logs}
 
     @router.post("/classify")
     async def classify(asked: ClassifyRequest) -> dict[str, Any]:
         """Answer as vLLM's classification of one-label models, as verl asks for it."""
-        return classify_reply(await service.rows(asked.items(splitter)), choice, asked)
+        numbers = [service.number(row) for row in await service.rows(asked)]
+        if asked.use_activation is not False:
+            numbers = [float(expit(x)) for x in numbers]
+        data = [
+            {"index": i, "label": None, "probs": [x], "num_classes": 1}
+            for i, x in enumerate(numbers)
+        ]
+        known = {
+            "id": f"classify-{uuid.uuid4().hex}",
+            "object": "list",
+            "created": int(time.time()),
+        }
+        # A name in a body may hold what UTF-8 cannot say.
+        model = asked.model.encode("utf-8", "replace").decode()
+        return {**known, "model": model, "data": data, "usage": None}
 
     @router.post("/slime")
     async def slime(asked: SlimeRequest) -> float:
         """Answer as slime's remote reward model."""
-        (row,) = await service.rows(asked.items(splitter))
-        return choice.number(row)
+        (row,) = await service.rows(asked)
+        return service.number(row)
 
     @router.get("/health")
     async def health(response: Response) -> dict[str, Any]:
@@ -214,11 +247,8 @@ class RequestTimeout:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass the request on, for so long."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         try:
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(self.timeout_s if scope["type"] == "http" else None):
                 await self.app(scope, receive, send)
         except TimeoutError:
             line = f"a request must be answered within {self.timeout_s:g} s: overloaded"

@@ -6,9 +6,9 @@ of known words. Accepted besides: the text's first token (BOS) may be missing, a
 so may all or a part of what closes the last turn. A text in the manner of hh-rlhf
 (``\n\nHuman: … \n\nAssistant: …``) is cut at its last answer.
 
-A prompt by itself is a rendered dialogue if it can be proved to be one, else one user turn in plain
-words. What starts like a chat template's output and is not proved to be the trunk's is refused: it
-would be scored, and the scores would mean nothing.
+A prompt by itself is a rendered dialogue if it can be proved to be one, else it is read as in a
+preference file. What starts like a chat template's output and is not proved to be the trunk's is
+refused: it would be scored, and the scores would mean nothing.
 
 >>> prompt, answer = Splitter(None).whole("\n\nHuman: Hello\n\nAssistant: Hi there.")
 >>> prompt.text, answer
@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from jinja2 import TemplateError
 
-from trueline.data.dialogues import parse_dialogue
+from trueline.data.dialogues import is_dialogue
+from trueline.data.formats import prompt_in
 from trueline.errors import DataError
 from trueline.models.chat_format import Codec
 from trueline.records import Message, Prompt
@@ -35,7 +37,7 @@ _STARTS = ("<|", "<｜", "[INST]", "<s>", "<bos>", "<start_of_turn>")
 _SYSTEM, _ASK, _ANSWER, _AGAIN = "Qzsys", "Qzask", "Qzanswer", "Qzagain"
 """Words that no template holds."""
 _MAX_TURNS = 512
-_HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+_ASSISTANT = "\n\nAssistant:"
 
 
 class Splitter:
@@ -43,7 +45,7 @@ class Splitter:
 
     def __init__(self, codec: Codec | None) -> None:
         self._tokenizer: Any = codec.tokenizer if codec is not None and codec.chat else None
-        self._end: str = getattr(codec and codec.tokenizer, "eos_token", None) or ""
+        self._eos: str = getattr(codec and codec.tokenizer, "eos_token", None) or ""
         bos: str = getattr(self._tokenizer, "bos_token", None) or ""
         self._leads = ("", bos, f"{bos} ") if bos else ("",)
         """What a sender may have left out at the start."""
@@ -54,20 +56,25 @@ class Splitter:
         assistant's; between the assistant's and the user's; after the assistant's last words."""
         if self._tokenizer is not None:
             self._learn()
+        marks = sorted(filter(None, (self._asks, self._back)), key=len, reverse=True)
+        self._between = re.compile("|".join(map(re.escape, marks)) or "(?!)")
         own = (head.removeprefix(bos).strip() or bos for head, _ in self._heads)
         self._starts = (*_STARTS, *filter(None, own))
 
     def whole(self, text: str) -> tuple[Prompt, str]:
         """Return prompt and response of one text that holds both; `DataError` without proof."""
-        cut = self._parse(text, answered=True) or _cut_hh(text)
-        if cut is None:
-            raise DataError(
-                "a text with prompt and response in one must be rendered by the trunk's chat "
-                r"template, if it has one, or of the form '\n\nHuman: …\n\nAssistant: …'",
-                got=_short(text),
-                do="send prompts and responses apart, to /score",
-            )
-        return cut
+        cut = self._parse(text, answered=True)
+        if cut is not None:
+            return cut
+        before, mark, answer = text.rpartition(_ASSISTANT)
+        if text.startswith("\n\nHuman:") and mark:
+            return prompt_in({"prompt": before + mark}), answer.strip()
+        raise DataError(
+            "a text with prompt and response in one must be rendered by the trunk's chat "
+            r"template, if it has one, or of the form '\n\nHuman: …\n\nAssistant: …'",
+            got=_short(text),
+            do="send prompts and responses apart, to /score",
+        )
 
     def after(self, text: str, prompt: str) -> tuple[Prompt, str]:
         """Return prompt and response of a text that should begin with the prompt."""
@@ -83,62 +90,47 @@ class Splitter:
         return cut
 
     def prompt(self, text: str) -> Prompt:
-        """Return a prompt by itself: rendered, in hh-rlhf's manner, or plain words."""
+        """Return a prompt by itself: rendered, or as in a preference file."""
         cut = self._parse(text, answered=False)
         if cut is not None:
             return cut[0]
-        if text.startswith(_HUMAN) and text.rstrip().endswith(_ASSISTANT):
-            return Prompt(messages=parse_dialogue(text.rstrip().removesuffix(_ASSISTANT)))
-        if text.lstrip().startswith(self._starts):
+        if text.lstrip().startswith(self._starts) and not is_dialogue(text):
             raise DataError(
                 "a prompt that a chat template rendered must be rendered by the trunk's own",
                 got=_short(text),
                 do="send its turns as a list of messages, or its plain words",
             )
-        return Prompt.of(text)
+        return prompt_in({"prompt": text})
 
     def _trim(self, response: str) -> str:
         """Cut off the blank that opens the turn and what closes it."""
         response = response.removeprefix(self._asks.removeprefix(self._opens))
-        for tail in (self._ends, self._ends.rstrip(), self._ends.strip(), self._end):
+        for tail in (self._ends, self._ends.rstrip(), self._ends.strip(), self._eos):
             if tail and response.endswith(tail):
                 return response.removesuffix(tail)
         return response
 
     def _parse(self, text: str, *, answered: bool) -> tuple[Prompt, str] | None:
-        """Return turns that give the text back when they are rendered; None if there are none."""
-        for head, after_system in self._heads:
-            for whole in (lead + text for lead in self._leads):
-                if whole.startswith(head):
-                    turns = self._turns(whole[len(head) :], after_system, answered)
-                    if self._proves(turns, whole, answered):
-                        before = turns[:-1] if answered else turns
-                        return Prompt(messages=tuple(before)), turns[-1].content
+        """Return the turns whose rendering is the text, but for some of what closes it, or None."""
+        for lead, (head, after_system) in product(self._leads, self._heads):
+            whole = lead + text
+            if not whole.startswith(head):
+                continue
+            body, turns = whole[len(head) :], list[Message]()
+            if after_system is not None:
+                words, _, body = body.partition(after_system)
+                turns.append(Message("system", words))
+            *parts, last = self._between.split(
+                body if answered else body.removesuffix(self._opens), _MAX_TURNS
+            )
+            parts.append(self._trim(last) if answered else last)
+            turns += [Message(("user", "assistant")[i % 2], words) for i, words in enumerate(parts)]
+            if answered == (turns[-1].role == "assistant"):
+                full, closing = self._render(turns, ask=not answered), self._ends * answered
+                if full.startswith(whole) and closing.endswith(full[len(whole) :]):
+                    asked = turns[:-1] if answered else turns
+                    return Prompt(messages=tuple(asked)), turns[-1].content
         return None
-
-    def _turns(self, body: str, after_system: str | None, answered: bool) -> list[Message]:
-        """Return user and assistant in turn, after a system turn if there is one."""
-        turns = list[Message]()
-        if not answered:
-            body = body.removesuffix(self._opens)
-        if after_system is not None:
-            words, _, body = body.partition(after_system)
-            turns.append(Message("system", words))
-        marks = sorted(filter(None, (self._asks, self._back)), key=len, reverse=True)
-        between = "|".join(map(re.escape, marks)) or "(?!)"
-        parts = re.split(between, body, maxsplit=_MAX_TURNS)
-        turns += [Message(("user", "assistant")[i % 2], words) for i, words in enumerate(parts)]
-        if answered:
-            turns[-1] = Message(turns[-1].role, self._trim(turns[-1].content))
-        return turns
-
-    def _proves(self, turns: list[Message], text: str, answered: bool) -> bool:
-        """Return whether the turns' rendering is the text, but for some of what closes it."""
-        if answered != (turns[-1].role == "assistant"):
-            return False
-        full = self._render(turns, ask=not answered)
-        closing = self._ends if answered else ""
-        return full.startswith(text) and closing.endswith(full[len(text) :])
 
     def _render(self, turns: Sequence[Message], *, ask: bool = False) -> str:
         """Return the turns in the template's words; none where it refuses them."""
@@ -164,14 +156,6 @@ class Splitter:
         before, _, rest = led.partition(_SYSTEM)
         if _ASK in rest:
             self._heads.append((before, rest.split(_ASK, 1)[0]))
-
-
-def _cut_hh(text: str) -> tuple[Prompt, str] | None:
-    before, mark, answer = text.rpartition(_ASSISTANT)
-    turns = parse_dialogue(before) if text.startswith(_HUMAN) and mark else ()
-    if not turns or turns[-1].role != "user":
-        return None
-    return Prompt(messages=turns), answer.strip()
 
 
 def _short(text: str) -> str:
