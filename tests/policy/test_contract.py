@@ -37,14 +37,8 @@ FAST = {
     "dpo": DPO(num_samples=6, limits=FREE, adamw=ADAMW),
     "grpo": GRPO(num_samples=6, limits=FREE, adamw=replace(ADAMW, learning_rate=5e-3, epochs=2)),
 }
-VARIANTS = {
-    **FAST,
-    "dpo, smoothed": replace(FAST["dpo"], label_smoothing=0.1),
-    "grpo, RLOO, two steps a batch": replace(FAST["grpo"], advantages="rloo", num_iterations=2),
-}
 assert FAST.keys() == OPTIMISERS.keys(), "the contract holds for every kind"
 every = pytest.mark.parametrize("optimiser", FAST.values(), ids=FAST)
-every_variant = pytest.mark.parametrize("optimiser", VARIANTS.values(), ids=VARIANTS)
 
 
 def improve(optimiser: Any, policy: Any, prompts: Any, scorer: Any, **changes: Any) -> Any:
@@ -74,7 +68,7 @@ def same(one: Any, two: Any, atol: float = 0.0) -> bool:
     return all(torch.allclose(a, b, rtol=0, atol=atol) for a, b in pairs)
 
 
-@every_variant
+@every
 def test_it_improves_and_leaves_the_old_policy_alone(optimiser, policy, prompts):
     before, old = answers(policy, prompts).lower.ravel(), weights(policy)
     policy.trunk.fingerprint()
@@ -103,10 +97,7 @@ def test_where_nothing_can_be_told_apart_nothing_changes(optimiser, scorer, why,
 @every
 def test_an_unscored_sample_counts_for_nothing(optimiser, policy, prompts):
     """Whatever number stands where nothing was scored."""
-    one, two = (
-        improve(optimiser, policy, prompts, Blind(nothing=number), length_penalty=0.1)
-        for number in (0.0, 1e6)
-    )
+    one, two = (improve(optimiser, policy, prompts, Blind(nothing=number)) for number in (0.0, 1e6))
     assert same(one.policy, two.policy) and not same(one.policy, policy)
     assert 0 < one.stats["unscored_frac"] < 1
 
@@ -208,40 +199,20 @@ def test_the_same_stream_gives_the_same_policy(optimiser, policy, prompts):
     assert same(one.policy, two.policy) and one.stats == two.stats
 
 
-@every
-def test_a_length_penalty_makes_answers_shorter(optimiser, policy, prompts):
-    plain, short = (
-        improve(optimiser, policy, prompts, CountsUp(), length_penalty=penalty).policy
-        for penalty in (0.0, 2.0)
-    )
-    lengths = [
-        np.array([len(row) for row in answers(each, prompts).logps]) for each in (plain, short)
-    ]
-    assert p_value(*lengths) < 0.01
-
-
-@pytest.mark.parametrize(
-    ("name", "option"),
-    [
-        ("dpo", {"beta": 1.0}),
-        ("dpo", {"anchor": 0.2}),
-        ("dpo", {"label_smoothing": 0.3}),
-        ("grpo", {"beta": 1.0}),
-        ("grpo", {"advantages": "rloo"}),
-        ("grpo", {"num_iterations": 2}),
-        ("grpo", {"num_iterations": 2, "epsilon": 0.01}),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "-".join(value),
-)
-def test_every_option_changes_what_is_learned(name, option, policy, prompts):
-    """From a policy that is not the trunk any more, so that the reference matters."""
+@pytest.mark.parametrize("anchor", [0.0, 5.0])
+def test_dpo_s_first_step_is_that_of_its_formula(anchor, policy, prompts):
+    """Of a policy that is not the trunk any more, so that the reference matters."""
     with torch.no_grad():
         for parameter in policy.trainable():
             parameter.add_(0.02)
-    short = replace(FAST[name], beta=0.3, adamw=replace(ADAMW, epochs=1))
-    before = {"num_iterations": 2} if "epsilon" in option else {}
-    plain = improve(short, policy, prompts, CountsUp(), **before).policy
-    assert not same(plain, improve(short, policy, prompts, CountsUp(), **option).policy, atol=1e-4)
+    samples = answers(policy, prompts, 6)
+    best, worst = samples.extremes()
+    gap = samples.log_ratio.ravel()[best] - samples.log_ratio.ravel()[worst]
+    logp = np.array([samples.logps[i].sum() / len(samples.logps[i]) for i in best])
+    expected = (np.log1p(np.exp(-0.3 * gap)) - anchor * logp).mean()
+    dpo = DPO(beta=0.3, anchor=anchor, adamw=replace(ADAMW, epochs=1, batch_size=99))
+    found = dpo._prefer(policy.copy(), samples, np.random.default_rng(0))
+    assert found["loss_first"] == pytest.approx(expected, abs=1e-4) and gap.std() > 0.01
 
 
 def test_the_rate_warms_up_and_decays_and_there_must_be_something_to_do(policy):

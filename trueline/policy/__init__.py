@@ -4,7 +4,7 @@ best_of_n   distil the best of n samples
 dpo         prefer each prompt's best sample to its worst
 grpo        weigh every sample by its advantage over the prompt's other samples
 
-Beside them: `limits`, `samples` (what a policy says, scored), `losses`, `adamw` (gradient steps).
+Beside them: `limits`, `samples` (what a policy says, scored), `adamw` (gradient steps).
 """
 
 from trueline.policy.adamw import AdamWSettings
@@ -12,7 +12,6 @@ from trueline.policy.best_of_n import BestOfN
 from trueline.policy.dpo import DPO
 from trueline.policy.grpo import GRPO
 from trueline.policy.limits import Limits, Update
-from trueline.policy.losses import dpo_loss
 from trueline.policy.samples import Samples
 from trueline.registry import register
 
@@ -25,7 +24,6 @@ __all__ = [
     "Limits",
     "Samples",
     "Update",
-    "dpo_loss",
 ]
 
 OPTIMISERS = register("policy", "improve", best_of_n=BestOfN, dpo=DPO, grpo=GRPO)

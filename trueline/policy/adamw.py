@@ -3,9 +3,9 @@
     theta <- theta - lr_s * AdamW(grad mean_i loss_i(theta))
 
 with linear warm-up over the first tenth of the steps and linear decay to zero after it. The loss
-is given per item, so that a batch of 8 and four accumulated batches of 2 are the same step, and so
-are two processes with half of the items each: their gradients are added before the step (a mean
-over processes, as DistributedDataParallel takes, is right for equal shares only).
+is given per item, so that a batch of 8, four accumulated batches of 2, and two processes with half
+of the items each are the same step: gradients are added (a mean over processes, as
+DistributedDataParallel takes, is right for equal shares only).
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ class GradientSteps:
         self._policy = policy
         self._parameters = policy.trainable()
         self._workers = policy.trunk.workers
-        self._adamw = torch.optim.AdamW(
-            self._parameters, lr=settings.learning_rate, weight_decay=0.0
-        )
+        self._adamw = torch.optim.AdamW(self._parameters, weight_decay=0.0)
         self._num_steps = num_steps
         self._done = 0
 

@@ -3,13 +3,10 @@
     y*(x) = argmax_k lower(x, y_k),   y_k ~ pi(.|x),   KL(pi* || pi) = log n - (n - 1) / n
     loss  = - mean_x mean_t log pi(y*_t)
 
-The KL is exact where no two
-answers score alike and none comes twice, and else an upper bound (Gao et al. 2022, arXiv
-2210.10760; Beirami et al. 2024, arXiv 2401.01879).
-
-It moves little and cannot lower the likelihood of what it does not see, which is why it is the safe
-default. Distilling it round by round is expert iteration / RAFT (Dong et al. 2023, arXiv
-2304.06767).
+The KL is exact where no two answers score alike and none comes twice, and else an upper bound (Gao
+et al. 2022, arXiv 2210.10760; Beirami et al. 2024, arXiv 2401.01879). It moves little and cannot
+lower the likelihood of what it does not see: the safe default. Distilling it round by round is
+expert iteration / RAFT (Dong et al. 2023, arXiv 2304.06767).
 
 Where we differ: (1) the choice is by the reward's lower bound, not its mean; (2) a prompt whose
 samples all score alike teaches nothing and is left out; (3) unscored samples are never chosen.
@@ -31,7 +28,6 @@ from trueline.policy.limits import Limits, Update
 from trueline.policy.samples import Samples
 from trueline.protocols import Scorer
 from trueline.records import Prompt
-from trueline.rng import torch_seed
 
 __all__ = ["BestOfN"]
 
@@ -42,8 +38,6 @@ class BestOfN:
 
     num_samples: int = 8
     """n: samples per prompt."""
-    length_penalty: float = 0.0
-    """Taken off the lower bound for every token of an answer."""
     limits: Limits = field(default_factory=Limits)
     """What the new policy may not leave."""
     adamw: AdamWSettings = field(
@@ -60,21 +54,14 @@ class BestOfN:
         rng: np.random.Generator,
     ) -> Update:
         """Return a new policy, distilled from the best of n samples of the given one."""
-        seed = torch_seed(rng)
-        samples = Samples.draw(
-            policy, prompts, scorer, self.num_samples, rng=rng, length_penalty=self.length_penalty
+        return self.limits.improve(
+            policy, prompts, scorer, self._distil, num_samples=self.num_samples, rng=rng
         )
-        if stopped := self.limits.broken(samples) or samples.uninformative():
-            stats = samples.counts() | samples.stats()
-            return Update(policy=policy, stats=stats, stopped=stopped)
-        new = policy.copy()
-        stats = samples.counts() | self._distil(new, samples, rng)
-        return self.limits.keep(policy, new, prompts, scorer, seed=seed, stats=stats)
 
     def _distil(
         self, policy: LoraPolicy, samples: Samples, rng: np.random.Generator
     ) -> dict[str, float]:
-        chosen = [samples.rollouts.rows[samples.best(b)] for b in samples.informative()]
+        chosen = [samples.rollouts.rows[i] for i in samples.extremes()[0]]
 
         def loss(items: np.ndarray) -> torch.Tensor:
             logps, mask = policy.token_logps([chosen[i] for i in items])

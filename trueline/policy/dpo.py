@@ -1,10 +1,10 @@
 """Online iterative DPO on the best and the worst of K samples by the lower bound.
 
-    loss = dpo(log pi/ref(y+), log pi/ref(y-); beta) - anchor * log pi(y+) / |y+|
+    loss = - log sigmoid(beta [log pi/ref(y+) - log pi/ref(y-)]) - anchor * log pi(y+) / |y+|
 
 Rafailov et al. 2023 (arXiv 2305.18290); the online loop of Dong et al. 2024 (arXiv 2405.07863:
-K = 4, beta = 0.1, best against worst, optionally smoothed labels and a length penalty); the anchor
-is the likelihood term of Pang et al. 2024 (iterative RPO, arXiv 2404.19733).
+K = 4, beta = 0.1, best against worst); the anchor is the likelihood term of Pang et al. 2024
+(iterative RPO, arXiv 2404.19733).
 
 Where we differ: (1) pairs are ranked by the reward's lower bound, not its mean; (2) only the
 low-rank adapter moves, and the anchor is on by default: without both, a few hundred steps push
@@ -23,15 +23,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch.nn.functional import logsigmoid
 
 from trueline.models.adapters import LoraPolicy
 from trueline.policy.adamw import AdamWSettings
 from trueline.policy.limits import Limits, Update
-from trueline.policy.losses import dpo_loss
 from trueline.policy.samples import Samples
 from trueline.protocols import Scorer
 from trueline.records import Prompt
-from trueline.rng import torch_seed
 
 __all__ = ["DPO"]
 
@@ -46,10 +45,6 @@ class DPO:
     """Weight of the implicit KL to the trunk; larger stays nearer."""
     anchor: float = 1.0
     """Weight of the chosen answer's own likelihood per token."""
-    label_smoothing: float = 0.0
-    """Share of pairs that are held to be the wrong way round."""
-    length_penalty: float = 0.0
-    """Taken off the lower bound for every token of an answer."""
     limits: Limits = field(default_factory=Limits)
     """What the new policy may not leave."""
     adamw: AdamWSettings = field(
@@ -66,22 +61,14 @@ class DPO:
         rng: np.random.Generator,
     ) -> Update:
         """Return a new policy that prefers each prompt's best sample to its worst."""
-        seed = torch_seed(rng)
-        samples = Samples.draw(
-            policy, prompts, scorer, self.num_samples, rng=rng, length_penalty=self.length_penalty
+        return self.limits.improve(
+            policy, prompts, scorer, self._prefer, num_samples=self.num_samples, rng=rng
         )
-        if stopped := self.limits.broken(samples) or samples.uninformative():
-            stats = samples.counts() | samples.stats()
-            return Update(policy=policy, stats=stats, stopped=stopped)
-        new = policy.copy()
-        stats = samples.counts() | self._prefer(new, samples, rng)
-        return self.limits.keep(policy, new, prompts, scorer, seed=seed, stats=stats)
 
     def _prefer(
         self, policy: LoraPolicy, samples: Samples, rng: np.random.Generator
     ) -> dict[str, float]:
-        used, rows = samples.informative(), samples.rollouts.rows
-        best, worst = (np.array([pick(b) for b in used]) for pick in (samples.best, samples.worst))
+        (best, worst), rows = samples.extremes(), samples.rollouts.rows
         reference = torch.from_numpy(samples.reference.reshape(-1))
 
         def log_ratios(items: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -93,14 +80,13 @@ class DPO:
         def loss(items: np.ndarray) -> torch.Tensor:
             chosen, rejected, logp = log_ratios(items)
             lengths = logp.new_tensor([rows[i].stop - rows[i].start for i in best[items]])
-            preferred = dpo_loss(
-                chosen, rejected, beta=self.beta, label_smoothing=self.label_smoothing
-            )
-            return preferred - self.anchor * logp / lengths.clamp(min=1)
+            return -logsigmoid(
+                self.beta * (chosen - rejected)
+            ) - self.anchor * logp / lengths.clamp(min=1)
 
-        losses = self.adamw.minimise(policy, loss, len(used), rng=rng)
+        losses = self.adamw.minimise(policy, loss, len(best), rng=rng)
         with torch.no_grad():
-            chosen, rejected, logp = log_ratios(np.arange(len(used)))
+            chosen, rejected, logp = log_ratios(np.arange(len(best)))
         return {
             "loss_first": losses[0],
             "loss_last": losses[-1],

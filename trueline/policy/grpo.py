@@ -1,18 +1,19 @@
 """GRPO: the policy gradient with each prompt's own samples as baseline, on the lower bound.
 
     R_k  = lower(x, y_k) - beta * [log pi(y_k) - log ref(y_k)],   y_k ~ pi(.|x),  ref the trunk
-    A    = group_relative(R)  or  rloo(R)
-    loss = sum_k sum_t clipped_surrogate(y_kt) / mean length
+    A_k  = (R_k - mean_j R_j) / (std_j R_j + 1e-4)
+    loss = - sum_k sum_t min(r_t A, clip(r_t, 1 - eps, 1 + eps) A) / mean length,
+           r_t = pi(y_kt) / q(y_kt),   q what sampled
 
-Shao et al. 2024 (arXiv 2402.03300); RLOO: Ahmadian et al. 2024 (arXiv 2402.14740); sums over tokens
-as in DAPO (Yu et al. 2025, arXiv 2503.14476).
+Shao et al. 2024 (arXiv 2402.03300); clipping: Schulman et al. 2017 (1707.06347); sums over tokens
+as in DAPO (Yu et al. 2025, arXiv 2503.14476). Tests hold advantages and loss against TRL's.
 
 Where we differ: (1) the reward is its lower bound; (2) the KL to the trunk is charged in the
 reward, a number a sample, whose gradient is that of the KL itself, and not as a loss on tokens
 (k3), whose gradient is not; it costs no pass, the trunk's reading for the reward has it already;
-(3) unscored samples leave the group, they do not count as its mean; (4) fresh samples are held to
-the limits before every step; (5) where an engine sampled the tokens, the surrogate's ratio is that
-to the engine's own log-probabilities: the token importance ratio, clipped, and no weight besides.
+(3) unscored samples (NaN) leave the group, and a group of fewer than two teaches nothing; (4) fresh
+samples are held to the limits before every step; (5) where an engine sampled the tokens, the ratio
+is that to the engine's own log-probabilities, clipped, and no weight besides.
 
 Fails where every sample of a prompt scores alike: nothing is learned there.
 """
@@ -21,21 +22,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import torch
 
 from trueline.models.adapters import LoraPolicy
 from trueline.policy.adamw import AdamWSettings, GradientSteps
-from trueline.policy.limits import LIMITS, Limits, Update
-from trueline.policy.losses import ADVANTAGES, clipped_surrogate
+from trueline.policy.limits import Limits, Update
 from trueline.policy.samples import Samples
 from trueline.protocols import Scorer
 from trueline.records import Prompt
 from trueline.rng import torch_seed
 
-__all__ = ["GRPO"]
+__all__ = ["GRPO", "clipped_surrogate", "group_relative"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +46,8 @@ class GRPO:
     beta: float = 0.2
     """Weight of the KL to the trunk, in units of the reward per nat; at a quarter of it a first
     round on few labels spent the KL budget on flattery (`benchmarks/gold_at_kl.py`)."""
-    advantages: Literal["group_relative", "rloo"] = "group_relative"
-    """The baseline of each sample."""
     epsilon: float = 0.2
-    """How far a token's probability ratio may move before it is clipped."""
-    num_iterations: int = 1
-    """Steps on each batch of samples; from the second on, clipping is what holds them."""
-    length_penalty: float = 0.0
-    """Taken off the lower bound for every token of an answer."""
+    """How far a token's probability ratio to what sampled it may go before it is clipped."""
     limits: Limits = field(default_factory=Limits)
     """What the new policy may not leave."""
     adamw: AdamWSettings = field(
@@ -74,13 +67,11 @@ class GRPO:
         seed = torch_seed(rng)
         batches = self.adamw.batches(len(prompts), rng=rng)
         new = policy.copy()
-        steps = GradientSteps(self.adamw, new, len(batches) * self.num_iterations)
+        steps = GradientSteps(self.adamw, new, len(batches))
         moved, unscored, stopped = [], [], None
         for batch in batches:
             asked = [prompts[i] for i in batch]
-            samples = Samples.draw(
-                new, asked, scorer, self.num_samples, rng=rng, length_penalty=self.length_penalty
-            )
+            samples = Samples.draw(new, asked, scorer, self.num_samples, rng=rng)
             unscored.append(samples.counts()["unscored_frac"])
             if stopped := self.limits.broken(samples):
                 break
@@ -95,14 +86,14 @@ class GRPO:
         stats = {**moved[-1], **stats, "steps": float(len(moved))}
         update = self.limits.keep(policy, new, prompts, scorer, seed=seed, stats=stats)
         # The limit that ended the steps is the reason, whatever the last samples show.
-        return replace(update, stopped=stopped) if stopped in LIMITS else update
+        return replace(update, stopped=stopped) if stopped in ("novelty", "kl") else update
 
     def _step(self, policy: LoraPolicy, samples: Samples, steps: GradientSteps) -> dict[str, float]:
         """Learn from one batch of samples."""
         rollouts, informative = samples.rollouts, samples.informative()
         rewards = samples.lower - self.beta * samples.log_ratio
         grouped = np.full(rewards.shape, np.nan)
-        grouped[informative] = ADVANTAGES[self.advantages](rewards[informative])
+        grouped[informative] = group_relative(rewards[informative])
         advantages = grouped.reshape(-1)
         used = np.flatnonzero(np.isfinite(advantages))
         # Every token counts the same: rows are divided by the mean length of all, as in DAPO.
@@ -115,8 +106,25 @@ class GRPO:
             cost = clipped_surrogate(logps, old, weight, epsilon=self.epsilon)
             return (cost * mask).sum(1) / length
 
-        losses = [steps.step(used, loss) for _ in range(self.num_iterations)]
-        return {**samples.stats(), "prompts_used": float(len(informative)), "loss": losses[-1]}
+        cost = steps.step(used, loss)
+        return {**samples.stats(), "prompts_used": float(len(informative)), "loss": cost}
+
+
+def clipped_surrogate(
+    logps: torch.Tensor, old_logps: torch.Tensor, advantages: torch.Tensor, *, epsilon: float
+) -> torch.Tensor:
+    """Return the clipped policy-gradient loss per token [N, T] of advantages [N]."""
+    ratio = torch.exp(logps - old_logps)
+    weight = advantages[:, None]
+    return -torch.minimum(ratio * weight, ratio.clamp(1 - epsilon, 1 + epsilon) * weight)
+
+
+def group_relative(rewards: np.ndarray) -> np.ndarray:
+    """Return rewards [B, K] standardised within each prompt's group; NaN = unscored, in both."""
+    counts = np.isfinite(rewards).sum(1, keepdims=True)
+    centred = rewards - np.nansum(rewards, 1, keepdims=True) / np.maximum(counts, 1)
+    spread = np.sqrt(np.nansum(centred**2, 1, keepdims=True) / np.maximum(counts - 1, 1))
+    return np.where(counts > 1, centred / (spread + 1e-4), np.nan)
 
 
 def _padded(rows: Sequence[np.ndarray], like: torch.Tensor) -> torch.Tensor:

@@ -13,15 +13,14 @@ one remedy against over-optimisation that Gao et al. 2022 (arXiv 2210.10760) fou
 interpolating adapters: Ramé et al. 2024 (WARP, arXiv 2406.16768), who go back towards the trunk,
 not towards the last policy.
 
-Units: nats a response. Fails where the old policy is itself over a limit: it is then handed back as
-it is. The limits hold for the mean over prompts, and as exactly as 128 samples can tell: the
-standard error is about 0.2 nats at 3 nats.
+Units: nats a response. Fails where the old policy is itself over a limit: it is handed back as it
+is. The limits hold for the mean over prompts, as exactly as 128 samples tell (0.2 nats at 3 nats).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -32,12 +31,12 @@ from trueline.models.adapters import LoraPolicy
 from trueline.policy.samples import Samples
 from trueline.protocols import Scorer
 from trueline.records import Prompt
+from trueline.rng import torch_seed
 
-__all__ = ["LIMITS", "Limits", "Update"]
+__all__ = ["Learn", "Limits", "Update"]
 
-LIMITS = ("novelty", "kl")
-"""What `Update.stopped` says where a limit was reached."""
-
+Learn = Callable[[LoraPolicy, Samples, np.random.Generator], dict[str, float]]
+"""Learn from samples, changing the policy in place; return what was measured."""
 _SAMPLES, _HALVINGS, _FAR = 128, 5, 0.5
 
 
@@ -80,6 +79,26 @@ class Limits:
         # A KL that cannot be measured counts as over.
         return "kl" if self.kl_budget < math.inf and not upper <= self.kl_budget else None
 
+    def improve(
+        self,
+        policy: LoraPolicy,
+        prompts: Sequence[Prompt],
+        scorer: Scorer,
+        learn: Learn,
+        *,
+        num_samples: int,
+        rng: np.random.Generator,
+    ) -> Update:
+        """Return what `learn` makes of one drawing of samples, as far as the limits allow."""
+        seed = torch_seed(rng)
+        samples = Samples.draw(policy, prompts, scorer, num_samples, rng=rng)
+        if stopped := self.broken(samples) or samples.uninformative():
+            stats = samples.counts() | samples.stats()
+            return Update(policy=policy, stats=stats, stopped=stopped)
+        new = policy.copy()
+        stats = samples.counts() | learn(new, samples, rng)
+        return self.keep(policy, new, prompts, scorer, seed=seed, stats=stats)
+
     def keep(
         self,
         old: LoraPolicy,
@@ -90,31 +109,27 @@ class Limits:
         seed: int,
         stats: Mapping[str, float],
     ) -> Update:
-        """Take `new` back towards `old`, in place, as far as the limits ask.
-
-        Every policy on the line answers the first 128 prompts with the same `seed`. What was
-        measured of the one that is kept joins the `stats` of the improvement.
-        """
+        """Take `new` back towards `old`, in place, as far as the limits ask; the first 128 prompts
+        are answered by every policy on the line with the same `seed`."""
         if self.kl_budget == self.novelty_limit == math.inf:
             return Update(policy=new, stats=stats)
         starts, ends = ([p.detach().clone() for p in each.trainable()] for each in (old, new))
-        samples = _answers(new, prompts, scorer, seed)
-        over, frac = self.broken(samples), 1.0
-        kept: Samples | None = samples
-        if over is not None:
-            frac, too_far, kept = 0.0, 1.0, None
-            for _ in range(_HALVINGS):
-                middle = (frac + too_far) / 2
-                _interpolate(new, starts, ends, middle)
-                samples = _answers(new, prompts, scorer, seed)
-                if self.broken(samples) is None:
-                    frac, kept = middle, samples
-                else:
-                    too_far = middle
-            _interpolate(new, starts, ends, frac)
-        if kept is None:
-            return Update(policy=old, stats={**stats, "step_frac": 0.0}, stopped=over)
-        return Update(policy=new, stats={**stats, **kept.stats(), "step_frac": frac}, stopped=over)
+        frac, too_far = 0.0, 2.0
+        kept: Samples | None = None
+        over: str | None = None
+        for _ in range(1 + _HALVINGS):
+            middle = (frac + too_far) / 2  # First the whole step, then bisection.
+            _interpolate(new, starts, ends, middle)
+            samples = _answers(new, prompts, scorer, seed)
+            if limit := self.broken(samples):
+                over, too_far = over or limit, middle
+                continue
+            frac, kept = middle, samples
+            if over is None:
+                break
+        _interpolate(new, starts, ends, frac)
+        stats = {**stats, **(kept.stats() if kept else {}), "step_frac": frac}
+        return Update(policy=new if kept else old, stats=stats, stopped=over)
 
 
 def _answers(policy: LoraPolicy, prompts: Sequence[Prompt], scorer: Scorer, seed: int) -> Samples:

@@ -1,13 +1,11 @@
 """K samples of each of B prompts with reward and reference: what optimisers start from.
 
-    lower   = lower(x, y_k) - length_penalty |y_k|,         |y| in tokens
-    kl      = mean_k [log pi(y_k) - log ref(y_k)],          entropy = - mean over tokens of log pi
+    kl = mean_k [log pi(y_k) - log ref(y_k)],          entropy = - mean over tokens of log pi
 
 The reference term costs no pass: the reward's own reading of a sample already holds its
 log-probability under the trunk. A row is read by the trunk alone only where the text tokenised
 again gives other tokens than were sampled, where it was cut before its end, or where the scorer
-hands out no readings of this trunk. The length penalty is the "max_min_p" option of Dong et al.
-2024 (arXiv 2405.07863), there per character.
+hands out no readings of this trunk.
 
 Shapes: B prompts, K samples of each, N = B K rows, float64. NaN stands for "unscored" *inside
 `policy/` only*, so that every choice below skips it. Units: nats, and those of the reward.
@@ -43,7 +41,7 @@ class Samples:
 
     rollouts: Rollouts
     lower: np.ndarray
-    """[B, K] lower bounds less the length penalty, NaN = unscored."""
+    """[B, K] lower bounds, NaN = unscored."""
     novelty: np.ndarray
     """[B, K] distance from the reward's data, NaN = unscored."""
     logps: list[np.ndarray]
@@ -61,7 +59,6 @@ class Samples:
         num_samples: int,
         *,
         rng: np.random.Generator,
-        length_penalty: float = 0.0,
     ) -> Samples:
         """Return `num_samples` samples a prompt at temperature 1, read in one pass.
 
@@ -73,10 +70,9 @@ class Samples:
             scores, readings = scorer.read(flat)
         else:
             scores = scorer.score([r.prompt for r in flat], [r.text for r in flat])
-        lengths = np.array([len(logps) for logps in rollouts.logps])
         whole = rollouts.ended | (not policy.trunk.codec.appends_end)
         columns = (
-            np.where(scores.scored & whole, scores.lower - length_penalty * lengths, np.nan),
+            np.where(scores.scored & whole, scores.lower, np.nan),
             np.where(scores.scored, scores.novelty, np.nan),
             _reference(policy, rollouts, readings),
         )
@@ -91,8 +87,8 @@ class Samples:
     @property
     def log_ratio(self) -> np.ndarray:
         """log pi(y) - log ref(y) of each sample, [B, K], ref the trunk."""
-        logp = np.array([logps.sum() for logps in self.logps])
-        return np.asarray(logp.reshape(self.reference.shape) - self.reference)
+        logp = np.array([logps.sum() for logps in self.logps]).reshape(self.reference.shape)
+        return np.asarray(logp - self.reference)
 
     def stats(self) -> dict[str, float]:
         """Return KL in nats a response, entropy in nats a token, mean novelty of the scored."""
@@ -108,11 +104,8 @@ class Samples:
 
     def informative(self) -> list[int]:
         """Return the prompts with at least two scored samples that do not all score alike."""
-        return [
-            b
-            for b, value in enumerate(self.lower)
-            if np.isfinite(value).sum() >= 2 and np.nanmax(value) > np.nanmin(value)
-        ]
+        scored = [row[np.isfinite(row)] for row in self.lower]
+        return [b for b, row in enumerate(scored) if len(row) and row.max() > row.min()]
 
     def uninformative(self) -> str | None:
         """Return why nothing can be learned, "alike" or "unscored"; None where something can."""
@@ -120,13 +113,11 @@ class Samples:
             return None
         return "alike" if np.isfinite(self.lower).any() else "unscored"
 
-    def best(self, b: int) -> int:
-        """Return the row of prompt b's sample with the highest lower bound."""
-        return int(b * self.lower.shape[1] + np.nanargmax(self.lower[b]))
-
-    def worst(self, b: int) -> int:
-        """Return the row of prompt b's scored sample with the lowest lower bound."""
-        return int(b * self.lower.shape[1] + np.nanargmin(self.lower[b]))
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of the highest and the lowest lower bound of each informative prompt."""
+        used = np.array(self.informative())
+        known, first = self.lower[used], used * self.lower.shape[1]
+        return first + np.nanargmax(known, 1), first + np.nanargmin(known, 1)
 
 
 def _reference(policy: LoraPolicy, rollouts: Rollouts, readings: Readings | None) -> np.ndarray:
