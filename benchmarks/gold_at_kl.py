@@ -180,7 +180,7 @@ def climb_ours(given: Material, watch: Watch) -> None:
     loop, task = make_loop(given.recipe, seed=given.seed), given.task
     with (
         tempfile.TemporaryDirectory() as place,
-        RunFolder.create(Path(place) / "run", {}, data_hashes={}) as folder,
+        RunFolder.resume(Path(place) / "run", {}, data_hashes={}) as folder,
     ):
         loop.run(task, folder, Silent())
         for t in range(1, loop.rounds + 1):

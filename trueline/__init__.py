@@ -52,87 +52,30 @@ if TYPE_CHECKING:
     from trueline.rewards.saved import load_reward
     from trueline.testing import FakeTrunk
 
-_HOMES = {
-    "Arithmetic": "rewards.rules_arithmetic",
-    "Bayesian": "rewards.bayesian",
-    "BestOfN": "policy.best_of_n",
-    "Calibrated": "rewards.calibrated",
-    "Comparison": "records",
-    "Comparisons": "data.comparisons",
-    "Concept": "rewards.concept",
-    "Conservative": "rewards.conservative",
-    "DPO": "policy.dpo",
-    "Ensemble": "rewards.ensemble",
-    "Estimate": "records",
-    "Exact": "rewards.rules_exact",
-    "FakeTrunk": "testing",
-    "GRPO": "policy.grpo",
-    "Groups": "rewards.groups",
-    "JsonSchema": "rewards.rules_text",
-    "Lexicographic": "rewards.compose",
-    "Limits": "policy.limits",
-    "LoraPolicy": "models.adapters",
-    "MaxSentences": "rewards.rules_text",
-    "MaxWords": "rewards.rules_text",
-    "Minimum": "rewards.compose",
-    "Prompt": "records",
-    "Proof": "rewards.rules_proof",
-    "Recipe": "recipes.schema",
-    "Regex": "rewards.rules_text",
-    "Response": "records",
-    "Score": "records",
-    "Trunk": "models.trunk",
-    "UnitTest": "rewards.rules_code",
-    "WeightedSum": "rewards.compose",
-    "load_bench": "data.benches",
-    "load_reward": "rewards.saved",
-    "load_run": "recipes.runs",
-    "run": "recipes.runs",
-    "run_bench": "rewards.benches",
+_NAMES = {
+    "data.benches": "load_bench",
+    "data.comparisons": "Comparisons",
+    "models.adapters": "LoraPolicy",
+    "models.trunk": "Trunk",
+    "policy": "BestOfN DPO GRPO Limits",
+    "recipes.runs": "load_run run",
+    "recipes.schema": "Recipe",
+    "records": "Comparison Estimate Prompt Response Score",
+    "rewards": "Arithmetic Bayesian Calibrated Concept Conservative Ensemble Exact Groups "
+    "JsonSchema Lexicographic MaxSentences MaxWords Minimum Proof Regex UnitTest WeightedSum",
+    "rewards.benches": "run_bench",
+    "rewards.saved": "load_reward",
+    "testing": "FakeTrunk",
 }
-"""Public name to the module it lives in."""
+"""Where public names are had from."""
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "DPO",
-    "GRPO",
-    "Arithmetic",
-    "Bayesian",
-    "BestOfN",
-    "Calibrated",
-    "Comparison",
-    "Comparisons",
-    "Concept",
-    "Conservative",
-    "Ensemble",
-    "Estimate",
-    "Exact",
-    "FakeTrunk",
-    "Groups",
-    "JsonSchema",
-    "Lexicographic",
-    "Limits",
-    "LoraPolicy",
-    "MaxSentences",
-    "MaxWords",
-    "Minimum",
-    "Prompt",
-    "Proof",
-    "Recipe",
-    "Regex",
-    "Response",
-    "Score",
-    "Trunk",
-    "UnitTest",
-    "WeightedSum",
-    "load_bench",
-    "load_reward",
-    "load_run",
-    "plugs",
-    "rng",
-    "run",
-    "run_bench",
-    "stream",
-]
+__all__ = ["DPO", "GRPO", "Arithmetic", "Bayesian", "BestOfN", "Calibrated", "Comparison"]
+__all__ += ["Comparisons", "Concept", "Conservative", "Ensemble", "Estimate", "Exact", "FakeTrunk"]
+__all__ += ["Groups", "JsonSchema", "Lexicographic", "Limits", "LoraPolicy", "MaxSentences"]
+__all__ += ["MaxWords", "Minimum", "Prompt", "Proof", "Recipe", "Regex", "Response", "Score"]
+__all__ += ["Trunk", "UnitTest", "WeightedSum", "load_bench", "load_reward", "load_run", "plugs"]
+__all__ += ["rng", "run", "run_bench", "stream"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,9 +14,7 @@ Fails on file systems without atomic rename (some network mounts).
 from __future__ import annotations
 
 import contextlib
-import enum
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -100,27 +98,26 @@ def mend(folder: Path) -> None:
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """Return JSON of mappings, records, arrays and paths; refuses NaN and infinity."""
-    return json.dumps(_plain(value, "value"), ensure_ascii=False, indent=indent, allow_nan=False)
+    options = {"ensure_ascii": False, "indent": indent, "allow_nan": False}
+    try:
+        return json.dumps(value, default=_plain, **options)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise DataError(
+            "a recorded number must be finite, or None where missing", got=str(error)
+        ) from None
 
 
-def _plain(value: Any, where: str) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.value
+def _plain(value: Any) -> Any:
+    """Return what `json` does not know as something that it does."""
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist(), where)
+        return value.tolist()
     if isinstance(value, Estimate):
-        return _plain(value.as_dict(), where)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise DataError("a recorded number must be finite, or None where missing", got=where)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+        return value.as_dict()
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    raise DataError("a recorded value must be plain data", got=f"{type(value).__name__} at {where}")
+        return dict(value)
+    raise DataError("a recorded value must be plain data", got=type(value).__name__)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

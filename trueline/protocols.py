@@ -12,22 +12,7 @@ import numpy as np
 
 from trueline.records import Case, Critique, Message, Prompt, Reply, Response, Scores, Verdict
 
-__all__ = ["ChatModel", "Debater", "Helper", "Oversight", "Policy", "Rater", "Scorer"]
-
-
-@runtime_checkable
-class Policy(Protocol):
-    """Answers prompts."""
-
-    def sample(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        num_samples: int,
-        rng: np.random.Generator,
-        temperature: float = 1.0,
-    ) -> list[list[Response]]:
-        """Return `num_samples` responses (K) to each of B prompts: B lists of K, with `logp`."""
+__all__ = ["ChatModel", "Debater", "Helper", "Oversight", "Rater", "Scorer"]
 
 
 @runtime_checkable

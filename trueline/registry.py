@@ -17,15 +17,8 @@ __all__ = ["name_of", "register"]
 
 
 def register(group: str, verb: str, **kinds: type) -> dict[str, type]:
-    """Return an idea folder's dictionary: its own kinds, then those of installed packages.
-
-    Args:
-        group: the folder's name.
-        verb: the method that every kind must have.
-        kinds: name to frozen, keyword-only dataclass.
-
-    Raises:
-        SetupError: a kind is no such dataclass, lacks the verb, or takes a name twice.
+    """Return the dictionary of the idea folder `group`: its own kinds, then those of installed
+    packages; `SetupError` if one is no such dataclass, lacks the verb, or takes a name twice.
 
     >>> @dataclasses.dataclass(frozen=True, kw_only=True)
     ... class Longest:

@@ -3,10 +3,9 @@
     stream(seed, n_1, n_2, …) = PCG64(SeedSequence(sha256(seed, n_1, n_2, …)))
 
 A stream depends on its names alone, never on what was drawn before, so a run that was killed and
-resumed, or that does its parts in another order, draws the same numbers. (After the keyed streams
-of Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; here the key seeds a
-generator instead of being its counter.) It fails if two different uses share one list of names:
-name the act and its round.
+resumed, or that does its parts in another order, draws the same numbers (after the keyed streams of
+Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). It fails if two different uses
+share one list of names: name the act and its round.
 
 >>> a = stream(7, "raters", 3).random()
 >>> a == stream(7, "raters", 3).random(), a == stream(7, "raters", 4).random()

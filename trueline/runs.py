@@ -2,7 +2,7 @@
 
     config.json        what was asked for, and the folder's `format`; written last, so that a folder
                        without it is not yet a run
-    environment.json   versions, machine, commit, seeds and data hashes at creation
+    environment.json   versions, machine, commit and data hashes at creation
     metrics.jsonl      one record a line, appended
     checkpoints/NAME/  whole folders that appear at once
     result.json        what came out; present means finished
@@ -12,7 +12,7 @@ opened. One process at a time holds a folder, by `flock`, which dies with the pr
 file systems without it (some network mounts).
 
 >>> import tempfile
->>> with RunFolder.create(tempfile.mkdtemp() + "/run", {"seed": 0}, data_hashes={}) as folder:
+>>> with RunFolder.resume(tempfile.mkdtemp() + "/run", {"seed": 0}, data_hashes={}) as folder:
 ...     folder.log({"round": 1, "kl": 0.5})
 ...     folder.metrics()
 [{'round': 1, 'kl': 0.5}]
@@ -26,16 +26,15 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import trueline.atomic as atomic
-from trueline.errors import InputError, InvalidExperiment, SetupError
+from trueline.errors import InvalidExperiment, SetupError
 
-__all__ = ["FORMAT", "RunFolder", "environment"]
+__all__ = ["FORMAT", "RunFolder"]
 
 FORMAT, LOCK = 1, ".lock"
 """Version of the layout above; a folder of another version is refused, never guessed at."""
@@ -46,7 +45,7 @@ PACKAGES = (
 
 
 class RunFolder:
-    """One run's folder, held by this process until `close` or the end of a `with` block."""
+    """One run's folder; `resume` holds it for this process until `close` or the end of a `with`."""
 
     def __init__(self, folder: Path, *, lock: int | None) -> None:
         self.folder = folder
@@ -63,45 +62,38 @@ class RunFolder:
         self.environment = _read_object(folder / "environment.json")
 
     @classmethod
-    def create(
+    def resume(
         cls,
         path: str | os.PathLike[str],
         config: Mapping[str, Any],
         *,
         data_hashes: Mapping[str, str],
     ) -> RunFolder:
-        """Begin a run at `path`, which must be absent, empty, or left by a creation cut short."""
-        if "format" in config:
-            raise InputError("a run's configuration must not use the name 'format'")
-        folder = Path(path)
-        seeds = {name: value for name, value in config.items() if "seed" in name}
-        facts = {**environment(), "seeds": seeds, "data_hashes": dict(data_hashes)}
-        texts = atomic.to_json(facts), atomic.to_json({"format": FORMAT, **config})
-        _make(folder)
-        with _held(folder) as lock:
-            strange = sorted({p.name for p in folder.iterdir()} - {LOCK, "environment.json"})
-            strange = [name for name in strange if not name.startswith(atomic.FRESH)]
-            if strange:
-                raise SetupError(
-                    "a new run needs an empty folder",
-                    got=f"{folder} holding {strange[0]}",
-                    do="resume the run in it, or choose another folder",
-                )
-            atomic.mend(folder)
-            atomic.atomic_write(folder / "environment.json", texts[0])
-            atomic.atomic_write(folder / "config.json", texts[1])
-            return cls(folder, lock=lock)
+        """Open the run at `path`, mended if it was killed, or begin it.
 
-    @classmethod
-    def open(
-        cls, path: str | os.PathLike[str], *, data_hashes: Mapping[str, str] | None = None
-    ) -> RunFolder:
-        """Open the run at `path`, mended if it was killed; refused where its data have changed."""
-        folder = _existing(path)
+        Raises:
+            SetupError: it began with another configuration, another process holds it, or `path`
+                holds something else.
+            InvalidExperiment: its data have changed.
+        """
+        folder = Path(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise SetupError("a run needs a folder", got=f"a file in the way of {path}") from None
         with _held(folder) as lock:
+            if not (folder / "config.json").exists():
+                _begin(folder, config, data_hashes)
             run = cls(folder, lock=lock)
+            changed = [name for name, value in config.items() if run.config.get(name) != value]
+            if changed:
+                raise SetupError(
+                    "a run is resumed with the configuration it began with",
+                    got=f"another {', '.join(changed)} in {path}",
+                    do="choose another --out, or give the same options",
+                )
             was = run.environment.get("data_hashes", {})
-            if data_hashes is not None and dict(data_hashes) != was:
+            if dict(data_hashes) != was:
                 raise InvalidExperiment(
                     "a run must be resumed on the data it began with",
                     got="changed: " + ", ".join(sorted(dict(data_hashes.items() ^ was.items()))),
@@ -111,31 +103,12 @@ class RunFolder:
             return run
 
     @classmethod
-    def resume(
-        cls,
-        path: str | os.PathLike[str],
-        config: Mapping[str, Any],
-        *,
-        data_hashes: Mapping[str, str],
-    ) -> RunFolder:
-        """Open the run at `path` if it began with this configuration; else begin a new one."""
-        if not (Path(path) / "config.json").exists():
-            return cls.create(path, config, data_hashes=data_hashes)
-        run = cls.open(path, data_hashes=data_hashes)
-        changed = [name for name, value in config.items() if run.config.get(name) != value]
-        if changed:
-            run.close()
-            raise SetupError(
-                "a run is resumed with the configuration it began with",
-                got=f"another {', '.join(changed)} in {path}",
-                do="choose another --out, or give the same options",
-            )
-        return run
-
-    @classmethod
     def view(cls, path: str | os.PathLike[str]) -> RunFolder:
         """Open the run at `path` to be read only, also while another process works on it."""
-        return cls(_existing(path), lock=None)
+        folder = Path(path)
+        if not (folder / "config.json").is_file():
+            raise SetupError("a run folder must hold config.json", got=f"none in {folder}")
+        return cls(folder, lock=None)
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -151,38 +124,35 @@ class RunFolder:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record; on a full disk the file stays as it was."""
-        line = atomic.to_json(record, indent=None)
-        self._writable()
-        atomic.append_line(self._metrics, line)
+        atomic.append_line(self._metrics, atomic.to_json(record, indent=None))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return all whole records, in order."""
-        return [json.loads(line) for line in self._lines()]
+        """Return all whole records, in order; `SetupError` where a line is none."""
+        lines = self._lines()
+        for number, line in enumerate(lines, 1):
+            if not _is_record(line):
+                raise SetupError(
+                    "every line of metrics.jsonl must be one JSON object",
+                    got=f"something else at {self._metrics}:{number}",
+                    do="resume the run, which mends its last line",
+                )
+        return [json.loads(line) for line in lines]
 
     def rewrite_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the records that `keep` is false of, such as those of an interrupted round."""
-        self._writable()
         kept = (atomic.to_json(row, indent=None) + "\n" for row in self.metrics() if keep(row))
         atomic.atomic_write(self._metrics, "".join(kept))
 
     def checkpoint(self, name: str) -> contextlib.AbstractContextManager[Path]:
         """Give a folder to fill in a `with` block; it is checkpoint NAME when that ends well."""
-        self._writable()
         return atomic.atomic_folder(self.path(name))
 
-    def has(self, name: str) -> bool:
-        """Return whether checkpoint NAME is there, whole."""
-        return self.path(name).is_dir()
-
     def path(self, name: str) -> Path:
-        """Return where checkpoint NAME is or would be."""
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            raise InputError("a checkpoint's name must be letters, digits, _ . -", got=repr(name))
+        """Return where checkpoint NAME is or would be; a folder that is there is whole."""
         return self.folder / "checkpoints" / name
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json: the run is finished."""
-        self._writable()
         atomic.atomic_write(self.folder / "result.json", atomic.to_json(result))
 
     @property
@@ -199,41 +169,34 @@ class RunFolder:
         # What follows the last newline is still being written, or was when the writer died.
         return self._metrics.read_bytes().split(b"\n")[:-1] if self._metrics.exists() else []
 
-    def _writable(self) -> None:
-        if self._lock is None:
-            raise SetupError("a run folder must be open to be written to", got=str(self.folder))
-
     def _mend(self) -> None:
         """Cut a torn end off the metrics and clear away half-written files and checkpoints."""
         lines = self._lines()
         # After a power cut a file may have its length and not its bytes: that tail is torn too.
         while lines and not _is_record(lines[-1]):
             lines.pop()
-        for number, line in enumerate(lines, 1):
-            if not _is_record(line):
-                raise SetupError(
-                    "every line of metrics.jsonl must be one JSON object",
-                    got=f"something else at {self._metrics}:{number}",
-                )
         whole = b"".join(line + b"\n" for line in lines)
         if self._metrics.exists() and self._metrics.read_bytes() != whole:
             atomic.atomic_write(self._metrics, whole)
+        self.metrics()
         atomic.mend(self.folder)
         atomic.mend(self.folder / "checkpoints")
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise SetupError("a run needs a folder", got=f"a file in the way of {folder}") from None
-
-
-def _existing(path: str | os.PathLike[str]) -> Path:
-    folder = Path(path)
-    if not (folder / "config.json").is_file():
-        raise SetupError("a run folder must hold config.json", got=f"none in {folder}")
-    return folder
+def _begin(folder: Path, config: Mapping[str, Any], data_hashes: Mapping[str, str]) -> None:
+    """Write what makes a held, empty folder a run; a creation that was cut short is done again."""
+    names = sorted({p.name for p in folder.iterdir()} - {LOCK, "environment.json"})
+    strange = [name for name in names if not name.startswith(atomic.FRESH)]
+    if strange:
+        raise SetupError(
+            "a new run needs an empty folder",
+            got=f"{folder} holding {strange[0]}",
+            do="resume the run in it, or choose another folder",
+        )
+    atomic.mend(folder)
+    facts = {**_environment(), "data_hashes": dict(data_hashes)}
+    atomic.atomic_write(folder / "environment.json", atomic.to_json(facts))
+    atomic.atomic_write(folder / "config.json", atomic.to_json({**config, "format": FORMAT}))
 
 
 @contextlib.contextmanager
@@ -274,14 +237,10 @@ def _is_record(line: bytes) -> bool:
         return False
 
 
-def environment() -> dict[str, Any]:
-    """Return the versions, machine and commit that a result depends on, as plain data.
+def _environment() -> dict[str, Any]:
+    """Return the versions, machine and commit that a result depends on; None: not to be had.
 
-    Versions come from the packages' metadata, so that nothing heavy is imported; no host name, user
-    or path is recorded, so that a result may be published. None: it could not be determined.
-
-    >>> sorted(environment())
-    ['commit', 'num_cpus', 'packages', 'platform', 'python', 'trueline']
+    Nothing heavy is imported; no host name, user or path is recorded: a result may be published.
     """
     return {
         "trueline": _version("trueline"),
@@ -302,17 +261,16 @@ def _version(package: str) -> str | None:
 def _commit() -> str | None:
     """Return the package's git commit, `+changes` if edited; None where it is no checkout."""
     here = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
+        return done.stdout.strip()
+
     try:
         # An installed copy may lie inside somebody else's repository: that is not our commit.
-        _git(here.parent, "ls-files", "--error-unmatch", here.name)
-        head = _git(here.parent, "rev-parse", "HEAD")
-        edited = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", ".")
+        git("ls-files", "--error-unmatch", here.name)
+        edited = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "HEAD") + ("+changes" if edited else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return head + ("+changes" if edited else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
-    return done.stdout.strip()

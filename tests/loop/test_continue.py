@@ -83,7 +83,7 @@ def test_a_continued_run_is_resumed_only_on_the_source_as_it_was(sums_task, firs
 
 
 def test_what_cannot_be_continued_is_refused(sums_task, first, tmp_path):
-    RunFolder.create(tmp_path / "empty", {}, data_hashes={}).close()
+    RunFolder.resume(tmp_path / "empty", {}, data_hashes={}).close()
     with pytest.raises(SetupError, match=r"no checkpoint in .*empty"):
         continue_from(tmp_path / "empty", sums_task)
     with pytest.raises(SetupError, match=r"must hold config\.json"):

@@ -14,7 +14,6 @@ from tests.models.conftest import make_chat_model
 from trueline.errors import InputError, SetupError
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.trunk import Trunk
-from trueline.protocols import Policy
 from trueline.records import Prompt, Response
 
 
@@ -200,7 +199,6 @@ def test_sampling_follows_the_adapter(chat: Trunk) -> None:
     prompt = Prompt.of("a b")
     wanted = Response(prompt=prompt, text="7 + 5 = 12")
     policy = make(chat)
-    assert isinstance(policy, Policy)
     train(policy, [wanted], steps=60)
     said = policy.sample([prompt], num_samples=20, rng=np.random.default_rng(0))[0]
     assert sum(r.text == wanted.text for r in said) > 10

@@ -77,7 +77,7 @@ class State:
     def rounds_of(folder: RunFolder) -> int:
         """Return how many rounds of a run are whole."""
         done = 0
-        while folder.has(f"round-{done + 1}"):
+        while folder.path(f"round-{done + 1}").is_dir():
             done += 1
         return done
 
