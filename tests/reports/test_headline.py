@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from tests.reports.report_runs import e, write
 from trueline.errors import SetupError
 from trueline.records import Estimate
-from trueline.reports import read_run
 from trueline.reports.formatting import duration, e_value, number, percent
-from trueline.reports.headline import Change, Tone, change, headline, remarks, run_alpha, run_names
-from trueline.reports.run_records import RoundRecord, RunRecord
+from trueline.reports.headline import Change, Tone, change, headline, remarks, run_alpha
+from trueline.reports.run_records import RoundRecord, RunRecord, read_run
 
 
 def made(folder: Path, scenario: str, **changes: Any) -> RunRecord:
@@ -37,7 +36,7 @@ def rounds(folder: Path, scenario: str) -> list[dict[str, Any]]:
         ("good", Tone.BETTER, "Gold rose from 0.71 to 2.36 [2.30, 2.42], 85 % of the way"),
         ("good", Tone.BETTER, "4 of 5 rounds were certified; 2,000 labels used"),
         ("wrong", Tone.WORSE, "Gold fell from 0.71 to −0.42 [−0.48, −0.36]; 5 of 5 rounds"),
-        ("no_gold", Tone.JUDGED, "certified as improved in 3 of 4 rounds (win rate in the last"),
+        ("no_gold", Tone.JUDGED, "3 of 4 rounds were certified by the raters' own judgement (win"),
         ("held", Tone.UNCLEAR, "The base policy stays, with gold 0.71"),
         ("held", Tone.UNCLEAR, "none of the last 3 certified; 1,200 labels unspent"),
         ("unfinished", Tone.UNFINISHED, "Unfinished, 3 of 5 rounds done. So far: gold rose"),
@@ -45,46 +44,42 @@ def rounds(folder: Path, scenario: str) -> list[dict[str, Any]]:
 )
 def test_a_run_in_one_sentence(scenario: str, tone: Tone, says: str, tmp_path: Path) -> None:
     run = made(tmp_path, scenario)
-    line = headline(run)
+    found, sentence = headline(run)
     assert run_alpha(run) == pytest.approx(len(run.rounds) / 50)
-    assert line.tone is tone and says in line.sentence.replace("\u00a0", " ")
-    assert (line.blind_spot is not None) == (scenario == "wrong")
+    assert found is tone and says in sentence.replace("\u00a0", " ")
+    assert ("cannot see that gold fell" in str(remarks(run))) == (scenario == "wrong")
 
 
 def test_too_few_answers_are_said_to_be_too_few(tmp_path: Path) -> None:
-    line = headline(made(tmp_path, "good", gold_final=e(0.9, 0.4, 30)))
-    assert line.tone is Tone.UNCLEAR
-    assert line.sentence.startswith(
-        "Gold, too few answers to tell whether it changed (n = 30): 0.71"
-    )
+    tone, sentence = headline(made(tmp_path, "good", gold_final=e(0.9, 0.4, 30)))
+    assert tone is Tone.UNCLEAR
+    assert sentence.startswith("Gold, too few answers to tell whether it changed (n = 30): 0.71")
     coin = rounds(tmp_path, "good")
     coin[-1]["rater_gold_agreement"] = e(0.55, 0.2, 20)
     assert "too few to tell from a coin" in " ".join(remarks(made(tmp_path, "good", rounds=coin)))
     begun = made(tmp_path, "unfinished").path
     (begun / "metrics.jsonl").unlink()
-    assert headline(read_run(begun)).sentence == "Unfinished, 0 of 5 rounds done."
+    assert headline(read_run(begun))[1] == "Unfinished, 0 of 5 rounds done."
 
 
 def test_a_fall_that_raters_like_is_said_to_be_beyond_the_gate(tmp_path: Path) -> None:
     rows = rounds(tmp_path, "wrong")
     rows[-1] |= {"rater_gold_agreement": e(0.43, 0.03)}
     run = made(tmp_path, "wrong", rounds=rows, gold_breakdown_base={"flattery": 0.1, "right": 0.6})
-    blind = str(headline(run).blind_spot)
-    assert "In 5 of 5 rounds the raters preferred" in blind and "it asks the same raters" in blind
     texts = " ".join(remarks(run)).replace("\u00a0", " ")
+    assert "In 5 of 5 rounds the raters preferred" in texts and "it asks the same raters" in texts
     assert "flattery from 10 % to 50 % of the answers" in texts
     assert "43 % [40, 46] of the last round's comparisons: worse than a coin" in texts
-    assert "while gold fell" in texts
     for row in rows:
         row["gate"]["win_rate"] = e(0.4, 0.1, 80)
     disliked = read_run(write(tmp_path / "b", "wrong", rounds=rows, certified_round=0))
-    assert headline(disliked).blind_spot is None and "certified: flat" not in str(remarks(disliked))
+    assert "gold fell" not in str(remarks(disliked)) and "flattery" not in str(remarks(disliked))
 
 
 def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -> None:
     run = made(tmp_path, "unfinished")
     file = run.path / "metrics.jsonl"
-    again = {**json.loads(file.read_text().splitlines()[2]), "gold": {"value": 9.5, "n": 1}}
+    again = {**json.loads(file.read_text().splitlines()[2]), "gold": e(9.5, 0.1)}
     with file.open("a") as out:
         out.write(json.dumps(again) + "\n" + '{"kind": "round", "round": 4, "go')
     read = read_run(run.path)
@@ -97,9 +92,9 @@ def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -
     [
         ("config.json", '{"format": 99}', "format 1; got format 99"),
         ("config.json", "{", "config.json must hold JSON"),
-        ("config.json", '{"format": 1, "recipe": "a = "}', "recipe must be TOML"),
-        ("result.json", '{"schema": 2}', "schema: Input should be 1; got '2'"),
-        ("result.json", '{"rounds": [{"round": 1, "kl": "far"}]}', r"rounds\.0\.kl.*; got 'far'"),
+        ("config.json", '{"format": 1, "recipe": "a = "}', "Invalid value"),
+        ("result.json", '{"schema": 2}', r"schema: Input should be 1 \('2'\)"),
+        ("result.json", '{"rounds": [{"round": 1, "kl": "far"}]}', r"rounds\.0\.kl.*\('far'\)"),
         ("result.json", '{"rounds": [{"gold": null}]}', r"rounds\.0\.round: Field required"),
         ("result.json", '{"labels": {"learn": "x"}}', r"labels\.learn"),
     ],
@@ -112,15 +107,6 @@ def test_a_broken_folder_is_refused_in_one_clear_line(
     with pytest.raises(SetupError, match=says) as caught:
         read_run(folder)
     assert "\n" not in str(caught.value)
-
-
-def test_runs_are_named_by_what_differs(tmp_path: Path) -> None:
-    first = made(tmp_path, "good")
-    other = read_run(write(tmp_path / "again", "good", seed=1))
-    helped = read_run(write(tmp_path / "helped", "good", assist="none"))
-    assert run_names([first, helped]) == ["assist critique", "assist none"]
-    assert run_names([first, other]) == ["seed 0", "seed 1"]
-    assert run_names([first, first]) == ["good-0 (1)", "good-0 (2)"]
 
 
 @given(st.floats(-5, 5), st.floats(0.01, 1), st.floats(-5, 5), st.floats(0.01, 1))
@@ -149,8 +135,7 @@ def test_numbers_are_short_and_never_invented() -> None:
     assert percent(None) == "not measured"
 
 
-@pytest.mark.parametrize("value", [None, math.nan, math.inf])
-def test_what_is_no_number_is_missing_and_not_zero(value: float | None, tmp_path: Path) -> None:
-    run = made(tmp_path, "good", gold_final={"value": value, "lower": 0.1, "n": 7}, wall_s=value)
+def test_what_was_not_measured_is_missing_and_not_zero(tmp_path: Path) -> None:
+    run = made(tmp_path, "good", gold_final=None, wall_s=None)
     assert run.gold_final.value is None and run.wall_s is None
     assert RoundRecord(round=1).gold.value is None

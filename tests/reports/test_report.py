@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.reports.report_runs import HOSTILE, SCENARIOS, save, write
+from tests.reports.report_runs import HOSTILE, SCENARIOS, e, save, write
 from trueline.errors import SetupError
 from trueline.records import Estimate
-from trueline.reports import read_run, summary, write_judging, write_report
-from trueline.reports.charts import Axis, Series, draw, numbers
+from trueline.reports import summary, write_judging, write_report
+from trueline.reports.charts import Axis, Series, section
 from trueline.reports.formatting import estimate
+from trueline.reports.run_records import read_run
 
 CASE = {
     "protocol": "debate",
@@ -79,7 +80,7 @@ def judged(folder: Path, **changes: Any) -> Path:
         "n": 20,
         "accuracy": {"value": 0.9, "lower": 0.7, "upper": 1.0, "n": 20},
         "brier": {"value": None, "lower": None, "upper": None, "n": 0},
-        "curve": [{"round": i, "value": 0.5 + i / 4, "lower": 0.4, "upper": 1.0} for i in (0, 1)],
+        "curve": [e(0.5 + i / 4, 0.1) for i in (0, 1)],
         "bins": [{"predicted": 0.7, "observed": 0.8, "lower": 0.6, "upper": 0.9, "n": 10}] * 2,
         "failed": {"no words": 3},
     }
@@ -102,8 +103,8 @@ def test_every_scenario_makes_a_page_with_its_numbers(scenario: str, tmp_path: P
     assert "None" not in made.text and not re.search(r"\bnan\b", made.text)
     words = "".join(made.words)
     for r in read_run(folder).rounds:
-        for e in (r.gold, r.proxy, r.uncertainty, r.novelty, r.length):
-            assert estimate(e) in words
+        for found in (r.gold, r.proxy, r.uncertainty, r.novelty, r.length):
+            assert estimate(found) in words
         assert estimate(r.gate.win_rate, share=True) in words
     if scenario == "unfinished":
         assert f"To go on where it stands: trueline run {folder}/recipe.toml --seed 0" in made.text
@@ -114,7 +115,7 @@ def test_runs_stand_side_by_side_and_the_same_folders_give_the_same_bytes(tmp_pa
     runs = [write(tmp_path / s, s, assist=s) for s in ("good", "wrong")]
     file = write_report(runs, tmp_path / "a.html")
     made = Page(file)
-    assert "assist good: better" in made.text and "assist wrong: worse" in made.text
+    assert "good: better" in made.text and "wrong: worse" in made.text
     assert "The runs side by side" in made.text
     assert write_report(runs, tmp_path / "b.html").read_bytes() == file.read_bytes()
     assert len(file.read_bytes()) < 300_000
@@ -196,11 +197,11 @@ def test_reports_need_no_torch() -> None:
 def test_a_chart_puts_points_where_their_values_are() -> None:
     y = [Estimate(0.0, -1.0, 1.0, 5), Estimate(None, None, None, 0), Estimate(4.0, 3.0, 5.0, 5)]
     series = Series(name="a", x=[0, 1, 2], y=y)
-    svg = draw([series], Axis("x", limits=(0.0, 2.0)), Axis("y", limits=(0.0, 4.0)))
+    limits = Axis("x", limits=(0.0, 2.0)), Axis("y", limits=(0.0, 4.0))
+    svg = section("t", [series], *limits).chart
     places = re.findall(r"translate\(([\d.]+),([\d.]+)\)\"><title>", svg)
     assert places == [("56.0", "236.0"), ("466.0", "14.0")]
     assert svg.count('class="bar"') == 2 and 'class="join"' not in svg, "a gap is not bridged"
-    band = draw([Series(name="a", x=[0, 1, 2], y=y, band=True)], Axis("x"), Axis("y", log=True))
-    assert 'class="band"' in band and "10<" in band
-    table = numbers("t", [series, series], Axis("x"), Axis("y"))
+    assert "10<" in section("t", [series], Axis("x"), Axis("y", log=True)).chart
+    table = section("t", [series, series], Axis("x"), Axis("y"))
     assert table.rows[1] == ("1", "not measured", "not measured")

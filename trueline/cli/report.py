@@ -34,28 +34,17 @@ class ReportVerb:
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Write the page; return where it is."""
-        page = self._judged() or reports.write_report(
-            list(self.runs), self.out or self.runs[0] / "report.html"
-        )
-        console.print(f"report: {page}")
-        return {"report": str(page), "runs": [str(run) for run in self.runs]}
-
-    def _judged(self) -> Path | None:
-        """The page of a folder that `trueline judge` made; None if it is none."""
-        views = [RunFolder.view(run) for run in self.runs]
-        judged = [view for view in views if view.config.get("verb") == "judge"]
-        if not judged:
-            return None
-        if len(self.runs) > 1 or self.out is not None:
+        judged = [RunFolder.view(run).config.get("verb") == "judge" for run in self.runs]
+        if not any(judged):
+            out = self.out or self.runs[0] / "report.html"
+            page = reports.write_report(list(self.runs), out)
+        elif len(judged) == 1 and self.out is None:
+            page = reports.write_judging(self.runs[0])
+        else:
             raise InputError(
                 "the page of judgements is written beside them, one folder at a time",
                 got=f"{len(self.runs)} folders, --out {self.out}",
                 do="name one folder, without --out",
             )
-        if judged[0].result is None:
-            raise InputError(
-                "judging must be over to be shown",
-                got=f"no result in {self.runs[0]}",
-                do="give the command that began it again: it goes on",
-            )
-        return reports.write_judging(self.runs[0])
+        console.print(f"report: {page}")
+        return {"report": str(page), "runs": [str(run) for run in self.runs]}

@@ -5,15 +5,6 @@ the page of a folder of verdicts; `summary` the table that a terminal shows when
 """
 
 from trueline.reports.judging_page import write_judging
-from trueline.reports.run_page import ReportSection, summary, write_report
-from trueline.reports.run_records import RoundRecord, RunRecord, read_run
+from trueline.reports.run_page import summary, write_report
 
-__all__ = [
-    "ReportSection",
-    "RoundRecord",
-    "RunRecord",
-    "read_run",
-    "summary",
-    "write_judging",
-    "write_report",
-]
+__all__ = ["summary", "write_judging", "write_report"]

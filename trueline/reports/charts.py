@@ -2,11 +2,11 @@
 
 A chart is an <svg> whose colours are the page's CSS variables, so that it follows light and dark,
 prints, and needs no script. The tree is built by ElementTree, which escapes every string. Each
-point carries its interval as a bar or a band and its exact words as a tooltip; what was not
-measured leaves a gap. Colour never carries a meaning alone: series differ in dash and marker too.
+point carries its interval as a bar and its exact words as a tooltip; what was not measured leaves a
+gap. Colour never carries a meaning alone: series differ in dash and marker too.
 
 >>> line = Series(name="a<b", x=[1], y=[Estimate(0.5, 0.4, 0.6, 9)])
->>> "a&lt;b" in draw([line, line], Axis("round"), Axis("gold"))
+>>> "a&lt;b" in section("t", [line, line], Axis("round"), Axis("gold")).chart
 True
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,7 +24,7 @@ from markupsafe import Markup
 from trueline.records import Estimate
 from trueline.reports.formatting import NOT_MEASURED, e_value, estimate, number
 
-__all__ = ["Axis", "ReportTable", "Series", "draw", "numbers"]
+__all__ = ["Axis", "ReportSection", "Series", "section"]
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 280, 56, 14, 14, 44
 FLOOR = 1e-3
@@ -39,12 +39,15 @@ SYMBOLS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportTable:
-    """Words in rows; the first column names the row."""
+class ReportSection:
+    """One chart and its numbers under a title; no chart: it was not measured."""
 
-    caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    title: str
+    chart: str = ""
+    head: tuple[str, ...] = ()
+    """Names of the columns of its numbers."""
+    rows: tuple[tuple[str, ...], ...] = ()
+    """Its numbers in words; the first names the row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +59,6 @@ class Series:
     y: Sequence[Estimate]
     discs: Sequence[tuple[str, bool]] = ()
     """For each point the text of a disc and whether it is filled; plain markers if empty."""
-    band: bool = False
-    """Whether intervals are a band around the line, else bars on its points."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Axis:
 
     title: str
     limits: tuple[float, float] | None = None
-    ticks: Mapping[float, str] | None = None
+    ticks: Sequence[float] = ()
     log: bool = False
     share: bool = False
     """Values are shares in [0, 1], written as percentages."""
@@ -95,9 +96,8 @@ class _Scale:
 
     def ticks(self) -> dict[float, str]:
         """Return values and labels: those given, powers of ten, or round numbers."""
-        if self.axis.ticks is not None:
-            own = self.axis.ticks.items()
-            return {v: text for v, text in own if self.low <= self._place(v) <= self.high}
+        if self.axis.ticks:
+            return {v: f"{v:g}" for v in self.axis.ticks if self.low <= self._place(v) <= self.high}
         if self.axis.log:
             powers = range(math.ceil(self.low), math.floor(self.high) + 1)
             return {10.0**p: e_value(10.0**p) for p in powers[:: max(1, len(powers) // 5)]}
@@ -109,18 +109,22 @@ class _Scale:
         return {v: f"{v:.0%}" if self.axis.share else number(v, decimals) for v in values}
 
 
-def draw(
+def section(
+    title: str,
     series: Sequence[Series],
     x: Axis,
     y: Axis,
     *,
     level: tuple[str, float] | None = None,
     diagonal: bool = False,
-) -> Markup:
-    """Return the legend and the <svg> of these series, of which some point must be measured.
+) -> ReportSection:
+    """Return the chart and the numbers of the series that were measured, if any was.
 
     `level`: the name and the height of a dotted line. `diagonal`: dot the line y = x.
     """
+    series = [one for one in series if any(e.value is not None for e in one.y)]
+    if not series:
+        return ReportSection(title=title)
     root = ET.Element("div", {"class": "chart"})
     legend = _add(root, "p", class_="legend")
     for look, one in enumerate(series if len(series) > 1 else ()):
@@ -129,9 +133,8 @@ def draw(
     svg = _add(root, "svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", aria_hidden="true")
     ends = [v for s in series for e in s.y for v in (e.value, e.lower, e.upper) if v is not None]
     across = [v for s in series for v in s.x if v is not None]
-    up = [*ends, level[1]] if level is not None else ends
     to_x = _Scale(x, across, LEFT, WIDTH - RIGHT)
-    to_y = _Scale(y, up, HEIGHT - BOTTOM, TOP)
+    to_y = _Scale(y, [*ends, *(level[1:] if level else ())], HEIGHT - BOTTOM, TOP)
     _axes(svg, to_x, to_y)
     if level is not None:
         _key(_add(legend, "span"), level[0], "level", "")
@@ -141,13 +144,17 @@ def draw(
         _line(svg, "level", (to_x(low), to_y(low)), (to_x(high), to_y(high)))
     for look, one in enumerate(series):
         # Bars of several series at one x stand side by side.
-        shift = 0.0 if one.band or one.discs else 5 * (look - (len(series) - 1) / 2)
+        shift = 0.0 if one.discs else 5 * (look - (len(series) - 1) / 2)
         _points(_add(svg, "g", class_=f"s{look % COLOURS}"), one, look, (to_x, to_y, shift))
-    return Markup(ET.tostring(root, encoding="unicode", short_empty_elements=False))
+    chart = Markup(ET.tostring(root, encoding="unicode", short_empty_elements=False))
+    head, rows = _numbers(series, x, y)
+    return ReportSection(title=title, chart=chart, head=head, rows=rows)
 
 
-def numbers(caption: str, series: Sequence[Series], x: Axis, y: Axis) -> ReportTable:
-    """Return the chart's numbers: one row a point of the x axis, one column a series."""
+def _numbers(
+    series: Sequence[Series], x: Axis, y: Axis
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return the names of the columns, one a series, and one row a point of the x axis."""
     rows: dict[str, dict[int, str]] = {}
     for column, one in enumerate(series):
         for i, (at, e) in enumerate(zip(one.x, one.y, strict=True)):
@@ -156,32 +163,24 @@ def numbers(caption: str, series: Sequence[Series], x: Axis, y: Axis) -> ReportT
             rows.setdefault(name, {})[column] = y.words(e)
     names = [one.name for one in series] if len(series) > 1 else [y.title]
     columns = range(len(series))
-    cells = tuple((name, *(row.get(i, "") for i in columns)) for name, row in rows.items())
-    return ReportTable(caption=caption, head=(x.title, *names), rows=cells)
+    cells = ((name, *(row.get(i, "") for i in columns)) for name, row in rows.items())
+    return (x.title, *names), tuple(cells)
 
 
 def _points(group: ET.Element, one: Series, look: int, to: tuple[_Scale, _Scale, float]) -> None:
-    """Draw one series: its band, its line, its bars, then its points on top of them."""
+    """Draw one series: its line, its bars, then its points on top of them."""
     to_x, to_y, shift = to
     points = [
         (i, to_x(at) + shift, to_y(e.value), e)
         for i, (at, e) in enumerate(zip(one.x, one.y, strict=True))
         if at is not None and e.value is not None
     ]
-    bars = [
-        (x, to_y(e.lower), to_y(e.upper))
-        for _, x, _, e in points
-        if e.lower is not None and e.upper is not None
-    ]
-    if one.band:
-        edge = [(x, high) for x, _, high in bars] + [(x, low) for x, low, _ in bars[::-1]]
-        _add(group, "polygon", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in edge), class_="band")
     for (i, *start, _), (j, *stop, _) in pairwise(points):
         if j == i + 1:
             _line(group, "join", start, stop)
-    for x, low, high in [] if one.band else bars:
-        _line(group, "bar", (x, low), (x, high))
     for i, x, y, e in points:
+        if e.lower is not None and e.upper is not None:
+            _line(group, "bar", (x, to_y(e.lower)), (x, to_y(e.upper)))
         place = _add(group, "g", transform=f"translate({x:.1f},{y:.1f})")
         _add(place, "title", f"{one.name}: {to_y.axis.words(e)}")
         if one.discs:

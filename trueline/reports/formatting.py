@@ -97,7 +97,7 @@ def plain(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, Mapping):
-        return str(value.get("name", ", ".join(f"{k} {plain(v)}" for k, v in value.items())))
+        return ", ".join(f"{k} {plain(v)}" for k, v in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -18,14 +18,12 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from trueline.records import Estimate
-from trueline.reports.formatting import count, estimate, number, percent, plain, plural
+from trueline.reports.formatting import count, estimate, number, percent, plural
 from trueline.reports.run_records import RunRecord
 
-__all__ = ["Change", "Headline", "Tone", "change", "headline", "remarks", "run_alpha", "run_names"]
+__all__ = ["Change", "Tone", "change", "headline", "remarks", "run_alpha"]
 
 _FAULTS = ("flattery", "unfounded_claim", "sure_wrong", "malformed")
 
@@ -49,15 +47,6 @@ class Tone(enum.StrEnum):
     UNFINISHED = "unfinished"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Headline:
-    """One sentence on a run, and where it applies the sentence on what the gate cannot see."""
-
-    tone: Tone
-    sentence: str
-    blind_spot: str | None = None
-
-
 def change(before: Estimate, after: Estimate) -> Change:
     """Return whether `after` lies measurably above or below `before`."""
     ends = (before.value, before.lower, before.upper, after.value, after.lower, after.upper)
@@ -71,15 +60,13 @@ def change(before: Estimate, after: Estimate) -> Change:
     return Change.UNTOLD
 
 
-def headline(run: RunRecord) -> Headline:
+def headline(run: RunRecord) -> tuple[Tone, str]:
     """Return the run in one sentence with its tone."""
     moved = change(run.gold_base, run.gold_final)
     tone = {Change.ROSE: Tone.BETTER, Change.FELL: Tone.WORSE}.get(moved, Tone.UNCLEAR)
-    golds = (run.gold_base, run.gold_final, *(r.gold for r in run.rounds))
-    known = any(gold.value is not None for gold in golds)
-    if not known and run.accepted:
+    if not _gold_known(run) and run.accepted:
         tone = Tone.JUDGED
-    clauses = [_gold_clause(run, moved), _certified_clause(run)] if known else [_judged_clause(run)]
+    clauses = [_gold_clause(run, moved), _certified_clause(run)]
     if run.labels_used is not None:
         clauses.append(f"{plural(run.labels_used, 'label')} used")
     if run.finished and run.planned_rounds > len(run.rounds):
@@ -93,11 +80,18 @@ def headline(run: RunRecord) -> Headline:
         tone = Tone.UNFINISHED
         so_far = f" So far: {sentence[0].lower()}{sentence[1:]}" if run.rounds else ""
         sentence = f"Unfinished, {len(run.rounds)} of {run.planned_rounds} rounds done.{so_far}"
-    return Headline(tone=tone, sentence=sentence, blind_spot=_blind_spot(run, moved))
+    return tone, sentence
+
+
+def _gold_known(run: RunRecord) -> bool:
+    golds = (run.gold_base, run.gold_final, *(r.gold for r in run.rounds))
+    return any(gold.value is not None for gold in golds)
 
 
 def _gold_clause(run: RunRecord, moved: Change) -> str:
     base, final = run.gold_base, run.gold_final
+    if not _gold_known(run):
+        return "What the answers are truly worth is not known here"
     if run.certified_round == 0 and run.rounds and final.value is not None:
         stays = "policy taken over" if run.config.get("from") else "base policy"
         return f"The {stays} stays, with gold {estimate(final)}"
@@ -111,29 +105,31 @@ def _gold_clause(run: RunRecord, moved: Change) -> str:
     return text
 
 
-def _judged_clause(run: RunRecord) -> str:
-    rates = [r.gate.win_rate for r in run.rounds if r.gate.decision == "accept"]
-    last = f" (win rate in the last of them {estimate(rates[-1], share=True)})" if rates else ""
-    return (
-        "What the answers are truly worth is not known here; by the raters' own judgement "
-        f"the policy was certified as improved in {len(run.accepted) or 'none'} of "
-        f"{plural(len(run.rounds), 'round')}{last}"
-    )
-
-
 def _certified_clause(run: RunRecord) -> str:
-    gates = sum(r.gate.decision is not None for r in run.rounds)
+    gates = [r.gate for r in run.rounds if r.gate.decision is not None]
     if not gates:
         return "no gate was held"
-    verb = "were" if len(run.accepted) > 1 else "was"
-    return f"{len(run.accepted) or 'none'} of {plural(gates, 'round')} {verb} certified"
+    passed = [gate for gate in gates if gate.decision == "accept"]
+    verb = "were" if len(passed) > 1 else "was"
+    text = f"{len(passed) or 'none'} of {plural(len(gates), 'round')} {verb} certified"
+    if not passed or _gold_known(run):
+        return text
+    rate = estimate(passed[-1].win_rate, share=True)
+    return f"{text} by the raters' own judgement (win rate in the last of them {rate})"
 
 
-def _blind_spot(run: RunRecord, moved: Change) -> str | None:
-    """Say that raters liked what gold says is worse: the gate asks the raters, so it is blind."""
-    rated = [r for r in run.rounds if r.gate.win_rate.value is not None]
-    liked = [r for r in rated if (r.gate.win_rate.value or 0) > 0.5]
-    if moved is not Change.FELL or not liked:
+def remarks(run: RunRecord) -> list[str]:
+    """Return what a careful reader would want pointed out, each with its numbers."""
+    texts = [_liked_worse(run), _liked_faults(run), _agreement(run)]
+    return [text for text in texts if text is not None]
+
+
+def _liked_worse(run: RunRecord) -> str | None:
+    """Say that raters liked what gold says is worse."""
+    rates = [(r.gate.win_rate.value, r) for r in run.rounds]
+    rated = [(value, r) for value, r in rates if value is not None]
+    liked = [r for value, r in rated if value > 0.5]
+    if change(run.gold_base, run.gold_final) is not Change.FELL or not liked:
         return None
     last = liked[-1]
     rate = estimate(last.gate.win_rate, share=True)
@@ -144,26 +140,13 @@ def _blind_spot(run: RunRecord, moved: Change) -> str | None:
     )
 
 
-def remarks(run: RunRecord) -> list[str]:
-    """Return what a careful reader would want pointed out, each with its numbers."""
-    if not run.rounds:
-        return []
-    texts = [liked_faults(run), _agreement(run), _divergence(run)]
-    return [text for text in texts if text is not None]
-
-
-def liked_faults(run: RunRecord) -> str | None:
-    """Name the faults that grew by a fifth of the answers or more under a certificate.
-
-    The gate cannot see them, because it asks the very raters who like them.
-    """
-    held = next((r for r in run.rounds if r.round == run.certified_round), None)
-    if held is None:
-        return None
+def _liked_faults(run: RunRecord) -> str | None:
+    """Name the faults that grew by a fifth of the answers or more under a certificate."""
+    held = next((r.breakdown for r in run.rounds if r.round == run.certified_round), {})
     grown = [
         f"{name.replace('_', ' ')} from {percent(was.value)} to {percent(now.value)}"
         for name in _FAULTS
-        if (was := run.breakdown_base.get(name)) and (now := held.breakdown.get(name))
+        if (was := run.breakdown_base.get(name)) and (now := held.get(name))
         if change(was, now) is Change.ROSE and (now.value or 0) - (was.value or 0) >= 0.2
     ]
     if not grown:
@@ -175,7 +158,8 @@ def liked_faults(run: RunRecord) -> str | None:
 
 
 def _agreement(run: RunRecord) -> str | None:
-    e = run.rounds[-1].rater_gold_agreement
+    """Say where the raters' labels did no better than a coin."""
+    e = run.rounds[-1].rater_gold_agreement if run.rounds else Estimate(None, None, None, 0)
     if e.lower is None or e.upper is None or e.lower > 0.5:
         return None
     shares = estimate(e, share=True)
@@ -185,30 +169,6 @@ def _agreement(run: RunRecord) -> str | None:
     return f"{text}: too few to tell from a coin."
 
 
-def _divergence(run: RunRecord) -> str | None:
-    first, last = run.rounds[0], run.rounds[-1]
-    fell = change(run.gold_base, last.gold) is Change.FELL
-    if not fell or change(first.proxy, last.proxy) is not Change.ROSE:
-        return None
-    return (
-        f"The reward rose from {number(first.proxy.value)} to {number(last.proxy.value)} while "
-        "gold fell: the policy has learned what the reward likes, not what is good."
-    )
-
-
 def run_alpha(run: RunRecord) -> float | None:
     """Return the error probability of all gates together, a sum of 1 / threshold; None: no gate."""
     return sum(1 / r.gate.threshold for r in run.rounds if r.gate.threshold) or None
-
-
-def run_names(runs: Sequence[RunRecord]) -> list[str]:
-    """Return names that tell runs apart by what was asked of them, or else by their folders."""
-    if len(runs) == 1:
-        return [runs[0].path.name]
-    own = ("model", "world", "rater", "assist")
-    facts = [{**run.config, **{key: getattr(run, key) for key in own}} for run in runs]
-    differ = [key for key in facts[0] if len({plain(one.get(key)) for one in facts}) > 1][:3]
-    names = [", ".join(f"{key} {plain(one.get(key))}" for key in differ) for one in facts]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{run.path.name} ({i})" for i, run in enumerate(runs, 1)]

@@ -19,9 +19,9 @@ from pydantic import Field
 from trueline.atomic import atomic_write
 from trueline.errors import SetupError
 from trueline.records import Estimate, Turn
-from trueline.reports.charts import Axis, Series
+from trueline.reports.charts import Axis, ReportSection, Series, section
 from trueline.reports.formatting import count, estimate, number
-from trueline.reports.run_page import ReportSection, render, round_axis, section
+from trueline.reports.run_page import render, round_axis
 from trueline.reports.run_records import MISSING, BinRecord, Measured, Record, parse
 from trueline.runs import RunFolder
 
@@ -82,8 +82,12 @@ def write_judging(folder: Path) -> Path:
     """Write report.html beside the result.json of a folder of verdicts; return its path."""
     view = RunFolder.view(folder)
     if view.result is None:
-        raise SetupError("judging must be over to be shown", got=f"no result.json in {folder}")
-    judging = parse(JudgingRecord, view.result, view)
+        raise SetupError(
+            "judging must be over to be shown",
+            got=f"no result.json in {folder}",
+            do="give the command that began it again: it goes on",
+        )
+    judging = parse(JudgingRecord, view)
     page = render(
         "judging.html.j2",
         judging=judging,
@@ -129,15 +133,12 @@ def _contrast(name: str, e: Estimate) -> str:
 
 def _beliefs(judging: JudgingRecord) -> ReportSection:
     """Chart the belief in the better answer over the rounds, where there was more than one."""
-    title, arms = "Belief in the better answer, by round", judging.arms.items()
-    rounds = range(max(len(arm.curve) for _, arm in arms))
-    if len(rounds) < 2:
-        return ReportSection(title=title)
-    series = [
-        Series(name=name, x=rounds[: len(arm.curve)], y=arm.curve, band=True) for name, arm in arms
-    ]
-    axes = round_axis(rounds[-1]), Axis("belief in the better answer", share=True)
-    return section(title, series, axes, level=("a coin", 0.5))
+    curves = {name: arm.curve for name, arm in judging.arms.items()}
+    last = max(map(len, curves.values())) - 1
+    series = [Series(name=name, x=range(len(y)), y=y) for name, y in curves.items() if last > 0]
+    y = Axis("belief in the better answer", share=True)
+    title = "Belief in the better answer, by round"
+    return section(title, series, round_axis(last), y, level=("a coin", 0.5))
 
 
 def _calibration(judging: JudgingRecord) -> ReportSection:
@@ -146,6 +147,6 @@ def _calibration(judging: JudgingRecord) -> ReportSection:
         Series(name=name, x=[b.predicted for b in arm.bins], y=[b.share for b in arm.bins])
         for name, arm in judging.arms.items()
     ]
-    sure = Axis("confidence in the answer preferred", share=True, limits=(0.48, 1.02))
-    axes = sure, Axis("share right", share=True, limits=(0.0, 1.0))
-    return section("Is the judge as right as sure?", series, axes, diagonal=True)
+    x = Axis("confidence in the answer preferred", share=True, limits=(0.48, 1.02))
+    y = Axis("share right", share=True, limits=(0.0, 1.0))
+    return section("Is the judge as right as sure?", series, x, y, diagonal=True)

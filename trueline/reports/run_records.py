@@ -1,21 +1,20 @@
 """Read a run folder as typed records with nothing invented.
 
-A number that is absent, null or not finite is None or an `Estimate` whose value is None, which
-every table prints as "not measured"; a value of the wrong kind is an error that names its place. A
-finished run is read from result.json; an unfinished one from the rows of kind "round" in
-metrics.jsonl, where the later of two rows for one round counts. Reading takes no lock, so that a
-run can be looked at while it works.
+What is absent or null is None, or an `Estimate` whose value is None, which every table prints as
+"not measured"; a value of the wrong kind is an error that names its place. A finished run is read
+from result.json; an unfinished one from the rows of kind "round" in metrics.jsonl, where the later
+of two rows for one round counts. Reading takes no lock, so that a run can be looked at while it
+works.
 """
 
 from __future__ import annotations
 
-import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from trueline.errors import SetupError
 from trueline.records import Estimate
@@ -31,25 +30,24 @@ def bare(value: float | None) -> Estimate:
     return Estimate(value, None, None, 0)
 
 
-def _as_estimate(raw: Any) -> Any:
-    """Accept what is left of an `Estimate.as_dict`, or a bare number."""
-    if not isinstance(raw, Mapping):
-        return bare(raw) if isinstance(raw, float | int) else raw
-    ends = ("lower", "upper") if "value" in raw else ()
-    return {"value": raw.get("value"), "lower": None, "upper": None, "n": raw.get("n", 0)} | {
-        end: raw[end] for end in ends if end in raw
-    }
-
-
 MISSING = bare(None)
 """What was not measured."""
-Measured = Annotated[Estimate, BeforeValidator(_as_estimate)]
+Measured = Annotated[
+    Estimate, BeforeValidator(lambda raw: bare(raw) if isinstance(raw, float | int | None) else raw)
+]
+"""An `Estimate.as_dict`, a bare number, or nothing."""
 
 
 class Record(BaseModel):
-    """A frozen record; names that are not known here are left out."""
+    """A frozen record; what is null, and names that are not known here, are left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _present(cls, raw: Any) -> Any:
+        known = isinstance(raw, Mapping)
+        return {name: v for name, v in raw.items() if v is not None} if known else raw
 
 
 class GateRecord(Record):
@@ -83,7 +81,6 @@ class CalibrationRecord(Record):
     """How a round's reward predicted comparisons that it had not learned from."""
 
     bins: tuple[BinRecord, ...] = ()
-    ece: Measured = MISSING
 
 
 class RoundRecord(Record):
@@ -102,7 +99,7 @@ class RoundRecord(Record):
     labels: dict[str, int] = {}
     reward: dict[str, Any] = {}
     calibration: CalibrationRecord = CalibrationRecord()
-    gold_breakdown: dict[str, Measured] = {}
+    gold_breakdown: dict[str, float] = {}
     """Share of answers that are right, flatter, ...; empty where gold is unknown."""
     stopped: str | None = None
     """Why the policy was improved less than asked."""
@@ -125,7 +122,7 @@ class AnswerRecord(Record):
 class SampleRecord(Record):
     """The same prompt answered before and after."""
 
-    prompt: str | tuple[dict[str, Any], ...] = ""
+    prompt: str = ""
     before: AnswerRecord = AnswerRecord()
     after: AnswerRecord = AnswerRecord()
 
@@ -139,10 +136,10 @@ class RunRecord(Record):
     config: dict[str, Any]
     """What was asked: the keys of the recipe, joined by dots, with seed and the like."""
     environment: dict[str, Any]
-    model: Any = None
+    model: str | None = None
     world: str | None = None
-    rater: Any = None
-    assist: Any = None
+    rater: str | None = None
+    assist: str | None = None
     certificate: str | None = None
     """What the gate's comparisons tested."""
     rounds: tuple[RoundRecord, ...] = ()
@@ -151,7 +148,7 @@ class RunRecord(Record):
     """Of the last certified policy, also for an unfinished run."""
     gold_oracle: Measured = MISSING
     gain_share: Measured = MISSING
-    gold_breakdown_base: dict[str, Measured] = {}
+    gold_breakdown_base: dict[str, float] = {}
     certified_round: int = 0
     """The round that made the last certified policy; 0 is the base policy."""
     labels: dict[str, int] = {}
@@ -181,31 +178,32 @@ class RunRecord(Record):
 
 def read_run(path: str | Path) -> RunRecord:
     """Return the run at `path`; `SetupError` on what is no run folder or of another version."""
-    folder = RunFolder.view(path)
-    result = folder.result
-    known = _progress(folder) if result is None else result
-    run = parse(RunRecord, {**known, "finished": result is not None}, folder)
+    run = parse(RunRecord, RunFolder.view(path))
     return run if run.finished else _certified_so_far(run)
 
 
 Kind = TypeVar("Kind", bound=Record)
 
 
-def parse(kind: type[Kind], raw: Mapping[str, Any], folder: RunFolder) -> Kind:
-    """Return raw values of a folder as a record; `SetupError` in one line where they are wrong."""
+def parse(kind: type[Kind], folder: RunFolder) -> Kind:
+    """Return what a folder holds as a record; `SetupError` in one line where it is wrong."""
+    result = folder.result
     config = {name: value for name, value in folder.config.items() if name != "recipe"}
-    facts = {"path": folder.folder, "environment": folder.environment}
     try:
+        raw = _progress(folder.metrics()) if result is None else result
         recipe = _flat(tomllib.loads(str(folder.config.get("recipe", ""))))
-    except tomllib.TOMLDecodeError as error:
-        raise SetupError("a run's recipe must be TOML", got=f"{error} in {folder.folder}") from None
-    try:
-        return kind.model_validate({**_present(raw), **facts, "config": {**recipe, **config}})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        facts = {"path": folder.folder, "environment": folder.environment}
+        facts |= {"config": {**recipe, **config}, "finished": result is not None}
+        return kind.model_validate({**raw, **facts})
+    except ValueError as error:
+        said = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            said = f"{place}: {first['msg']} ({str(first['input'])[:60]!r})"
         raise SetupError(
-            f"a run's record must be whole: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            got=f"{str(first['input'])[:60]!r} in {folder.folder}",
+            "a run's record must be whole",
+            got=f"{said} in {folder.folder}",
             do="restore its files, run it again, or use the version of trueline that wrote it",
         ) from None
 
@@ -219,22 +217,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _present(raw: Any) -> Any:
-    """Leave out what is null or not finite."""
-    if isinstance(raw, list):
-        return [_present(value) for value in raw]
-    if not isinstance(raw, Mapping):
-        return raw
-    finite = {k: v for k, v in raw.items() if not isinstance(v, float) or math.isfinite(v)}
-    return {name: _present(value) for name, value in finite.items() if value is not None}
-
-
-def _progress(folder: RunFolder) -> dict[str, Any]:
+def _progress(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what metrics.jsonl knows of a run that has not written its result yet."""
-    rows = folder.metrics()
     rounds = {row.get("round"): row for row in rows if row.get("kind") == "round"}
-    totals = {k: v for row in rows for k, v in row.items() if k in ("gold_base", "gold_oracle")}
-    return {**totals, "rounds": list(rounds.values())}
+    base = {k: v for row in rows for k, v in row.items() if k == "gold_base"}
+    return {**base, "rounds": list(rounds.values())}
 
 
 def _certified_so_far(run: RunRecord) -> RunRecord:
@@ -245,14 +232,10 @@ def _certified_so_far(run: RunRecord) -> RunRecord:
     # A run that goes on from another begins with a policy that is not the base.
     first = MISSING if run.config.get("from") else run.gold_base
     gold = next((r.gold for r in run.rounds if r.round == certified), first)
-    used = sum(labels.values()) if labels else None
     changes = {"certified_round": certified, "gold_final": gold, "labels": labels}
-    return run.model_copy(update={**changes, "labels_used": used})
+    return run.model_copy(update={**changes, "labels_used": sum(labels.values())})
 
 
-def _shares(shares: Mapping[str, Estimate], n: int) -> dict[str, Estimate]:
-    """Give shares of n answers Wilson intervals, where they come without."""
-    return {
-        name: wilson(e.value * n, n) if n and e.value is not None and e.lower is None else e
-        for name, e in shares.items()
-    }
+def _shares(shares: Mapping[str, float], n: int) -> dict[str, Estimate]:
+    """Give shares of n answers Wilson intervals."""
+    return {name: wilson(value * n, n) for name, value in shares.items() if n}
