@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from trueline.errors import DataError, InputError
+from trueline.errors import DataError
 from trueline.models.reading import HasResponses, Readings
 from trueline.records import Case, Critique, Flaw, Message, Preference, Reply, Response, Verdict
 from trueline.rng import stream
@@ -61,45 +61,37 @@ HOSTILE = (
 )
 FAULTS = (
     *("stall", "drip", "429", "500", "dropped", "cut text", "cut json", "no choices", "not text"),
-    *("html", "huge", "hostile"),
+    *("html", "hostile"),
 )
 """What can go wrong. "cut text" says that it was cut, "hostile" says `HOSTILE`."""
 ENGINE_FAULTS = (
     *("stall", "429", "500", "dropped", "cut json", "html", "few choices", "aborted"),
-    *("no ids", "no end", "raw logprobs", "stale weights"),
+    *("no ids", "raw logprobs", "stale weights"),
 )
-"""What can go wrong with samples. "no end" leaves the stop token out of them, "raw logprobs" are
-those of temperature 1, "stale weights" the trunk's own whatever adapter was asked for."""
+"""What can go wrong with samples. "raw logprobs" are those of temperature 1, "stale weights" the
+trunk's own whatever adapter was asked for."""
 
 
 class FakeTrunk:
     """Read like a `Trunk`: Gaussian latents of a text's hash, plus planted directions.
 
-    `planted` maps a word to its strength; `layer` is where it is planted (the last but one if
-    None); `surprisals` adds the five columns, drawn from the text's hash, one token a word.
+    `planted` maps a word to its strength, in layer 2 of 0 to 3; `surprisals` adds the five columns,
+    drawn from the text's hash, one token a word.
     """
 
     is_encoder = False
+    layers, layer = (0, 1, 2, 3), 2
 
     def __init__(
         self,
         *,
         width: int = 16,
-        num_layers: int = 3,
         seed: int = 0,
         planted: Mapping[str, float] | None = None,
-        layer: int | None = None,
         surprisals: bool = False,
     ) -> None:
-        self.width, self.num_layers, self.seed = width, num_layers, seed
+        self.width, self.seed, self.surprisals = width, seed, surprisals
         self.planted = dict(planted or {})
-        self.layer = max(0, num_layers - 1) if layer is None else layer
-        if not 0 <= self.layer <= num_layers:
-            raise InputError(f"layer must be one of 0..{num_layers}", got=str(layer))
-        self.layers = tuple(range(num_layers + 1))
-        self.surprisals = surprisals
-        self.num_read = 0
-        """Responses read so far, for tests that count passes."""
 
     def direction(self, word: str) -> np.ndarray:
         """Return the unit vector [D] that a planted word lies along, in every pool of its layer."""
@@ -117,7 +109,6 @@ class FakeTrunk:
         unique = list({r.key: r for r in given}.values())
         if not unique:
             raise DataError("there must be at least one response to read", got="none")
-        self.num_read += len(unique)
         shape = (len(self.layers), 2, self.width)
         latents = np.stack([self._noise("text", r.key, "").standard_normal(shape) for r in unique])
         for word, strength in self.planted.items():
@@ -139,7 +130,7 @@ class FakeTrunk:
 
     def fingerprint(self) -> str:
         """Return a hash of what it was made with."""
-        made = [self.width, self.num_layers, self.seed, self.planted, self.layer, self.surprisals]
+        made = [self.width, self.seed, self.planted, self.surprisals]
         return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
     def verify_frozen(self) -> str:
@@ -158,26 +149,10 @@ class FakeTrunk:
 
 
 class ScriptedRater:
-    """Prefer as the function says: a preference, or a number per response (higher wins)."""
+    """Prefer the response of the higher value; equal ones are undecided."""
 
-    def __init__(
-        self, say: Callable[[Response, Response], Preference], *, name: str = "scripted"
-    ) -> None:
-        self.say, self.name = say, name
-
-    @classmethod
-    def by_value(
-        cls, value: Callable[[Response], float], *, name: str = "scripted"
-    ) -> ScriptedRater:
-        """Prefer the higher value; equal values are undecided."""
-
-        def say(first: Response, second: Response) -> Preference:
-            difference = value(first) - value(second)
-            if difference == 0:
-                return Preference.UNDECIDED
-            return Preference.FIRST if difference > 0 else Preference.SECOND
-
-        return cls(say, name=name)
+    def __init__(self, value: Callable[[Response], float], *, name: str = "scripted") -> None:
+        self.value, self.name = value, name
 
     def compare(
         self,
@@ -187,8 +162,14 @@ class ScriptedRater:
         critiques: tuple[Critique, ...] = (),
         rng: np.random.Generator,
     ) -> Verdict:
-        """Return the function's word; `rng` is not drawn from."""
-        return Verdict(preference=self.say(first, second), rater=self.name, critiques=critiques)
+        """Return which is worth more; `rng` is not drawn from."""
+        a, b = self.value(first), self.value(second)
+        preference = Preference.FIRST if a > b else Preference.SECOND
+        return Verdict(
+            preference=Preference.UNDECIDED if a == b else preference,
+            rater=self.name,
+            critiques=critiques,
+        )
 
 
 class ScriptedHelper:
@@ -250,7 +231,7 @@ class ScriptedChatModel:
 
 @dataclass(eq=False, kw_only=True)
 class _LocalServer:
-    """A server on this machine while in its `with` block, at `host`."""
+    """A server on this machine while in its `with` block, at `url`."""
 
     faults: Sequence[str] = ()
     share: float = 0.0
@@ -264,8 +245,7 @@ class _LocalServer:
         self.asked: Counter[str] = Counter()
         self.closing = threading.Event()
         self.server = _Server(("127.0.0.1", 0), type("_", (_Handler,), {"fake": self}))
-        self.host = f"http://127.0.0.1:{self.server.server_port}"
-        self.url = f"{self.host}/v1"
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -295,26 +275,17 @@ class FakeEndpoint(_LocalServer):
     log: list[tuple[str | None, str]] = field(default_factory=list, kw_only=True)
     """Every request's fault (None: none) and the text it was to get."""
 
-    def respond(self, messages: list[dict[str, str]]) -> tuple[str | None, str]:
-        """Return the fault a request meets, if any, and the text it is to get."""
-        fault = self.fault(messages)
-        text = HOSTILE if fault == "hostile" else self.answer(messages)
-        text = text[: len(text) // 2] if fault == "cut text" else text
-        self.log.append((fault, text))
-        return fault, text
-
-    def usage(self, text: str) -> Any:
-        """Return what the server says of the tokens."""
-        return {"prompt_tokens": 50, "completion_tokens": len(text.split())}
-
     def serve(self, path: str, request: Any) -> tuple[str | None, int, object]:
         if path != "/v1/chat/completions":
             return None, 404, {}
-        fault, text = self.respond(request["messages"])
+        fault = self.fault(request["messages"])
+        text = HOSTILE if fault == "hostile" else self.answer(request["messages"])
+        text = text[: len(text) // 2] if fault == "cut text" else text
+        self.log.append((fault, text))
         message: Any = {"role": "assistant", "content": [text] if fault == "not text" else text}
         finish = "length" if fault == "cut text" else "stop"
         choices = [{"message": message, "finish_reason": finish}] if fault != "no choices" else []
-        return fault, 200, {"choices": choices, "usage": self.usage(text)}
+        return fault, 200, {"choices": choices, "usage": {"completion_tokens": len(text.split())}}
 
 
 @dataclass(eq=False)
@@ -337,48 +308,27 @@ class FakeEngine(_LocalServer):
         self._lock = threading.Lock()
 
     def serve(self, path: str, request: Any) -> tuple[str | None, int, object]:
+        from trueline.models.adapters import LoraPolicy
+
         path, name = path.removeprefix("/v1"), request.get("lora_name") or request.get("model")
         self.log.append((path, name))
         with self._lock:
-            if path in ("/load_lora_adapter", "/unload_lora_adapter"):
-                return None, *self._adapter(path, name, request)
-            if path != "/completions":
-                return None, 404, {}
-            if name not in self.policies:
+            if path == "/unload_lora_adapter":
+                return None, 404 if self.policies.pop(name, None) is None else 200, "Gone"
+            if path == "/load_lora_adapter":
+                if name in self.policies:
+                    return None, 400, _error(f"The lora adapter '{name}' has already been loaded.")
+                self.policies[name] = LoraPolicy.load(self.trunk, request["lora_path"])
+                return None, 200, "Success"
+            if path != "/completions" or name not in self.policies:
                 return None, 404, _error(f"The model `{name}` does not exist.")
             fault = self.fault(request)
             policy = self.policies["base" if fault == "stale weights" else name]
-            return fault, 200, self._choices(policy, request, fault)
+            choices = self._choices(policy, request, fault)
+            return fault, 200, {"choices": choices[::-1][int(fault == "few choices") :]}
 
-    def _adapter(self, path: str, name: str, request: Any) -> tuple[int, object]:
-        from trueline.models.adapters import LoraPolicy
-
-        if path == "/unload_lora_adapter":
-            return 404 if self.policies.pop(name, None) is None else 200, "Gone"
-        if name in self.policies:
-            return 400, _error(f"The lora adapter '{name}' has already been loaded.")
-        self.policies[name] = LoraPolicy.load(self.trunk, request["lora_path"])
-        return 200, "Success"
-
-    def _choices(self, policy: BasePolicy, request: Any, fault: str | None) -> object:
-        choices = [
-            {
-                "index": index,
-                "finish_reason": finish,
-                "stop_reason": end_id,
-                "logprobs": {"token_logprobs": logps},
-                "token_ids": None if fault == "no ids" else ids,
-            }
-            for index, (ids, logps, finish, end_id) in enumerate(
-                self._sample(policy, request, fault)
-            )
-        ]
-        return {"choices": choices[::-1][int(fault == "few choices") :]}
-
-    def _sample(
-        self, policy: BasePolicy, request: Any, fault: str | None
-    ) -> list[tuple[list[int], list[float], str, int | None]]:
-        """Return each sample's tokens, log-probabilities, finish reason and stop token."""
+    def _choices(self, policy: BasePolicy, request: Any, fault: str | None) -> list[object]:
+        """Return the samples as vLLM puts them."""
         from trueline.models.chat_format import Encoded
         from trueline.models.sampling import generate
 
@@ -391,17 +341,23 @@ class FakeEngine(_LocalServer):
             stop_ids=frozenset(request["stop_token_ids"]),
             temperature=request["temperature"],
         )
-        rows = []
-        for one in samples:
+        choices: list[object] = []
+        for index, one in enumerate(samples):
             ids = [*one.ids, *([] if one.end_id is None else [one.end_id])]
             logps = one.token_logps.tolist()
             if fault == "raw logprobs":
                 whole = Encoded(prefix + ids, len(prefix), len(prefix) + len(ids))
                 logps = policy.token_logps([whole], grad=False)[0][0].tolist()
             finish = "length" if one.end_id is None else "stop"
-            finish = "abort" if fault == "aborted" else finish
-            rows.append((one.ids if fault == "no end" else ids, logps, finish, one.end_id))
-        return rows
+            choices.append(
+                {
+                    "index": index,
+                    "finish_reason": "abort" if fault == "aborted" else finish,
+                    "logprobs": {"token_logprobs": logps},
+                    "token_ids": None if fault == "no ids" else ids,
+                }
+            )
+        return choices
 
 
 def _error(message: str) -> object:
@@ -426,32 +382,25 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
     def do_POST(self) -> None:
-        request = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.fake.key and self.headers["Authorization"] != f"Bearer {self.fake.key}":
-            self._send(401, json.dumps(_error(self.fake.refusal)).encode(), {})
+        fake, request = self.fake, self.rfile.read(int(self.headers["Content-Length"]))
+        if fake.key and self.headers["Authorization"] != f"Bearer {fake.key}":
+            fault, status, table = None, 401, _error(fake.refusal)
         else:
-            self._answer(*self.fake.serve(self.path, json.loads(request)))
-
-    def _answer(self, fault: str | None, status: int, table: object) -> None:
-        body = json.dumps(table).encode()
-        busy = (b"busy", {"Retry-After": self.fake.retry_after})
-        short = {"Content-Length": str(len(body)), "Connection": "close"}
-        odd: dict[str | None, tuple[int, bytes, dict[str, str]]] = {
-            "429": (429, *busy),
-            "500": (500, *busy),
-            "dropped": (200, body[:-9], short),
-            "cut json": (200, body[: len(body) // 2], {}),
-            "html": (200, b"<html>welcome to the hotel</html>", {"Content-Type": "text/html"}),
-            "huge": (200, body + b" " * (5 * 2**20), {}),
+            fault, status, table = fake.serve(self.path, json.loads(request))
+        whole = json.dumps(table).encode()
+        bodies = {
+            "429": b"busy",
+            "500": b"busy",
+            "cut json": whole[: len(whole) // 2],
+            "html": b"<html>welcome to the hotel</html>",
         }
-        while fault in ("stall", "drip") and not self.fake.closing.wait(0.05):
+        while fault in ("stall", "drip") and not fake.closing.wait(0.05):
             self.wfile.write(b"x" if fault == "drip" else b"")
-        self._send(*odd.get(fault, (status, body, {})))
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        usual = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        for name, value in (usual | headers).items():
-            self.send_header(name, value)
+        body = bodies.get(str(fault), whole)
+        self.send_response(int(fault) if fault in ("429", "500") else status)
+        self.send_header("Content-Type", "text/html" if fault == "html" else "application/json")
+        self.send_header("Content-Length", str(len(body) + 9 * (fault == "dropped")))
+        self.send_header("Retry-After", fake.retry_after)
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = fault == "dropped"

@@ -145,10 +145,7 @@ class BasePolicy:
                 temperature=temperature,
                 stop_ids=end_ids(network, codec),
             )
-            completions = np.empty(len(at), dtype=object)
-            for place, row in enumerate(rows):
-                completions[place] = row
-            return (completions,)
+            return (np.fromiter(rows, dtype=object),)
 
         with self.merged() as network, whole(network):
             (completions,) = self.trunk.workers.spread([1] * len(prompts), mine)
@@ -170,16 +167,13 @@ class BasePolicy:
         lengths = torch.tensor([row.stop - row.start for row in rows], dtype=torch.long)
         slots = int(lengths.max()) if rows else 0
         mask = (torch.arange(slots)[None] < lengths[:, None]).to(self.trunk.device)
-        if not rows:
-            return mask.float(), mask
         if grad and torch.is_grad_enabled():
             return self._logps(rows, slots), mask
 
         def mine(at: np.ndarray) -> tuple[np.ndarray]:
-            logps = self._logps([rows[i] for i in at] or rows[:1], slots)
-            return (logps[: len(at)].cpu().numpy(),)
+            return (self._logps([rows[i] for i in at], slots).cpu().numpy(),)
 
-        with torch.no_grad():
+        with torch.no_grad(), whole(self.network):
             (logps,) = self.trunk.workers.spread([len(row.ids) for row in rows], mine)
         return torch.as_tensor(logps, device=self.trunk.device), mask
 
@@ -187,9 +181,10 @@ class BasePolicy:
         packed = self.trunk.packs
         groups = row_batches(rows, max_tokens=self.trunk.batch_tokens, packed=packed)
         passes = len(groups)
-        if self.trunk.sharded:
+        if self.trunk.sharded and torch.is_grad_enabled():
+            # Parted weights are gathered in each pass: all processes make as many.
             passes = self.trunk.workers.most(passes)
-        parts = []
+        parts = [torch.zeros(0, slots, device=self.trunk.device)]
         for turn in range(passes):
             group = groups[turn] if turn < len(groups) else groups[-1]
             part = [rows[i] for i in group]
@@ -198,8 +193,8 @@ class BasePolicy:
             padded = torch.nn.functional.pad(logps, (0, slots - logps.shape[1]))
             # A pass made for the others' sake leaves no row, but its graph is gone through.
             parts.append(padded if turn < len(groups) else padded[:0])
-        back = torch.as_tensor(np.argsort(np.concatenate(groups)), device=self.trunk.device)
-        return torch.cat(parts)[back]
+        order = np.array([i for group in groups for i in group], dtype=np.int64)
+        return torch.cat(parts)[torch.as_tensor(order.argsort(), device=self.trunk.device)]
 
     @contextlib.contextmanager
     def recomputing(self) -> Iterator[None]:
@@ -252,7 +247,7 @@ class LoraPolicy(BasePolicy):
             task_type="CAUSAL_LM",
         )
         with _undisturbed():
-            adapted: Any = get_peft_model(_twin(trunk.model), config)
+            adapted: Any = get_peft_model(_twin(trunk.model, trunk.model), config)
         source = torch.Generator().manual_seed(torch_seed(rng))
         with torch.no_grad():
             for name, parameter in sorted(adapted.named_parameters()):
@@ -284,7 +279,10 @@ class LoraPolicy(BasePolicy):
             )
         with _undisturbed():
             adapted = PeftModel.from_pretrained(
-                _twin(trunk.model), str(folder), is_trainable=True, torch_device=str(trunk.device)
+                _twin(trunk.model, trunk.model),
+                str(folder),
+                is_trainable=True,
+                torch_device=str(trunk.device),
             )
         return cls(trunk, adapted, max_new_tokens=max_new_tokens)
 
@@ -300,9 +298,7 @@ class LoraPolicy(BasePolicy):
     def copy(self) -> LoraPolicy:
         """Return the same adapter in tensors of its own, on the same trunk."""
         with self._merging:
-            if any(layer.merged for layer in self._layers()):
-                raise InputError("a policy must not be copied within its own merged()", got="one")
-            adapted = _twin(self.adapted, shared=self.trunk.model)
+            adapted = _twin(self.adapted, self.trunk.model)
         twin = LoraPolicy(self.trunk, adapted, max_new_tokens=self.max_new_tokens)
         twin.sampler = self.sampler
         return twin
@@ -369,8 +365,7 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-def _twin(model: Any, *, shared: Any = None) -> Any:
-    """Copy the module tree, but not `shared`'s (or its own) tensors: they are the very same."""
-    source = model if shared is None else shared
-    kept = [*source.parameters(), *source.buffers(), *shards_of(source)]
+def _twin(model: Any, shared: Any) -> Any:
+    """Copy the module tree, but not the tensors of `shared`: they are the very same."""
+    kept = [*shared.parameters(), *shared.buffers(), *shards_of(shared)]
     return copy.deepcopy(model, {id(item): item for item in kept})

@@ -11,10 +11,10 @@ is imported for it. An error in one process is raised in all; when a process die
 the others. What `once` does may take as long as people take; every other wait ends after an hour.
 
 `shard` parts a trunk's weights (`accelerate launch --use_fsdp`) with torch's `fully_shard` (Zhao et
-al. 2023, arXiv 2304.11277). Where we differ from accelerate's own plug-in: (1) the unit is the
-linear map, not the block or the model, because a policy's module tree shares just these modules
-with the trunk's, so that a second policy still costs no weights; (2) adapters, embeddings and a
-head tied to them stay whole in every process. All processes must make the same passes.
+al. 2023, arXiv 2304.11277) while gradient steps are made; within `whole` every process holds all of
+them. Where we differ from accelerate's own plug-in: (1) the unit is the linear map, not the block
+or the model, because a policy's module tree shares just these modules with the trunk's, so that a
+second policy still costs no weights; (2) adapters, embeddings and a head tied to them stay whole.
 
 Fails, by that hour, where processes part ways: what decides how many steps are made must come from
 `spread` or `once`, never from numbers that may differ between machines in their last bits.
@@ -48,12 +48,10 @@ class Workers:
     """All processes of the launcher that started this one; alone if there was none."""
 
     _apart: ClassVar[bool] = False
-    _alone: ClassVar[bool] = False
-    """The main process is doing what it does once."""
 
     @property
     def num(self) -> int:
-        """How many share the work here: 1 without a launcher, and within `apart`."""
+        """How many share the work here: 1 without a launcher, and within `once` and `each`."""
         return 1 if self._apart or not _launched() else int(_state().num_processes)
 
     @property
@@ -75,33 +73,18 @@ class Workers:
         """Return which of `num_items` this process does: neighbours, which may share a prompt."""
         return np.array_split(np.arange(num_items), self.num)[self.rank]
 
-    @contextlib.contextmanager
-    def apart(self) -> Iterator[None]:
-        """Work for this process alone within the context."""
-        before, Workers._apart = self._apart, True
-        try:
-            yield
-        finally:
-            Workers._apart = before
-
     def each(self, act: Callable[[], T]) -> list[T]:
         """Run `act` in each process; return all results by rank, or raise the error of any."""
         if self.num == 1:
             return [act()]
-        try:
-            with self.apart():
-                mine = act()
-        except Exception as error:
-            # Where weights are parted the others may stand in the middle of a pass: only this
-            # process's end frees them.
-            if not self.sharded:
-                _gather((None, _sendable(error)))
-            raise
-        outcomes = _gather((mine, None))
-        for _, failure in outcomes:
-            if failure is not None:
-                raise failure
-        return [result for result, _ in outcomes]
+        mine = self._tried(act)
+        # Where weights are parted the others may stand in the middle of a pass: only this process's
+        # end frees them.
+        if self.sharded:
+            _unpack(mine)
+        outcomes = _gather(mine)
+        outcomes[self.rank] = mine
+        return [_unpack(outcome) for outcome in outcomes]
 
     def spread(self, sizes: Sequence[int], work: Callable[[np.ndarray], Columns]) -> Columns:
         """Return all rows, from what each process made of its own: `work(rows)` -> columns.
@@ -121,22 +104,10 @@ class Workers:
         """Run `act` in the main process only; every process gets its result, or its error."""
         if self.num == 1:
             return act()
-        if not _state().is_main_process:
-            result, error = _from_main(None)
-            if error is not None:
-                raise error
-            return result  # type: ignore[no-any-return]
-        Workers._alone = True
-        try:
-            with self.apart():
-                result = act()
-        except Exception as error:
-            _from_main((None, _sendable(error)))
-            raise
-        finally:
-            Workers._alone = False
-        _from_main((result, None))
-        return result
+        group = _patient_group()
+        box = [self._tried(act) if self.rank == 0 else (None, None)]
+        torch.distributed.broadcast_object_list(box, src=0, group=group)
+        return _unpack(box[0])  # type: ignore[no-any-return]
 
     def add(self, tensors: Sequence[torch.Tensor]) -> None:
         """Sum each tensor over all processes, in place, in one message."""
@@ -151,14 +122,18 @@ class Workers:
             tensor.copy_(part.view_as(tensor))
 
     def most(self, number: int) -> int:
-        """Return the largest of the processes' numbers; they ask even within `apart`."""
-        if self._alone:
-            raise SetupError(
-                "a trunk whose weights are parted must be run by all processes alike",
-                got="one that only the main process runs",
-                do="launch without --use_fsdp, or give raters and helpers a model of their own",
-            )
+        """Return the largest of the processes' numbers; they ask even within `each`."""
         return int(max(_gather(number)))
+
+    def _tried(self, act: Callable[[], Any]) -> tuple[Any, Exception | None]:
+        """Run `act` for this process alone; return its result or the error, as can be sent."""
+        Workers._apart = True
+        try:
+            return act(), None
+        except Exception as error:
+            return None, _sendable(error)
+        finally:
+            Workers._apart = False
 
 
 def shard(model: Any, device: torch.device) -> None:
@@ -173,9 +148,8 @@ def shard(model: Any, device: torch.device) -> None:
             fully_shard(module, mesh=mesh, reshard_after_forward=True)
     model.to(device)
     # What is first gathered in inference mode could never be trained through.
-    for module in shards_of(model):
-        module.unshard()
-        module.reshard()
+    with whole(model):
+        pass
 
 
 def shards_of(model: Any) -> list[Any]:
@@ -189,13 +163,14 @@ def shards_of(model: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def whole(model: Any) -> Iterator[None]:
-    """Hold all weights in every process within the context, which may then make any passes.
-
-    Sampling needs this: it would gather all weights for every token.
-    """
+    """Hold all weights in every process within the context, which may then make any passes."""
     shards = shards_of(model)
-    if shards:
-        Workers().most(0)
+    if shards and Workers._apart:
+        raise SetupError(
+            "a trunk whose weights are parted must be run by all processes alike",
+            got="one that only the main process runs",
+            do="launch without --use_fsdp, or give raters and helpers a model of their own",
+        )
     for module in shards:
         module.unshard()
         module.set_reshard_after_forward(False)
@@ -248,16 +223,17 @@ def _gather(mine: Any) -> list[Any]:
     return list(gather_object([mine]))
 
 
-def _from_main(message: Any) -> Any:
-    """Return the main process's message, however long it takes."""
-    box = [message]
-    torch.distributed.broadcast_object_list(box, src=0, group=_patient_group())
-    return box[0]
-
-
 def _is_set(variable: str) -> bool:
     """Return whether the launcher set a variable to true."""
     return os.environ.get(variable, "false").lower() == "true"
+
+
+def _unpack(outcome: tuple[Any, Exception | None]) -> Any:
+    """Return what was made, or raise the error."""
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result
 
 
 def _sendable(error: Exception) -> Exception:

@@ -1,12 +1,12 @@
 """A model behind a server that speaks the OpenAI chat protocol, as a `ChatModel`.
 
 The `openai` SDK connects, tries again (no connection, time-outs, 408, 409, 429, 5xx; by Retry-After
-up to two minutes) and waits between; below it every attempt ends after `timeout_s` even where the
-server sends a byte a second, and an answer that is too large, no JSON or of no use counts as one
-that broke, so that it is asked for again too. A dialogue that still has no answer gets a `Reply`
-with a `problem` and is not raised; one cut off or filtered keeps its text beside the problem. A
-wrong set-up (nobody there, 401, 404, a redirect) is a `SetupError`, but only as long as the
-endpoint has never answered: once it has, that too is a problem of the dialogue.
+up to two minutes) and waits between. An answer of no use is asked for again as often. All tries of
+a request together end after `timeout_s` for each, even where the server sends a byte a second.
+A dialogue that still has no answer gets a `Reply` with a `problem` and is not raised; one cut off
+or filtered keeps its text beside the problem. A wrong set-up (nobody there, 401, 404, a redirect)
+is a `SetupError`, but only as long as the endpoint has never answered: once it has, that too is a
+problem of the dialogue.
 
 The key is read from the environment, and is in no record, message or repr; the SDK's own variables
 (OPENAI_API_KEY and others) are not used. Each dialogue is sent a seed drawn from `rng`, which the
@@ -21,14 +21,13 @@ the characters.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -36,26 +35,11 @@ import numpy as np
 from trueline.errors import InputError, SetupError
 from trueline.records import Message, Reply
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "read_reply"]
 
-_MOST_BYTES = 2**26
-_MOST_CHAT_BYTES = 2**22
 _MOST_TOKENS = 10**6
 _UNFINISHED = {"length": "cut off at max_tokens", "content_filter": "filtered by the server"}
-_WRONG_STATUS = (301, 302, 307, 308, 401, 404)
 _LOCK = threading.Lock()
-_CHECK: ContextVar[Callable[[Any], str | None] | None] = ContextVar("check", default=None)
-"""What an attempt's answer is checked by: the SDK knows of no such thing."""
-
-
-@dataclass
-class _State:
-    """The part of an endpoint that changes."""
-
-    pid: int = 0
-    client: Any = None
-    room: Any = None
-    answered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +52,15 @@ class Endpoint:
     key: str | None = None
     """Name of the environment variable that holds the API key."""
     timeout_s: float = 60.0
-    """The most one attempt may take."""
+    """The most one try may take."""
     retries: int = 3
     concurrency: int = 8
     """Requests at once."""
     max_tokens: int = 1024
     temperature: float = 1.0
-    _state: _State = field(default_factory=_State, init=False, repr=False, compare=False)
+    _answered: threading.Event = field(
+        default_factory=threading.Event, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", self.url):
@@ -91,7 +77,7 @@ class Endpoint:
     ) -> list[Reply]:
         """Return one reply a dialogue, in order; one that failed has a `problem`."""
         seeds = rng.integers(2**31, size=len(dialogues)).tolist()
-        tables: list[dict[str, object]] = [
+        tables = [
             {
                 "model": self.model,
                 "messages": [{"role": t.role, "content": _storable(t.content)} for t in turns],
@@ -101,77 +87,74 @@ class Endpoint:
             }
             for turns, seed in zip(dialogues, seeds, strict=True)
         ]
-        answers = self.post("chat/completions", tables, check=_useless)
-        return [a if isinstance(a, Reply) else read_reply(a) for a in answers]
+        return self.post("chat/completions", tables, read_reply)
 
     def post(
-        self,
-        path: str,
-        tables: Sequence[Mapping[str, object]],
-        *,
-        check: Callable[[Any], str | None] | None = None,
+        self, path: str, tables: Sequence[Mapping[str, Any]], read: Callable[[Any], Any]
     ) -> list[Any]:
-        """Return the JSON answer to each request, in order, or a `Reply` whose `problem` says why
-        there is none.
+        """Return what `read` makes of the JSON answer to each request, in order, or a `Reply` whose
+        `problem` says why there is none.
 
-        `check` says what is wrong with an answer that is to be asked for again; without one any
-        answer does, JSON or not.
+        `read` raises `ValueError` where the request is to be made again.
         """
         with _LOCK:
-            loop = _loop(os.getpid())
-        future = asyncio.run_coroutine_threadsafe(self._post_all(path, tables, check), loop)
+            loop = _loop()
+        future = asyncio.run_coroutine_threadsafe(self._post_all(path, tables, read), loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
-    async def _post_all(self, path: str, tables: Sequence[Any], check: Any) -> list[Any]:
-        state = self._state
-        if state.pid != os.getpid():
-            # A connection, like the thread that serves it, does not outlive a fork.
-            state.client, state.pid = self._client(), os.getpid()
-            state.room = asyncio.Semaphore(self.concurrency)
-        _CHECK.set(check)
-        tasks = [asyncio.ensure_future(self._post(path, table)) for table in tables]
+    async def _post_all(self, path: str, tables: Sequence[Any], read: Any) -> list[Any]:
+        tasks = [asyncio.ensure_future(self._post(path, table, read)) for table in tables]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _post(self, path: str, table: Mapping[str, object]) -> Any:
+    async def _post(self, path: str, table: Any, read: Callable[[Any], Any]) -> Any:
         import httpx2
         import openai
 
-        state = self._state
-        # The account's variables of the environment are for OpenAI, not for this server.
-        hidden = ["OpenAI-Organization", "OpenAI-Project", *([] if self.key else ["Authorization"])]
-        headers: Any = {name: openai.Omit() for name in hidden}
         try:
-            async with state.room:
-                answer = await state.client.post(
-                    f"/{path}", body=table, cast_to=object, options={"headers": headers}
-                )
-        except openai.APITimeoutError:
-            return Reply("", problem=f"no answer within {self.timeout_s:g} s")
+            async with self._room, asyncio.timeout(self.timeout_s * (self.retries + 1)):
+                return await self._read(path, table, read)
+        except (TimeoutError, openai.APITimeoutError):
+            return Reply("", problem="no answer in time")
         except openai.APIStatusError as error:
             message = _one_line(error.body, hide=self._key())
-            wrong = error.status_code in _WRONG_STATUS
+            wrong = error.status_code < 400 or error.status_code in (401, 404)
             return self._failed(f"HTTP {error.status_code}{message}", wrong=wrong)
         except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.DecodingError):
-                return Reply("", problem=str(error.__cause__))
             wrong = isinstance(error.__cause__, httpx2.ConnectError)
             return self._failed("no connection" if wrong else "the connection broke", wrong=wrong)
-        except (openai.OpenAIError, ValueError, RecursionError):
-            return Reply("", problem="an answer that is not JSON")
-        state.answered = True
-        return answer
+
+    async def _read(self, path: str, table: Any, read: Callable[[Any], Any]) -> Any:
+        """Return what is read of the first answer of use."""
+        import openai
+
+        # The account's variables of the environment are for OpenAI, not for this server.
+        hidden = ["OpenAI-Organization", "OpenAI-Project", *([] if self.key else ["Authorization"])]
+        options: Any = {"headers": {name: openai.Omit() for name in hidden}}
+        problem = ""
+        for _ in range(self.retries + 1):
+            try:
+                answer = await self._client.post(
+                    f"/{path}", body=table, cast_to=object, options=options
+                )
+                self._answered.set()
+                return read(answer)
+            except (json.JSONDecodeError, UnicodeError, RecursionError):
+                problem = "an answer that is not JSON"
+            except ValueError as error:
+                problem = str(error)
+        return Reply("", problem=problem)
 
     def _failed(self, problem: str, *, wrong: bool) -> Reply:
         """Return the problem; raise it where it looks like a wrong set-up."""
-        if wrong and not self._state.answered:
+        if wrong and not self._answered.is_set():
             raise SetupError(
                 f"an endpoint must answer at {self.url}",
                 got=problem,
@@ -192,6 +175,11 @@ class Endpoint:
             )
         return key
 
+    @cached_property
+    def _room(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self.concurrency)
+
+    @cached_property
     def _client(self) -> Any:
         import openai
 
@@ -200,79 +188,31 @@ class Endpoint:
             api_key=self._key() or "none",
             timeout=self.timeout_s,
             max_retries=self.retries,
-            http_client=openai.DefaultAsyncHttpxClient(
-                follow_redirects=False, transport=_transport(self.timeout_s)
-            ),
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
 
-def read_reply(table: Any) -> Reply:
-    """Return the text of a chat completion; an answer of another form is a problem."""
+def read_reply(answer: Any) -> Reply:
+    """Return the text of a chat completion; `ValueError` says why there is none."""
     try:
-        choice = table["choices"][0]
+        choice = answer["choices"][0]
         text, finish = choice["message"]["content"], choice.get("finish_reason")
-        usage = table.get("usage")
+        usage = answer.get("usage")
     except (LookupError, TypeError, AttributeError):
-        return Reply("", problem="an answer of no known form")
+        raise ValueError("an answer of no known form") from None
+    problem = _UNFINISHED.get(finish) if isinstance(finish, str) else None
     text = _storable(text) if isinstance(text, str) else ""
+    if not text.strip():
+        raise ValueError(problem or "no text")
     count = usage.get("completion_tokens") if isinstance(usage, dict) else None
     if type(count) is not int or not 0 <= count <= _MOST_TOKENS:
         count = len(text) // 4 + 1
-    problem = _UNFINISHED.get(finish) if isinstance(finish, str) else None
-    if not text.strip():
-        problem = problem or "no text"
     return Reply(text, num_tokens=count, problem=problem)
 
 
-def _useless(answer: Any) -> str | None:
-    """Return what is wrong with a chat completion that holds no text at all."""
-    reply = read_reply(answer)
-    return None if reply.text else reply.problem
-
-
-def _transport(timeout_s: float) -> Any:
-    """Return what carries single attempts: each ends in time, and is whole and of use or broken."""
-    import httpx2
-
-    class Whole(httpx2.AsyncHTTPTransport):  # type: ignore[misc]
-        async def handle_async_request(self, request: Any) -> Any:
-            check = _CHECK.get()
-            most = _MOST_CHAT_BYTES if check is _useless else _MOST_BYTES
-            try:
-                async with asyncio.timeout(timeout_s):
-                    answer = await super().handle_async_request(request)
-                    data = await self.read(answer, most)
-            except TimeoutError:
-                raise httpx2.ReadTimeout("no whole answer in time") from None
-            problem = None
-            if answer.status_code == 200 and check is not None:
-                try:
-                    problem = check(json.loads(data))
-                except (ValueError, RecursionError):
-                    problem = "an answer that is not JSON"
-            if problem is not None:
-                raise httpx2.DecodingError(problem)
-            # It is never unpacked: few bytes may stand for endless ones.
-            answer.headers.pop("Content-Encoding", None)
-            return httpx2.Response(answer.status_code, headers=answer.headers, content=data)
-
-        async def read(self, answer: Any, most: int) -> bytes:
-            data = bytearray()
-            try:
-                async for chunk in answer.stream:
-                    data += chunk
-                    if len(data) > most:
-                        raise httpx2.DecodingError(f"an answer of more than {most} bytes")
-            finally:
-                await answer.aclose()
-            return bytes(data)
-
-    return Whole()
-
-
-@functools.lru_cache(maxsize=1)
-def _loop(pid: int) -> asyncio.AbstractEventLoop:
-    """Return the event loop on its thread; a forked process gets its own."""
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop on its thread."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="trueline-endpoint", daemon=True).start()
     return loop
@@ -285,12 +225,9 @@ def _storable(text: str) -> str:
 
 def _one_line(body: object, *, hide: str) -> str:
     """Return what the server says went wrong, on one short line without the key."""
-    if not isinstance(body, dict):
-        return ""
     # The SDK hands over the "error" part where there is one.
-    named = (body.get(name) for name in ("message", "detail", "error_message", "error"))
-    message = next((text for text in named if isinstance(text, str)), None)
-    if message is None:
+    message = (body.get("message") or body.get("detail")) if isinstance(body, dict) else None
+    if not isinstance(message, str):
         return ""
     line = "".join(c for c in " ".join(_storable(message).split()) if c.isprintable())
     return ": " + (line.replace(hide, "…") if hide else line)[:160]

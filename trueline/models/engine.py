@@ -29,6 +29,7 @@ import tempfile
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,6 @@ _OPTIONS = {
 }
 
 
-@dataclass
-class _Loaded:
-    """The adapter that the engine holds, and where it is saved."""
-
-    name: str | None = None
-    folder: Any = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """A `Sampler`: set it as `policy.sampler`. It serves the adapters of one policy at a time."""
@@ -75,7 +68,8 @@ class Engine:
     """Where adapters are put for the engine to read; None: a temporary folder."""
     tolerance: float = 0.1
     """How far, in the mean of a token, its log-probabilities may be from ours."""
-    _loaded: _Loaded = field(default_factory=_Loaded, init=False, repr=False, compare=False)
+    _loaded: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The name of the adapter that the engine holds, if any."""
 
     def __post_init__(self) -> None:
         if not self.tolerance > 0:
@@ -112,7 +106,17 @@ class Engine:
                 **_OPTIONS,
             }
             pairs = zip(prefixes, seeds, strict=True)
-            return self._ask([{"prompt": p, "seed": s, **options} for p, s in pairs], stops)
+            tables = [{"prompt": prefix, "seed": seed, **options} for prefix, seed in pairs]
+            read = partial(read_samples, num_samples=width, stops=stops)
+            answers = self.endpoint.post("completions", tables, read)
+            lost = next((answer for answer in answers if isinstance(answer, Reply)), None)
+            if lost is not None:
+                raise SetupError(
+                    "the engine must give all samples of every prompt",
+                    got=lost.problem,
+                    do="see its log; raise timeout_s or retries, or lower concurrency",
+                )
+            return answers
 
         completions = [row * (num_samples // width) for row in policy.trunk.workers.once(ask)]
         rollouts = Rollouts.of(codec, prompts, prefixes, completions)
@@ -121,58 +125,34 @@ class Engine:
 
     def load(self, policy: LoraPolicy) -> str:
         """Make the engine hold the policy's adapter; return its name there."""
-        loaded, name = self._loaded, _name(policy)
-        if name == loaded.name:
+        name, root = _name(policy), Path(self.folder or self._temporary.name).resolve()
+        if name in self._loaded:
             return name
-        if loaded.folder is None and self.folder is None:
-            loaded.folder = tempfile.TemporaryDirectory(prefix="trueline-engine-")
-        root = Path(self.folder or loaded.folder.name).resolve()
         policy.save(root / name)
         table = {"lora_name": name, "lora_path": str(root / name)}
-        problem = self._command("load_lora_adapter", table)
+        try:
+            (answer,) = self.endpoint.post("load_lora_adapter", [table], str)
+            problem = answer.problem if isinstance(answer, Reply) else None
+        except SetupError as error:
+            problem = error.got
         # A name says which weights they are: what is there already is what was to be loaded.
-        if problem is not None and "already" not in problem:
+        if problem and "already" not in problem:
             raise SetupError(
                 "the engine must load adapters while it runs",
                 got=problem,
                 do="start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora; it must "
                 "see folder",
             )
-        old, loaded.name = loaded.name, name
-        if old is not None:
-            # One that the engine has dropped by itself is gone as well.
-            self._command("unload_lora_adapter", {"lora_name": old})
-            shutil.rmtree(root / old, ignore_errors=True)
+        while self._loaded:
+            # One that the engine has dropped by itself is gone as well: no answer is looked at.
+            self.endpoint.post("unload_lora_adapter", [{"lora_name": self._loaded[0]}], str)
+            shutil.rmtree(root / self._loaded.pop(), ignore_errors=True)
+        self._loaded.append(name)
         return name
 
-    def _command(self, path: str, table: dict[str, str]) -> str | None:
-        """Return what the engine has against a command."""
-        try:
-            (answer,) = self.endpoint.post(path, [table])
-        except SetupError as error:
-            return str(error.got)
-        return answer.problem if isinstance(answer, Reply) else None
-
-    def _ask(self, tables: list[dict[str, Any]], stops: AbstractSet[int]) -> list[list[Completion]]:
-        """Return every request's samples; one that fails or is incomplete is asked again."""
-        width = tables[0]["n"]
-
-        def check(answer: Any) -> str | None:
-            samples = read_samples(answer, width, stops)
-            return samples if isinstance(samples, str) else None
-
-        rows = []
-        answers = self.endpoint.post("completions", tables, check=check)
-        for b, answer in enumerate(answers):
-            samples = read_samples(answer, width, stops)
-            if isinstance(samples, str):
-                raise SetupError(
-                    f"the engine must give {width} samples of every prompt",
-                    got=f"{samples}, for prompt {b} of {len(tables)}",
-                    do="see its log; raise timeout_s or retries, or lower concurrency",
-                )
-            rows.append(samples)
-        return rows
+    @cached_property
+    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="trueline-engine-")
 
     def _check(self, policy: BasePolicy, rollouts: Rollouts, temperature: float) -> None:
         """Refuse log-probabilities that are not the policy's at the temperature."""
@@ -194,34 +174,32 @@ class Engine:
             )
 
 
-def read_samples(answer: Any, num_samples: int, stops: AbstractSet[int]) -> list[Completion] | str:
-    """Return the K completions in an answer, or what is wrong with it where asking again may help.
+def read_samples(answer: Any, num_samples: int, stops: AbstractSet[int]) -> list[Completion]:
+    """Return the K completions in an answer; `ValueError` says why asking again may help.
 
     An engine that can never be used (no tokens, no log-probabilities) is a `SetupError`.
     """
-    if isinstance(answer, Reply):
-        return str(answer.problem)
     try:
         choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
         rows = [_completion(choice, stops) for choice in choices]
     except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
-        return "an answer of no known form"
-    return rows if len(rows) == num_samples else f"{len(rows)} samples of {num_samples}"
+        raise ValueError("an answer of no known form") from None
+    if len(rows) != num_samples:
+        raise ValueError(f"{len(rows)} samples of {num_samples}")
+    return rows
 
 
 def _completion(choice: Any, stops: AbstractSet[int]) -> Completion:
     """Return one sample of an answer; `ValueError` or the like where it is not whole."""
     ids, table = choice.get("token_ids"), choice.get("logprobs") or {}
-    logps, ended = table.get("token_logprobs"), str(choice["finish_reason"])
+    logps, ended = table.get("token_logprobs"), choice["finish_reason"]
     if ids is None or logps is None:
         raise SetupError(
             "an engine must give the tokens it sampled and their log-probabilities",
             got="no token_ids or no token_logprobs",
             do="use vLLM from 0.10.2 by its /v1",
         )
-    ids, numbers = list(ids), np.array(list(logps), dtype=np.float64)
-    if ended == "stop" and len(numbers) == len(ids) + 1:
-        ids.append(int(choice["stop_reason"]))
+    numbers = np.array(list(logps), dtype=np.float64)
     sound = 0 < len(ids) == len(numbers) and all(type(i) is int and i >= 0 for i in ids)
     likely = ((numbers > -1e5) & (numbers < 1e-3)).all()
     if not sound or not likely or ended not in ("stop", "length"):

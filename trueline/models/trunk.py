@@ -33,7 +33,7 @@ import torch
 from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
 from trueline.models.cache import ReadingCache
 from trueline.models.chat_format import Codec, Encoded
-from trueline.models.distributed import Workers, shard, shards_of
+from trueline.models.distributed import Workers, shard, shards_of, whole
 from trueline.models.forward import (
     Batch,
     blocks_of,
@@ -171,11 +171,11 @@ class Trunk:
             raise DataError("there must be at least one response to read", got="none")
         rows = self.codec.encode(unique)
 
-        def mine(at: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-            latents, columns = self._read([rows[i] for i in at] or rows[:1], progress)
-            return latents[: len(at)], None if columns is None else columns[: len(at)]
-
-        latents, surprisals = self.workers.spread([len(row.ids) for row in rows], mine)
+        with whole(self.model):
+            latents, surprisals = self.workers.spread(
+                [len(row.ids) for row in rows],
+                lambda at: self._read([rows[i] for i in at], progress),
+            )
         return Readings(
             keys=tuple(r.key for r in unique),
             latents=latents,
@@ -200,9 +200,6 @@ class Trunk:
         for group in groups:
             at = wanted[group]
             part = [rows[i] for i in at]
-            if self.sharded:
-                # Weights are gathered in each pass: who has no more to read goes along (below).
-                self.workers.most(1)
             latents[at], columns = self._pass(part)
             if surprisals is not None:
                 surprisals[at] = columns
@@ -211,8 +208,6 @@ class Trunk:
             done += sum(len(row.ids) for row in part)
             if progress is not None:
                 progress(done, total)
-        while self.sharded and self.workers.most(0):
-            self._pass(rows[:1])
         return latents, surprisals
 
     def _pass(self, rows: list[Encoded]) -> tuple[np.ndarray, np.ndarray | None]:
