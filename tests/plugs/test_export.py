@@ -133,8 +133,8 @@ def test_misuse_is_refused_in_one_line(trunk: Trunk, tmp_path: Path) -> None:
         export(Conservative(), trunk, tmp_path / "out")  # type: ignore[arg-type]
     trunk.codec.tokenizer.chat_template = "{{ messages[0]['content'] }}"
     trunk.codec._rendered.clear()
-    with pytest.raises(SetupError, match="generation prompt is empty"):
+    with pytest.raises(SetupError, match="generation prompt that is empty"):
         export(reward, trunk, tmp_path / "out")
     trunk.codec.chat = False
-    with pytest.raises(SetupError, match="must have a chat template"):
+    with pytest.raises(SetupError, match="got no chat template"):
         export(reward, trunk, tmp_path / "out")

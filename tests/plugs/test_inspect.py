@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,33 +100,6 @@ def test_a_scorer_that_fails_fails_its_samples(tmp_path: Path) -> None:
 
     log = run(plugs.inspect(Broken(), use="mean"), ["a", "b"], tmp_path)
     assert log.status == "error" and "the trunk must be there" in log.error.message
-
-
-def test_samples_that_wait_are_scored_together() -> None:
-    import anyio
-
-    from trueline.plugs.inspect_scorer import _Queue
-
-    sizes, found = [], {}
-
-    class Slow(Careful):
-        def score(self, prompts: Any, responses: Any) -> Scores:
-            sizes.append(len(responses))
-            time.sleep(0.1)
-            return super().score(prompts, responses)
-
-    async def ask(queue: _Queue, words: int) -> None:
-        found[words] = (await queue.score(Prompt.of("?"), "word " * words)).mean
-
-    async def main() -> None:
-        queue = _Queue(Slow())
-        async with anyio.create_task_group() as group:
-            for words in range(8):
-                group.start_soon(ask, queue, words)
-
-    anyio.run(main)
-    assert sum(sizes) == 8 and len(sizes) <= 2
-    assert found == {words: float(words) for words in range(8)}
 
 
 def test_without_inspect_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

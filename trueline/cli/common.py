@@ -21,12 +21,24 @@ from trueline.recipes.session import Session, trunk_of
 from trueline.rewards.protocols import Fitted
 from trueline.rewards.saved import load_reward
 
-__all__ = ["Place", "cache_dir", "load_scored", "reading_bar", "set_threads"]
+__all__ = ["Place", "Verb", "cache_dir", "load_scored", "reading_bar", "set_threads"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a verb runs and how it answers; every verb has these."""
+class Verb:
+    """A parsed command."""
+
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def execute(self, console: Console) -> dict[str, Any]:
+        """Do it; return what --json prints."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place(Verb):
+    """Where a verb that opens models runs."""
 
     seed: int = 0
     """All randomness comes from it."""
@@ -34,8 +46,6 @@ class Place:
     """Where models run: cpu, cuda, … or auto: the one that accelerate gives each process."""
     threads: int = 1
     """Torch threads; more than one pays only on cores that nobody else uses."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object on standard output and nothing else there."""
 
     def session(self, console: Console, **options: Any) -> Session:
         """Set the threads, and return what the parts of this command share."""
@@ -63,11 +73,8 @@ def load_scored(folder: Path, model: str | None, session: Session) -> tuple[Trun
 
 def cache_dir() -> Path:
     """Return where readings are kept between commands: $TRUELINE_CACHE, else the user's cache."""
-    named = os.environ.get("TRUELINE_CACHE")
-    if named:
-        return Path(named)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "trueline"
+    return Path(os.environ.get("TRUELINE_CACHE") or Path(base) / "trueline")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -12,7 +12,6 @@ from rich.console import Console
 from trueline.cli.common import Place, load_scored
 from trueline.errors import InputError
 from trueline.recipes.runs import load_run
-from trueline.rewards.linear import LinearReward
 
 __all__ = ["ExportVerb"]
 
@@ -41,23 +40,18 @@ class ExportVerb(Place):
         """Write the folder; return where it is and which form it took."""
         if self.merged and not self.policy:
             raise InputError("--merged is for a --policy", got="a reward")
-        return self._policy(console) if self.policy else self._reward(console)
+        # Other verbs need none of what these load.
+        if self.policy:
+            from trueline.plugs.policy_exporter import export_policy
 
-    def _policy(self, console: Console) -> dict[str, Any]:
-        from trueline.plugs.policy_exporter import export_policy
-
-        recipe = load_run(self.source).recipe
-        trunk = self.session(console).load(self.model or recipe.model.path)
-        found = export_policy(self.source, trunk, self.out, merged=self.merged)
-        console.print(f"exported to {self.out} ({found['form']}, of round {found['round']})")
-        return {"out": str(self.out), **found}
-
-    def _reward(self, console: Console) -> dict[str, Any]:
-        # Other verbs need none of what it loads.
+            model = self.model or load_run(self.source).recipe.model.path
+            trunk = self.session(console).load(model)
+            found = export_policy(self.source, trunk, self.out, merged=self.merged)
+            console.print(f"exported to {self.out} ({found['form']}, of round {found['round']})")
+            return {"out": str(self.out), **found}
         from trueline.plugs.exporter import export
 
         trunk, reward = load_scored(self.source, self.model, self.session(console))
-        # What is of another kind is refused by `export`, with what to do.
-        export(cast(LinearReward, reward), trunk, self.out)
+        export(reward, trunk, self.out)
         console.print(f"exported to {self.out}; load it with trust_remote_code=True")
         return {"out": str(self.out)}

@@ -84,7 +84,10 @@ class JudgeVerb(Place):
             raise InputError("--parallel and --num-cases must be at least 1")
         recipes = self.checked()
         arms = self._arms(recipes, session)
-        cases, skipped = self._cases(session)
+        if self.cases is not None:
+            cases, skipped = load_cases(self.cases)
+        else:
+            cases, skipped = sums_cases(self.num_cases, session), {}
         # What is wrong with the set-up shows in the first case, before there is a folder.
         probe = None if self.out.exists() else arms[0].judge(cases[0], 0)
         with self._folder(recipes) as folder:
@@ -114,18 +117,10 @@ class JudgeVerb(Place):
         names = list(dict.fromkeys(self.protocol)) or [named["kind"]]
         recipes = {}
         for name in names:
-            section = dict(named) if name == named["kind"] else {"kind": name}
-            table["oversight"] = {**section, "helper": helper}
-            # A change of one of the protocols compared is no error in the others.
-            others = [n for n in names if n != name and n in PROTOCOLS]
-            changes = [
-                change
-                for change in self.set
-                if name not in PROTOCOLS
-                or _concerns(change, name)
-                or not any(_concerns(change, other) for other in others)
-            ]
-            recipes[name] = Recipe.of(table, changes=changes)
+            section = named if name == named["kind"] else {"kind": name}
+            changes = [change for change in self.set if _is_for(name, change, names)]
+            arm = {**table, "oversight": {**section, "helper": helper}}
+            recipes[name] = Recipe.of(arm, changes=changes)
         return recipes
 
     def _arms(self, recipes: dict[str, Recipe], session: Session) -> list[_Arm]:
@@ -139,11 +134,6 @@ class JudgeVerb(Place):
             _, help = open_helper(recipe.oversight, recipe.helper, session, rater)
             arms.append(_Arm(name, recipe.oversight, help.helper, rater, self.seed))
         return arms
-
-    def _cases(self, session: Session) -> tuple[list[LabelledCase], dict[str, int]]:
-        if self.cases is not None:
-            return load_cases(self.cases)
-        return sums_cases(self.num_cases, session), {}
 
     def _judge(
         self, arms: Sequence[_Arm], cases: Sequence[LabelledCase], folder: RunFolder, *, quiet: bool
@@ -243,12 +233,12 @@ def _judged(todo: Sequence[tuple[_Arm, LabelledCase, int]], parallel: int) -> It
         pool.shutdown(cancel_futures=True)
 
 
-def _concerns(change: str, name: str) -> bool:
-    """Whether a change of the recipe can be one of this protocol: of a field that it has."""
+def _is_for(name: str, change: str, compared: Sequence[str]) -> bool:
+    """Return whether a change is of a field of this protocol, or of none of those compared."""
     section, _, rest = change.partition("=")[0].strip().partition(".")
-    field = rest.partition(".")[0]
-    known = {"helper", *(f.name for f in fields(PROTOCOLS[name]))}
-    return section != "oversight" or field in known
+    known = {n: {"helper", *(f.name for f in fields(PROTOCOLS[n]))} for n in PROTOCOLS}
+    have = [n for n in compared if rest.partition(".")[0] in known.get(n, ())]
+    return section != "oversight" or not have or name in have
 
 
 def _answers(one: LabelledCase) -> tuple[str, str]:

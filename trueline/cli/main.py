@@ -12,11 +12,11 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol
 
 import tyro
 from rich.console import Console
 
+from trueline.cli.common import Verb
 from trueline.cli.export import ExportVerb
 from trueline.cli.fit import FitVerb
 from trueline.cli.judge import JudgeVerb
@@ -29,43 +29,31 @@ from trueline.errors import InputError, InvalidExperiment, TruelineError
 
 __all__ = ["main"]
 
-
-class Verb(Protocol):
-    """A parsed command; `execute` does it and returns what --json prints."""
-
-    @property
-    def json(self) -> bool: ...
-
-    def execute(self, console: Console) -> dict[str, Any]: ...
+VERBS = {
+    "run": RunVerb,
+    "fit": FitVerb,
+    "score": ScoreVerb,
+    "judge": JudgeVerb,
+    "export": ExportVerb,
+    "serve": ServeVerb,
+    "report": ReportVerb,
+    "recipe": RecipeVerb,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `trueline`."""
-    verb = _parse(arguments)
-    # Under a launcher every process does the same, and one of them says so.
-    speaks = os.environ.get("RANK", "0") == "0"
-    console = Console(stderr=verb.json, soft_wrap=True, quiet=not speaks)
-    sys.exit(_execute(verb, console))
-
-
-def _parse(arguments: Sequence[str] | None) -> Verb:
-    verbs = (
-        Annotated[RunVerb, tyro.conf.subcommand("run")]
-        | Annotated[FitVerb, tyro.conf.subcommand("fit")]
-        | Annotated[ScoreVerb, tyro.conf.subcommand("score")]
-        | Annotated[JudgeVerb, tyro.conf.subcommand("judge")]
-        | Annotated[ExportVerb, tyro.conf.subcommand("export")]
-        | Annotated[ServeVerb, tyro.conf.subcommand("serve")]
-        | Annotated[ReportVerb, tyro.conf.subcommand("report")]
-        | Annotated[RecipeVerb, tyro.conf.subcommand("recipe")]
-    )
-    return tyro.cli(
-        verbs,
+    verb = tyro.extras.subcommand_cli_from_dict(
+        dict(VERBS),
         prog="trueline",
         description="Learn what people want as a light reward, improve against it with caution.",
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
     )
+    # Under a launcher every process does the same, and one of them says so.
+    speaks = os.environ.get("RANK", "0") == "0"
+    console = Console(stderr=verb.json, soft_wrap=True, quiet=not speaks)
+    sys.exit(_execute(verb, console))
 
 
 def _execute(verb: Verb, console: Console) -> int:

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from trueline.cli.common import Verb
 from trueline.recipes.schema import KINDS, SHIPPED, Recipe
 
 __all__ = ["RecipeVerb"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecipeVerb:
+class RecipeVerb(Verb):
     """Print a recipe with every default written out; without a name, list the shipped ones.
 
     trueline recipe sums --set policy.kind=grpo > mine.toml
@@ -30,18 +31,16 @@ class RecipeVerb:
     """KEY=VALUE: change one key; may be repeated."""
     kinds: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """List every kind that a section may name, with its fields."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Print; return the recipe as TOML, the names, or the kinds."""
         if self.kinds:
-            kinds = {
-                role: {n: _fields(k) for n, k in known.items()} for role, known in KINDS.items()
-            }
+            kinds: dict[str, dict[str, list[str]]] = {}
             for role, known in KINDS.items():
                 console.print(f"[bold]{role}[/bold]")
+                kinds[role] = {}
                 for name, kind in known.items():
+                    kinds[role][name] = [f.name for f in dataclasses.fields(kind) if f.init]
                     summary = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
                     console.print(f"  {name}: {summary}", markup=False)
                     console.print(f"    {', '.join(kinds[role][name])}", markup=False)
@@ -57,7 +56,3 @@ class RecipeVerb:
         console.print(recipe.as_toml(), markup=False, highlight=False, soft_wrap=True)
         # As TOML: JSON has no infinity, and a limit that is none is inf.
         return {"recipe": recipe.as_toml()}
-
-
-def _fields(kind: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind) if field.init]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich.console import Console
 
 from trueline import reports
+from trueline.cli.common import Verb
 from trueline.errors import InputError
 from trueline.runs import RunFolder
 
@@ -17,7 +18,7 @@ __all__ = ["ReportVerb"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportVerb:
+class ReportVerb(Verb):
     """Write the report of a run; further runs are shown beside the first.
 
     trueline report runs/demo runs/demo-unassisted --out report.html
@@ -29,8 +30,6 @@ class ReportVerb:
     """Run folders, the main one first."""
     out: Path | None = None
     """The page; report.html in the first run folder if not given."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object on standard output and nothing else there."""
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Write the page; return where it is."""

@@ -21,7 +21,7 @@ from trueline.data.formats import Row, load_rows
 from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
-from trueline.records import Estimate, Outcome, Score
+from trueline.records import Estimate, Outcome, Response, Score
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
@@ -72,16 +72,15 @@ class ScoreVerb(Place):
         with reading_bar("reading") as progress:
             readings = trunk.read(list(distinct.values()), progress=progress)
         scores = dict(zip(readings.keys, reward.score(readings), strict=True))
-        written = [_describe(row, scores, reward, readings) for row in rows]
-        write_jsonl(out, written)
+        write_jsonl(out, [_describe(row, scores, reward, readings) for row in rows])
         accuracy = _accuracy(rows, scores, reward, readings, stream(self.seed, "accuracy"))
         unscored = sum(score.outcome is Outcome.UNSCORED for score in scores.values())
         if accuracy is not None:
             without = f", without {unscored} unscored responses" if unscored else ""
             console.print(f"accuracy {accuracy}{without}")
-        console.print(f"{len(written)} rows written to {out}")
+        console.print(f"{len(rows)} rows written to {out}")
         return {
-            "rows": len(written),
+            "rows": len(rows),
             "out": str(out),
             "accuracy": None if accuracy is None else accuracy.as_dict(),
             "unscored": unscored,
@@ -91,37 +90,37 @@ class ScoreVerb(Place):
 def _describe(
     row: Row, scores: dict[str, Score], reward: Fitted, readings: Readings
 ) -> dict[str, Any]:
-    if row.kind == "several":
-        return {"responses": [_numbers(scores[answer.key]) for answer in row.responses]}
-    if row.kind == "pair":
-        chosen, rejected = row.responses
-        both = [scores[chosen.key], scores[rejected.key]]
-        margin = None
-        if all(score.outcome is Outcome.SCORED for score in both):
-            first, second = readings.rows([chosen.key]), readings.rows([rejected.key])
-            mean, std = reward.margin(readings, first, second)
-            margin = {"mean": float(mean[0]), "std": float(std[0])}
-        return {"chosen": _numbers(both[0]), "rejected": _numbers(both[1]), "margin": margin}
+    if row.kind == "empty":
+        return _numbers(Score(outcome=Outcome.UNSCORED, reason=next(iter(row.skipped))))
+    told = [_numbers(scores[response.key]) for response in row.responses]
     if row.kind == "single":
-        return _numbers(scores[row.responses[0].key])
-    return _numbers(Score(outcome=Outcome.UNSCORED, reason=next(iter(row.skipped))))
+        return told[0]
+    if row.kind == "several":
+        return {"responses": told}
+    margin = None
+    if _scored(row.responses, scores):
+        mean, std = _margins([row.responses], reward, readings)
+        margin = {"mean": float(mean[0]), "std": float(std[0])}
+    return {"chosen": told[0], "rejected": told[1], "margin": margin}
 
 
 def _numbers(score: Score) -> dict[str, Any]:
-    return {
-        "mean": score.mean,
-        "std": score.std,
-        "lower": score.lower,
-        "novelty": score.novelty,
+    told = {name: getattr(score, name) for name in ("mean", "std", "lower", "novelty")}
+    if score.interval:
         # Of a calibrated reward.
-        **({"interval": [_finite(end) for end in score.interval]} if score.interval else {}),
-        "outcome": str(score.outcome),
-        **({"reason": score.reason} if score.reason else {}),
-    }
+        told["interval"] = [end if np.isfinite(end) else None for end in score.interval]
+    told["outcome"] = str(score.outcome)
+    return told | ({"reason": score.reason} if score.reason else {})
 
 
-def _finite(end: float) -> float | None:
-    return end if np.isfinite(end) else None
+def _scored(pair: Sequence[Response], scores: dict[str, Score]) -> bool:
+    return all(scores[response.key].outcome is Outcome.SCORED for response in pair)
+
+
+def _margins(pairs: Sequence[Sequence[Response]], reward: Fitted, readings: Readings) -> Any:
+    """Return mean and std of each pair's margin."""
+    chosen, rejected = (readings.rows([pair[side].key for pair in pairs]) for side in (0, 1))
+    return reward.margin(readings, chosen, rejected)
 
 
 def _accuracy(
@@ -133,18 +132,10 @@ def _accuracy(
 ) -> Estimate | None:
     """Share of preferences ranked right, equal margins half, of those with both sides scored;
     clustered by dialogue."""
-    pairs = [
-        pair
-        for row in rows
-        for pair in row.comparisons
-        if all(scores[r.key].outcome is Outcome.SCORED for r in (pair.chosen, pair.rejected))
-    ]
+    pairs = [(c.chosen, c.rejected) for row in rows for c in row.comparisons]
+    pairs = [pair for pair in pairs if _scored(pair, scores)]
     if not pairs:
         return None
-    chosen, rejected = (
-        readings.rows(keys)
-        for keys in ([p.chosen.key for p in pairs], [p.rejected.key for p in pairs])
-    )
-    mean, _ = reward.margin(readings, chosen, rejected)
-    groups = np.array([group_of(pair.prompt) for pair in pairs])
+    mean, _ = _margins(pairs, reward, readings)
+    groups = np.array([group_of(chosen.prompt) for chosen, _ in pairs])
     return stats.accuracy((np.sign(mean) + 1) / 2, clusters=groups, rng=rng)

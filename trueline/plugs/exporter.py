@@ -29,13 +29,12 @@ from trueline.plugs.reward_model import TruelineRewardConfig, TruelineRewardMode
 from trueline.plugs.turns import new_folder
 from trueline.records import Message, Prompt, Response
 from trueline.rewards.linear import LinearReward
+from trueline.rewards.protocols import Fitted
 
 __all__ = ["export"]
 
-SERVE = "serve the reward instead (trueline serve), or mend the template"
 
-
-def export(reward: LinearReward, trunk: Trunk, folder: str | Path) -> None:
+def export(reward: Fitted, trunk: Trunk, folder: str | Path) -> None:
     """Write the folder, which must be new or empty.
 
     Raise `InputError` for what is not linear in a trunk's reading of the answer; `SetupError` where
@@ -58,44 +57,35 @@ def export(reward: LinearReward, trunk: Trunk, folder: str | Path) -> None:
 def _layout(trunk: Trunk) -> tuple[Any, dict[str, Any]]:
     """Return the tokenizer to ship, and how `place` finds its way in what it makes of a text."""
     codec = trunk.codec
-    if not codec.chat:
-        raise SetupError(
-            "the trunk's tokenizer must have a chat template, which forms the texts",
-            got="one without",
-            do=SERVE,
-        )
     tokenizer = copy.deepcopy(codec.tokenizer)
     # A text's end must not be taken for padding, so any token but the end will do.
     if tokenizer.pad_token_id in (None, codec.end_id):
         tokenizer.pad_token = tokenizer.bos_token or tokenizer.unk_token or tokenizer.eos_token
-    layout = _read_template(codec, tokenizer)
-    fault = _fault(trunk, tokenizer, layout)
+    layout: dict[str, Any] = {}
+    fault: str | None = "no chat template"
+    if codec.chat:
+        layout = _read_template(codec, tokenizer)
+        fault = _fault(codec, tokenizer, layout)
     if fault is not None:
         raise SetupError(
-            "the chat template's text must be read as the trunk read it in fitting",
+            "the tokenizer's chat template must form texts that are read as the trunk read them",
             got=fault,
-            do=SERVE,
+            do="serve the reward instead (trueline serve), or mend the template",
         )
     return tokenizer, layout
 
 
 def _read_template(codec: Any, tokenizer: Any) -> dict[str, Any]:
     """Return what the template writes around an answer, as tokens, read off one dialogue."""
-    opened = codec.render(Prompt.of("a"))[0]
+    prompt = Prompt.of("a")
     asked = str(tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False))
-    marker = opened[len(asked) :] if opened.startswith(asked) else ""
-    if not marker:
-        raise SetupError(
-            "the chat template must open an assistant's turn with words of its own",
-            got="a template whose generation prompt is empty",
-            do=SERVE,
-        )
-    row = codec.encode([Response(prompt=Prompt.of("a"), text="a")])[0]
+    marker = codec.render(prompt)[0].removeprefix(asked)
+    (row,) = codec.encode([Response(prompt=prompt, text="a")])
     bos = tokenizer.bos_token_id
     return {
         "head": [bos] if row.ids[:1] == [bos] else [],
         "marker": tokenizer(marker, add_special_tokens=False)["input_ids"],
-        "tail": _templated(tokenizer, Prompt.of("a"), "a")[len(row.ids) :],
+        "tail": _templated(tokenizer, prompt, "a")[len(row.ids) :],
         "close": [codec.end_id] if codec.appends_end else [],
         "max_tokens": codec.max_tokens,
     }
@@ -108,22 +98,24 @@ def _templated(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _fault(trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> str | None:
+def _fault(codec: Any, tokenizer: Any, layout: dict[str, Any]) -> str | None:
     """Return the first of some dialogues that the template would have us read differently."""
+    if not layout["marker"]:
+        return "a generation prompt that is empty"
     user, other = Message("user", "one 2"), Message("assistant", " two")
     asked = [
         Prompt.of("7 + 5"),
         Prompt(messages=(user, other, Message("user", "three"))),
-        Prompt.of("x " * trunk.codec.max_tokens),
+        Prompt.of("x " * codec.max_tokens),
     ]
-    texts = [" a b", " 12 ; answer 7", " one\n\ntwo.", " y" * trunk.codec.max_tokens, "two", ""]
+    texts = [" a b", " 12 ; answer 7", " one\n\ntwo.", " y" * codec.max_tokens, "two", ""]
     for prompt, text in itertools.product(asked, texts):
-        row = trunk.codec.encode([Response(prompt=prompt, text=text)])[0]
+        (row,) = codec.encode([Response(prompt=prompt, text=text)])
         try:
-            ids, start, stop = place(_templated(tokenizer, prompt, text), layout)
+            found = place(_templated(tokenizer, prompt, text), layout)
         except (TemplateError, ValueError) as error:
             return f"{text[:20]!r}: {error}"
-        if (ids, start, stop) != (row.ids, row.start, row.stop):
+        if found != (row.ids, row.start, row.stop):
             return f"{text[:20]!r} after {len(prompt.messages)} turns, which is read otherwise"
     return None
 
@@ -135,6 +127,7 @@ def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str,
         kind.register_for_auto_class(name)
     features = reward.features
     config = TruelineRewardConfig(
+        num_labels=1,
         trunk=trunk.model.config.to_dict(),
         layout=layout,
         parts=[list(part) for part in features.parts],

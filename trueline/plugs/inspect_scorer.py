@@ -7,13 +7,12 @@ generated (few-shot turns are input), the answer everything from there on but re
 and the sample's metadata go into `Prompt.meta`, the target as `answer`. Unscored is
 `Score.unscored`: left out of Inspect's metrics and counted in its `unscored_samples`.
 
-Samples that wait while others are being scored are scored together, in one thread beside the event
-loop. Metrics: mean and stderr of the reward, and `uncertainty`, the mean of its posterior std.
+Samples are scored one after another, in a thread beside the event loop. Metrics: mean and stderr of
+the reward, and `uncertainty`, the mean of its posterior std.
 """
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from trueline.errors import SetupError
 from trueline.plugs.turns import check_use, dialogue
 from trueline.protocols import Scorer
-from trueline.records import Outcome, Prompt, Score
+from trueline.records import Outcome, Prompt
 
 try:
     import anyio
@@ -40,11 +39,13 @@ COLUMNS = ("mean", "std", "lower", "novelty")
 def inspect(scorer: Scorer, *, use: str = "lower", name: str = "trueline") -> Any:
     """Return an Inspect scorer; `use`: "lower" or "mean"; `name`: what the log calls it."""
     check_use(use)
-    queue = _Queue(scorer)
+    one_at_a_time = anyio.CapacityLimiter(1)
 
     async def score(state: Any, target: Any) -> theirs.Score:
         prompt, text = _read(state, target.text)
-        row = await queue.score(prompt, text)
+        (row,) = await anyio.to_thread.run_sync(
+            scorer.score, [prompt], [text], limiter=one_at_a_time
+        )
         if row.outcome is Outcome.UNSCORED:
             why = row.reason or "no reason given"
             return theirs.Score.unscored(reason="scoring_failed", answer=text, explanation=why)
@@ -95,30 +96,3 @@ def _turn(message: Any) -> dict[str, Any]:
         parts = [part for part in content if part.type != "reasoning"]
         content = [{"type": part.type, "text": getattr(part, "text", "")} for part in parts]
     return {"role": message.role, "content": content, "tool_calls": calls}
-
-
-class _Queue:
-    """Lets whoever comes first score all who wait."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self.scorer, self.lock = scorer, anyio.Lock()
-        self.waiting: dict[int, tuple[Prompt, str]] = {}
-        self.scores: dict[int, Score] = {}
-        self.numbers = itertools.count()
-
-    async def score(self, prompt: Prompt, text: str) -> Score:
-        number = next(self.numbers)
-        self.waiting[number] = (prompt, text)
-        async with self.lock:
-            if number in self.waiting:
-                batch = dict(self.waiting)
-                try:
-                    prompts, texts = zip(*batch.values(), strict=True)
-                    scores = await anyio.to_thread.run_sync(self.scorer.score, prompts, texts)
-                except BaseException:
-                    # The others try for themselves, and see their own error.
-                    del self.waiting[number]
-                    raise
-                self.scores |= zip(batch, scores, strict=True)
-                self.waiting = {n: item for n, item in self.waiting.items() if n not in batch}
-        return self.scores.pop(number)

@@ -32,21 +32,10 @@ __all__ = ["TruelineRewardConfig", "TruelineRewardModel", "place"]
 
 
 class TruelineRewardConfig(Config):  # type: ignore[no-untyped-call]
-    """The trunk's configuration as a dictionary, how texts are laid out, and what is read."""
+    """As `exporter` fills it: `trunk`, the trunk's own configuration; `layout`, how texts are laid
+    out; `parts` and `surprisals`, what is read."""
 
     model_type = "trueline_reward"
-
-    def __init__(
-        self,
-        trunk: dict[str, Any] | None = None,
-        layout: dict[str, Any] | None = None,
-        parts: list[list[Any]] | None = None,
-        surprisals: bool = False,
-        **rest: Any,
-    ) -> None:
-        self.trunk, self.layout = trunk or {}, layout or {}
-        self.parts, self.surprisals = parts or [], surprisals
-        super().__init__(**{"num_labels": 1, **rest})
 
 
 def place(ids: list[int], layout: dict[str, Any]) -> tuple[list[int], int, int]:

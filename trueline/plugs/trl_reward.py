@@ -6,9 +6,9 @@ Written against TRL 1.16. It calls a reward function by keywords only: `prompts`
 
 Unscored is None: TRL leaves it out of the group's baseline and sets its advantage to 0. A batch of
 nothing but None is a step that teaches nothing, and TRL trains on (ms-swift#8123: for a whole run);
-so the first is warned about and the tenth in a row is a `JudgeError`. In the log, per reward
-function: `NAME/std`, `NAME/novelty`, `NAME/caution` (mean − lower) over what is scored, and
-`NAME/unscored_frac`; per completion all columns of `Scores` in the table of `log_completions`.
+so the tenth in a row is a `JudgeError`. In the log, per reward function: `NAME/std`,
+`NAME/novelty`, `NAME/caution` (mean − lower) over what is scored, and `NAME/unscored_frac`; per
+completion all columns of `Scores` in the table of `log_completions`.
 
 With several processes each scores its own completions on its own copy of the trunk. Picklable where
 the scorer is. Fails (`DataError`) on images, which no reward here can see.
@@ -24,9 +24,7 @@ the scorer is. Fails (`DataError`) on images, which no reward here can see.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,22 +49,17 @@ def trl(
     `name`: what the log calls it, `trueline_lower` if not given.
     """
     check_use(use)
-    return RewardFunction(scorer, use=use, max_blank=max_blank, name=name or f"trueline_{use}")
+    return RewardFunction(scorer, use, max_blank, name or f"trueline_{use}")
 
 
-@dataclass(eq=False)
 class RewardFunction:
     """A reward function as TRL calls it, made by `trl`."""
 
-    scorer: Scorer
-    use: str = field(kw_only=True)
-    max_blank: int = field(kw_only=True)
-    name: str = field(kw_only=True)
-    blank: int = field(default=0, init=False)
-    """Batches in a row with nothing scored."""
-
-    def __post_init__(self) -> None:
-        self.__name__ = self.name
+    def __init__(self, scorer: Scorer, use: str, max_blank: int, name: str) -> None:
+        self.scorer, self.use, self.max_blank, self.name = scorer, use, max_blank, name
+        self.__name__ = name
+        self.blank = 0
+        """Batches in a row with nothing scored."""
 
     def __call__(
         self,
@@ -94,20 +87,15 @@ class RewardFunction:
         return _column(scores, self.use)
 
     def _note_blank(self, scores: Scores) -> None:
-        """Warn of the first batch without a score, and raise at the last that is borne."""
-        if scores.scored.any() or not len(scores):
-            self.blank = 0
-            return
-        self.blank += 1
-        why = next(iter(scores.reasons.values()), "no reason given")
+        """Count batches without a score, and raise at the last that is borne."""
+        self.blank = 0 if scores.scored.any() or not len(scores) else self.blank + 1
         if self.blank >= self.max_blank:
+            why = next(iter(scores.reasons.values()), "no reason given")
             raise JudgeError(
                 f"{self.name} must score something in {self.max_blank} batches",
                 got=f"none in {self.blank} in a row ({why})",
                 do="score a few completions by hand, or raise max_blank",
             )
-        if self.blank == 1:
-            warnings.warn(f"{self.name} scored nothing in a whole batch: {why}", stacklevel=3)
 
 
 def _means(scores: Scores) -> dict[str, float]:
