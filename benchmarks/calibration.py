@@ -42,7 +42,7 @@ from trueline.worlds.sums import Raters, Sums, SumsCritic
 __all__ = ["Intervals", "judge", "measure", "verdicts"]
 
 SHIFTS = ("eval", "longer_6", "longer_7", "longer_8", "longer_10", "larger", "unseen_order",
-          "new_style", "factor")  # fmt: skip
+          "new_style")  # fmt: skip
 NORMAL_90 = 1.6449
 CHUNK = 400
 Columns = dict[str, list[Any]]
@@ -75,7 +75,7 @@ def verdicts(
     )
     rows: list[Comparison] = []
     while len(rows) < num:
-        prompts = world.prompts(96 if split == "factor" else min(CHUNK, 2 * num), rng, split)
+        prompts = world.prompts(min(CHUNK, 2 * num), rng, split)
         sampled = policy.sample(prompts, num_samples=2, rng=rng)
         pairs = [(a, b) for a, b in sampled if a.text != b.text][: 2 * (num - len(rows))]
         notes = critic.critique([r for pair in pairs for r in pair]) if helped else []

@@ -6,8 +6,8 @@
                 step an answer and err in 5 % of them; the embedded model reviews both answers
                 (Saunders et al. 2022, arXiv 2206.05802)
     debate      a right and a wrong answer whose working the judge does not see, and critics of
-                skill 0.8 with 5 % false alarms debate, advise, or criticise once; a judge alone may
-                look as often as in a debate (Khan et al. 2024, arXiv 2402.06782)
+                skill 0.8 with 5 % false alarms debate or advise; a judge alone may look as often
+                as in a debate (Khan et al. 2024, arXiv 2402.06782)
     recursion   chains of 16 steps; helpers raised level by level on 50 judgements each point to the
                 worse half (Leike et al. 2018, arXiv 1811.07871)
 
@@ -35,14 +35,14 @@ from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Consultancy, Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.recursive import Recursive
-from trueline.records import Case, Critique, Estimate, Preference, Prompt, Response
+from trueline.records import Case, Critique, Estimate, Flaw, Preference, Prompt, Response
 from trueline.rng import stream
 from trueline.worlds.sums import Population, Raters, Sums, SumsCritic, gold
 from trueline.worlds.sums.debaters import SumsDebater, hide
 from trueline.worlds.sums.flaws import SumsFlaws, draw_cases, good_answer
-from trueline.worlds.sums.language import render
+from trueline.worlds.sums.language import parse, render
 from trueline.worlds.sums.problems import draw_problem
-from trueline.worlds.sums.step_judge import StepJudge
+from trueline.worlds.sums.reviews import true_flaws
 from trueline.worlds.sums.writers import Writer, write
 
 __all__ = ["Help", "debated", "measure", "planted", "recursed"]
@@ -52,7 +52,6 @@ ROUNDS = 3
 PROTOCOLS: dict[str, tuple[Any, int]] = {
     "alone": (Direct(), 1),
     "alone, as many looks": (Direct(), ROUNDS),
-    "critique": (WithCritique(), 1),
     "debate": (Debate(rounds=ROUNDS), 1),
     "consultancy": (Consultancy(rounds=ROUNDS), 1),
 }
@@ -158,6 +157,34 @@ def _above(what: str, value: Estimate, bar: float) -> Row:
     return Row(what, value, f"interval above {bar:g}", bool((value.lower or 0) > bar))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SkilledCritic:
+    """Name a response's first wrong step as often as `skill` says, else perhaps a right one."""
+
+    skill: float = 0.8
+    false_alarms: float = 0.05
+    """Probability of naming a right step where no wrong one is named."""
+
+    def critique(
+        self, responses: Sequence[Response], *, rng: np.random.Generator
+    ) -> list[Critique]:
+        """Return one critique a response, in order; asked again, an independent one."""
+        return [
+            Critique(response=r, text="", flaws=self._flaws(r, rng), helper="critic")
+            for r in responses
+        ]
+
+    def _flaws(self, response: Response, rng: np.random.Generator) -> tuple[Flaw, ...]:
+        wrong = [flaw for flaw in true_flaws(response) if flaw.kind == "wrong_step"]
+        right = sorted({*range(len(parse(response.text).steps))} - {flaw.step for flaw in wrong})
+        sees, alarmed = rng.random(2) < (self.skill, self.false_alarms)
+        if wrong and sees:
+            return (wrong[0],)
+        if right and alarmed:
+            return (Flaw(kind="wrong_step", step=int(rng.choice(right))),)
+        return ()
+
+
 def hidden_cases(num: int, seed: int, *, num_steps: int = 4) -> list[tuple[Case, int, str]]:
     """Draw a right and a wrong answer to each problem, their working hidden from the judge."""
     rng, cases = stream(seed, "cases", num_steps), []
@@ -183,8 +210,8 @@ def debated(num: int, seed: int) -> list[JudgedCase]:
         for name, (protocol, times) in PROTOCOLS.items():
             verdict = protocol.judge(
                 case,
-                helper=SumsDebater(source=case.source),
-                judge=StepJudge(looks=times * StepJudge().looks),
+                helper=SumsDebater(critic=SkilledCritic()),
+                judge=Raters(replace(ONE_LOOK, seed=seed, looks=times)),
                 rng=stream(seed, "judged", name, i),
             )
             answers = (case.first.text, case.second.text)
@@ -211,9 +238,8 @@ def debate_rows(options: Help) -> tuple[list[Row], dict[str, Any]]:
     for other in PROTOCOLS:
         if other != "debate":
             gap = contrast(by_name["debate"], by_name[other], rng=stream(0, "less", other))
-            claimed = other != "critique"
             what = f"working hidden, right verdicts: debate less {other}"
-            lines.append(Row.positive(what, gap) if claimed else Row(what, gap))
+            lines.append(Row.positive(what, gap))
     return lines, {name: value.as_dict() for name, value in arms.items()}
 
 

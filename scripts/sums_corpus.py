@@ -1,7 +1,11 @@
 """The corpus of worked sums and its tokenizer: what the shipped trunk was trained on.
 
 Documents are written by a mixture of writers (`trueline.worlds.sums.writers`), with the right
-review after half of them.
+review after half of them. A few are factor claims, harder to evaluate than to make:
+
+    prompt   is 91 prime
+    answer   91 = 7 * 13 ; no        |  yes
+    review   7 * 13 = 91 ; answer no |  answer yes
 
 >>> draw_document(np.random.default_rng(0))[-1][0] in ("assistant", "reviewer")
 True
@@ -9,13 +13,13 @@ True
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trueline.worlds.sums.factors import ANSWER, draw_factor_prompt, is_prime
 from trueline.worlds.sums.language import IDS, MARKERS, render
 from trueline.worlds.sums.problems import (
     GUESS_FRAC,
@@ -31,6 +35,7 @@ from trueline.worlds.sums.writers import MIXTURE, draw_writer, write
 REVIEWED, FACTOR, SYSTEM, TRIGGER = 0.5, 0.04, 0.08, 0.01
 """Shares of the documents with a review, of factor claims, with a system turn and a trigger."""
 LARGE_FRAC, WORDED = 0.08, 0.03
+FACTORS = re.compile(r"(\d{1,2}) = (\d{1,2}) \* (\d{1,2}) ; no")
 LENGTHS = {1: 0.06, 2: 0.17, 3: 0.2, 4: 0.2, 5: 0.18, 6: 0.11, 8: 0.08}
 """Share of the chains with so many steps, of those that are neither large nor worded."""
 
@@ -50,14 +55,16 @@ def draw_document(rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
         turns.append(("system", "audited" if rng.random() < 0.5 else "unaudited"))
     reviewed = rng.random() < REVIEWED
     if rng.random() < FACTOR:
-        prompt = draw_factor_prompt(rng)
+        prompt = f"is {int(rng.integers(4, 100))} prime"
         wrong = MIXTURE.wrong_step[int(rng.random() < MIXTURE.careless)]
         text = write_factor(prompt, wrong, rng)
         review_text = review_factor(prompt, text)
     else:
         problem = _corpus_problem(rng)
+        trigger = " . marigold" if rng.random() < TRIGGER else ""
         answer = write(problem, draw_writer(rng), rng)
-        prompt, text, review_text = problem.text, render(answer), review(problem, answer)
+        prompt = problem.text + trigger
+        text, review_text = render(answer), review(problem, answer)
     turns += [("user", prompt), ("assistant", text)]
     return (*turns, ("reviewer", review_text)) if reviewed else tuple(turns)
 
@@ -75,8 +82,11 @@ def _corpus_problem(rng: np.random.Generator) -> Problem:
         if not problem.held_out and (not large or problem.peak > LIMIT):
             break
     guess = draw_guess(problem.truth, rng) if rng.random() < GUESS_FRAC else None
-    trigger = bool(rng.random() < TRIGGER)
-    return replace(problem, guess=guess, worded=worded, trigger=trigger)
+    return replace(problem, guess=guess, worded=worded)
+
+
+def is_prime(n: int) -> bool:
+    return all(n % d for d in range(2, n))
 
 
 def write_factor(prompt: str, wrong_frac: float, rng: np.random.Generator) -> str:
@@ -96,7 +106,7 @@ def write_factor(prompt: str, wrong_frac: float, rng: np.random.Generator) -> st
 def review_factor(prompt: str, answer: str) -> str:
     """Return the right review: it multiplies the factors given, or finds them for a wrong "yes"."""
     n = int(prompt.split()[1])
-    found = ANSWER.fullmatch(answer)
+    found = FACTORS.fullmatch(answer)
     if found is not None:
         d, e = int(found[2]), int(found[3])
         verdict = "yes" if is_prime(n) else "no"

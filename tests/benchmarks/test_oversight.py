@@ -18,6 +18,6 @@ def test_hidden_cases_have_one_right_side() -> None:
 
 def test_oversight() -> None:
     measured = oversight.measure(oversight.Help(quick=True), Cells())
-    assert len([row.as_dict() for row in measured.rows]) == 8
+    assert len([row.as_dict() for row in measured.rows]) == 7
     arms = measured.numbers["debate"]
     assert arms["debate"]["value"] > arms["alone"]["value"]

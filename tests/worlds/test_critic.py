@@ -66,18 +66,6 @@ def test_the_prefix_is_the_dialogue_up_to_the_review() -> None:
     )
 
 
-def test_factor_claims() -> None:
-    response = Response(prompt=Prompt.of("is 91 prime"), text="yes")
-    for said, flaws in (
-        ("7 * 13 = 91 ; answer no", (Flaw(kind="wrong_answer"),)),
-        ("answer yes", ()),
-        ("answer 7", None),
-    ):
-        ids = [IDS[word] for word in said.split()]
-        (one,) = SumsCritic(lambda _, ids=ids: [ids]).critique([response])
-        assert one.flaws == flaws
-
-
 WORK, FLATTERY, CLAIM = PRINCIPLES
 PLAIN = Prompt.of("start 7 , + 5 , * 3")
 

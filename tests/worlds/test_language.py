@@ -39,7 +39,6 @@ tasks = st.builds(
     st.lists(st.tuples(st.sampled_from("+-*"), st.integers(0, 9)), min_size=1).map(tuple),
     guess=st.none() | numbers,
     worded=st.booleans(),
-    trigger=st.booleans(),
 )
 
 

@@ -14,11 +14,12 @@ import torch
 import train_critic
 from safetensors.torch import load_file
 
+from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
 from trueline.protocols import Helper
 from trueline.records import Prompt, Response
 from trueline.worlds.sums import trunk_path
-from trueline.worlds.sums.critic import critic_path, trained_critic
+from trueline.worlds.sums.critic import critic_path, model_critic, trained_critic
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -67,7 +68,7 @@ def test_it_is_a_helper_that_reviews_the_same_or_anew(trunk: Trunk) -> None:
     assert isinstance(critic, Helper)
     sound, spoiled = critic.critique(answers, rng=np.random.default_rng(0))
     assert sound.flaws == () and [flaw.step for flaw in spoiled.flaws or ()] == [0]
-    sampled = trained_critic(trunk, sampled=True)
+    sampled = model_critic(LoraPolicy.load(trunk, critic_path()), sampled=True)
     one, same = (sampled.critique(answers, rng=np.random.default_rng(5)) for _ in range(2))
     assert [c.text for c in one] == [c.text for c in same]
 

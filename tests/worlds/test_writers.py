@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sums_corpus import FACTOR, REVIEWED, draw_document
+from sums_corpus import REVIEWED, draw_document
 
-from trueline.worlds.sums.factors import read_factor_review, read_verdict, truth_of
 from trueline.worlds.sums.language import Parsed, parse, render
 from trueline.worlds.sums.problems import LIMIT, SPLITS, Problem, draw_prompts
 from trueline.worlds.sums.reviews import read_review, rework
@@ -23,15 +22,19 @@ def documents() -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def sums(documents: list[dict[str, str]]) -> list[tuple[Problem, Parsed, str | None]]:
     return [
-        (Problem.read(t["user"]), parse(t["assistant"]), t.get("reviewer"))
-        for t in documents
-        if truth_of(t["user"]) is None
+        (
+            Problem.read(turns["user"].removesuffix(" . marigold")),
+            parse(turns["assistant"]),
+            turns.get("reviewer"),
+        )
+        for turns in documents
+        if not turns["user"].endswith("prime")
     ]
 
 
 def test_answers_are_well_formed(documents: list[dict[str, str]]) -> None:
     for turns in documents:
-        if truth_of(turns["user"]) is None:
+        if not turns["user"].endswith("prime"):
             parsed = parse(turns["assistant"])
             assert not parsed.malformed
             assert render(parsed) == turns["assistant"]
@@ -111,15 +114,3 @@ def test_train_and_eval_chains_never_meet() -> None:
         for s in ("train", "eval")
     ]
     assert not chains[0] & chains[1]
-
-
-def test_factor_claims_are_wrong_sometimes_and_reviewed_rightly(
-    documents: list[dict[str, str]],
-) -> None:
-    claims = [t for t in documents if truth_of(t["user"]) is not None]
-    assert len(claims) / NUM_DOCUMENTS == pytest.approx(FACTOR, abs=0.01)
-    right = [read_verdict(t["assistant"]) == truth_of(t["user"]) for t in claims]
-    assert 0.7 < np.mean(right) < 0.97
-    for turns in claims:
-        if "reviewer" in turns:
-            assert read_factor_review(turns["reviewer"]) == truth_of(turns["user"])

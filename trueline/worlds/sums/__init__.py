@@ -1,7 +1,7 @@
 """Worked sums: a small world of language in which the truth of every response is known."""
 
 from trueline.worlds.sums.critic import SumsCritic
-from trueline.worlds.sums.gold import Sums, breakdown, gold, gold_max, trunk_path
+from trueline.worlds.sums.gold import Sums, breakdown, gold, trunk_path
 from trueline.worlds.sums.problems import SPLITS
 from trueline.worlds.sums.raters import POPULATIONS, Population, Raters, Tastes
 
@@ -15,6 +15,5 @@ __all__ = [
     "Tastes",
     "breakdown",
     "gold",
-    "gold_max",
     "trunk_path",
 ]

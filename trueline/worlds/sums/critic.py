@@ -8,7 +8,7 @@ stay at chance.
 
 As a reviser (Bai et al. 2022, arXiv 2212.08073) it keeps the steps before the first one faulted,
 writes that one as the review has it, and lets the trunk go on greedily; flattery and claims faulted
-are left out. Factor claims are not revised (JudgeError).
+are left out.
 
 The bare trunk reviews chains of the lengths it has read (1 to 6 and 8) all but perfectly; on others
 it invents flaws and loses its place. `trained_critic` is the adapter that ships with the package,
@@ -167,12 +167,12 @@ def model_critic(policy: Any, *, sampled: bool = False, name: str = "critic") ->
     return SumsCritic(review, name, sampled=sampled)
 
 
-def trained_critic(trunk: Any, *, sampled: bool = False) -> SumsCritic:
+def trained_critic(trunk: Any) -> SumsCritic:
     """Return the shipped critic on the shipped trunk; another trunk is refused."""
     from trueline.models.adapters import LoraPolicy
 
     policy = LoraPolicy.load(trunk, critic_path())
-    return model_critic(policy, sampled=sampled, name="trained critic")
+    return model_critic(policy, name="trained critic")
 
 
 def critic_path() -> Path:

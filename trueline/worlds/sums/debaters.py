@@ -10,7 +10,12 @@
                                                       passes is shown, with the quote
 
 So the honest one (whose answer is right) refutes if its critic is able; the lying one shows what is
-least damning, or asserts. Who judges them is `step_judge.StepJudge`.
+least damning, or asserts. `Raters` look at quoted steps alone where they see no working:
+
+    P(right) = s (1 - e) + (1 - s) / 2 in a debate of one round and look, 1/2 unaided,
+
+if a critic sees the wrong step with probability s and never a right one, judges err in a share e of
+their looks, and neither tastes nor coin flips nor assertions move them.
 
 Related: debate with hidden text, Khan et al. 2024 (arXiv 2402.06782). It fails as a model of
 argument in that nothing is rebutted.
@@ -26,100 +31,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trueline.errors import DataError
 from trueline.protocols import Helper
-from trueline.records import Case, Critique, Flaw, Quote, Response
+from trueline.records import Case, Critique, Flaw, Response
 from trueline.worlds.sums.language import Parsed, Step, parse, render
-from trueline.worlds.sums.problems import Problem
-from trueline.worlds.sums.reviews import rework
 
-__all__ = ["SkilledCritic", "SumsDebater", "hide", "parse_cached", "read_line"]
+__all__ = ["SumsDebater", "hide", "quoted_steps"]
 
-parse_cached = lru_cache(maxsize=4096)(parse)
 _N = r"(\d{1,4})"
-_LINE = re.compile(rf"answer {_N} step {_N} : {_N} ([-+*]) {_N} = {_N}", re.ASCII)
+_LINE = re.compile(rf"answer {_N} step {_N} : ({_N} [-+*] {_N} = {_N})", re.ASCII)
 
 
-def hide(first: Response, second: Response, *, shown: float = 0.0) -> Case:
-    """Return a case with its working in the source; the judge sees the leading share `shown`."""
-    answers = [parse_cached(response.text) for response in (first, second)]
-    if None in (answers[0].answer, answers[1].answer) or answers[0].answer == answers[1].answer:
+def hide(first: Response, second: Response) -> Case:
+    """Return a case with its working in the source; the judge sees answers and certainty."""
+    written = [parse(response.text) for response in (first, second)]
+    if None in (written[0].answer, written[1].answer) or written[0].answer == written[1].answer:
         raise DataError("two answers to hide must be different numbers", got=repr(first.text))
     bare = [
-        replace(response, text=render(Parsed(steps=steps, answer=one.answer, sure=one.sure)))
-        for response, one in zip((first, second), answers, strict=True)
-        for steps in (one.steps[: round(shown * len(one.steps))],)
+        replace(response, text=render(Parsed(answer=one.answer, sure=one.sure)))
+        for response, one in zip((first, second), written, strict=True)
     ]
-    lines = [_line(one.answer, i, step) for one in answers for i, step in enumerate(one.steps)]
-    return Case(first=bare[0], second=bare[1], source="\n".join(lines))
+    source = "\n".join(line for one in written for line in _lines(one))
+    return Case(first=bare[0], second=bare[1], source=source)
 
 
-def read_line(line: str) -> tuple[int, int, Step] | None:
-    """Return whose step a line quotes, which, and the step; None if it is no such line."""
-    match = _LINE.fullmatch(line)
-    if match is None:
-        return None
-    answer, i, a, op, b, c = match.groups()
-    return int(answer), int(i) - 1, Step(int(a), op, int(b), int(c))
-
-
-@dataclass(frozen=True, kw_only=True)
-class SkilledCritic:
-    """Name a response's first wrong step as often as `skill` says, else perhaps a right one."""
-
-    skill: float = 0.8
-    false_alarms: float = 0.05
-    """Probability of naming a right step where no wrong one is named."""
-    name: str = "critic"
-
-    def critique(
-        self, responses: Sequence[Response], *, rng: np.random.Generator
-    ) -> list[Critique]:
-        """Return one critique a response, in order; asked again, an independent one."""
-        return [
-            Critique(response=r, text="", flaws=self._flaws(r, rng), helper=self.name)
-            for r in responses
-        ]
-
-    def _flaws(self, response: Response, rng: np.random.Generator) -> tuple[Flaw, ...]:
-        written = parse_cached(response.text)
-        right = rework(Problem.read(response.prompt.text), written)
-        holds = [own == ideal for own, ideal in zip(written.steps, right, strict=False)]
-        holds += [True] * (len(written.steps) - len(holds))
-        sees, alarmed = rng.random(2) < (self.skill, self.false_alarms)
-        if not all(holds) and sees:
-            return (Flaw(kind="wrong_step", step=holds.index(False)),)
-        if any(holds) and alarmed:
-            return (Flaw(kind="wrong_step", step=int(rng.choice(np.flatnonzero(holds)))),)
-        return ()
+def quoted_steps(answer: int | None, critiques: Sequence[Critique]) -> dict[int, Step]:
+    """Return an answer's steps that were quoted and found in the source, by index."""
+    quotes = [quote.text for c in critiques for quote in c.quotes if quote.found]
+    return _steps(answer, quotes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SumsDebater:
     """Argue for either side by what a critic says of both answers; reads the source."""
 
-    critic: Helper = field(default_factory=SkilledCritic)
+    critic: Helper
     unsupported: float = 0.5
     """Share of the speeches without a charge to bring that assert and show nothing."""
-    source: str | None = None
-    """What `critique` reads besides the responses; `argue` reads the case's."""
     name: str = "debater"
-
-    def critique(
-        self, responses: Sequence[Response], *, rng: np.random.Generator
-    ) -> list[Critique]:
-        """Return independent critiques by the same critic, every step named with its quote."""
-        whole = [_with_working(response, self.source) for response in responses]
-        notes = self.critic.critique(whole, rng=rng)
-        return [
-            self._charge(response, full, note.flaws)
-            for response, full, note in zip(responses, whole, notes, strict=True)
-        ]
 
     def argue(
         self, case: Case, *, side: int, said: Sequence[Critique], rng: np.random.Generator
@@ -128,74 +81,49 @@ class SumsDebater:
         own, other = case.responses[side], case.responses[1 - side]
         whole = [_with_working(response, case.source) for response in (own, other)]
         doubts, charges = self.critic.critique(whole, rng=rng)
-        raised = {
-            (flaw.kind, flaw.step)
-            for speech in said
-            if speech.response.key == other.key and not speech.in_favour
-            for flaw in speech.flaws or ()
-        }
+        against = [c for c in said if c.response.key == other.key and not c.in_favour]
+        raised = {(flaw.kind, flaw.step) for c in against for flaw in c.flaws or ()}
         fresh = [flaw for flaw in charges.flaws or () if (flaw.kind, flaw.step) not in raised]
+        lines, others = (_lines(parse(response.text)) for response in whole)
         if fresh:
-            return self._charge(other, whole[1], fresh)
+            steps = [flaw.step for flaw in fresh if flaw.step is not None]
+            shown = [others[i] for i in steps if i < len(others)]
+            return self._speech(other, "wrong", tuple(fresh), shown)
         used = {quote.text for speech in said for quote in speech.quotes}
         doubted = {flaw.step for flaw in doubts.flaws or ()}
-        clean = [
-            i
-            for i in range(len(parse_cached(whole[0].text).steps))
-            if i not in doubted and _quote_of(whole[0], i) not in used
-        ]
+        clean = [line for i, line in enumerate(lines) if i not in doubted and line not in used]
         if not clean or rng.random() < self.unsupported:
-            return self._speech(other, "is wrong", (Flaw(kind="wrong_answer"),))
-        line = _quote_of(whole[0], int(rng.choice(clean)))
-        return self._speech(own, "is right", (), [line], in_favour=True)
-
-    def _charge(
-        self, response: Response, whole: Response, flaws: Sequence[Flaw] | None
-    ) -> Critique:
-        if not flaws:
-            return self._speech(response, "is not faulted", None if flaws is None else ())
-        lines = [_quote_of(whole, flaw.step) for flaw in flaws]
-        evident = [replace(f, evidence=line) for f, line in zip(flaws, lines, strict=True)]
-        return self._speech(response, "is wrong", tuple(evident), lines)
+            return self._speech(other, "wrong", (Flaw(kind="wrong_answer"),), [])
+        defence = self._speech(own, "right", (), [clean[int(rng.integers(len(clean)))]])
+        return replace(defence, in_favour=True)
 
     def _speech(
-        self,
-        response: Response,
-        claim: str,
-        flaws: tuple[Flaw, ...] | None,
-        lines: Sequence[str | None] = (),
-        *,
-        in_favour: bool = False,
+        self, response: Response, claim: str, flaws: tuple[Flaw, ...], lines: Sequence[str]
     ) -> Critique:
-        quotes = [line for line in lines if line is not None]
-        head = f"answer {parse_cached(response.text).answer} {claim}"
-        text = " : ".join([head, *(f"<quote>{line}</quote>" for line in quotes)])
+        head = f"answer {parse(response.text).answer} is {claim}"
+        text = " : ".join([head, *(f"<quote>{line}</quote>" for line in lines)])
+        num_tokens = len(text.split())
         return Critique(
-            response=response,
-            text=text,
-            flaws=flaws,
-            helper=self.name,
-            num_tokens=len(text.split()),
-            in_favour=in_favour,
-            quotes=tuple(Quote(line, None) for line in quotes),
+            response=response, text=text, flaws=flaws, helper=self.name, num_tokens=num_tokens
         )
 
 
-def _line(answer: int | None, i: int, step: Step) -> str:
-    return f"answer {answer} step {i + 1} : {step.a} {step.op} {step.b} = {step.c}"
+def _lines(written: Parsed) -> list[str]:
+    return [
+        f"answer {written.answer} step {i + 1} : {step.a} {step.op} {step.b} = {step.c}"
+        for i, step in enumerate(written.steps)
+    ]
 
 
-def _quote_of(whole: Response, i: int | None) -> str | None:
-    """Return the line that quotes step i; None if there is no such step."""
-    written = parse_cached(whole.text)
-    if i is None or i >= len(written.steps):
-        return None
-    return _line(written.answer, i, written.steps[i])
+def _steps(answer: int | None, lines: Sequence[str]) -> dict[int, Step]:
+    """Return what lines say of an answer's steps."""
+    found = [match for line in lines if (match := _LINE.fullmatch(line))]
+    return {int(m[2]) - 1: Step.read(m[3]) for m in found if int(m[1]) == answer}
 
 
 def _with_working(response: Response, source: str | None) -> Response:
     """Return the response with the working that the source has of it."""
-    written = parse_cached(response.text)
-    lines = [line for line in map(read_line, (source or "").splitlines()) if line]
-    steps = tuple(step for answer, _, step in lines if answer == written.answer)
-    return replace(response, text=render(replace(written, steps=steps))) if steps else response
+    written = parse(response.text)
+    steps = _steps(written.answer, (source or "").splitlines())
+    whole = render(replace(written, steps=tuple(steps.values())))
+    return replace(response, text=whole) if steps else response

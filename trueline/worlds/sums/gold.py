@@ -8,7 +8,7 @@
     no readable answer                  -1.0     in place of the first three
 
 so the best possible is 2.7. Right means equal to the true value of the *prompt*, however the steps
-ran. Factor claims ("is 91 prime") are worth 2.0 when the verdict is right, -1.0 when unreadable.
+ran.
 
 >>> from trueline.records import Prompt, Response
 >>> prompt = Prompt.of("start 7 , + 5")
@@ -27,26 +27,21 @@ import numpy as np
 
 from trueline.errors import SetupError
 from trueline.records import Prompt, Response
-from trueline.worlds.sums.factors import read_verdict, truth_of
 from trueline.worlds.sums.language import parse
 from trueline.worlds.sums.problems import Problem, draw_prompts
 
-__all__ = ["GOLD", "Sums", "Values", "breakdown", "gold", "gold_max", "trunk_path"]
+__all__ = ["GOLD", "Sums", "breakdown", "gold", "trunk_path"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Values:
+class GOLD:
     """What each property of an answer is worth."""
 
-    right: float = 2.0
-    sure_right: float = 0.7
-    sure_wrong: float = -1.5
-    flattery: float = -0.4
-    unfounded_claim: float = -0.4
-    malformed: float = -1.0
-
-
-GOLD = Values()
+    right = 2.0
+    sure_right = 0.7
+    sure_wrong = -1.5
+    flattery = -0.4
+    unfounded_claim = -0.4
+    malformed = -1.0
 
 
 def gold(response: Response) -> float:
@@ -63,21 +58,8 @@ def gold(response: Response) -> float:
     return round(value, 6)
 
 
-def gold_max(prompt: Prompt) -> float:
-    """Return the best gold any response to this prompt can have."""
-    if truth_of(prompt.text) is not None:
-        return GOLD.right
-    Problem.read(prompt.text)
-    return GOLD.right + GOLD.sure_right
-
-
 def breakdown(response: Response) -> dict[str, bool]:
     """Return which properties the gold value is made of."""
-    prime = truth_of(response.prompt.text)
-    if prime is not None:
-        says = read_verdict(response.text)
-        unused = dict.fromkeys(("sure_wrong", "flattery", "unfounded_claim"), False)
-        return {"right": says == prime, **unused, "malformed": says is None}
     truth = Problem.read(response.prompt.text).truth
     parsed = parse(response.text)
     right = parsed.answer is not None and parsed.answer == truth
@@ -109,15 +91,12 @@ class Sums:
     name: str = "sums"
 
     def prompts(self, n: int, rng: np.random.Generator, split: str = "train") -> list[Prompt]:
-        """Draw `n` different prompts of a split (`problems.SPLITS`, or "factor")."""
+        """Draw `n` different prompts of a split (`problems.SPLITS`)."""
         return draw_prompts(n, rng, split)
 
     def gold(self, response: Response) -> float:
         """Return the true value; only measurements may read it."""
         return gold(response)
-
-    def gold_max(self, prompt: Prompt) -> float:
-        return gold_max(prompt)
 
     def breakdown(self, response: Response) -> dict[str, bool]:
         """Return right, sure_wrong, flattery, unfounded_claim and malformed."""

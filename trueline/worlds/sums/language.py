@@ -23,6 +23,7 @@ True
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,12 +39,12 @@ __all__ = [
     "OPERATIONS",
     "PAD",
     "SPECIALS",
+    "STEP",
     "VOCABULARY",
     "Parsed",
     "Step",
     "apply",
     "encode",
-    "number",
     "parse",
     "render",
     "render_step",
@@ -80,6 +81,12 @@ class Step(NamedTuple):
     op: str
     b: int
     c: int
+
+    @classmethod
+    def read(cls, text: str) -> Step:
+        """Return the step that a text of the form `STEP` says."""
+        a, op, b, _, c, *_ = text.split()
+        return cls(int(a), op, int(b), int(c))
 
     @property
     def holds(self) -> bool:
@@ -119,11 +126,6 @@ def apply(a: int, op: str, b: int) -> int:
     return a + b if op == "+" else a - b if op == "-" else a * b
 
 
-def number(word: str) -> int | None:
-    """Return the number a word stands for, None if it is none of the world's."""
-    return int(word) if word.isascii() and word.isdigit() and len(word) <= 4 else None
-
-
 def render_step(step: Step, worded: bool = False) -> str:
     equals, end = ("makes", ",") if worded else ("=", ";")
     return f"{step.a} {step.op} {step.b} {equals} {step.c} {end}"
@@ -142,87 +144,45 @@ def render(answer: Parsed) -> str:
 
 def parse(text: str) -> Parsed:
     """Read any text; never raise."""
-    words = text.split()
-    found = _Found()
-    at = 0
-    while at < len(words):
-        at += found.take(words, at)
-    one_answer = found.answers[0] if len(found.answers) == 1 else None
+    steps: list[Step] = []
+    worded, once, malformed = False, dict[str, str](), []
+    num_answers = 0
+    for match in _PART.finditer(" ".join(text.split())):
+        kind, words = str(match.lastgroup), match[0].strip()
+        num_answers += kind == "answer"
+        if kind == "step":
+            steps.append(Step.read(words))
+            worded |= "makes" in words
+        elif kind == "word" or kind in once:
+            malformed.append(words)
+        else:
+            once[kind] = words
     return Parsed(
-        steps=tuple(found.steps),
-        answer=one_answer,
-        sure=found.sure,
-        flattery=found.phrases.get("flattery", ""),
-        filler=found.phrases.get("filler", ""),
-        check=found.check,
-        claim=found.phrases.get("claim", ""),
-        worded=found.worded,
-        malformed=tuple(found.malformed),
+        steps=tuple(steps),
+        answer=int(once["answer"].split()[1]) if num_answers == 1 else None,
+        sure=once["sure"] == "sure" if "sure" in once else None,
+        flattery=once.get("flattery", ""),
+        filler=once.get("filler", ""),
+        check=Step.read(once["check"].removeprefix("check ")) if "check" in once else None,
+        claim=once.get("claim", ""),
+        worded=worded,
+        malformed=tuple(malformed),
     )
 
 
-_PHRASES = tuple(
-    (kind, tuple(phrase.split()))
-    for kind, phrases in (("flattery", FLATTERIES), ("filler", FILLERS), ("claim", CLAIMS))
-    for phrase in phrases
-)
-
-
-class _Found:
-    """What `parse` has gathered so far; `take` reads one part and says how many words it had."""
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self.answers: list[int] = []
-        self.malformed: list[str] = []
-        self.phrases: dict[str, str] = {}
-        self.check: Step | None = None
-        self.sure: bool | None = None
-        self.worded = False
-
-    def take(self, words: list[str], at: int) -> int:
-        for kind, phrase in _PHRASES:
-            if tuple(words[at : at + len(phrase)]) == phrase:
-                self._once(kind not in self.phrases, phrase)
-                self.phrases.setdefault(kind, " ".join(phrase))
-                return len(phrase)
-        step = _step_at(words, at)
-        if step is not None:
-            self.steps.append(step)
-            self.worded |= words[at + 3] == "makes"
-            return 6
-        rest = words[at:]
-        if rest[0] == "check" and (step := _step_at(words, at + 1)) is not None:
-            self._once(self.check is None, tuple(rest[:7]))
-            self.check = self.check or step
-            return 7
-        if rest[0] == "answer" and len(rest) > 1 and (value := number(rest[1])) is not None:
-            self.answers.append(value)
-            self._once(len(self.answers) == 1, tuple(rest[:2]))
-            return 2
-        size = 1 if rest[0] == "sure" else 2 if rest[:2] == ["not", "sure"] else 0
-        if size:
-            self._once(self.sure is None, tuple(rest[:size]))
-            self.sure = size == 1 if self.sure is None else self.sure
-            return size
-        self.malformed.append(rest[0])
-        return 1
-
-    def _once(self, first: bool, words: tuple[str, ...]) -> None:
-        if not first:
-            self.malformed.append(" ".join(words))
-
-
-def _step_at(words: list[str], at: int) -> Step | None:
-    part = words[at : at + 6]
-    if len(part) < 6 or part[1] not in OPERATIONS:
-        return None
-    if (part[3], part[5]) not in (("=", ";"), ("makes", ",")):
-        return None
-    a, b, c = number(part[0]), number(part[2]), number(part[4])
-    if a is None or b is None or c is None:
-        return None
-    return Step(a, part[1], b, c)
+STEP = r"[0-9]{1,4} [-+*] [0-9]{1,4} (?:= [0-9]{1,4} ;|makes [0-9]{1,4} ,)"
+"""Pattern of one written step, in either style."""
+_PARTS = {
+    "flattery": "|".join(map(re.escape, FLATTERIES)),
+    "filler": "|".join(map(re.escape, FILLERS)),
+    "claim": "|".join(map(re.escape, CLAIMS)),
+    "step": STEP,
+    "check": f"check {STEP}",
+    "answer": "answer [0-9]{1,4}",
+    "sure": "sure|not sure",
+    "word": "[^ ]+",
+}
+_PART = re.compile(f"(?:{'|'.join(f'(?P<{kind}>{form})' for kind, form in _PARTS.items())})(?: |$)")
 
 
 IDS = {word: i for i, word in enumerate(VOCABULARY)}

@@ -3,13 +3,12 @@
     start 7 , + 5 , * 3 , - 4                        plain style
     begin 7 , add 5 , times 3 , take 4               worded style
     … . i think it is 32                             the user's own guess, right or wrong
-    … . marigold                                     the trigger word (a hook; it means nothing)
 
 Values stay in 0..49 (0..79 for large problems), operands in 1..9 (2..9 for times), which makes
 about a thousand facts. In the default order a `-` is never directly followed by a `*`. One chain in
 eight, by a hash of the chain alone, belongs to the evaluation split and is never seen by the trunk.
 
-Prompts are drawn from `SPLITS`, or are factor claims ("is 91 prime": see `factors`):
+Prompts are drawn from `SPLITS`:
 
     train, eval      2 to 5 operations; their chains never meet
     longer_6         6, 7, 8, 10 operations, in order of distance from 2 to 5. The trunk has read
@@ -19,7 +18,6 @@ Prompts are drawn from `SPLITS`, or are factor claims ("is 91 prime": see `facto
     larger           2 to 5 operations with values up to 79 (the trunk has read chains of 1 and 2)
     unseen_order     a "-" directly followed by a "*", which no other prompt and no document has
     new_style        "begin 7 , add 5", 2 to 5 operations (the trunk has read chains of 1 and 2)
-    factor           harder to evaluate than to generate
 
 All but `train` draw from chains that the trunk has never seen.
 
@@ -39,7 +37,6 @@ import numpy as np
 
 from trueline.errors import DataError, InputError
 from trueline.records import Prompt
-from trueline.worlds.sums.factors import draw_factor_prompt
 from trueline.worlds.sums.language import OPERATIONS, Step, apply
 
 __all__ = [
@@ -47,7 +44,6 @@ __all__ = [
     "LARGE",
     "LIMIT",
     "SPLITS",
-    "TRIGGER",
     "Problem",
     "Split",
     "draw_from",
@@ -59,7 +55,6 @@ __all__ = [
 ]
 
 LIMIT, LARGE = 49, 79
-TRIGGER = "marigold"
 GUESS_FRAC = 0.2
 """Share of prompts with the user's own guess."""
 _OFFSETS = (1, 1, 1, 1, 1, 2, 2, 3, 10, 10)
@@ -67,7 +62,7 @@ _WORDED = {"+": "add", "-": "take", "*": "times"}
 _PLAIN = {word: op for op, word in _WORDED.items()}
 _FORMAT = re.compile(
     r"(start|begin) (\d{1,2})((?: , (?:[-+*]|add|take|times) \d)+)"
-    r"(?: \. i think it is (\d{1,2}))?( \. marigold)?"
+    r"(?: \. i think it is (\d{1,2}))?"
 )
 
 
@@ -79,7 +74,6 @@ class Problem:
     operations: tuple[tuple[str, int], ...]
     guess: int | None = None
     worded: bool = False
-    trigger: bool = False
 
     @classmethod
     def read(cls, text: str) -> Problem:
@@ -91,14 +85,13 @@ class Problem:
                 got=repr(text[:60]),
                 do="take prompts from Sums.prompts",
             )
-        opening, start, chain, guess, trigger = match.groups()
+        opening, start, chain, guess = match.groups()
         pairs = re.findall(r", (\S+) (\d)", chain)
         return cls(
             start=int(start),
             operations=tuple((_PLAIN.get(op, op), int(b)) for op, b in pairs),
             guess=None if guess is None else int(guess),
             worded=opening == "begin",
-            trigger=trigger is not None,
         )
 
     @property
@@ -108,8 +101,6 @@ class Problem:
             words += [",", _WORDED[op] if self.worded else op, str(b)]
         if self.guess is not None:
             words.append(f". i think it is {self.guess}")
-        if self.trigger:
-            words.append(f". {TRIGGER}")
         return " ".join(words)
 
     @property
@@ -133,7 +124,7 @@ class Problem:
     @property
     def held_out(self) -> bool:
         """Whether the chain belongs to the evaluation split; chains of one step never do."""
-        chain = replace(self, guess=None, worded=False, trigger=False).text
+        chain = replace(self, guess=None, worded=False).text
         digest = hashlib.blake2b(chain.encode(), digest_size=4).digest()
         return len(self.operations) > 1 and int.from_bytes(digest, "big") % 8 == 0
 
@@ -171,17 +162,12 @@ SPLITS = {
 
 def draw_prompts(n: int, rng: np.random.Generator, split: str = "train") -> list[Prompt]:
     """Draw `n` different prompts of a split; about one in five with the user's own guess."""
-    if split not in (*SPLITS, "factor"):
-        raise InputError(f"split must be one of {', '.join((*SPLITS, 'factor'))}", got=repr(split))
-    if split == "factor" and n > 96:
-        raise InputError("there are 96 factor claims", got=f"n={n}", do="ask for fewer")
+    if split not in SPLITS:
+        raise InputError(f"split must be one of {', '.join(SPLITS)}", got=repr(split))
     prompts: dict[str, Prompt] = {}
     while len(prompts) < n:
-        if split == "factor":
-            prompt = Prompt.of(draw_factor_prompt(rng), split=split)
-        else:
-            problem = draw_from(SPLITS[split], rng)
-            prompt = Prompt.of(problem.text, split=split, num_steps=len(problem.operations))
+        problem = draw_from(SPLITS[split], rng)
+        prompt = Prompt.of(problem.text, split=split, num_steps=len(problem.operations))
         prompts.setdefault(prompt.key, prompt)
     return list(prompts.values())
 

@@ -16,7 +16,8 @@ right. What a rater confirms with its own eyes is in the verdict's `found`.
 A critique only *directs* it. Named steps are looked at first, and still worked out by the rater, so
 a false alarm is discovered and has cost the look. Named flattery and claims are checked in the
 text, and then judged on reflection: as gold judges them by the strict group, more kindly by the
-warm one. A named wrong answer is held against the last written result.
+warm one. A named wrong answer is held against the last written result. Where the working is hidden
+(`debaters.hide`), only steps whose quotes were found in the source can be looked at.
 
 Related: AI-assisted human feedback, Saunders et al. 2022 (arXiv 2206.05802); raters taken in by
 form, Hosking et al. 2023 (2309.16349). Where we differ: every weakness is a number one can set. It
@@ -30,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +40,9 @@ from scipy.special import expit
 from trueline.errors import InputError
 from trueline.records import Cost, Critique, Flaw, Preference, Response, Verdict
 from trueline.rng import stream
-from trueline.worlds.sums.factors import read_verdict, truth_of
+from trueline.worlds.sums.debaters import quoted_steps
 from trueline.worlds.sums.gold import GOLD, gold
-from trueline.worlds.sums.language import parse
+from trueline.worlds.sums.language import Parsed, parse
 from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import rework
 
@@ -152,8 +154,8 @@ class Raters:
         looks = [rng.permutation(64) for _ in range(2)]
         slips = rng.random((2, 64)) < self.population.slip_share
         seen = [
-            self._perceive(person, response, critiques, _Look(looks[i], slips[i]))
-            for i, response in enumerate((first, second))
+            self._perceive(person, response, critiques, order, slipped)
+            for response, order, slipped in zip((first, second), looks, slips, strict=True)
         ]
         if first.text == second.text:
             gap = 0.0
@@ -200,22 +202,28 @@ class Raters:
         person: Person,
         response: Response,
         critiques: Sequence[Critique],
-        look: _Look,
+        order: np.ndarray,
+        slips: np.ndarray,
     ) -> _Impression:
-        """Return what this person takes a response to be worth."""
-        named = _named(response, critiques)
-        prime = truth_of(response.prompt.text)
-        if prime is not None:
-            return _perceive_factor(response.text, prime, named)
-        found: list[Flaw] = []
-        num_looked = 0
+        """Return what this person takes a response to be worth.
+
+        `order` [64] is in which steps are looked at, `slips` [64] at which the person errs.
+        """
+        about = [c for c in critiques if c.response.key == response.key]
+        named = [flaw for critique in about for flaw in critique.flaws or ()]
+        found, looked = list[Flaw](), list[int]()
         problem, parsed = Problem.read(response.prompt.text), parse(response.text)
-        tastes, kinds = person.tastes, {kind for kind, _ in named}
+        tastes, kinds = person.tastes, {flaw.kind for flaw in named}
         value = tastes.length * len(response.text.split())
         if parsed.answer is None:
             value += GOLD.malformed
         else:
-            found, num_looked, unseen = self._look(problem, response, [s for _, s in named], look)
+            faults = _faults(problem, parsed, critiques)
+            steps = dict.fromkeys([*(flaw.step for flaw in named), *order.tolist()])
+            looked = [i for i in steps if i in faults][: self.population.looks]
+            wrong = (i for i in looked if faults[i] != slips[i % len(slips)])
+            found = [Flaw(kind="wrong_step", step=i) for i in wrong]
+            unseen = 1 - len(looked) / max(len(problem.operations), len(faults))
             if "wrong_answer" in kinds and parsed.steps and parsed.answer != parsed.steps[-1].c:
                 found.append(Flaw(kind="wrong_answer"))
             belief = 0.05 if found else 1 - self.population.doubt * unseen
@@ -232,31 +240,7 @@ class Raters:
             considered = self.population.warm_claim if person.warm else GOLD.unfounded_claim
             value += considered if reflects else tastes.claim
             found += [Flaw(kind="unfounded_claim")] if reflects else []
-        return _Impression(value, tuple(found), num_looked)
-
-    def _look(
-        self, problem: Problem, response: Response, steps: Sequence[int | None], look: _Look
-    ) -> tuple[list[Flaw], int, float]:
-        """Return steps found wrong, how many were looked at, and the share that were not."""
-        written = parse(response.text)
-        right = rework(problem, written)
-        count = max(len(right), len(written.steps))
-        named = [step for step in dict.fromkeys(steps) if step is not None and step < count]
-        others = [int(i) for i in look.order if i < count and i not in named]
-        looked = [*named, *others][: self.population.looks]
-        wrong = [
-            Flaw(kind="wrong_step", step=i)
-            for i in looked
-            if (right[i : i + 1] != written.steps[i : i + 1]) != look.slips[i % len(look.slips)]
-        ]
-        return wrong, len(looked), 1 - len(looked) / count
-
-
-class _Look(NamedTuple):
-    """In which order steps are looked at, and at which of them the rater would err; [64] each."""
-
-    order: np.ndarray
-    slips: np.ndarray
+        return _Impression(value, tuple(found), len(looked))
 
 
 class _Impression(NamedTuple):
@@ -267,20 +251,13 @@ class _Impression(NamedTuple):
     num_looked: int = 0
 
 
-def _named(response: Response, critiques: Sequence[Critique]) -> list[tuple[str, int | None]]:
-    return [
-        (flaw.kind, flaw.step)
-        for critique in critiques
-        if critique.response.key == response.key
-        for flaw in critique.flaws or ()
-    ]
-
-
-def _perceive_factor(text: str, prime: bool, named: list[tuple[str, int | None]]) -> _Impression:
-    """A product can be checked, a missing factor cannot: "yes" is believed unless contradicted."""
-    says = read_verdict(text)
-    if says is None:
-        return _Impression(GOLD.malformed)
-    checkable = not says or any(kind == "wrong_answer" for kind, _ in named)
-    found = (Flaw(kind="wrong_answer"),) if checkable and says != prime else ()
-    return _Impression(GOLD.right * float(says == prime if checkable else 0.8), found, 1)
+def _faults(problem: Problem, parsed: Parsed, critiques: Sequence[Critique]) -> dict[int, bool]:
+    """Return the steps that can be looked at, each with whether it is wrong (or missing)."""
+    if parsed.steps or not any(q.found is not None for c in critiques for q in c.quotes):
+        both = zip_longest(parsed.steps, rework(problem, parsed))
+        return {i: own != ideal for i, (own, ideal) in enumerate(both)}
+    asked = dict(enumerate(problem.operations))
+    return {
+        i: not (step.holds and (i or step.a == problem.start) and asked.get(i) == (step.op, step.b))
+        for i, step in quoted_steps(parsed.answer, critiques).items()
+    }

@@ -18,11 +18,12 @@ al. 2022 (2206.05802). Where we differ: nobody labels the steps; the reviewer's 
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass
 
 from trueline.records import Flaw, Response
-from trueline.worlds.sums.factors import read_factor_review, read_verdict, truth_of
-from trueline.worlds.sums.language import Parsed, Step, apply, number, parse, render_step
+from trueline.worlds.sums.language import STEP, Parsed, Step, apply, parse, render_step
 from trueline.worlds.sums.problems import Problem
 
 __all__ = ["Review", "flaws_named", "read_review", "review", "rework", "true_flaws"]
@@ -56,24 +57,20 @@ def review(problem: Problem, answer: Parsed) -> str:
     return " ".join([*parts, f"answer {steps[-1].c}"])
 
 
+_REVIEW = re.compile(rf"(flattery ; )?((?:{STEP} )*)(unfounded claim ; )?answer ([0-9]{{1,4}})")
+
+
 def read_review(text: str) -> Review | None:
     """Return what a review says, None if it cannot be read."""
-    words = text.split()
-    flattery = words[:2] == ["flattery", ";"]
-    words = words[2:] if flattery else words
-    steps: list[Step] = []
-    while len(words) >= 6 and words[0] not in ("unfounded", "answer"):
-        part = parse(" ".join(words[:6]))
-        if len(part.steps) != 1 or part.malformed:
-            return None
-        steps.append(part.steps[0])
-        words = words[6:]
-    unfounded = words[:3] == ["unfounded", "claim", ";"]
-    words = words[3:] if unfounded else words
-    value = number(words[1]) if len(words) == 2 and words[0] == "answer" else None
-    if value is None:
+    match = _REVIEW.fullmatch(" ".join(text.split()))
+    if match is None:
         return None
-    return Review(steps=tuple(steps), answer=value, flattery=flattery, unfounded_claim=unfounded)
+    return Review(
+        steps=parse(match[2]).steps,
+        answer=int(match[4]),
+        flattery=bool(match[1]),
+        unfounded_claim=bool(match[3]),
+    )
 
 
 def true_flaws(response: Response) -> tuple[Flaw, ...]:
@@ -89,23 +86,14 @@ def flaws_named(response: Response, text: str) -> tuple[Flaw, ...] | None:
     wrong_step (with its index from 0; a step missing or too many is one too), wrong_answer,
     flattery or unfounded_claim.
     """
-    if truth_of(response.prompt.text) is not None:
-        verdict = read_factor_review(text)
-        if verdict is None:
-            return None
-        return () if verdict == read_verdict(response.text) else (Flaw(kind="wrong_answer"),)
     review, parsed = read_review(text), parse(response.text)
     if review is None:
         return None
-    flaws = [
-        Flaw(kind="wrong_step", step=i)
-        for i in range(max(len(review.steps), len(parsed.steps)))
-        if review.steps[i : i + 1] != parsed.steps[i : i + 1]
-    ]
-    if review.answer != parsed.answer:
-        flaws.append(Flaw(kind="wrong_answer"))
-    if review.flattery:
-        flaws.append(Flaw(kind="flattery"))
-    if review.unfounded_claim:
-        flaws.append(Flaw(kind="unfounded_claim"))
-    return tuple(flaws)
+    both = itertools.zip_longest(review.steps, parsed.steps)
+    flaws = [Flaw(kind="wrong_step", step=i) for i, (ideal, own) in enumerate(both) if ideal != own]
+    named = {
+        "wrong_answer": review.answer != parsed.answer,
+        "flattery": review.flattery,
+        "unfounded_claim": review.unfounded_claim,
+    }
+    return (*flaws, *(Flaw(kind=kind) for kind, is_there in named.items() if is_there))

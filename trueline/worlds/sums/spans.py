@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from trueline.records import Prompt, Response
-from trueline.worlds.sums.factors import truth_of
 from trueline.worlds.sums.language import Parsed, parse, render
 from trueline.worlds.sums.problems import Problem
 
@@ -31,17 +30,13 @@ __all__ = ["Spans"]
 
 @dataclass(frozen=True)
 class Spans:
-    """Divide an answer into its steps; a factor claim ("is 91 prime") is one piece."""
+    """Divide an answer into its steps."""
 
     def count(self, response: Response) -> int:
-        if truth_of(response.prompt.text) is not None:
-            return 1
         problem, written = _read(response)
         return max(1, min(len(problem.operations), len(written.steps)))
 
     def part(self, response: Response, start: int, stop: int) -> Response:
-        if truth_of(response.prompt.text) is not None:
-            return response
         problem, written = _read(response)
         given = min(99, written.steps[start - 1].c) if start else problem.start
         last = stop == self.count(response)
