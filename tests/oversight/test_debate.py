@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -43,18 +42,13 @@ def argued(protocol, *, case=CASE, seed=0):
     return advocate, judge, protocol.judge(case, helper=advocate, judge=judge, rng=rng)
 
 
-def test_simultaneous_speeches_do_not_know_each_other_and_in_turn_they_do():
-    heard = [n for _, n in argued(Debate(rounds=2))[0].heard]
-    assert heard == [0, 0, 2, 2]
-    heard = [n for _, n in argued(Debate(rounds=2, simultaneous=False))[0].heard]
-    assert heard == [0, 1, 2, 3]
-
-
-def test_who_speaks_first_is_drawn_and_kept_for_the_case():
+@pytest.mark.parametrize("protocol", [Debate(rounds=2), Consultancy(rounds=2)])
+def test_the_side_is_drawn_and_speeches_of_a_round_do_not_know_each_other(protocol):
     openings = []
     for seed in range(200):
-        sides = [side for side, _ in argued(Debate(rounds=2), seed=seed)[0].heard]
-        assert sides[:2] == sides[2:]
+        sides, said = zip(*argued(protocol, seed=seed)[0].heard, strict=True)
+        num = len(sides) // 2
+        assert sides[:num] == sides[num:] and said == (0,) * num + (num,) * num
         openings.append(sides[0])
     assert 70 < sum(openings) < 130
 
@@ -78,11 +72,6 @@ def test_quotes_are_verified_before_the_judge_reads_them():
     assert shown["bad"] == (f"<u_quote>{wrong}</u_quote>", (Quote(wrong, False),))
     assert {q.found for turn in verdict.transcript for q in turn.quotes} == {True, False}
     assert {q.found for c in argued(Debate())[1].seen[0][1] for q in c.quotes} == {None}
-
-
-def test_a_consultant_is_assigned_its_side_by_lot():
-    sides = Counter(argued(Consultancy(), seed=seed)[0].heard[0][0] for seed in range(200))
-    assert 70 < sides[0] < 130
 
 
 def test_a_round_that_is_not_affordable_is_not_begun():

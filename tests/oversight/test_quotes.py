@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueline.oversight.quotes import in_source, mark_quotes, verify_quotes
-from trueline.records import Critique, Prompt, Quote, Response
+from trueline.oversight.quotes import in_source, mark_quotes
+from trueline.records import Quote
 
 STORY = "“Zen the Omnipotent,” she said — it wasn’t clear… 750 of 1,200\nheard it."
 
@@ -58,22 +58,18 @@ def test_numbers_must_match_whole():
     ],
 )
 def test_the_judge_sees_our_marks_alone(said, shown):
-    assert mark_quotes(said, STORY) == shown
-    assert mark_quotes(said, None) == said
+    assert mark_quotes(said, STORY)[0] == shown
+    assert mark_quotes(said, None)[0] == said
 
 
 @given(
     st.lists(st.sampled_from(["<quote>", "</quote>", "<v_quote>", "</v_quote>", "<", "v_", "x"]))
 )
 def test_nothing_false_is_ever_marked_as_verified(parts):
-    assert "<v_quote>" not in mark_quotes("".join(parts), STORY)
+    assert "<v_quote>" not in mark_quotes("".join(parts), STORY)[0]
 
 
-def test_a_speech_is_verified_with_the_quotes_it_only_lists():
-    response = Response(prompt=Prompt.of("who?"), text="Zen")
-    claims = (Quote("I lied", True), Quote("she said", None))
-    speech = Critique(
-        response=response, text="<quote>she said</quote>", flaws=(), helper="h", quotes=claims
-    )
-    assert verify_quotes(speech, STORY).quotes == (Quote("she said", True), Quote("I lied", False))
-    assert {q.found for q in verify_quotes(speech, None).quotes} == {None}
+def test_the_quotes_of_a_speech_are_told_with_whether_they_were_found():
+    said = "<quote>she said</quote> and <quote>I lied"
+    assert mark_quotes(said, STORY)[1] == (Quote("she said", True), Quote("I lied", False))
+    assert {quote.found for quote in mark_quotes(said, None)[1]} == {None}

@@ -11,7 +11,7 @@ from tests.oversight.material import CASE, Judge, Letters, Scripted, coin
 from trueline.audits.recursion import BisectionHelper
 from trueline.errors import InputError, JudgeError
 from trueline.oversight.direct import Direct
-from trueline.oversight.recursive import DIVISIONS, HelperLevels, Recursive
+from trueline.oversight.recursive import HelperLevels, Recursive, Sentences
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Response, Verdict
 from trueline.testing import ScriptedHelper
 
@@ -115,15 +115,9 @@ class Broken(Scripted):
 
 
 def test_a_level_that_fails_is_recorded_and_the_others_still_help():
-    levels = (POINTER, POINTER, Broken(where_x), POINTER)
-    protocol = Recursive(depth=4)
+    helper = levels_of(POINTER, POINTER, Broken(where_x), POINTER)
     rng = np.random.default_rng(1)
-    verdict = protocol.judge(
-        case_of(16, 3),
-        helper=levels_of(*levels),
-        judge=OneLook(),
-        rng=rng,
-    )
+    verdict = Recursive(depth=4).judge(case_of(16, 3), helper=helper, judge=OneLook(), rng=rng)
     assert all("HTTP 500" in c.problem and len(c.flaws) == 1 for c in verdict.critiques)
     assert all("HTTP 500" in turn.problem for turn in verdict.transcript[:2])
     assert verdict.transcript[0].text.count("?") == 1
@@ -131,16 +125,10 @@ def test_a_level_that_fails_is_recorded_and_the_others_still_help():
 
 def test_it_refuses_a_stack_that_is_too_low_and_a_depth_below_none():
     with pytest.raises(InputError, match="3 needs a helper raised"):
-        Recursive(depth=3).judge(
-            CASE,
-            helper=HelperLevels(levels=(POINTER,), division=Letters()),
-            judge=OneLook(),
-            rng=np.random.default_rng(0),
-        )
+        rng = np.random.default_rng(0)
+        Recursive(depth=3).judge(CASE, helper=levels_of(POINTER), judge=OneLook(), rng=rng)
     with pytest.raises(InputError, match="0 or more"):
         Recursive(depth=-1)
-    with pytest.raises(InputError, match="one of sentences, lines"):
-        Recursive(division="words")
 
 
 def test_without_a_division_of_the_helpers_own_the_protocols_is_taken():
@@ -159,8 +147,7 @@ def test_without_a_division_of_the_helpers_own_the_protocols_is_taken():
 
 def test_text_falls_into_sentences_and_lines():
     text = word("So it is. Was it?\n\nline one\n  line two! ")
-    pieces, lines = DIVISIONS["sentences"], DIVISIONS["lines"]
+    pieces = Sentences()
     assert pieces.count(text) == 4 and pieces.part(text, 2, 4).text == "line one line two!"
     assert pieces.part(text, 0, 1) == replace(text, text="So it is.")
-    assert lines.count(text) == 3 and lines.part(text, 1, 3).text == "line one\nline two!"
     assert pieces.count(word("")) == 1 and pieces.part(word(""), 0, 1).text == ""

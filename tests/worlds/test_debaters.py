@@ -11,7 +11,7 @@ from benchmarks.oversight import SkilledCritic
 from trueline.errors import DataError
 from trueline.oversight.debate import Consultancy, Debate
 from trueline.oversight.direct import Direct
-from trueline.oversight.quotes import verify_quotes
+from trueline.oversight.quotes import mark_quotes
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Response
 from trueline.rng import stream
 from trueline.worlds.sums import Population, Raters, Tastes
@@ -34,10 +34,9 @@ BLUNT = Population(
 
 def charge(response, *lines):
     text = " : ".join(f"<quote>{line}</quote>" for line in lines)
+    marked, quotes = mark_quotes(text, HIDDEN.source)
     flaws = (Flaw(kind="wrong_step", step=1),)
-    return verify_quotes(
-        Critique(response=response, text=text, flaws=flaws, helper="h"), HIDDEN.source
-    )
+    return Critique(response=response, text=marked, flaws=flaws, helper="h", quotes=quotes)
 
 
 def judged(*critiques):

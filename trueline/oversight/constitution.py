@@ -1,8 +1,8 @@
 """Judge and revise by written principles: critique, revision, and preference pairs from both.
 
     judge   both answers criticised under one principle p ~ principles, then compared
-    pairs   y_0 -> c_k = critique(y_{k-1} | p_k) -> y_k = revise(y_{k-1}, p_k, c_k), k = 1 .. K;
-            (chosen y_K, rejected y_0) where a judge prefers y_K, and nothing otherwise
+    pairs   y -> c = critique(y | p) -> y' = revise(y, p, c); (chosen y', rejected y) where a judge
+            prefers y', and nothing otherwise
 
 Constitutional AI: Bai et al. 2022 (arXiv 2212.08073). The principle drawn for a case stands before
 the critiques, so that the judge knows it too.
@@ -18,16 +18,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from trueline.errors import InputError, JudgeError
 from trueline.oversight.transcript import UNLIMITED, Transcript, require
 from trueline.protocols import Helper, Rater
-from trueline.records import Case, Comparison, Cost, Critique, Preference, Response, Verdict
+from trueline.records import Case, Comparison, Cost, Preference, Response, Verdict
 
-__all__ = ["PRINCIPLES", "Constitution", "Reviser", "Revisions"]
+__all__ = ["PRINCIPLES", "Constitution", "Revisions"]
 
 PRINCIPLES = (
     "Every statement must be right, and every step must follow from the ones before.",
@@ -37,23 +37,12 @@ PRINCIPLES = (
 )
 
 
-@runtime_checkable
-class Reviser(Helper, Protocol):
-    """Criticises answers, and mends what a critique found."""
-
-    def revise(
-        self, response: Response, *, principle: str, critique: Critique, rng: np.random.Generator
-    ) -> Response:
-        """Return another answer to the same prompt; JudgeError where there is none to be had."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Revisions:
     """What became of N responses: the pairs upheld, and why there are no more."""
 
     comparisons: tuple[Comparison, ...]
-    """Upheld: the last revision chosen, the original rejected."""
+    """Upheld: the revision chosen, the original rejected."""
     counts: Mapping[str, int]
     """upheld, not_upheld, undecided, unchanged, malformed, refused: N in sum."""
     cost: Cost
@@ -64,18 +53,13 @@ class Constitution:
     """Criticise, compare and revise answers by written principles."""
 
     principles: tuple[str, ...] = PRINCIPLES
-    """The principles; one is drawn for each case, or for each answer and round of revision."""
-    num_revisions: int = 1
-    """Rounds of critique and revision before a pair is judged, each under its own principle."""
+    """The principles; one is drawn for each case, or for each answer to revise."""
     limit: Cost = UNLIMITED
     """The most that one case may cost."""
 
     def __post_init__(self) -> None:
-        if not self.principles or self.num_revisions < 1:
-            raise InputError(
-                "a constitution needs a principle and at least one revision",
-                got=f"{len(self.principles)} principles, num_revisions={self.num_revisions}",
-            )
+        if not self.principles:
+            raise InputError("a constitution needs a principle", got="none")
 
     def judge(
         self, case: Case, *, helper: Helper | None = None, judge: Rater, rng: np.random.Generator
@@ -95,11 +79,15 @@ class Constitution:
         self,
         responses: Sequence[Response],
         *,
-        helper: Reviser,
+        helper: Any,
         judge: Rater,
         rng: np.random.Generator,
     ) -> Revisions:
-        """Revise each response, and have original and revision judged unaided."""
+        """Revise each response, and have original and revision judged unaided.
+
+        `helper` has `critique`, and `revise(response, *, principle, critique, rng)`, which returns
+        another answer to the same prompt or raises JudgeError.
+        """
         require(helper, "critique", "constitution")
         require(helper, "revise", "constitution")
         comparisons, counts, cost = [], Counter[str](), Cost()
@@ -117,27 +105,24 @@ class Constitution:
         return Revisions(comparisons=tuple(comparisons), counts=counts, cost=cost)
 
     def _revise(
-        self, response: Response, helper: Reviser, rng: np.random.Generator
+        self, response: Response, helper: Any, rng: np.random.Generator
     ) -> tuple[Response, str, Cost]:
-        """Return the last revision, why it is not to be judged (or ""), and the cost."""
-        revised, cost = response, Cost()
-        for _ in range(self.num_revisions):
-            principle = self.principles[int(rng.integers(len(self.principles)))]
-            try:
-                (critique,) = _under(helper, principle).critique([revised], rng=rng)
-                cost += Cost(calls=1, tokens=critique.num_tokens)
-                if critique.flaws is None:
-                    return revised, "malformed" if critique.text else "refused", cost
-                if not critique.flaws:
-                    continue
-                new = helper.revise(revised, principle=principle, critique=critique, rng=rng)
-            except JudgeError:
-                return revised, "refused", cost + Cost(calls=1)
-            cost += Cost(calls=1, tokens=new.num_tokens or 0)
-            if new.prompt.key != response.prompt.key or not new.text.strip():
-                return revised, "malformed", cost
-            revised = new
-        return revised, "unchanged" if revised.text == response.text else "", cost
+        """Return the revision, why it is not to be judged (or ""), and the cost."""
+        principle = self.principles[int(rng.integers(len(self.principles)))]
+        cost = Cost()
+        try:
+            (critique,) = _under(helper, principle).critique([response], rng=rng)
+            cost = Cost(calls=1, tokens=critique.num_tokens)
+            if not critique.flaws:
+                unread = "malformed" if critique.text else "refused"
+                return response, unread if critique.flaws is None else "unchanged", cost
+            new = helper.revise(response, principle=principle, critique=critique, rng=rng)
+        except JudgeError:
+            return response, "refused", cost + Cost(calls=1)
+        cost += Cost(calls=1, tokens=new.num_tokens or 0)
+        if new.prompt.key != response.prompt.key or not new.text.strip():
+            return response, "malformed", cost
+        return new, "unchanged" if new.text == response.text else "", cost
 
 
 _OUTCOMES = {

@@ -115,8 +115,9 @@ def read_flaws(text: str, *, code: str) -> tuple[Flaw, ...] | None:
     return tuple(flaws)
 
 
-def read_new_answer(text: str, *, code: str) -> tuple[str, str, str] | None:
-    """Return what stands before, between and after the marks <code> and </code>; None without."""
+def read_new_answer(text: str, *, code: str) -> tuple[str, str] | None:
+    """Return what stands between the marks <code> and </code>, and after; None without."""
     before, _, rest = text.partition(f"<{code}>")
     answer, closing, after = rest.partition(f"</{code}>")
-    return (before, answer.strip(), after) if closing and answer.strip() else None
+    told = closing and answer.strip() and code not in before
+    return (answer.strip(), after) if told else None

@@ -12,9 +12,7 @@ fewer than `MIN_LENGTH` characters is unverified, as is one that begins or ends 
 Without a source `Quote.found` is None. Fails on words left out ("…" inside a quote).
 
 >>> source = "Zen, the Omnipotent. 112 * 3 = 336"
->>> [quote.found for quote in find_quotes("<quote>zentheomnipotent</quote>", source)]
-[False]
->>> mark_quotes("<quote>The  omnipotent</quote>, <v_quote>12 * 3 = 33</v_quote>", source)
+>>> mark_quotes("<quote>The  omnipotent</quote>, <v_quote>12 * 3 = 33</v_quote>", source)[0]
 '<v_quote>The  omnipotent</v_quote>, <u_quote>12 * 3 = 33</u_quote>'
 """
 
@@ -22,12 +20,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import replace
 from functools import lru_cache
 
-from trueline.records import Critique, Quote
+from trueline.records import Quote
 
-__all__ = ["MIN_LENGTH", "find_quotes", "in_source", "mark_quotes", "verify_quotes"]
+__all__ = ["MIN_LENGTH", "in_source", "mark_quotes"]
 
 MIN_LENGTH = 5
 """The fewest characters of a quote, white space apart."""
@@ -39,32 +36,18 @@ _STRAY_TAG = re.compile(r"<(\s*/?\s*(?:[uv]_)?quote\s*)>", re.IGNORECASE)
 _FOLDED_AS = ((re.compile(r"[\"'`´‘’‚‛“”„‟«»‹›]+"), "'"), (re.compile(r"[-‐‑‒–—―−]+"), "-"))
 
 
-def find_quotes(text: str, source: str | None) -> tuple[Quote, ...]:
-    """Return the quotes of a speech, in order, each with whether it stands in the source."""
-    quotes = [match[1].strip() for match in _QUOTE.finditer(text)]
-    return tuple(Quote(words, in_source(words, source)) for words in quotes)
-
-
-def mark_quotes(text: str, source: str | None) -> str:
-    """Return the speech with its quotes marked; unchanged where there is no source."""
-    if source is None:
-        return text
-    parts, end = [], 0
+def mark_quotes(text: str, source: str | None) -> tuple[str, tuple[Quote, ...]]:
+    """Return a speech with its quotes marked, if there is a source, and the quotes in order."""
+    parts, quotes, end = [], [], 0
     for match in _QUOTE.finditer(text):
-        mark = "v_quote" if in_source(match[1], source) else "u_quote"
+        found = in_source(match[1], source)
+        mark = "v_quote" if found else "u_quote"
         words = _STRAY_TAG.sub(r"\1", match[1])
         parts += [_STRAY_TAG.sub(r"\1", text[end : match.start()]), f"<{mark}>{words}</{mark}>"]
+        quotes.append(Quote(match[1].strip(), found))
         end = match.end()
-    return "".join([*parts, _STRAY_TAG.sub(r"\1", text[end:])])
-
-
-def verify_quotes(critique: Critique, source: str | None) -> Critique:
-    """Return the critique with marked text and checked quotes, those it only lists included."""
-    inside = find_quotes(critique.text, source)
-    known = {quote.text for quote in inside}
-    listed = (quote.text for quote in critique.quotes if quote.text not in known)
-    quotes = (*inside, *(Quote(words, in_source(words, source)) for words in listed))
-    return replace(critique, text=mark_quotes(critique.text, source), quotes=quotes)
+    marked = "".join([*parts, _STRAY_TAG.sub(r"\1", text[end:])])
+    return text if source is None else marked, tuple(quotes)
 
 
 def in_source(words: str, source: str | None) -> bool | None:

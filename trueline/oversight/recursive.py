@@ -17,16 +17,16 @@ recorded and the half is drawn. Fails where a flaw lies in no part.
 
 >>> from trueline.records import Prompt
 >>> text = Response(prompt=Prompt.of("?"), text="It is so. It was so. Is it?")
->>> DIVISIONS["sentences"].count(text), DIVISIONS["sentences"].part(text, 1, 3).text
+>>> Sentences().count(text), Sentences().part(text, 1, 3).text
 (3, 'It was so. Is it?')
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from trueline.oversight.transcript import UNLIMITED, Transcript, require
 from trueline.protocols import Helper, Rater
 from trueline.records import Case, Cost, Critique, Flaw, Response, Verdict
 
-__all__ = ["DIVISIONS", "Division", "HelperLevels", "Recursive", "middle_of"]
+__all__ = ["Division", "HelperLevels", "Recursive", "Sentences", "middle_of"]
 
 
 class Division(Protocol):
@@ -50,30 +50,18 @@ class Division(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class TextDivision:
-    """Divide any text at matches of a pattern; each part still answers the whole prompt."""
-
-    pattern: str
-    """Regular expression of what stands between two pieces."""
-    joint: str
-    """What joins the pieces of a part."""
+class Sentences:
+    """Divide any text into sentences and lines; each part still answers the whole prompt."""
 
     def count(self, response: Response) -> int:
         return max(1, len(self._pieces(response)))
 
     def part(self, response: Response, start: int, stop: int) -> Response:
-        text = self.joint.join(self._pieces(response)[start:stop])
+        text = " ".join(self._pieces(response)[start:stop])
         return Response(prompt=response.prompt, text=text)
 
     def _pieces(self, response: Response) -> list[str]:
-        return [piece for piece in re.split(self.pattern, response.text.strip()) if piece]
-
-
-DIVISIONS: Mapping[str, Division] = {
-    "sentences": TextDivision(r"(?<=[.!?])\s+|\s*\n\s*", " "),
-    "lines": TextDivision(r"\s*\n\s*", "\n"),
-}
+        return [p for p in re.split(r"(?<=[.!?])\s+|\s*\n\s*", response.text.strip()) if p]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +77,18 @@ class HelperLevels:
 class Recursive:
     """Halve an answer `depth` times, helped at each level, and let the judge look where that ends.
 
-    A plain helper serves at every level; `HelperLevels` must have enough of them.
+    A plain helper serves at every level; `HelperLevels` must have enough of them. Where the helper
+    has no division of its own, answers fall into sentences and lines.
     """
 
     depth: int = 3
     """Levels that help; 0 is unaided judging."""
-    division: Literal["sentences", "lines"] = "sentences"
-    """How a text falls into pieces, for helpers without a division of their own."""
     limit: Cost = UNLIMITED
     """The most that one case may cost."""
 
     def __post_init__(self) -> None:
         if self.depth < 0:
             raise InputError("depth must be 0 or more", got=str(self.depth))
-        if self.division not in DIVISIONS:
-            raise InputError(
-                f"division must be one of {', '.join(DIVISIONS)}", got=repr(self.division)
-            )
 
     def judge(
         self,
@@ -119,7 +102,7 @@ class Recursive:
         transcript = Transcript(case, judge, rng, self.limit)
         if self.depth:
             levels = self._levels(helper)
-            division = getattr(helper, "division", None) or DIVISIONS[self.division]
+            division = getattr(helper, "division", None) or Sentences()
             critiques = [
                 self._bisect(response, transcript, levels, division, rng)
                 for response in case.responses

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 
@@ -115,35 +114,39 @@ class TextHelper:
         self, response: Response, *, principle: str, critique: Critique, rng: np.random.Generator
     ) -> Response:
         """Return another answer to the same prompt; JudgeError where the reply holds none."""
-        request = _Request(rng, response.key, critique.text)
-        texts = [*_answer_texts(response), ("critique", critique.text)]
-        by = f" by this principle: {principle},"
-        (reply,) = self.model.say(
-            [request.dialogue(texts, _REVISER.replace("{principle}", by))], rng=rng
-        )
-        parts = None if reply.problem else read_new_answer(reply.text, code=request.code)
-        if parts is None or request.code in parts[0] + parts[2]:
-            raise JudgeError(
-                "a reviser must give one new answer between its marks",
-                got=reply.problem or repr(reply.text[:40]),
-            )
-        return Response(prompt=response.prompt, text=parts[1], num_tokens=reply.num_tokens)
+        task = _REVISER.replace("{principle}", f" by this principle: {principle},")
+        new, after, code = self._rewrite(response, task, rng, ("critique", critique.text))
+        if code in after:
+            raise JudgeError("a reply must hold one new answer", got="more")
+        return new
 
     def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
         """Return a copy with one flaw planted by the model; None where it gave nothing readable.
 
         That the copy is worse is not checked: look at some before a number rests on it.
         """
-        request = _Request(rng, response.key)
-        (reply,) = self.model.say([request.dialogue(_answer_texts(response), _PLANTER)], rng=rng)
+        try:
+            new, after, code = self._rewrite(response, _PLANTER, rng)
+        except JudgeError:
+            return None
+        flaws = read_flaws(after, code=code) or ()
+        if new.text == response.text.strip() or len(flaws) != 1:
+            return None
+        return Flawed(response=new, flaw=flaws[0])
+
+    def _rewrite(
+        self, response: Response, task: str, rng: np.random.Generator, *more: tuple[str, str]
+    ) -> tuple[Response, str, str]:
+        """Return the new answer that a task asks for, the words after it, and the code."""
+        request = _Request(rng, response.key, *(text for _, text in more))
+        dialogue = request.dialogue([*_answer_texts(response), *more], task)
+        (reply,) = self.model.say([dialogue], rng=rng)
         parts = None if reply.problem else read_new_answer(reply.text, code=request.code)
-        if parts is None or parts[1] == response.text.strip():
-            return None
-        flaws = read_flaws(parts[2], code=request.code)
-        if flaws is None or len(flaws) != 1:
-            return None
-        copy = Response(prompt=response.prompt, text=parts[1], num_tokens=reply.num_tokens)
-        return Flawed(response=copy, flaw=flaws[0])
+        if parts is None:
+            got = reply.problem or repr(reply.text[:40])
+            raise JudgeError("a reply must hold one new answer between its marks", got=got)
+        new = Response(prompt=response.prompt, text=parts[0], num_tokens=reply.num_tokens)
+        return new, parts[1], request.code
 
 
 @dataclass(frozen=True)
@@ -215,13 +218,13 @@ class _Request:
         texts: Sequence[tuple[str, str]],
         task: str,
         speeches: Sequence[Critique] = (),
-        names: Mapping[str, str] = MappingProxyType({}),
+        names: Mapping[str, str] | None = None,
     ) -> list[Message]:
         """Return rule, fenced texts and speeches, and task; `names`: what answers are called."""
         parts = [fence(name, text, nonce=self.nonce) for name, text in texts]
         for speech in speeches:
             kind = "defence" if speech.in_favour else "critique"
-            about = names.get(speech.response.key, "another answer")
+            about = (names or {}).get(speech.response.key, "another answer")
             checked = any(quote.found is not None for quote in speech.quotes)
             text = speech.text or "(nothing usable was said)"
             name = f"{kind} of {about}, round {speech.round}"

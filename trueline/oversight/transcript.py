@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 
 from trueline.errors import InputError, JudgeError
-from trueline.oversight.quotes import verify_quotes
+from trueline.oversight.quotes import mark_quotes
 from trueline.protocols import Debater, Helper, Rater
 from trueline.records import Case, Cost, Critique, Preference, Response, Turn, Verdict
 
@@ -130,7 +130,11 @@ class Transcript:
 
     def _charge(self, critiques: Sequence[Critique], round: int) -> list[Critique]:
         self.cost += Cost(calls=len(critiques), tokens=sum(c.num_tokens for c in critiques))
-        return [verify_quotes(replace(c, round=round), self.case.source) for c in critiques]
+        marked = [mark_quotes(c.text, self.case.source) for c in critiques]
+        return [
+            replace(c, round=round, text=text, quotes=quotes)
+            for c, (text, quotes) in zip(critiques, marked, strict=True)
+        ]
 
 
 def require(helper: T | None, verb: str, protocol: str) -> T:
