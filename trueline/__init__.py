@@ -44,12 +44,12 @@ if TYPE_CHECKING:
     from trueline.rewards.conservative import Conservative
     from trueline.rewards.ensemble import Ensemble
     from trueline.rewards.groups import Groups
+    from trueline.rewards.protocols import load_reward
     from trueline.rewards.rules_arithmetic import Arithmetic
     from trueline.rewards.rules_code import UnitTest
     from trueline.rewards.rules_exact import Exact
     from trueline.rewards.rules_proof import Proof
     from trueline.rewards.rules_text import JsonSchema, MaxSentences, MaxWords, Regex
-    from trueline.rewards.saved import load_reward
     from trueline.testing import FakeTrunk
 
 _NAMES = {
@@ -64,7 +64,7 @@ _NAMES = {
     "rewards": "Arithmetic Bayesian Calibrated Concept Conservative Ensemble Exact Groups "
     "JsonSchema Lexicographic MaxSentences MaxWords Minimum Proof Regex UnitTest WeightedSum",
     "rewards.benches": "run_bench",
-    "rewards.saved": "load_reward",
+    "rewards.protocols": "load_reward",
     "testing": "FakeTrunk",
 }
 """Where public names are had from."""

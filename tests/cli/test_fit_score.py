@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from trueline.cli import main
-from trueline.rewards.saved import load_reward
+from trueline.rewards.protocols import load_reward
 from trueline.worlds.sums import Sums, trunk_path
 from trueline.worlds.sums.language import render
 from trueline.worlds.sums.problems import Problem

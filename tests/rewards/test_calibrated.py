@@ -16,7 +16,7 @@ from trueline.records import Comparison, Outcome, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated, CalibratedReward
 from trueline.rewards.conservative import Conservative
-from trueline.rewards.saved import load_reward
+from trueline.rewards.protocols import load_reward
 from trueline.rng import stream
 from trueline.stats import Coverage
 from trueline.stats.conformal import coverage
@@ -83,7 +83,7 @@ def test_the_mean_is_the_wrapped_heads_and_the_doubt_is_never_smaller() -> None:
 
 def test_doubt_grows_with_novelty_without_bound() -> None:
     world = planted(200)
-    reward = fit(world, abstain=np.inf)
+    reward = replace(fit(world), novelty_limit=np.inf)
     widths = [
         np.median(reward.score(moved(world.readings, size)).column("high") - 0.0)
         - np.median(reward.score(moved(world.readings, size)).column("low"))
@@ -110,8 +110,6 @@ def test_what_is_too_far_is_unscored_with_the_reason_everywhere(tmp_path: Path) 
     bounded = head.fit(world.readings, world.comparisons, rng=stream(0, "test"))
     for other in (again, reward.with_lower_bound(2.0), bounded):
         assert not other.score(far).scored.any()
-    reward.update(world.readings, world.comparisons[:5])
-    assert not reward.score(far).scored.any()
 
 
 def test_the_text_scorer_carries_intervals_and_reasons_through_repeats() -> None:
@@ -122,7 +120,7 @@ def test_the_text_scorer_carries_intervals_and_reasons_through_repeats() -> None
         a, b = (Response(prompt=ask, text=f"{word} {i}") for word in ("good", "bad"))
         pairs.append(Comparison(chosen=a, rejected=b))
     readings = trunk.read([r for c in pairs for r in (c.chosen, c.rejected)])
-    fitted = Calibrated(abstain=1.1).fit(readings, pairs, rng=stream(0, "test"))
+    fitted = replace(Calibrated().fit(readings, pairs, rng=stream(0, "test")), novelty_limit=1.1)
     texts = [f"good {i}" for i in range(30)] + ["good 0", "good 1"]
     scores = fitted.on(trunk).score(["?"] * 32, texts)
     assert 0 < scores.scored.sum() < 32
@@ -142,9 +140,7 @@ def test_a_lower_bound_subtracts_the_combined_doubt() -> None:
     assert (further.lower <= scores.lower).all() and (further.lower < scores.lower).any()
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"alpha": 0.0}, {"folds": 1}, {"widening": -1.0}, {"abstain": 0.0}]
-)
+@pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"folds": 1}])
 def test_wrong_configurations_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError):
         Calibrated(**wrong)  # type: ignore[arg-type]

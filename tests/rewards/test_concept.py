@@ -12,7 +12,7 @@ from trueline.errors import InputError, InvalidExperiment
 from trueline.records import Comparison
 from trueline.rewards.concept import Concept
 from trueline.rewards.linear import LinearReward
-from trueline.rewards.saved import load_reward
+from trueline.rewards.protocols import load_reward
 from trueline.rng import stream
 from trueline.testing import FakeTrunk
 

@@ -14,8 +14,7 @@ from trueline.errors import DataError, InputError, SetupError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response
 from trueline.rewards import REWARDS
-from trueline.rewards.protocols import Fitted
-from trueline.rewards.saved import load_reward
+from trueline.rewards.protocols import Fitted, load_reward
 from trueline.rng import stream
 from trueline.testing import FakeTrunk
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import pytest
 from tests.rewards.material import Planted, planted
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
-from trueline.records import Comparison
+from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.groups import GroupedReward, Groups
-from trueline.rewards.saved import load_reward
+from trueline.rewards.protocols import load_reward
 from trueline.rng import stream
 
 RNG = stream(0, "test")
@@ -45,6 +46,11 @@ def fit(world: Planted, **fields: object) -> GroupedReward:
     return Groups(**fields).fit(world.readings, world.comparisons, rng=RNG)
 
 
+def by_group(reward: GroupedReward, readings: Readings) -> dict[str, Scores]:
+    assert reward.joint is not None
+    return {n: replace(reward, objective=n).score(readings) for n in reward.joint.names}
+
+
 def corr(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
@@ -57,7 +63,7 @@ def parted() -> tuple[Planted, Readings, np.ndarray, GroupedReward]:
 
 def test_each_group_gets_its_own_reward_and_helps_the_other(parted) -> None:
     world, fresh, gold, reward = parted
-    own = reward.by_group(fresh)
+    own = by_group(reward, fresh)
     shared = reward.inner.score(fresh).mean
     few = [c for c in world.comparisons if GROUPS[c.rater] == "few"]
     apart = Bayesian().fit(world.readings, few, rng=RNG).score(fresh).mean
@@ -71,18 +77,18 @@ def test_each_group_gets_its_own_reward_and_helps_the_other(parted) -> None:
 
 def test_doubt_of_a_group_covers_its_gold(parted) -> None:
     _, fresh, gold, reward = parted
-    for column, scores in enumerate(reward.by_group(fresh).values()):
+    for column, scores in enumerate(by_group(reward, fresh).values()):
         error = scores.mean - (gold[:, column] - gold[:, column].mean())
         assert 0.5 < np.sqrt(np.mean((error / scores.std) ** 2)) < 2.0
 
 
 def test_worst_is_the_lower_and_mean_the_middle(parted) -> None:
     _, fresh, gold, reward = parted
-    few, many = (s.mean for s in reward.by_group(fresh).values())
-    worst = GroupedReward(**{**vars(reward), "objective": "worst"})
+    few, many = (s.mean for s in by_group(reward, fresh).values())
+    worst = replace(reward, objective="worst")
     np.testing.assert_allclose(worst.score(fresh).mean, np.minimum(few, many), atol=1e-12)
     np.testing.assert_allclose(reward.score(fresh).mean, (few + many) / 2, atol=1e-12)
-    stds = np.stack([s.std for s in reward.by_group(fresh).values()])
+    stds = np.stack([s.std for s in by_group(reward, fresh).values()])
     np.testing.assert_allclose(worst.score(fresh).std, np.where(few < many, *stds), atol=1e-12)
     assert corr(worst.score(fresh).mean, gold.min(1)) > 0.85
 
@@ -110,7 +116,7 @@ def test_one_group_is_the_inner_head_exactly() -> None:
 def test_margins_bounds_and_storage_under_groups(parted, tmp_path: Path) -> None:
     _, fresh, _, reward = parted
     for objective in ("mean", "worst", "few"):
-        one = GroupedReward(**{**vars(reward), "objective": objective}).with_lower_bound(1.5, 0.2)
+        one = replace(reward, objective=objective).with_lower_bound(1.5, 0.2)
         scores = one.score(fresh)
         mean, std = one.margin(fresh, [0, 1, 2], [3, 4, 2])
         np.testing.assert_allclose(mean[:2], scores.mean[[0, 1]] - scores.mean[[3, 4]], atol=1e-9)
@@ -125,18 +131,6 @@ def test_margins_bounds_and_storage_under_groups(parted, tmp_path: Path) -> None
                 getattr(again.score(fresh), column), getattr(scores, column)
             )
         assert again.summary() == one.summary()
-
-
-def test_update_learns_what_a_group_wants() -> None:
-    world, rows = divided()
-    early, late = world.comparisons[:120], world.comparisons[120:]
-    fresh, gold = world.readings.take(rows), world.gold[rows]
-    reward = Groups(raters=GROUPS).fit(world.readings, early, rng=RNG)
-    before = corr(reward.by_group(fresh)["few"].mean, gold[:, 0])
-    reward.update(world.readings, late)
-    assert corr(reward.by_group(fresh)["few"].mean, gold[:, 0]) > before
-    with pytest.raises(DataError, match="every rater must have a group; got none for ann"):
-        reward.update(world.readings, planted(1).comparisons)
 
 
 def test_what_cannot_be_grouped_is_refused() -> None:

@@ -14,7 +14,6 @@ from trueline.rewards.laplace import (
     bradley_terry,
     dual_mode,
     hessian,
-    left_out_margins,
     primal_mode,
 )
 
@@ -161,25 +160,6 @@ def test_belief_is_the_inverse_of_the_precision() -> None:
         rows = differences(n, 4)
         belief = belief_of(prior, rows, curvature[:n])
         covariance = np.linalg.inv(np.diag(prior) + rows.T * curvature[:n] @ rows)
-        np.testing.assert_allclose(belief.times(np.eye(4)), covariance, atol=1e-12)
-        np.testing.assert_allclose(belief.var(np.eye(4)), np.diag(covariance), atol=1e-12)
-
-
-def test_dual_mode_is_stationary_from_an_offset() -> None:
-    rows, offset = differences(30, 4), np.linspace(-1, 1, 30)
-    mode = dual_mode(rows @ rows.T / 3.0, offset=offset)
-    np.testing.assert_allclose(mode.weights, mode.terms.slope, atol=1e-6)
-
-
-def test_left_out_margins_come_close_to_leaving_out() -> None:
-    rows, alpha = differences(40, 5, strength=2.0), 2.0
-    found = blocks(rows, 5)
-    point = found.at(np.log([alpha]), tol=1e-14)
-    belief = belief_of(np.full(5, alpha), rows, point.terms.curvature)
-    quick = left_out_margins(rows @ found.weights(point), belief.var(rows), point.terms)
-    slow = []
-    for i in range(40):
-        others = blocks(np.delete(rows, i, axis=0), 5)
-        slow.append(rows[i] @ others.weights(others.at(np.log([alpha]), tol=1e-14)))
-    np.testing.assert_allclose(quick, slow, atol=0.15)
-    assert np.corrcoef(quick, slow)[0, 1] > 0.995
+        np.testing.assert_allclose(
+            belief.var(rows), np.diag(rows @ covariance @ rows.T), atol=1e-12
+        )

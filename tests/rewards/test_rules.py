@@ -17,13 +17,13 @@ from trueline.errors import InputError, SetupError
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards import rules, rules_exact
+from trueline.rewards.protocols import load_reward
 from trueline.rewards.rules import RULES, Rule
 from trueline.rewards.rules_arithmetic import Arithmetic, Unreadable, asked_for, equations, value
 from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.rules_exact import Exact, number
 from trueline.rewards.rules_proof import Proof
 from trueline.rewards.rules_text import JsonSchema, MaxSentences, MaxWords, Regex
-from trueline.rewards.saved import load_reward
 from trueline.testing import FakeTrunk
 
 EXAMPLES: dict[str, Rule] = {
@@ -71,7 +71,6 @@ def test_a_rule_lives_like_a_learned_reward(kind: str, tmp_path: Path) -> None:
     turned = again.score(readings.take([3, 2, 1, 0]))
     np.testing.assert_array_equal(turned.mean, scores.mean[::-1])
     if scores.scored.all():
-        again.update(readings, [pair])
         mean, std = again.margin(readings, [0, 1], [1, 1])
         assert mean[0] == scores.mean[0] - scores.mean[1] and mean[1] == 0 and not std.any()
         np.testing.assert_allclose(again.win_probability(mean, std)[1], 0.5)

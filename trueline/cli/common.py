@@ -18,8 +18,7 @@ from threadpoolctl import threadpool_limits
 from trueline.errors import InputError
 from trueline.models.trunk import Trunk
 from trueline.recipes.session import Session, trunk_of
-from trueline.rewards.protocols import Fitted
-from trueline.rewards.saved import load_reward
+from trueline.rewards.protocols import Fitted, load_reward
 
 __all__ = ["Place", "Verb", "cache_dir", "load_scored", "reading_bar", "set_threads"]
 

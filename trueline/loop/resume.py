@@ -31,8 +31,7 @@ from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.records import Comparison
-from trueline.rewards.protocols import Fitted
-from trueline.rewards.saved import load_reward
+from trueline.rewards.protocols import Fitted, load_reward
 from trueline.runs import RunFolder
 
 __all__ = ["State", "certified_of", "continue_from"]

@@ -26,7 +26,7 @@ from trueline.recipes.session import Session, trunk_of
 from trueline.records import Response
 from trueline.registry import register
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.saved import load_reward
+from trueline.rewards.protocols import load_reward
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums
 

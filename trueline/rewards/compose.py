@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.special import expit, ndtr
+from scipy.special import ndtr
 
 from trueline.errors import InputError
 from trueline.models.reading import Readings
@@ -37,8 +37,6 @@ from trueline.protocols import Scorer
 from trueline.records import Comparison, Scores
 from trueline.rewards.protocols import Fitted, Head, Reader, Rows
 from trueline.rewards.rules import differences
-from trueline.rewards.saved import restore
-from trueline.rewards.storage import inside, prefixed
 
 __all__ = ["Composed", "Lexicographic", "Minimum", "WeightedSum"]
 
@@ -122,7 +120,7 @@ class Lexicographic(_Composition):
 
 
 @dataclass(kw_only=True)
-class Composed(Fitted, kind="composed"):
+class Composed(Fitted):
     """Fitted rewards as one; made by `fit`, or directly of rewards that are fitted already."""
 
     how: str
@@ -170,15 +168,6 @@ class Composed(Fitted, kind="composed"):
         ]
         return np.sum([b[0] for b in both], axis=0), np.hypot.reduce([b[1] for b in both], axis=0)
 
-    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Return σ(mean / √(1 + π std² / 8)), the whole being in nats of log-odds."""
-        return np.asarray(expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0)))
-
-    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
-        """Let every part learn from more comparisons, in place."""
-        for part in self.parts.values():
-            part.update(readings, comparisons)
-
     def with_lower_bound(self, k: float, distance: float = 0.0) -> Self:
         """Return the same reward of parts with this lower bound."""
         parts = {name: p.with_lower_bound(k, distance) for name, p in self.parts.items()}
@@ -189,25 +178,6 @@ class Composed(Fitted, kind="composed"):
         for part in self.parts.values():
             part.on(trunk)
         return super().on(trunk)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays of all parts."""
-        packs = (part.packed()[0] for part in self.parts.values())
-        return {n: a for i, p in enumerate(packs) for n, a in prefixed(f"part{i}", p).items()}
-
-    def words(self) -> dict[str, Any]:
-        """Return how it is made, and the words of all parts."""
-        parts = [[name, part.packed()[1]] for name, part in self.parts.items()]
-        return {"how": self.how, "settings": self.settings, "parts": parts}
-
-    @classmethod
-    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> Self:
-        """Return the reward of these arrays and words."""
-        parts = {
-            name: restore(inside(f"part{i}", arrays), about)
-            for i, (name, about) in enumerate(words["parts"])
-        }
-        return cls(how=words["how"], settings=words["settings"], parts=parts)
 
 
 def _weighted_sum(scores: Mapping[str, Scores], *, weights: Mapping[str, float]) -> Scores:

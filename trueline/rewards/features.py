@@ -34,6 +34,7 @@ import numpy as np
 from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.rewards.laplace import SLICE, Belief, belief_of
+from trueline.rewards.storage import stored
 
 __all__ = ["Features", "Part", "TrainingDistribution"]
 
@@ -41,6 +42,7 @@ Part = tuple[int, str]
 """Layer and pooling."""
 
 
+@stored
 @dataclass(frozen=True)
 class Features:
     """Standardised, winsorised columns of a reading."""
@@ -122,6 +124,7 @@ class Features:
         return self.clip(self.standard(readings))
 
 
+@stored
 @dataclass(frozen=True)
 class TrainingDistribution:
     """Where the training readings lie, for novelty.

@@ -26,7 +26,7 @@ worse-off group 1.15 gold points up, by the minimum 0.87, by one reward for all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -37,12 +37,11 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.evidence import MarginalLikelihood, climb
-from trueline.rewards.laplace import Belief, belief_of, observed
+from trueline.rewards.laplace import Belief, belief_of
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
-from trueline.rewards.saved import restore_inner
-from trueline.rewards.storage import belief_from, belief_to
-from trueline.rewards.training import Training, ordered
+from trueline.rewards.storage import stored
+from trueline.rewards.training import Training
 
 __all__ = ["GroupedReward", "Groups"]
 
@@ -71,27 +70,38 @@ class Groups:
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> GroupedReward:
-        """Return the groups' rewards given these comparisons, under the objective."""
+        """Return the groups' rewards given these comparisons, under the objective.
+
+        Raises:
+            DataError: raters are named, and one of these comparisons is not.
+            InputError: there are several groups, and the head is not linear.
+        """
+        strangers = sorted({c.rater for c in comparisons} - set(self.raters))
+        if self.raters and strangers:
+            raise DataError(
+                "every rater must have a group",
+                got=f"none for {', '.join(strangers[:5])}",
+                do="name them in raters, or leave raters empty",
+            )
         inner = self.head.fit(readings, comparisons, rng=rng)
-        reward = GroupedReward(inner=inner, objective=self.objective, raters=dict(self.raters))
-        names = sorted({self.raters[c.rater] for c in comparisons if c.rater in self.raters})
+        names = tuple(sorted({self.raters[c.rater] for c in comparisons} if self.raters else ()))
+        if len(names) < 2:
+            return GroupedReward(inner=inner, objective=self.objective)
         if not isinstance(inner, LinearReward) or "blocks" not in inner.metadata:
-            if len(names) > 1:
-                raise InputError(
-                    "groups need a head with a linear reward and precisions of its own",
-                    got=type(self.head).__name__,
-                    do="group Bayesian or Conservative",
-                )
-            return reward
+            raise InputError(
+                "groups need a head with a linear reward and precisions of its own",
+                got=type(self.head).__name__,
+                do="group Bayesian or Conservative",
+            )
         training = Training.of(readings, comparisons)
-        owner = reward.owners(training.raters, names) if self.raters else None
-        if owner is not None and len(names) > 1:
-            reward.joint, reward.metadata["pooling"] = _pooled(inner, training, owner, names)
-        return reward
+        owner = np.array([names.index(self.raters[rater]) for rater in training.raters])
+        joint, found = _pooled(inner, training, owner, names)
+        return GroupedReward(inner=inner, objective=self.objective, joint=joint, metadata=found)
 
 
+@stored
 @dataclass(frozen=True, kw_only=True)
-class _Joint:
+class Joint:
     """The belief about w and all u_g at once; u_g is held in units of A^-½."""
 
     names: tuple[str, ...]
@@ -107,20 +117,27 @@ class _Joint:
         shared, *own = np.split(self.weights, len(self.names) + 1)
         return np.asarray(z @ np.stack([shared + self.scale * u for u in own], axis=1))
 
-    def rows(self, z: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        """Return augmented rows [N, F + G F] of Σ_g shares_g r_g(z); shares [N, G]."""
-        return _augmented(z, shares, self.scale)
+    def shares(self, z: np.ndarray, objective: str) -> np.ndarray:
+        """Return how much each group counts for each row, [N, G]."""
+        num = len(self.names)
+        if objective == "mean":
+            return np.full((len(z), num), 1.0 / num)
+        if objective == "worst":
+            return np.asarray(np.eye(num)[self.by_group(z).argmin(1)])
+        return np.tile(np.eye(num)[self.names.index(objective)], (len(z), 1))
 
 
 def _augmented(z: np.ndarray, shares: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return rows [N, F + G F] of Σ_g shares_g r_g(z); shares [N, G]."""
     own = ((z * scale)[:, None, :] * shares[:, :, None]).reshape(len(z), -1)
     return np.hstack([z * shares.sum(1, keepdims=True), own])
 
 
 def _pooled(
-    shared: LinearReward, training: Training, owner: np.ndarray, names: Sequence[str]
-) -> tuple[_Joint, dict[str, float]]:
-    """Return the joint belief; `owner` [N] is the group of each comparison.
+    shared: LinearReward, training: Training, owner: np.ndarray, names: tuple[str, ...]
+) -> tuple[Joint, dict[str, Any]]:
+    """Return the joint belief, and what the pooling found; `owner` [N] is the group of each
+    comparison.
 
     Cost: that of a few fits on (1 + G) F features.
     """
@@ -138,8 +155,8 @@ def _pooled(
         there = climb(noisy, noisy.at(point.log_precisions, start=point.mode))
         if there.value > point.value:
             evidence, point = noisy, there
-    joint = _Joint(
-        names=tuple(names),
+    joint = Joint(
+        names=names,
         scale=scale,
         weights=evidence.weights(point),
         belief=belief_of(point.precisions[columns], rows, point.terms.curvature),
@@ -147,20 +164,19 @@ def _pooled(
     )
     *common, own = evidence.power / point.precisions
     # One group's own part of a margin's prior variance over the shared part.
-    return joint, {"rho": float(own / sum(common)), "evidence": float(point.value)}
+    rho = float(own / sum(common))
+    return joint, {"pooling": {"rho": rho, "evidence": float(point.value)}}
 
 
 @dataclass(kw_only=True)
-class GroupedReward(Wrapped, kind="groups"):
+class GroupedReward(Wrapped):
     """Rewards of groups under one objective; with one group, exactly the inner reward."""
 
     inner: Fitted
-    """The inner head's, fitted on everybody's comparisons."""
+    """The head's, fitted on everybody's comparisons."""
     objective: str
     """"mean", "worst", or a group's name."""
-    raters: dict[str, str] = field(default_factory=dict)
-    """Rater to group; empty where all are one."""
-    joint: _Joint | None = None
+    joint: Joint | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     """What the pooling found."""
 
@@ -177,18 +193,10 @@ class GroupedReward(Wrapped, kind="groups"):
             return self.inner.score(readings)
 
         def moments(part: Readings, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            z = self._centred(part)
-            shares = self._shares(z)
-            rows = joint.rows(z, shares)
-            return (joint.by_group(z) * shares).sum(1), np.sqrt(joint.belief.var(rows))
+            mean, rows = self._parts(joint, part)
+            return mean, np.sqrt(joint.belief.var(rows))
 
-        return self.rescored(readings, self.linear.k, moments)
-
-    def by_group(self, readings: Readings) -> dict[str, Scores]:
-        """Return every group's own scores."""
-        if self.joint is None:
-            return {"all": self.inner.score(readings)}
-        return {n: replace(self, objective=n).score(readings) for n in self.joint.names}
+        return self.rescored(readings, self._linear.k, moments)
 
     def margin(
         self, readings: Readings, first_rows: Rows, second_rows: Rows
@@ -197,87 +205,24 @@ class GroupedReward(Wrapped, kind="groups"):
         plain = self.inner.margin(readings, first_rows, second_rows)
         if self.joint is None:
             return plain
-        first, second = (self._centred(readings.take(r)) for r in (first_rows, second_rows))
-        shares, others = self._shares(first), self._shares(second)
-        mean = (self.joint.by_group(first) * shares - self.joint.by_group(second) * others).sum(1)
-        rows = self.joint.rows(first, shares) - self.joint.rows(second, others)
+        ends = (self._parts(self.joint, readings.take(at)) for at in (first_rows, second_rows))
+        mean, rows = (a - b for a, b in zip(*ends, strict=True))
         return mean, np.sqrt(self.joint.belief.var(rows))
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """Return the probability that a rater prefers the first of a pair of this margin, [M]."""
         if self.joint is None:
             return self.inner.win_probability(mean, std)
-        return replace(self.linear, label_noise=self.joint.label_noise).win_probability(mean, std)
-
-    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
-        """Learn from more comparisons, in place; under several groups only by known raters."""
-        joint = self.joint
-        if joint is None or not len(comparisons):
-            return self.inner.update(readings, comparisons)
-        first, second, raters = ordered(comparisons)
-        shares = np.eye(len(joint.names))[self.owners(raters, joint.names)]
-        ends = (self._centred(readings.take(readings.rows(keys))) for keys in (first, second))
-        rows = joint.rows(np.subtract(*ends), shares)
-        # It refuses what cannot be learnt from, before anything has changed.
-        self.inner.update(readings, comparisons)
-        weights, belief = observed(joint.weights, joint.belief, rows, joint.label_noise)
-        self.joint = replace(joint, weights=weights, belief=belief)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return its arrays by name, for saving."""
-        if self.joint is None:
-            return {}
-        own = {"scale": self.joint.scale, "weights": self.joint.weights}
-        return {**own, **belief_to("joint", self.joint.belief)}
-
-    def words(self) -> dict[str, Any]:
-        """Return everything else, for saving."""
-        joint = self.joint
-        own = {"names": joint.names, "label_noise": joint.label_noise} if joint else None
-        return {"objective": self.objective, "raters": self.raters, "joint": own}
-
-    @classmethod
-    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> GroupedReward:
-        """Return the reward of these arrays and words."""
-        joint = None
-        if words["joint"] is not None:
-            joint = _Joint(
-                names=tuple(words["joint"]["names"]),
-                label_noise=words["joint"]["label_noise"],
-                scale=arrays["scale"],
-                weights=arrays["weights"],
-                belief=belief_from("joint", arrays),
-            )
-        kept = {name: words[name] for name in ("objective", "raters", "metadata")}
-        return cls(inner=restore_inner(arrays, words), joint=joint, **kept)
+        return replace(self._linear, label_noise=self.joint.label_noise).win_probability(mean, std)
 
     @property
-    def linear(self) -> LinearReward:
-        """The inner reward, where it is linear (always, under several groups)."""
+    def _linear(self) -> LinearReward:
+        """The inner reward, which is linear under several groups."""
         assert isinstance(self.inner, LinearReward)
         return self.inner
 
-    def owners(self, raters: Sequence[str], names: Sequence[str]) -> np.ndarray:
-        """Return the number of each comparison's group, [N]."""
-        strangers = sorted({rater for rater in raters if rater not in self.raters})
-        if strangers:
-            raise DataError(
-                "every rater must have a group",
-                got=f"none for {', '.join(strangers[:5])}",
-                do="name them in raters, or leave raters empty",
-            )
-        place = {name: i for i, name in enumerate(names)}
-        return np.array([place[self.raters[rater]] for rater in raters])
-
-    def _centred(self, readings: Readings) -> np.ndarray:
-        return np.asarray(self.linear.features.clipped(readings) - self.linear.reference)
-
-    def _shares(self, z: np.ndarray) -> np.ndarray:
-        """Return how much each group counts for each row, [N, G]."""
-        assert self.joint is not None
-        num = len(self.joint.names)
-        if self.objective == "mean":
-            return np.full((len(z), num), 1.0 / num)
-        if self.objective == "worst":
-            return np.asarray(np.eye(num)[self.joint.by_group(z).argmin(1)])
-        return np.tile(np.eye(num)[self.joint.names.index(self.objective)], (len(z), 1))
+    def _parts(self, joint: Joint, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
+        """Return means [N] under the objective, and the augmented rows whose variance is theirs."""
+        z = self._linear.features.clipped(readings) - self._linear.reference
+        shares = joint.shares(z, self.objective)
+        return (joint.by_group(z) * shares).sum(1), _augmented(z, shares, joint.scale)

@@ -1,7 +1,7 @@
 """A Gaussian belief about a linear reward's weights, and the Bradley–Terry terms that shape it.
 
     p(chosen ≻ rejected | w) = e + (1 − 2e) σ(d·w),    d = z(chosen) − z(rejected)
-    belief: N(mean, Σ);   comparisons D [N, F] turn it into N(mean + Σ Dᵀa, (Σ⁻¹ + Dᵀ S D)⁻¹)
+    prior N(0, Σ);   comparisons D [N, F] turn it into N(Σ Dᵀa, (Σ⁻¹ + Dᵀ S D)⁻¹)
 
 where `a` is the gradient and S the curvature of the log-likelihood at the mode. Bradley and Terry
 1952; Laplace's method as in MacKay 1992; the stable dual form is algorithm 3.1 of Rasmussen and
@@ -17,10 +17,7 @@ Shapes: N comparisons or rows, F features. Unit: the reward is in nats of log-od
 Fails when features are not standardised: one prior precision a block then means nothing.
 
 >>> import numpy as np
->>> belief = LowRank(np.full(2, 4.0), np.zeros((2, 0)))      # prior N(0, 1/4)
->>> belief.var(np.eye(2))
-array([0.25, 0.25])
->>> belief.observe(np.eye(2)[:1], np.array([4.0])).var(np.eye(2))
+>>> belief_of(np.full(2, 4.0), np.eye(2)[:1], np.array([4.0])).var(np.eye(2))
 array([0.125, 0.25 ])
 """
 
@@ -31,6 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import expit, log_expit
+
+from trueline.rewards.storage import stored
 
 __all__ = [
     "SLICE",
@@ -43,8 +42,6 @@ __all__ = [
     "bradley_terry",
     "dual_mode",
     "hessian",
-    "left_out_margins",
-    "observed",
     "primal_mode",
 ]
 
@@ -77,6 +74,7 @@ def bradley_terry(margins: np.ndarray, label_noise: float = 0.0) -> Terms:
     return Terms(np.log(prob), change / prob, curvature, bend)
 
 
+@stored
 @dataclass(frozen=True)
 class Dense:
     """Covariance (L Lᵀ)⁻¹ by the lower Cholesky factor L [F, F] of the precision."""
@@ -88,19 +86,11 @@ class Dense:
         half = solve_triangular(self.chol, rows.T, lower=True, check_finite=False)
         return np.asarray(np.einsum("fn,fn->n", half, half))
 
-    def times(self, rows: np.ndarray) -> np.ndarray:
-        """Return Σ rowsᵀ, [F, N]."""
-        return np.asarray(cho_solve((self.chol, True), rows.T, check_finite=False))
 
-    def observe(self, rows: np.ndarray, curvature: np.ndarray) -> Dense:
-        """Return the belief after measurements along `rows` of precision `curvature`."""
-        half = np.concatenate([self.chol.T, rows * np.sqrt(curvature)[:, None]])
-        return Dense(_factor(half.T @ half))
-
-
+@stored
 @dataclass(frozen=True)
 class LowRank:
-    """Covariance diag(1/prior) − factor factorᵀ; prior precisions [F], factor [F, R]."""
+    """Covariance diag(1/prior) − factor factorᵀ; prior precisions [F], factor [F, N]."""
 
     prior: np.ndarray
     factor: np.ndarray
@@ -111,27 +101,20 @@ class LowRank:
         total = np.einsum("nf,nf,f->n", rows, rows, 1.0 / self.prior)
         return np.asarray(np.maximum(total - np.einsum("nr,nr->n", known, known), 0.0))
 
-    def times(self, rows: np.ndarray) -> np.ndarray:
-        """Return Σ rowsᵀ, [F, N]."""
-        return np.asarray(rows.T / self.prior[:, None] - self.factor @ (rows @ self.factor).T)
-
-    def observe(self, rows: np.ndarray, curvature: np.ndarray) -> LowRank:
-        """Return the belief after measurements along `rows` of precision `curvature`."""
-        spread, root = self.times(rows), np.sqrt(curvature)
-        chol = _factor(_scaled(rows @ spread, root))
-        new = solve_triangular(chol, (spread * root).T, lower=True, check_finite=False).T
-        return LowRank(self.prior, np.concatenate([self.factor, new], axis=1))
-
 
 Belief = Dense | LowRank
 
 
 def belief_of(prior: np.ndarray, rows: np.ndarray, curvature: np.ndarray) -> Belief:
-    """Return N(0, diag(1/prior)) after measurements along `rows`, in the smaller form."""
+    """Return N(0, diag(1/prior)) after measurements along `rows` [N, F] of precision `curvature`
+    [N], in the smaller form."""
     num_rows, width = rows.shape
-    if width > num_rows:
-        return LowRank(prior, np.zeros((width, 0))).observe(rows, curvature)
-    return Dense(_factor(hessian(rows, curvature, prior)))
+    if width <= num_rows:
+        return Dense(_factor(hessian(rows, curvature, prior)))
+    spread, root = rows.T / prior[:, None], np.sqrt(curvature)
+    chol = _factor(_scaled(rows @ spread, root))
+    half = solve_triangular(chol, (spread * root).T, lower=True, check_finite=False)
+    return LowRank(prior, half.T)
 
 
 def hessian(rows: np.ndarray, curvature: np.ndarray, prior: np.ndarray) -> np.ndarray:
@@ -152,7 +135,7 @@ class Mode:
     """Where a posterior is highest."""
 
     weights: np.ndarray
-    """[F]; or dual weights a [N], by which the weights move to Σ Dᵀ a."""
+    """[F]; or dual weights a [N], of which the weights are Σ Dᵀ a."""
     terms: Terms
     height: float
     """Log-likelihood plus log prior density, up to constants."""
@@ -174,6 +157,7 @@ def primal_mode(
         rows: differences D, [N, F].
         prior: precision of each weight, [F].
         start: weights from where to go, [F]; 0 if absent.
+        label_noise: share of labels flipped at random.
         tol: squared Newton decrement (in nats) below which it is done.
     """
     weights = np.zeros(rows.shape[1]) if start is None else start
@@ -200,60 +184,32 @@ def primal_mode(
 def dual_mode(
     gram: np.ndarray,
     *,
-    offset: np.ndarray | float = 0.0,
     start: np.ndarray | None = None,
     label_noise: float = 0.0,
     tol: float = 1e-12,
 ) -> Mode:
-    """Return the mode from the Gram matrix D Σ Dᵀ [N, N] alone, by Newton's method.
-
-    Args:
-        gram: D Σ Dᵀ under the belief that goes before, [N, N].
-        offset: margins of that belief's mean, [N].
-        start: dual weights from where to go, [N]; 0 if absent.
-        tol: squared Newton decrement (in nats) below which it is done.
-    """
+    """Return the same from the Gram matrix D Σ Dᵀ [N, N] alone, as dual weights [N]."""
     dual = np.zeros(len(gram)) if start is None else start
-    gain = gram @ dual
-    terms = bradley_terry(offset + gain, label_noise)
-    height = terms.loglik.sum() - 0.5 * dual @ gain
+    margins = gram @ dual
+    terms = bradley_terry(margins, label_noise)
+    height = terms.loglik.sum() - 0.5 * dual @ margins
     for _ in range(MAX_NEWTON):
         root = np.sqrt(terms.curvature)
         chol = _factor(_scaled(gram, root))
-        aim = terms.curvature * gain + terms.slope
+        aim = terms.curvature * margins + terms.slope
         inner = cho_solve((chol, True), root * (gram @ aim), check_finite=False)
         step = aim - root * inner - dual
         lift, size, old = gram @ step, 1.0, height
         if (terms.slope - dual) @ lift < tol:
             break
         while size > 1e-6:
-            terms = bradley_terry(offset + gain + size * lift, label_noise)
-            height = terms.loglik.sum() - 0.5 * (dual + size * step) @ (gain + size * lift)
+            terms = bradley_terry(margins + size * lift, label_noise)
+            height = terms.loglik.sum() - 0.5 * (dual + size * step) @ (margins + size * lift)
             if height >= old - 1e-9:
                 break
             size /= 2
-        dual, gain = dual + size * step, gain + size * lift
+        dual, margins = dual + size * step, margins + size * lift
     return Mode(dual, terms, float(height), chol)
-
-
-def observed(
-    weights: np.ndarray, belief: Belief, rows: np.ndarray, label_noise: float = 0.0
-) -> tuple[np.ndarray, Belief]:
-    """Return mean and belief after comparisons of differences [N, F], with the present belief as
-    their prior (assumed-density filtering, Opper 1998)."""
-    reach = belief.times(rows)
-    mode = dual_mode(rows @ reach, offset=rows @ weights, label_noise=label_noise)
-    return weights + reach @ mode.weights, belief.observe(rows, mode.terms.curvature)
-
-
-def left_out_margins(margins: np.ndarray, variance: np.ndarray, terms: Terms) -> np.ndarray:
-    """Return the margin of each comparison under the posterior of all the others, [N].
-
-    The closed form of Laplace's method (Opper and Winther 2000; Vehtari et al. 1412.7461): with
-    posterior variance v, slope g and curvature s of a margin f it is f − v g / (1 − v s).
-    """
-    leverage = np.minimum(variance * terms.curvature, 0.999)
-    return np.asarray(margins - variance * terms.slope / (1.0 - leverage))
 
 
 def _scaled(gram: np.ndarray, root: np.ndarray) -> np.ndarray:

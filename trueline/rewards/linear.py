@@ -1,13 +1,10 @@
-"""A fitted linear reward: what it says of responses, how sure it is, and how it learns from more.
+"""A fitted linear reward: what it says of responses, and how sure it is.
 
     mean = (z − z̄)·w      std² = (z − z̄)ᵀ Σ (z − z̄)      lower = mean − k std − distance s (ν − 1)₊
     margin of a over b: (z_a − z_b)·w, with variance (z_a − z_b)ᵀ Σ (z_a − z_b)
 
 z are winsorised features, z̄ their mean over the training readings, s the spread of training
 scores, ν the novelty (`features.TrainingDistribution`).
-
-`update` takes in fresh comparisons with the present posterior as the prior, in place and in a
-matter of milliseconds: exact where the old curvature does not move.
 
 Shapes: N rows, F features, M pairs. Units: nats of log-odds. A row that is not finite is unscored.
 
@@ -17,31 +14,26 @@ Shapes: N rows, F features, M pairs. Units: nats of log-odds. A row that is not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from trueline.errors import DataError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Scores
+from trueline.records import Scores
 from trueline.rewards.features import Features, TrainingDistribution
-from trueline.rewards.laplace import SLICE, Belief, observed
-from trueline.rewards.protocols import NOT_FINITE, Fitted, Rows
-from trueline.rewards.storage import belief_from, belief_to
-from trueline.rewards.training import ordered
+from trueline.rewards.laplace import SLICE, Belief
+from trueline.rewards.protocols import Fitted, Rows
 
 __all__ = ["LinearReward"]
 
 USUAL = 20_000
 """About as many training rows say what is usual, where there are at least twice as many."""
-_SCALARS = ("spread", "label_noise", "k", "distance", "metadata")
 
 
 @dataclass(kw_only=True)
-class LinearReward(Fitted, kind="linear"):
+class LinearReward(Fitted):
     """A Gaussian belief about a linear reward on a trunk's readings."""
 
     features: Features
@@ -145,7 +137,9 @@ class LinearReward(Fitted, kind="linear"):
             lower=mean - self.k * std - self.distance * far,
             novelty=novelty,
             scored=scored,
-            reasons={int(i): NOT_FINITE for i in np.flatnonzero(~scored)},
+            reasons=dict.fromkeys(
+                np.flatnonzero(~scored).tolist(), "the trunk's reading of it is not finite"
+            ),
         )
 
     def margin(
@@ -164,63 +158,6 @@ class LinearReward(Fitted, kind="linear"):
         return gap @ self.weights, np.sqrt(self.belief.var(gap))
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Return e + (1 − 2e) σ(mean / sqrt(1 + π std² / 8)), e the label noise: the uncertainty
-        averaged over (MacKay 1992)."""
-        sure = expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0))
+        """Return e + (1 − 2e) p, [M]: p of `Fitted`, e the label noise."""
+        sure = super().win_probability(mean, std)
         return np.asarray(self.label_noise + (1 - 2 * self.label_noise) * sure)
-
-    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
-        """Learn from more comparisons, in place; all their responses must have been read."""
-        if not len(comparisons):
-            return
-        self.check_trunk(readings.trunk)
-        chosen, rejected, _ = ordered(comparisons)
-        first, second = (readings.take(readings.rows(keys)) for keys in (chosen, rejected))
-        rows = self.features.clipped(first) - self.features.clipped(second)
-        if not np.isfinite(rows).all():
-            raise DataError("readings of comparisons must be finite", got="NaN or inf")
-        self.weights, self.belief = observed(self.weights, self.belief, rows, self.label_noise)
-        self.metadata["n"] = self.metadata.get("n", 0) + len(rows)
-        self.metadata["updates"] = self.metadata.get("updates", 0) + 1
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return its arrays by name, for saving."""
-        return {
-            "center": self.features.center,
-            "scale": self.features.scale,
-            "weights": self.weights,
-            "reference": self.reference,
-            **belief_to("belief", self.belief),
-            **belief_to("training", self.training.shape),
-        }
-
-    def words(self) -> dict[str, Any]:
-        """Return everything else, for saving."""
-        return {
-            "parts": self.features.parts,
-            "width": self.features.width,
-            "surprisals": self.features.surprisals,
-            "winsor": self.features.winsor,
-            "typical": self.training.typical,
-            **{name: getattr(self, name) for name in _SCALARS},
-        }
-
-    @classmethod
-    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> LinearReward:
-        """Return the reward of these arrays and words."""
-        features = Features(
-            parts=tuple((int(layer), str(pool)) for layer, pool in words["parts"]),
-            width=words["width"],
-            surprisals=words["surprisals"],
-            center=arrays["center"],
-            scale=arrays["scale"],
-            winsor=words["winsor"],
-        )
-        return cls(
-            features=features,
-            weights=arrays["weights"],
-            belief=belief_from("belief", arrays),
-            reference=arrays["reference"],
-            training=TrainingDistribution(belief_from("training", arrays), words["typical"]),
-            **{name: words[name] for name in _SCALARS},
-        )

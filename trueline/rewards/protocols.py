@@ -2,11 +2,10 @@
 
     head.fit(readings, comparisons, rng=rng) -> Fitted       learn, or for a rule: learn nothing
     fitted.on(trunk) -> Reward                               score texts, by the trunk's readings
-    fitted.save(folder); saved.load_reward(folder, trunk)    the same reward again, bit for bit
+    fitted.save(folder); load_reward(folder, trunk)          the same reward again, bit for bit
 
-A kind of fitted reward is one subclass: `class LinearReward(Fitted, kind="linear")`. What it is
-made of are `arrays()` and `words()` (JSON), from which `restored` makes it again; a reward around
-another one (`Wrapped`) holds the inner one's under the prefix "inner".
+A kind of fitted reward is a dataclass below `Fitted`, saved field by field (`storage`); around
+another one it is a `Wrapped`.
 
 Shapes: N rows of readings, M pairs of rows. Units: nats of log-odds.
 
@@ -24,23 +23,23 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
+from scipy.special import expit
 
 from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.models.reading import Readings
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.laplace import SLICE
-from trueline.rewards.storage import prefixed, write_folder
+from trueline.rewards.storage import read_folder, stored, write_folder
 
-__all__ = ["KINDS", "NOT_FINITE", "Fitted", "Head", "Reader", "Reward", "Rows", "Wrapped"]
+__all__ = ["Fitted", "Head", "Reader", "Reward", "Rows", "Wrapped", "load_reward"]
 
-NOT_FINITE = "the trunk's reading of it is not finite"
 Rows = Sequence[int] | np.ndarray
 """Row numbers of readings, [M]."""
 Moments = Callable[[Readings, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -56,16 +55,12 @@ class Reader(Protocol):
 class Fitted(ABC):
     """A reward that has learned: what every head's `fit` returns."""
 
-    kind: ClassVar[str]
-    """Under which `load_reward` knows the class."""
     metadata: dict[str, Any]
     """What it was fitted on and what the fit found; JSON."""
 
-    def __init_subclass__(cls, *, kind: str | None = None, **more: Any) -> None:
+    def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        if kind is not None:
-            cls.kind = kind
-            KINDS[kind] = cls
+        stored(cls)
 
     @property
     @abstractmethod
@@ -91,40 +86,18 @@ class Fitted(ABC):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and std of reward(first) − reward(second), each [M]."""
 
-    @abstractmethod
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Return the probability that a rater prefers the first of a pair of this margin, [M]."""
-
-    @abstractmethod
-    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
-        """Learn from more comparisons, in place; all their responses must have been read."""
+        """Return the probability that a rater prefers the first of a pair of this margin, [M]:
+        σ(mean / sqrt(1 + π std² / 8)), the uncertainty averaged over (MacKay 1992)."""
+        return np.asarray(expit(mean / np.sqrt(1.0 + np.pi * std**2 / 8.0)))
 
     @abstractmethod
     def with_lower_bound(self, k: float, distance: float = 0.0) -> Self:
         """Return the same reward with the lower bound mean − k std − distance · far (`linear`)."""
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return its own arrays by name, for saving."""
-        return {}
-
-    def words(self) -> dict[str, Any]:
-        """Return everything else of its own, as JSON holds it, for saving."""
-        return {}
-
-    @classmethod
-    @abstractmethod
-    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> Self:
-        """Return the reward of these arrays and words ("metadata" among them)."""
-
-    def packed(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return its arrays, and its words with kind and metadata: all that `restore` needs."""
-        return self.arrays(), {"kind": self.kind, "metadata": self.metadata, **self.words()}
-
     def save(self, folder: str | Path, *, model: str | None = None) -> None:
         """Write it to a folder, whole or not at all; `model`: where its trunk is found."""
-        arrays, words = self.packed()
-        about = {"trunk": model, "trunk_fingerprint": self.trunk_fingerprint}
-        write_folder(Path(folder), arrays, {**about, **words})
+        write_folder(Path(folder), self, trunk=model, trunk_fingerprint=self.trunk_fingerprint)
 
     def on(self, trunk: Reader) -> Scorer:
         """Return a scorer of texts: this reward with the trunk that reads them.
@@ -184,21 +157,11 @@ class Wrapped(Fitted):
         """Return the inner reward's probability that a rater prefers the first, [M]."""
         return self.inner.win_probability(mean, std)
 
-    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
-        """Let the inner reward learn from more comparisons, in place; the rest stays."""
-        self.inner.update(readings, comparisons)
-
     def with_lower_bound(self, k: float, distance: float = 0.0) -> Self:
         """Return the same reward around an inner one with another lower bound."""
         other = copy.copy(self)
         other.inner = self.inner.with_lower_bound(k, distance)
         return other
-
-    def packed(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return arrays and words, the inner reward's under "inner"."""
-        arrays, words = super().packed()
-        inner, about = self.inner.packed()
-        return {**arrays, **prefixed("inner", inner)}, {**words, "inner": about}
 
     def on(self, trunk: Reader) -> Scorer:
         """Return a scorer of texts, where the inner reward allows one."""
@@ -251,5 +214,19 @@ class Reward:
         return Scores(**columns, reasons=reasons), readings
 
 
-KINDS: dict[str, type[Fitted]] = {}
-"""Kind to class, filled by the classes themselves."""
+def load_reward(folder: str | Path, trunk: Reader | None = None) -> Fitted:
+    """Return the reward that `save` wrote to a folder, of whichever kind it is.
+
+    Args:
+        folder: holds reward.safetensors and card.json.
+        trunk: refuse the reward if it was fitted on another, or may not be used.
+
+    Raises:
+        SetupError: the folder is not a whole reward of this version, or of another trunk.
+    """
+    reward = read_folder(Path(folder))
+    if not isinstance(reward, Fitted):
+        raise SetupError("a reward folder must hold a reward", got=f"something else in {folder}")
+    if trunk is not None:
+        reward.on(trunk)
+    return reward

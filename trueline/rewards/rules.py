@@ -16,17 +16,17 @@ from __future__ import annotations
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from trueline.errors import DataError, InputError, SetupError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.protocols import Fitted, Reader, Rows
+from trueline.rewards.storage import stored
 
 __all__ = ["RULES", "FittedRule", "Grade", "Rule", "as_scores", "differences", "from_meta", "needs"]
 
@@ -44,6 +44,7 @@ class Rule(ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         RULES[_kind(cls)] = cls
+        stored(cls)
 
     @abstractmethod
     def grade_one(self, response: Response) -> Grade:
@@ -69,11 +70,6 @@ class Rule(ABC):
         pairs = zip(asked, responses, strict=True)
         return as_scores(self.grade([Response(prompt=p, text=text) for p, text in pairs]))
 
-    @classmethod
-    def of_settings(cls, settings: Mapping[str, Any]) -> Rule:
-        """Return the rule of its fields as JSON holds them."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
-
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> FittedRule:
@@ -86,7 +82,7 @@ def _kind(rule: type[Rule]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedRule(Fitted, kind="rule"):
+class FittedRule(Fitted):
     """A rule that grades what a trunk has read; any trunk's readings do."""
 
     rule: Rule
@@ -115,27 +111,9 @@ class FittedRule(Fitted, kind="rule"):
         """Return the difference of both grades, [M], and its std of 0."""
         return differences(self.score, readings, first_rows, second_rows)
 
-    def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Return σ(mean): a grade counts as one nat of log-odds."""
-        return np.asarray(expit(mean))
-
-    def update(self, readings: Readings, comparisons: Sequence[Comparison]) -> None:
-        """Learn nothing: a rule is what it is."""
-
     def with_lower_bound(self, k: float, distance: float = 0.0) -> FittedRule:
         """Return the same rule: where nothing is uncertain there is nothing to subtract."""
         return self
-
-    def words(self) -> dict[str, Any]:
-        """Return the rule's name and settings, for saving."""
-        return {"rule": self.summary()}
-
-    @classmethod
-    def restored(cls, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> FittedRule:
-        """Return the rule of these words; a KeyError where there is no such rule."""
-        settings = {name: value for name, value in words["rule"].items() if name != "kind"}
-        rule = RULES[words["rule"]["kind"]].of_settings(settings)
-        return cls(rule=rule, metadata=words["metadata"])
 
     def on(self, trunk: Reader) -> Rule:
         """Return a scorer of texts: the rule itself, which needs no trunk."""

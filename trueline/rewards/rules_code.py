@@ -45,11 +45,6 @@ class UnitTest(Rule):
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     """What the code of one response may use up."""
 
-    @classmethod
-    def of_settings(cls, settings: Mapping[str, Any]) -> UnitTest:
-        """Return the rule of its fields as JSON holds them."""
-        return cls(**{**settings, "limits": SandboxLimits(**settings["limits"])})
-
     def grade(self, responses: Sequence[Response]) -> list[Grade]:
         """Return a grade for each response; as many run at a time as there are cores."""
         needs_bubblewrap()

@@ -28,12 +28,14 @@ from typing import IO, Any
 
 from trueline.errors import InputError, SetupError
 from trueline.rewards import sandbox_child
+from trueline.rewards.storage import stored
 
 __all__ = ["SandboxLimits", "SandboxResult", "needs_bubblewrap", "run_calls", "run_program"]
 
 _CHILD = Path(sandbox_child.__file__).read_text(encoding="utf-8")
 
 
+@stored
 @dataclass(frozen=True, kw_only=True)
 class SandboxLimits:
     """What one answer's code may use up."""

@@ -1,19 +1,22 @@
 """A reward as a folder: `reward.safetensors` with its arrays, `card.json` with everything else.
 
-Written beside its place and moved there in one step, so that a killed run leaves no half of it.
-Another version of the format is refused, and so is a folder with a part missing. Never pickle.
+A dataclass of a class in `STORED` is kept field by field, whatever it is made of: in JSON every
+tuple, mapping, array and part stands under its kind, {"kind": content}. Written beside its place
+and moved there in one step, so that a killed run leaves no half of it. Another version of the
+format is refused, and so is a folder with a part missing. Never pickle.
 
 >>> import tempfile
 >>> place = Path(tempfile.mkdtemp()) / "reward"
->>> write_folder(place, {"weights": np.ones(2)}, {"spread": 0.5})
->>> arrays, words = read_folder(place)
->>> arrays["weights"].tolist(), words["spread"]
-([1.0, 1.0], 0.5)
+>>> write_folder(place, {"weights": np.ones(2), "parts": ((3, "mean"),)}, trunk="a folder")
+>>> read_folder(place)
+{'weights': array([1., 1.]), 'parts': ((3, 'mean'),)}
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,21 +27,19 @@ from safetensors.numpy import load_file, save_file
 
 from trueline.atomic import atomic_folder, to_json
 from trueline.errors import SetupError
-from trueline.rewards.laplace import Belief, Dense, LowRank
 
-__all__ = [
-    "FORMAT",
-    "belief_from",
-    "belief_to",
-    "check_place",
-    "inside",
-    "prefixed",
-    "read_folder",
-    "write_folder",
-]
+__all__ = ["FORMAT", "STORED", "check_place", "read_folder", "stored", "write_folder"]
 
-FORMAT = 4
+FORMAT = 5
 ARRAYS, CARD = "reward.safetensors", "card.json"
+STORED: dict[str, type] = {}
+"""Name to dataclass: all that a folder may hold."""
+
+
+def stored(kind: type) -> type:
+    """Let folders hold instances of this dataclass."""
+    STORED[kind.__name__] = kind
+    return kind
 
 
 def check_place(place: Path) -> None:
@@ -53,17 +54,18 @@ def check_place(place: Path) -> None:
         )
 
 
-def write_folder(place: Path, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> None:
-    """Write both files; an older reward at `place` is replaced."""
+def write_folder(place: Path, reward: Any, **about: str | None) -> None:
+    """Write both files, `about` beside the reward in the card; an older reward is replaced."""
     check_place(place)
+    arrays: dict[str, np.ndarray] = {}
+    card = {"format": FORMAT, **about, "reward": _packed(reward, "reward", arrays)}
     with atomic_folder(place) as fresh:
-        kept = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-        save_file(kept, fresh / ARRAYS)
-        (fresh / CARD).write_text(to_json({"format": FORMAT, **words}), encoding="utf-8")
+        save_file(arrays, fresh / ARRAYS)
+        (fresh / CARD).write_text(to_json(card), encoding="utf-8")
 
 
-def read_folder(place: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return both files' content.
+def read_folder(place: Path) -> Any:
+    """Return the reward of a folder.
 
     Raises:
         SetupError: a file is missing or broken, or of another version of the format.
@@ -72,44 +74,57 @@ def read_folder(place: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         if not (place / name).is_file():
             raise SetupError(f"a reward folder must hold {name}", got=f"none in {place}")
     try:
-        words = json.loads((place / CARD).read_text(encoding="utf-8"))
-        arrays = load_file(place / ARRAYS)
-    except (ValueError, SafetensorError) as error:
+        card = json.loads((place / CARD).read_text(encoding="utf-8"))
+        if card["format"] == FORMAT:
+            return _unpacked(card["reward"], load_file(place / ARRAYS))
+    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise SetupError(
-            "a reward folder must be whole",
+            "a reward folder must be whole, and of kinds that are installed",
             got=f"{place}: {error}",
             do="fit the reward again",
         ) from None
-    if not isinstance(words, dict) or words.get("format") != FORMAT:
-        found = words.get("format") if isinstance(words, dict) else None
-        raise SetupError(
-            f"a reward folder must have format {FORMAT}",
-            got=str(found),
-            do="fit the reward again with this version",
-        )
-    return arrays, words
+    raise SetupError(
+        f"a reward folder must have format {FORMAT}",
+        got=str(card["format"]),
+        do="fit the reward again with this version",
+    )
 
 
-def prefixed(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays of a reward inside another one, under names of their own there."""
-    return {f"{name}.{key}": value for key, value in arrays.items()}
+def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Return a value as JSON can hold it; its arrays go to `arrays`, under names from `name`."""
+
+    def each(items: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: _packed(item, f"{name}.{key}", arrays) for key, item in items.items()}
+
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        arrays[name] = np.ascontiguousarray(value)
+        return {"array": name}
+    if kind in STORED:
+        own = (f.name for f in dataclasses.fields(value) if f.init)
+        return {kind: each({key: getattr(value, key) for key in own})}
+    if isinstance(value, Mapping):
+        return {"mapping": each(value)}
+    if isinstance(value, list | tuple):
+        items = [_packed(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    return value
 
 
-def inside(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays that were prefixed by this name."""
-    start = f"{name}."
-    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
-
-
-def belief_to(name: str, belief: Belief) -> dict[str, np.ndarray]:
-    """Return a belief as named arrays."""
-    if isinstance(belief, Dense):
-        return {f"{name}.chol": belief.chol}
-    return {f"{name}.prior": belief.prior, f"{name}.factor": belief.factor}
-
-
-def belief_from(name: str, arrays: Mapping[str, np.ndarray]) -> Belief:
-    """Return the belief that `belief_to` made arrays of."""
-    if f"{name}.chol" in arrays:
-        return Dense(arrays[f"{name}.chol"])
-    return LowRank(arrays[f"{name}.prior"], arrays[f"{name}.factor"])
+def _unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Return what `_packed` was given."""
+    if isinstance(value, list):
+        return [_unpacked(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    [(kind, content)] = value.items()
+    if kind == "array":
+        return arrays[content]
+    if kind == "float":
+        return float(content)
+    if kind == "tuple":
+        return tuple(_unpacked(item, arrays) for item in content)
+    items = {key: _unpacked(item, arrays) for key, item in content.items()}
+    return items if kind == "mapping" else STORED[kind](**items)

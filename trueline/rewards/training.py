@@ -27,7 +27,7 @@ from trueline.records import Comparison
 from trueline.rewards.features import Features
 from trueline.rewards.laplace import SLICE
 
-__all__ = ["Training", "in_order", "ordered"]
+__all__ = ["Training", "in_order"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Training:
         """
         if not len(comparisons):
             raise DataError("a reward needs at least one comparison", got="none")
-        first, second, raters = ordered(comparisons)
-        used = readings.take(readings.rows(sorted({*first, *second})))
+        pairs = in_order(comparisons)
+        used = readings.take(readings.rows(sorted(r.key for r in pairs.responses)))
         finite = np.isfinite(used.latents).all(axis=(1, 2, 3))
         if used.surprisals is not None:
             finite &= np.isfinite(used.surprisals).all(axis=1)
@@ -60,7 +60,8 @@ class Training:
                 got=f"NaN or inf in {int((~finite).sum())} of {len(finite)} rows",
                 do="check the trunk's dtype, or leave those rows out",
             )
-        return cls(used, used.rows(first), used.rows(second), raters)
+        ends = used.rows(pairs.chosen_keys), used.rows(pairs.rejected_keys)
+        return cls(used, *ends, tuple(pair.rater for pair in pairs))
 
     def sample(self, size: int) -> Training:
         """Return about `size` of the comparisons, all if there are not twice as many; evenly spaced
@@ -94,12 +95,3 @@ def in_order(comparisons: Sequence[Comparison]) -> Comparisons:
         return low, high, c.rater, c.chosen.key
 
     return Comparisons(tuple(sorted(comparisons, key=place)))
-
-
-def ordered(
-    comparisons: Sequence[Comparison],
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return keys of the chosen and of the rejected, and raters, in the order of `in_order`."""
-    rows = [(c.chosen.key, c.rejected.key, c.rater) for c in in_order(comparisons)]
-    chosen, rejected, raters = zip(*rows, strict=True)
-    return chosen, rejected, raters
