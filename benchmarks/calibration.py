@@ -17,7 +17,7 @@ Intervals of the estimates resample prompts, seeds pooled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +176,14 @@ def coverage(parts: list[Columns], *, plain: bool = False, gold: bool = False) -
         sign = np.sign(joined["gold"])
         low, high = np.where(sign > 0, low, -high), np.where(sign > 0, high, -low)
         keep = sign != 0
-    return stats.coverage(
+    found = stats.coverage(
         low[keep],
         high[keep],
         scored=scored[keep],
         clusters=joined["group"][keep],
         rng=stream(0, "calibration", "intervals"),
-    ).as_dict()
+    )
+    return asdict(found)
 
 
 def measure(options: Intervals, cells: Cells) -> Measured:

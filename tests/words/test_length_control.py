@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from trueline.errors import DataError
 from trueline.stats.length_control import length_controlled
 
 RNG = np.random.default_rng
@@ -60,15 +59,3 @@ def test_the_sides_are_alike_and_draws_are_half() -> None:
 )
 def test_what_cannot_be_fitted_is_not_measured(wins: list[float], longer: list[float]) -> None:
     assert length_controlled(wins, longer, rng=RNG(0)).value is None
-
-
-def test_clusters_widen_it_and_nonsense_is_refused() -> None:
-    wins, longer = drawn(2, 40, 0.0, 0.5, 0.0)
-    rows = np.arange(40).repeat(5)
-    apart = length_controlled(wins[rows], longer[rows], rng=RNG(0))
-    together = length_controlled(wins[rows], longer[rows], clusters=rows, rng=RNG(0))
-    assert together.upper - together.lower > 1.5 * (apart.upper - apart.lower)
-    with pytest.raises(DataError):
-        length_controlled([1, 0], [1], rng=RNG(0))
-    with pytest.raises(DataError):
-        length_controlled([2, 0], [1, 2], rng=RNG(0))

@@ -200,11 +200,11 @@ def belief_curve(
 def _reliability(rows: Sequence[JudgedCase], rng: np.random.Generator) -> dict[str, Any]:
     """Return calibration error, Brier score and bins of the last belief stated."""
     known = [(row.belief, row.group) for row in rows if row.belief is not None]
-    sure = [max(p, 1 - p) for p, _ in known]
-    right = [0.5 if p == 0.5 else float(p > 0.5) for p, _ in known]
+    sure = np.array([max(p, 1 - p) for p, _ in known])
+    right = np.array([0.5 if p == 0.5 else float(p > 0.5) for p, _ in known])
     groups = [group for _, group in known]
     return {
         "calibration_error": stats.calibration_error(sure, right, 5, clusters=groups, rng=rng),
-        "brier": stats.brier(sure, right, clusters=groups, rng=rng),
+        "brier": stats.mean((sure - right) ** 2, clusters=groups, rng=rng),
         "bins": [found.as_dict() for found in stats.reliability(sure, right, 5)],
     }

@@ -2,14 +2,14 @@
 
 resampling      mean, accuracy, difference, bootstrap   (clustered where asked)
 ranking         best_of_n
-calibration     calibration_error, reliability, brier
+calibration     calibration_error, reliability
 conformal       conformal_limit, and the coverage of intervals against verdicts
 betting         BettingTest and confidence_sequence: valid whenever one stops looking
 length_control  the win rate at equal length
 """
 
 from trueline.stats.betting import BettingTest, confidence_sequence
-from trueline.stats.calibration import Bin, brier, calibration_error, reliability
+from trueline.stats.calibration import Bin, calibration_error, reliability
 from trueline.stats.conformal import Coverage, conformal_limit, coverage
 from trueline.stats.ranking import best_of_n
 from trueline.stats.resampling import accuracy, bootstrap, difference, mean
@@ -21,7 +21,6 @@ __all__ = [
     "accuracy",
     "best_of_n",
     "bootstrap",
-    "brier",
     "calibration_error",
     "confidence_sequence",
     "conformal_limit",

@@ -46,12 +46,12 @@ class BettingTest:
     """
 
     def __init__(self, m: float = 0.5, *, fractions: Sequence[float] = FRACTIONS) -> None:
-        if not 0 < m < 1:
-            raise InputError("the tested mean must lie between 0 and 1", got=str(m))
-        if not fractions or not all(0 < f < 1 for f in fractions):
-            raise InputError("fractions of the stake must lie between 0 and 1", got=str(fractions))
+        if not (0 < m < 1 and fractions and all(0 < f < 1 for f in fractions)):
+            raise InputError(
+                "the tested mean and fractions of the stake must lie between 0 and 1",
+                got=f"{m} and {fractions}",
+            )
         self.m = m
-        self.n = 0
         self.log_e = 0.0
         """Log of the capital that 1 has become, in nats."""
         self._bets = [f / m for f in fractions]
@@ -62,10 +62,8 @@ class BettingTest:
         """Add one observation in [0, 1]."""
         if not 0 <= x <= 1:
             raise DataError("an observation must lie between 0 and 1", got=str(x))
-        gain = x - self.m
         pairs = zip(self._capitals, self._bets, strict=True)
-        self._capitals = [capital * (1 + bet * gain) for capital, bet in pairs]
-        self.n += 1
+        self._capitals = [capital * (1 + bet * (x - self.m)) for capital, bet in pairs]
         total = sum(self._capitals)
         self.log_e = self._log_scale + math.log(total)
         if not 1 / BIG < total < BIG:
@@ -83,30 +81,19 @@ def confidence_sequence(
     """Return lower and upper ends [N] after 1, 2, … N observations in [0, 1].
 
     With probability 1 - alpha all of these intervals hold the mean. Ends are multiples of
-    1 / resolution, rounded outwards.
+    1 / resolution, rounded outwards. Memory grows as N times resolution times fractions.
     """
     x = floats(xs)
-    if ((x < 0) | (x > 1)).any():
-        raise DataError("observations must lie between 0 and 1", got=f"{x.min():g} to {x.max():g}")
-    if not 0 < alpha < 1:
-        raise InputError("alpha must lie between 0 and 1", got=str(alpha))
-    lower = _lower_ends(x, math.log(2 / alpha), tuple(fractions), resolution)
-    upper = 1 - _lower_ends(1 - x, math.log(2 / alpha), tuple(fractions), resolution)
-    return lower, upper
+    if not 0 < alpha < 1 or ((x < 0) | (x > 1)).any():
+        raise InputError("alpha and observations must lie between 0 and 1", got=f"alpha {alpha}")
 
-
-def _lower_ends(
-    x: Floats, log_threshold: float, fractions: tuple[float, ...], resolution: int
-) -> Floats:
-    """Return, after each observation, the largest mean on the grid rejected from above."""
-    m = np.arange(1, resolution) / resolution
-    bets = np.array(fractions)[:, None] / m
-    log_capital = np.full(bets.shape, -math.log(len(fractions)))
-    ends = np.zeros(len(x))
-    best = 0
-    for t, value in enumerate(x):
-        log_capital += np.log1p(bets * (value - m))
+    def lower_ends(x: Floats) -> Floats:
+        """Return, after each observation, the largest mean on the grid rejected from above."""
+        m = np.arange(1, resolution) / resolution
+        bets = np.array(fractions)[:, None, None] / m
+        capitals = np.log1p(bets * (x[:, None] - m)).cumsum(1) - math.log(len(fractions))
+        rejected = np.logaddexp.reduce(capitals, axis=0) >= math.log(2 / alpha)
         # Capital falls as m rises: the rejected means are the first ones of the grid.
-        best = max(best, int((np.logaddexp.reduce(log_capital, axis=0) >= log_threshold).sum()))
-        ends[t] = best / resolution
-    return ends
+        return np.asarray(np.maximum.accumulate(rejected.sum(1)) / resolution)
+
+    return lower_ends(x), 1 - lower_ends(1 - x)

@@ -1,12 +1,11 @@
-"""How far probabilities mean what they say: calibration error, reliability bins, Brier score.
+"""How far probabilities mean what they say: calibration error and reliability bins.
 
     ECE = sum_b (n_b / N) |mean probability in b - mean outcome in b|,   bins of equal count
-    Brier = mean (probability - outcome)^2
 
-Naeini et al. 2015; bins of equal count: Nguyen & O'Connor 2015 (1508.05154); Brier 1950. Equal
-probabilities always share a bin. Probabilities [N] lie in [0, 1], outcomes are 0, 1, or 0.5 for a
-tie. ECE is never below 0 and so reads high on few rows; its interval reflects the bootstrap about
-the value, which takes that bias out: a lower end of 0 means "perhaps calibrated".
+Naeini et al. 2015; bins of equal count: Nguyen & O'Connor 2015 (1508.05154). Equal probabilities
+always share a bin. Probabilities [N] lie in [0, 1], outcomes are 0, 1, or 0.5 for a tie. ECE is
+never below 0 and so reads high on few rows; its interval reflects the bootstrap about the value,
+which takes that bias out: a lower end of 0 means "perhaps calibrated".
 
 >>> [(bin.predicted, bin.observed.value) for bin in reliability([0.2, 0.2, 0.9], [0, 1, 1], bins=2)]
 [(0.2, 0.5), (0.9, 1.0)]
@@ -20,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trueline.errors import DataError, InputError
+from trueline.errors import DataError
 from trueline.records import Estimate
-from trueline.stats.resampling import Floats, bootstrap, floats, mean, wilson
+from trueline.stats.resampling import Floats, bootstrap, floats, wilson
 
-__all__ = ["Bin", "brier", "calibration_error", "reliability"]
+__all__ = ["Bin", "calibration_error", "reliability"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Bin:
 
 def reliability(probs: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bin]:
     """Return at most `bins` groups of like probability, in rising order, with Wilson intervals."""
-    p, y = _checked(probs, labels, bins)
+    p, y = _checked(probs, labels)
     group = _groups(p, bins)
     rows = [group == g for g in np.unique(group)]
     return [Bin(float(p[r].mean()), wilson(float(y[r].sum()), int(r.sum()))) for r in rows]
@@ -54,53 +53,31 @@ def calibration_error(
     bins: int = 10,
     *,
     clusters: ArrayLike | None = None,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator,
 ) -> Estimate:
-    """Return the expected calibration error; its interval needs `rng`."""
-    p, y = _checked(probs, labels, bins)
-    if not len(p):
-        return Estimate(None, None, None, 0)
+    """Return the expected calibration error."""
 
     def error(p: Floats, y: Floats) -> float:
-        group = _groups(p, bins)
-        return float(np.abs(np.bincount(group, weights=p - y)).sum() / len(p))
+        return float(np.abs(np.bincount(_groups(p, bins), weights=p - y)).sum() / len(p))
 
-    if rng is None:
-        return Estimate(error(p, y), None, None, len(p))
-    raw = bootstrap(error, p, y, clusters=clusters, rng=rng)
+    raw = bootstrap(error, *_checked(probs, labels), clusters=clusters, rng=rng)
     if raw.value is None or raw.lower is None or raw.upper is None:
         return raw
     lower, upper = 2 * raw.value - raw.upper, 2 * raw.value - raw.lower
     return Estimate(raw.value, max(0.0, lower), min(1.0, max(raw.value, upper)), raw.n)
 
 
-def brier(
-    probs: ArrayLike,
-    labels: ArrayLike,
-    *,
-    clusters: ArrayLike | None = None,
-    rng: np.random.Generator | None = None,
-) -> Estimate:
-    """Return the mean squared distance of probability and outcome; 0.25 for a coin."""
-    p, y = _checked(probs, labels, 1)
-    return mean((p - y) ** 2, clusters=clusters, rng=rng)
-
-
-def _checked(probs: ArrayLike, labels: ArrayLike, bins: int) -> tuple[Floats, Floats]:
+def _checked(probs: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
     p, y = floats(probs), floats(labels)
-    if len(p) != len(y):
-        raise DataError("there must be one outcome a probability", got=f"{len(y)} for {len(p)}")
-    if ((p < 0) | (p > 1) | (y < 0) | (y > 1)).any():
-        raise DataError("probabilities and outcomes must lie between 0 and 1", got="others")
-    if bins < 1:
-        raise InputError("bins must be at least 1", got=str(bins))
+    if len(p) != len(y) or ((p < 0) | (p > 1) | (y < 0) | (y > 1)).any():
+        raise DataError(
+            "probabilities and outcomes must be pairs of numbers between 0 and 1", got="others"
+        )
     return p, y
 
 
 def _groups(p: Floats, bins: int) -> NDArray[np.intp]:
     """Return bin numbers [N] of about equal count; equal probabilities are never parted."""
-    if not len(p):
-        return np.zeros(0, dtype=np.intp)
     ordered = np.sort(p)
     first = [ordered[math.ceil(i * len(p) / bins)] for i in range(1, min(bins, len(p)))]
     return np.searchsorted(np.unique(first), p, side="right")

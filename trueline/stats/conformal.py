@@ -6,11 +6,12 @@
 if the new score is exchangeable with the n: Vovk, Gammerman and Shafer 2005; Angelopoulos and
 Bates 2021 (2107.07511). With clusters (comparisons of one prompt) a cluster weighs one, shared by
 its rows, and the promise is for a random row of a new cluster (Lee, Barber and Willett 2023,
-2306.06342). Nothing is promised of a slice: measure `coverage` slice by slice.
+2306.06342). Nothing is promised of a slice: measure `coverage` slice by slice. We differ: a limit
+below 0, which asks for less than a point, is set to 0.
 
 What is observed is a verdict, not a margin: an interval [low, high] of the margin of chosen over
 rejected *covers* it if it holds a margin that is not negative, and *decides* if it lies on one side
-of 0. Where we differ: a limit below 0, which asks for less than a point, is set to 0.
+of 0.
 
 >>> conformal_limit(np.arange(1.0, 20.0), 0.1), conformal_limit(np.ones(3), 0.1)
 (18.0, inf)
@@ -19,7 +20,7 @@ of 0. Where we differ: a limit below 0, which asks for less than a point, is set
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,20 +34,13 @@ __all__ = ["Coverage", "conformal_limit", "coverage"]
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What became of intervals against verdicts."""
+    """Shares of the scored pairs `covered` and `decided`, of the decided ones that are `right`, and
+    of all pairs of which a side is unscored (`abstained`)."""
 
     covered: Estimate
-    """Share of the scored pairs whose interval holds a margin that agrees with the verdict."""
     decided: Estimate
-    """Share of the scored pairs whose interval lies on one side of 0."""
     right: Estimate
-    """Share of the decided pairs that agree with the verdict."""
     abstained: Estimate
-    """Share of all pairs of which one side or both are unscored."""
-
-    def as_dict(self) -> dict[str, dict[str, float | int | None]]:
-        """Return it as plain data."""
-        return asdict(self)
 
 
 def conformal_limit(scores: ArrayLike, alpha: float, *, clusters: ArrayLike | None = None) -> float:

@@ -3,14 +3,11 @@
     P(win) = sigma(theta + phi tanh(d / std d)),   d = length of ours - length of theirs
     length-controlled win rate = sigma(theta)
 
-Judges like long answers; a policy can win by length alone. Dubois et al. 2024 (arXiv 2404.04475)
-fit this to an annotator's verdicts and read it off at d = 0. Where we differ: (1) no term for the
-difficulty of each prompt, which takes many policies to fit; (2) no ridge, so that what cannot be
-fitted (one side wins everything, or length tells win from loss) is not measured, instead of a
-number the ridge made; (3) the interval resamples pairs, or clusters of them. A draw is 0.5.
-
-Shapes: N pairs; lengths in any unit. Fails where lengths never overlap zero difference: theta is
-then an extrapolation, and its interval says so.
+Dubois et al. 2024 (arXiv 2404.04475). We differ: (1) no term for the difficulty of each prompt,
+which takes many policies to fit; (2) no ridge, so that what cannot be fitted (one side wins
+everything, or length tells win from loss) is not measured, instead of a number the ridge made;
+(3) the interval resamples pairs. Where lengths never overlap zero difference theta is an
+extrapolation, and its interval says so.
 
 >>> wins, longer = [1, 1, 1, 0, 0, 1, 0, 0], [9, 8, 7, 1, -7, -8, -9, -1]
 >>> print(length_controlled(wins, longer, rng=np.random.default_rng(0)).value)
@@ -24,7 +21,6 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from trueline.errors import DataError
 from trueline.records import Estimate
 from trueline.stats.resampling import Floats, bootstrap, floats
 
@@ -34,22 +30,11 @@ _STEPS, _LARGEST = 50, 20.0
 
 
 def length_controlled(
-    wins: ArrayLike,
-    length_difference: ArrayLike,
-    *,
-    clusters: ArrayLike | None = None,
-    rng: np.random.Generator,
+    wins: ArrayLike, length_difference: ArrayLike, *, rng: np.random.Generator
 ) -> Estimate:
-    """Return the win rate at equal length.
-
-    `wins` [N] are 0, 0.5 or 1; the differences are ours less theirs.
-    """
-    won, longer = floats(wins), floats(length_difference)
-    if len(won) != len(longer):
-        raise DataError("there must be one length a win", got=f"{len(longer)} for {len(won)}")
-    if len(won) and not ((won >= 0) & (won <= 1)).all():
-        raise DataError("wins must lie between 0 and 1", got=f"{won.min():g} to {won.max():g}")
-    return bootstrap(_at_equal_length, won, longer, clusters=clusters, rng=rng)
+    """Return the win rate at equal length of wins [N] (0, 0.5 or 1); lengths are ours less theirs,
+    in any unit."""
+    return bootstrap(_at_equal_length, floats(wins), floats(length_difference), rng=rng)
 
 
 def _at_equal_length(won: Floats, longer: Floats) -> float:

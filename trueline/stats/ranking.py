@@ -26,16 +26,11 @@ __all__ = ["best_of_n"]
 def best_of_n(
     proxy: Float[np.ndarray, "B N"], gold: Float[np.ndarray, "B N"], n: int
 ) -> Float[np.ndarray, " B"]:
-    """Return, per prompt, the expected gold of the best by proxy of n samples.
-
-    The n are drawn from the N without replacement; equal proxies are as likely to be picked.
-    """
-    score, value = np.asarray(proxy, np.float64), np.asarray(gold, np.float64)
-    if score.ndim != 2 or score.shape != value.shape:
-        raise DataError("proxy and gold must be [B, N]", got=f"{score.shape} and {value.shape}")
-    if not np.isfinite(score).all() or not np.isfinite(value).all():
-        raise DataError("proxy and gold must be finite", got="NaN or inf")
-    num = score.shape[1]
+    """Return, per prompt, the expected gold of the best by proxy of n samples drawn from the N
+    without replacement."""
+    score, num = np.asarray(proxy, np.float64), np.shape(proxy)[1]
+    if not np.isfinite(score).all():
+        raise DataError("proxies must be finite", got="NaN or inf")
     if not 1 <= n <= num:
         raise InputError(f"n must be one of 1..{num}, the samples there are", got=str(n))
     # P(the best stands at one of the first i places) = C(i, n) / C(N, n); equals share theirs.
@@ -44,7 +39,7 @@ def best_of_n(
     highest = scipy_stats.rankdata(score, method="max", axis=1).astype(np.intp)
     lowest = scipy_stats.rankdata(score, method="min", axis=1).astype(np.intp)
     weight: Floats = (upto[highest] - upto[lowest - 1]) / (highest - lowest + 1)
-    return np.asarray((weight * value).sum(1))
+    return np.asarray((weight * gold).sum(1))
 
 
 def _log_choose(n: np.ndarray, k: int) -> Floats:

@@ -61,7 +61,7 @@ def accuracy(
 ) -> Estimate:
     """Return the share of right answers; each of [N] is 0, 1, or 0.5 for a tie."""
     x = floats(correct)
-    if len(x) and not ((x >= 0) & (x <= 1)).all():
+    if ((x < 0) | (x > 1)).any():
         raise DataError("correct must lie between 0 and 1", got=f"{x.min():g} to {x.max():g}")
     if clusters is not None:
         return _clustered_mean(x, clusters, rng)
@@ -95,13 +95,10 @@ def bootstrap(
     the interval rests on the others, and is left out if they are fewer than half.
     """
     columns = [np.asarray(array) for array in arrays]
-    sizes = {len(column) for column in columns}
-    if len(sizes) != 1:
-        raise DataError("bootstrapped arrays must share their rows", got=f"lengths {sorted(sizes)}")
-    n = sizes.pop()
-    if n == 0:
-        return Estimate(None, None, None, 0)
-    value = float(statistic(*columns))
+    n = len(columns[0])
+    if any(len(column) != n for column in columns):
+        raise DataError("bootstrapped arrays must share their rows", got="other lengths")
+    value = float(statistic(*columns)) if n else math.nan
     if not math.isfinite(value):
         return Estimate(None, None, None, n)
     index = codes(np.arange(n) if clusters is None else clusters, n)
@@ -114,7 +111,7 @@ def bootstrap(
         drawn = rng.integers(len(members), size=len(members))
         rows = drawn if clusters is None else np.concatenate([members[j] for j in drawn])
         replicates[i] = statistic(*(column[rows] for column in columns))
-    return from_replicates(value, replicates, num_clusters=len(members), n=n)
+    return _from_replicates(value, replicates, num_clusters=len(members), n=n)
 
 
 def wilson(successes: float, n: int) -> Estimate:
@@ -128,7 +125,7 @@ def wilson(successes: float, n: int) -> Estimate:
     return Estimate(p, max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)), n)
 
 
-def from_replicates(value: float, replicates: Floats, *, num_clusters: int, n: int) -> Estimate:
+def _from_replicates(value: float, replicates: Floats, *, num_clusters: int, n: int) -> Estimate:
     """Return the expanded percentile interval of bootstrap replicates."""
     usable = replicates[np.isfinite(replicates)]
     if num_clusters < 2 or 2 * len(usable) < len(replicates):
@@ -172,4 +169,4 @@ def _clustered_mean(x: Floats, clusters: ArrayLike, rng: np.random.Generator | N
         rows = min(batch, NUM_RESAMPLES - start)
         drawn = rng.multinomial(c, np.full(c, 1 / c), size=rows).astype(np.float64)
         replicates.append((drawn @ sums) / (drawn @ sizes))
-    return from_replicates(float(x.mean()), np.concatenate(replicates), num_clusters=c, n=len(x))
+    return _from_replicates(float(x.mean()), np.concatenate(replicates), num_clusters=c, n=len(x))
