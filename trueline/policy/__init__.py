@@ -15,16 +15,7 @@ from trueline.policy.limits import Limits, Update
 from trueline.policy.samples import Samples
 from trueline.registry import register
 
-__all__ = [
-    "DPO",
-    "GRPO",
-    "OPTIMISERS",
-    "AdamWSettings",
-    "BestOfN",
-    "Limits",
-    "Samples",
-    "Update",
-]
+__all__ = ["DPO", "GRPO", "OPTIMISERS", "AdamWSettings", "BestOfN", "Limits", "Samples", "Update"]
 
 OPTIMISERS = register("policy", "improve", best_of_n=BestOfN, dpo=DPO, grpo=GRPO)
 """Name to optimiser, in recipes and everywhere else."""

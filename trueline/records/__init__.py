@@ -22,24 +22,6 @@ from trueline.records.judging import (
 from trueline.records.scores import Estimate, Finding, Outcome, Score, Scores, Stance
 from trueline.records.texts import Comparison, Message, Prompt, Response
 
-__all__ = [
-    "Case",
-    "Comparison",
-    "Cost",
-    "Critique",
-    "Estimate",
-    "Finding",
-    "Flaw",
-    "Message",
-    "Outcome",
-    "Preference",
-    "Prompt",
-    "Quote",
-    "Reply",
-    "Response",
-    "Score",
-    "Scores",
-    "Stance",
-    "Turn",
-    "Verdict",
-]
+__all__ = ["Case", "Comparison", "Cost", "Critique", "Estimate", "Finding", "Flaw", "Message"]
+__all__ += ["Outcome", "Preference", "Prompt", "Quote", "Reply", "Response", "Score", "Scores"]
+__all__ += ["Stance", "Turn", "Verdict"]

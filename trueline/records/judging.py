@@ -1,9 +1,8 @@
 """Records of judging: the case, what helpers say about it, and the verdict.
 
-A `Case` is two responses to one prompt. Helpers speak in `Critique`s, each about one response, for
-it or against it; the judge answers with a `Verdict`. What failed is a value of its own everywhere:
-a critique that cannot be read has `flaws=None` and its `problem`, a judge without a usable answer
-is `UNDECIDED` with its `reason`, a belief that was not stated is None, never a half.
+What failed is a value of its own everywhere: a critique that cannot be read has `flaws=None` and
+its `problem`, a judge without a usable answer is `UNDECIDED` with its `reason`, a belief that was
+not stated is None, never a half.
 
 >>> Cost(calls=1, judge_s=8.0) + Cost(calls=2, tokens=30)
 Cost(calls=3, tokens=30, judge_s=8.0)
@@ -12,7 +11,7 @@ Cost(calls=3, tokens=30, judge_s=8.0)
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from trueline.errors import DataError
 from trueline.records.texts import Prompt, Response
@@ -30,8 +29,7 @@ class Preference(enum.StrEnum):
     @property
     def mirrored(self) -> Preference:
         """The same answer with the two sides exchanged."""
-        exchanged = {Preference.FIRST: Preference.SECOND, Preference.SECOND: Preference.FIRST}
-        return exchanged.get(self, self)
+        return Preference({"first": "second", "second": "first"}.get(self, self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +117,8 @@ class Cost:
     judge_s: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            calls=self.calls + other.calls,
-            tokens=self.tokens + other.tokens,
-            judge_s=self.judge_s + other.judge_s,
-        )
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return Cost(**sums)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

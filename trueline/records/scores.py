@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -57,10 +57,8 @@ COLUMNS = ("mean", "std", "lower", "novelty", "scored")
 
 @dataclass(frozen=True)
 class Scores(Sequence[Score]):
-    """`Score`s of N responses as columns; numbers of unscored rows are not to be read.
-
-    `column` refuses to hand out numbers of unscored rows, so that no missing score can pass as 0.
-    """
+    """`Score`s of N responses as columns; numbers of unscored rows are not to be read, and `column`
+    does not hand them out: no missing score can pass as 0."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -95,23 +93,20 @@ class Scores(Sequence[Score]):
     @classmethod
     def concat(cls, parts: Sequence[Scores]) -> Scores:
         """Return the rows of several, one after another; with intervals if all have them."""
-        names = min((part.columns for part in parts), key=len, default=COLUMNS)
-        columns = {}
-        for name in names:
-            empty = np.zeros(0, bool if name == "scored" else float)
-            columns[name] = np.concatenate([getattr(part, name) for part in parts] or [empty])
-        reasons: dict[int, str] = {}
-        start = 0
-        for part in parts:
-            reasons |= {start + i: why for i, why in part.reasons.items()}
-            start += len(part)
-        return cls(**columns, reasons=reasons)
+        none = np.zeros(0)
+        parts = parts or [cls(none, none, none, none, none.astype(bool))]
+        names = min((part.columns for part in parts), key=len)
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        starts = np.cumsum([0, *map(len, parts)]).tolist()
+        reasons = [
+            (start + i, why)
+            for start, part in zip(starts, parts, strict=False)
+            for i, why in part.reasons.items()
+        ]
+        return cls(**columns, reasons=dict(reasons))
 
     def column(self, name: str) -> np.ndarray:
-        """Return one of mean, std, lower, novelty, low, high, float64 [N].
-
-        Raises InputError if any row is unscored, or if there are no intervals to read.
-        """
+        """Return one column, float64 [N]; `InputError` if a row is unscored or there is none."""
         if getattr(self, name) is None:
             must, do = f"{name} needs a calibrated reward", "fit Calibrated(head=…)"
             raise InputError(must, got="no intervals", do=do)
@@ -124,10 +119,8 @@ class Scores(Sequence[Score]):
         return np.asarray(getattr(self, name), dtype=np.float64)
 
     def to_pick(self, name: str) -> np.ndarray:
-        """Return a column to pick the best by, float64 [N]; not to be averaged.
-
-        An unscored row stands below all scored ones: it is never picked while there is another.
-        """
+        """Return a column to pick the best by, not to be averaged, float64 [N]: an unscored row
+        stands below all scored ones."""
         values = np.array(getattr(self, name), dtype=np.float64)
         scored = values[self.scored]
         values[~self.scored] = scored.min() - 1.0 if len(scored) else 0.0
@@ -148,16 +141,11 @@ class Scores(Sequence[Score]):
             numbers["interval"] = float(self.low[i]), float(self.high[i])
         return Score(outcome=Outcome.SCORED, **numbers)
 
-    def __iter__(self) -> Iterator[Score]:
-        return (self[i] for i in range(len(self)))
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A measured number, its 95 % interval (unless said otherwise) and how many units it rests on.
-
-    `value`, `lower` and `upper` are None where nothing could be measured.
-    """
+    """A measured number, its 95 % interval (unless said otherwise) and how many units it rests on;
+    None where nothing could be measured."""
 
     value: float | None
     lower: float | None

@@ -14,18 +14,6 @@ from trueline.stats.conformal import Coverage, conformal_limit, coverage
 from trueline.stats.ranking import best_of_n
 from trueline.stats.resampling import accuracy, bootstrap, difference, mean
 
-__all__ = [
-    "BettingTest",
-    "Bin",
-    "Coverage",
-    "accuracy",
-    "best_of_n",
-    "bootstrap",
-    "calibration_error",
-    "confidence_sequence",
-    "conformal_limit",
-    "coverage",
-    "difference",
-    "mean",
-    "reliability",
-]
+__all__ = ["BettingTest", "Bin", "Coverage", "accuracy", "best_of_n", "bootstrap"]
+__all__ += ["calibration_error", "confidence_sequence", "conformal_limit", "coverage"]
+__all__ += ["difference", "mean", "reliability"]
