@@ -47,11 +47,8 @@ def run(scorer: Any, rows: list[dict[str, Any]], folder: Path, **more: Any) -> B
     return run_bench(scorer, load_bench(put(folder, rows)), rng=np.random.default_rng(0), **more)
 
 
-def values(result: BenchResult, column: str = "reward") -> dict[str, float | None]:
-    return {
-        f.name: None if (v := f.columns[column].value) is None else round(v, 6)
-        for f in result.figures
-    }
+def values(result: BenchResult, column: str = "reward") -> dict[str, float]:
+    return {name: round(columns[column].value, 6) for name, columns in result.figures.items()}
 
 
 def pair(subset: str, chosen: str, rejected: str, ask: str) -> dict[str, Any]:
@@ -78,8 +75,7 @@ def test_rewardbench_by_hand(tmp_path: Path) -> None:
     }  # fmt: skip
     assert values(found) == {name: round(v, 6) for name, v in expected.items()}
     assert values(found, "longer") == values(found), "the length floor is the length scorer"
-    assert found["average"].columns["reward"].n == 5, "unknown subsets are in no section"
-    json.dumps(found.as_dict(), allow_nan=False)
+    assert found.figures["average"]["reward"].n == 5, "unknown subsets are in no section"
 
 
 def four(subset: str, chosen: list[str], rejected: list[str], id: str) -> dict[str, Any]:
@@ -171,25 +167,25 @@ def test_unscored_items_are_counted_and_in_no_figure(tmp_path: Path) -> None:
     rows.append(pair("all", "cannot tell?", "short", "d"))
     found = run(LENGTH, rows, tmp_path)
     assert found.num_items == 4 and found.num_unscored == 1
-    figure = found["all"]
-    assert figure.columns["reward"].value == 1.0 and figure.columns["reward"].n == 3
-    assert figure.columns["longer"].n == 3, "the floors stand on the same items"
+    figure = found.figures["all"]
+    assert figure["reward"].value == 1.0 and figure["reward"].n == 3
+    assert figure["longer"].n == 3, "the floors stand on the same items"
     nothing = run(LENGTH, rows[3:], tmp_path)
-    assert nothing.figures == () and nothing.num_unscored == 1
+    assert nothing.figures == {} and nothing.num_unscored == 1
     for row in (styled("good", "evil?", "a"), {**TIES[0], "chosen": ["?"]}):
-        assert run(LENGTH, [row], tmp_path).figures == ()
+        assert run(LENGTH, [row], tmp_path).figures == {}
 
 
 def test_intervals_go_by_dialogue_and_are_never_a_point(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = [pair("all", "good" if rng.random() < 0.7 else "bad", "bad", f"{i}") for i in range(60)]
-    once = run(GOOD, rows, tmp_path)["all"].columns["reward"]
+    once = run(GOOD, rows, tmp_path).figures["all"]["reward"]
     tripled = [row | {"chosen": row["chosen"] + " " * k} for row in rows for k in range(3)]
-    thrice = run(GOOD, tripled, tmp_path)["all"].columns["reward"]
+    thrice = run(GOOD, tripled, tmp_path).figures["all"]["reward"]
     width, again = (e.upper - e.lower for e in (once, thrice))
     assert thrice.n == 180 and again == pytest.approx(width, rel=0.15)
-    perfect = run(GOOD, [pair("all", "good", "bad", f"{i}") for i in range(30)], tmp_path)["all"]
-    assert perfect.columns["reward"].lower == pytest.approx(0.9)
+    perfect = run(GOOD, [pair("all", "good", "bad", f"{i}") for i in range(30)], tmp_path)
+    assert perfect.figures["all"]["reward"].lower == pytest.approx(0.9)
 
 
 def test_what_was_trained_on_is_left_out_and_words_are_a_floor(tmp_path: Path) -> None:

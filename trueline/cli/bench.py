@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,6 @@ from trueline.rewards.benches import BenchResult, run_bench
 
 __all__ = ["interval", "measure"]
 
-_FLOORS = {"bag_of_words": "words", "longer": "longer", "chance": "chance"}
-
 
 def measure(
     console: Console,
@@ -36,10 +35,16 @@ def measure(
     with reading_bar(f"reading {path.name}") as progress:
         found = run_bench(scorer, bench, rng=rng, train=train, progress=progress)
     if found.figures:
-        console.print(_table(found, path))
-    for line in _remarks(found, bench):
-        console.print(line)
-    return {"file": str(path), **found.as_dict(), "skipped": dict(bench.skipped)}
+        console.print(_table(found, f"{escape(path.name)} ({found.kind})"))
+    left_out = {
+        "items unscored and left out": found.num_unscored,
+        "items left out: their prompts were trained on": found.num_trained_on,
+        **{f"rows that are no items ({why})": count for why, count in bench.skipped.items()},
+    }
+    for what, count in left_out.items():
+        if count:
+            console.print(f"{count} {what}")
+    return {"file": str(path), **asdict(found), "skipped": dict(bench.skipped)}
 
 
 def interval(estimate: Estimate) -> str:
@@ -49,31 +54,15 @@ def interval(estimate: Estimate) -> str:
     return f"{estimate.lower:.3f} to {estimate.upper:.3f}"
 
 
-def _table(found: BenchResult, path: Path) -> Table:
-    title = f"{escape(path.name)} ({found.kind})"
+def _table(found: BenchResult, title: str) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    floors = {n: w for n, w in _FLOORS.items() if n in found.figures[0].columns}
+    first = next(iter(found.figures.values()))
+    floors = [name for name in ("bag_of_words", "longer", "chance") if name in first]
     table.add_column("", overflow="fold")
-    for title in ("reward", "95 % interval", *floors.values(), "items"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for figure in found.figures:
-        reward = figure.columns["reward"]
-        values = [_short(figure.columns[name]) for name in floors]
-        table.add_row(escape(figure.name), _short(reward), interval(reward), *values, str(reward.n))
+    for head in ("reward", "95 % interval", *(name.split("_")[-1] for name in floors), "items"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name, columns in found.figures.items():
+        reward, beaten = columns["reward"], [f"{columns[floor].value:.3f}" for floor in floors]
+        cells = (f"{reward.value:.3f}", interval(reward), *beaten, str(reward.n))
+        table.add_row(escape(name), *cells)
     return table
-
-
-def _remarks(found: BenchResult, bench: Bench) -> list[str]:
-    lines = []
-    if found.num_unscored:
-        lines.append(f"{found.num_unscored} of {found.num_items} items unscored and left out")
-    if found.num_trained_on:
-        lines.append(f"{found.num_trained_on} items left out: their prompts were trained on")
-    if bench.skipped:
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in bench.skipped.items())
-        lines.append(f"rows that are no items: {reasons}")
-    return lines
-
-
-def _short(estimate: Estimate) -> str:
-    return "–" if estimate.value is None else f"{estimate.value:.3f}"

@@ -23,26 +23,22 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 
 from trueline.data.files import FileRecord, read_records
 from trueline.data.formats import lists_texts, to_row
 from trueline.errors import DataError
-from trueline.records import Prompt, Response
+from trueline.records import Response
 
-__all__ = ["Bench", "BenchItem", "Kind", "load_bench"]
+__all__ = ["Bench", "BenchItem", "load_bench"]
 
 Kind = Literal["rewardbench", "rewardbench-2", "rm-bench"]
-_LISTED = frozenset({"domain", "num_correct", "total_completions"})
-"""Columns of benches whose answers come in lists, which a .csv file cannot hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchItem:
-    """One prompt with answers that are right and answers that are wrong."""
+    """Answers to one prompt: some are right and some are wrong."""
 
-    prompt: Prompt
     chosen: tuple[Response, ...]
     rejected: tuple[Response, ...]
     subset: str
@@ -56,35 +52,34 @@ class Bench:
 
     kind: Kind
     items: tuple[BenchItem, ...]
-    skipped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    skipped: Mapping[str, int] = field(default_factory=dict)
     """Rows, or judgements, that are no item, by reason."""
 
 
 def load_bench(path: str | os.PathLike[str]) -> Bench:
     """Return the bench in a .jsonl, .jsonl.gz, .json, .csv or .parquet file."""
-    records = read_records(path)
-    kinds = [_kind(record) for record in records]
-    other = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None)
-    if other is not None:
-        raise DataError(
-            "all rows of a bench must have one shape",
-            got=f"{records[other].where}: {kinds[other]} after {kinds[0]}",
-            do="give each bench a file of its own",
-        )
     items: list[BenchItem] = []
     skipped: Counter[str] = Counter()
+    records = read_records(path)
+    kind = _kind(records[0])
     for number, record in enumerate(records, start=1):
-        items += _items(record, number, kinds[0], skipped)
+        if (other := _kind(record)) != kind:
+            raise DataError(
+                "all rows of a bench must have one shape",
+                got=f"{record.where}: {other} after {kind}",
+                do="give each bench a file of its own",
+            )
+        items += _items(record, number, kind, skipped)
     if not items:
         raise DataError("a bench must hold at least one item", got=f"{path}: {dict(skipped)}")
-    return Bench(kind=kinds[0], items=tuple(items), skipped=MappingProxyType(dict(+skipped)))
+    return Bench(kind=kind, items=tuple(items), skipped=dict(skipped))
 
 
 def _kind(record: FileRecord) -> Kind:
     fields = record.fields
     if lists_texts(fields):
         return "rm-bench" if "domain" in fields else "rewardbench-2"
-    if str(fields.get("chosen")).startswith("[") and not _LISTED.isdisjoint(fields):
+    if str(fields.get("chosen")).startswith("[") and {"domain", "num_correct"} & fields.keys():
         must = "`chosen` of a bench's row must be a list of texts"
         do = "save the rows as .jsonl or .parquet"
         raise DataError(must, got=f"{record.where}: a list written as text", do=do)
@@ -96,27 +91,16 @@ def _items(record: FileRecord, number: int, kind: Kind, skipped: Counter[str]) -
     if row.kind == "single":
         must = "a bench's row must hold chosen and rejected"
         raise DataError(must, got=f"{record.where}: neither")
-    counts = Counter(row.skipped)
-    sides: list[tuple[tuple[Response, ...], tuple[Response, ...]]]
-    sides = [((pair.chosen,), (pair.rejected,)) for pair in row.comparisons]
-    if kind != "rewardbench":
-        split = len(fields["chosen"])
-        sides, counts = [(row.responses[:split], row.responses[split:])], Counter()
-        if kind == "rm-bench" and (2 * split != len(row.responses) or split < 2):
-            must = "chosen and rejected must hold one answer a style, at least two styles"
-            raise DataError(must, got=f"{record.where}: {split} of {len(row.responses)}")
-    elif row.kind == "pair" and counts.pop("identical", 0):
-        # Answers that are equal are an item that nothing can rank; a tie is none.
-        sides = [(row.responses[:1], row.responses[1:])]
-    skipped.update(counts)
-    subset = fields.get("domain" if kind == "rm-bench" else "subset")
-    return [
-        BenchItem(
-            prompt=chosen[0].prompt,
-            chosen=chosen,
-            rejected=rejected,
-            subset=str(subset or "all"),
-            id=str(fields.get("id", number)),
-        )
-        for chosen, rejected in sides
-    ]
+    split = 1 if kind == "rewardbench" else len(fields["chosen"])
+    if kind == "rm-bench" and (2 * split != len(row.responses) or split < 2):
+        must = "chosen and rejected must hold one answer a style, at least two styles"
+        raise DataError(must, got=f"{record.where}: {split} of {len(row.responses)}")
+    if kind != "rewardbench" or (row.kind == "pair" and not row.ties):
+        # Answers that are equal are an item too, which nothing can rank.
+        sides = [(row.responses[:split], row.responses[split:])]
+    else:
+        sides = [((pair.chosen,), (pair.rejected,)) for pair in row.comparisons]
+        skipped.update(row.skipped)
+    subset = str(fields.get("domain" if kind == "rm-bench" else "subset") or "all")
+    name = str(fields.get("id", number))
+    return [BenchItem(chosen=a, rejected=b, subset=subset, id=name) for a, b in sides]
