@@ -36,7 +36,7 @@ from trueline.models.reading import Readings
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Scores
 from trueline.rewards.protocols import Fitted, Head, Reader, Rows
-from trueline.rewards.rules import differences
+from trueline.rewards.rules import RowByRow
 
 __all__ = ["Composed", "Lexicographic", "Minimum", "WeightedSum"]
 
@@ -67,15 +67,14 @@ class WeightedSum(_Composition):
     """Name to weight, one for every part."""
 
     def __post_init__(self) -> None:
-        if set(self.parts) != set(self.weights):
+        weights = self.weights.values()
+        if set(self.parts) != set(self.weights) or not all(map(math.isfinite, weights)):
             raise InputError(
-                "every part must have a weight",
-                got=f"parts {sorted(self.parts)}, weights {sorted(self.weights)}",
+                "every part must have a finite weight",
+                got=f"parts {sorted(self.parts)}, weights {dict(self.weights)}",
             )
-        if not all(map(math.isfinite, self.weights.values())) or not any(self.weights.values()):
-            raise InputError(
-                "weights must be finite, one of them not 0", got=str(dict(self.weights))
-            )
+        if not any(weights):
+            raise InputError("a weight must not be 0", got=str(dict(self.weights)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +119,7 @@ class Lexicographic(_Composition):
 
 
 @dataclass(kw_only=True)
-class Composed(Fitted):
+class Composed(RowByRow):
     """Fitted rewards as one; made by `fit`, or directly of rewards that are fitted already."""
 
     how: str
@@ -151,8 +150,16 @@ class Composed(Fitted):
     def score(self, readings: Readings) -> Scores:
         """Return scores of all N rows."""
         weights = self.settings.get("weights", {})
-        asked = sorted(name for name in self.parts if weights.get(name, 1.0))
-        scores = {name: _named(name, self.parts[name].score(readings)) for name in asked}
+        scores = {}
+        for name in sorted(self.parts):
+            if weights.get(name, 1.0):
+                part = self.parts[name].score(readings)
+                unscored = np.flatnonzero(~part.scored).tolist()
+                why = {i: f"{name}: {part.reasons.get(i, 'unscored')}" for i in unscored}
+                scores[name] = replace(part, reasons=why)
+        (name, part), *others = scores.items()
+        if not others and weights.get(name, 1.0) == 1.0:
+            return part
         return _COMBINE[self.how](scores, **self.settings)
 
     def margin(
@@ -160,7 +167,7 @@ class Composed(Fitted):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and std of reward(first) − reward(second), each [M]."""
         if self.how != "weighted_sum":
-            return differences(self.score, readings, first_rows, second_rows)
+            return super().margin(readings, first_rows, second_rows)
         weights = {name: weight for name, weight in self.settings["weights"].items() if weight}
         both = [
             np.multiply(weight, self.parts[name].margin(readings, first_rows, second_rows))
@@ -181,34 +188,26 @@ class Composed(Fitted):
 
 
 def _weighted_sum(scores: Mapping[str, Scores], *, weights: Mapping[str, float]) -> Scores:
-    if len(scores) == 1 and weights[next(iter(scores))] == 1.0:
-        return next(iter(scores.values()))
-    weight = np.array([weights[name] for name in scores])[:, None]
-    column = _columns(scores)
+    column, weight = _columns(scores), np.array([[weights[name]] for name in scores])
     mean = (weight * column["mean"]).sum(0)
-    subtracted = np.hypot.reduce(weight * (column["mean"] - column["lower"]), axis=0)
-    ends = {}
-    if "low" in column:
-        low, high = weight * column["low"], weight * column["high"]
-        ends = {"low": np.minimum(low, high).sum(0), "high": np.maximum(low, high).sum(0)}
     std = np.hypot.reduce(weight * column["std"], axis=0)
-    return _whole(scores, mean, std, mean - subtracted, **ends)
+    subtracted = np.hypot.reduce(weight * (column["mean"] - column["lower"]), axis=0)
+    ends = [weight * column[end] for end in ("low", "high") if end in column]
+    low_high = [np.minimum(*ends).sum(0), np.maximum(*ends).sum(0)] if ends else []
+    return _whole(scores, mean, std, mean - subtracted, *low_high)
 
 
 def _minimum(scores: Mapping[str, Scores]) -> Scores:
-    if len(scores) == 1:
-        return next(iter(scores.values()))
     column = _columns(scores)
     order = np.lexsort((column["std"], column["mean"]), axis=0)
-    means = np.take_along_axis(column["mean"], order, 0)
-    stds = np.take_along_axis(column["std"], order, 0)
+    means, stds = (np.take_along_axis(column[name], order, 0) for name in ("mean", "std"))
     mean, std = means[0], stds[0]
     for more_mean, more_std in zip(means[1:], stds[1:], strict=True):
         mean, std = _least(mean, std, more_mean, more_std)
-    ends = {end: column[end].min(0) for end in ("low", "high") if end in column}
+    ends = [column[end].min(0) for end in ("low", "high") if end in column]
     if ends:  # the mean of the least may lie below every part's own interval
-        ends["low"] = np.minimum(ends["low"], mean)
-    return _whole(scores, mean, std, np.minimum(mean, column["lower"].min(0)), **ends)
+        ends[0] = np.minimum(ends[0], mean)
+    return _whole(scores, mean, std, np.minimum(mean, column["lower"].min(0)), *ends)
 
 
 def _lexicographic(
@@ -217,19 +216,17 @@ def _lexicographic(
     rule, taste = scores["rule"], scores["taste"]
     kept = rule.scored & (np.where(rule.scored, rule.lower, -np.inf) >= keeps_at)
     lowest = rule.scored & ~kept & ~taste.scored
-    base = np.where(kept, 1.0 + margin, 0.0)
 
     def squash(values: np.ndarray) -> np.ndarray:
         finite = np.clip(values, -1e300, 1e300)
         return np.asarray(finite / (scale + np.abs(finite)) / 2)
 
-    def put(values: np.ndarray, in_lowest: float) -> np.ndarray:
-        return np.where(lowest, in_lowest, base + squash(values))
+    def put(values: np.ndarray | None, in_lowest: float) -> np.ndarray | None:
+        if values is None:
+            return None
+        return np.where(lowest, in_lowest, np.where(kept, 1.0 + margin, 0.0) + squash(values))
 
     spread = squash(taste.mean + taste.std) - squash(taste.mean - taste.std)
-    ends = {}
-    if taste.low is not None and taste.high is not None:
-        ends = {"low": put(taste.low, -0.5), "high": put(taste.high, 0.5)}
     scored = rule.scored & (taste.scored | lowest)
     reasons = {**taste.reasons, **rule.reasons}
     return Scores(
@@ -239,7 +236,8 @@ def _lexicographic(
         novelty=np.where(lowest, rule.novelty, np.fmax(rule.novelty, taste.novelty)),
         scored=scored,
         reasons={i: reasons[i] for i in np.flatnonzero(~scored).tolist()},
-        **ends,
+        low=put(taste.low, -0.5),
+        high=put(taste.high, 0.5),
     )
 
 
@@ -248,33 +246,21 @@ _COMBINE: dict[str, Callable[..., Scores]] = {
 }  # fmt: skip
 
 
-def _named(name: str, scores: Scores) -> Scores:
-    """Return the same scores; why a row has none says whose it is."""
-    reasons = {
-        i: f"{name}: {scores.reasons.get(i, 'unscored')}"
-        for i in np.flatnonzero(~scores.scored).tolist()
-    }
-    return replace(scores, reasons=reasons)
-
-
 def _columns(scores: Mapping[str, Scores]) -> dict[str, np.ndarray]:
     """Return every column that all parts have, [P, N]."""
     names = min((part.columns for part in scores.values()), key=len)
     return {n: np.stack([getattr(part, n) for part in scores.values()]) for n in names}
 
 
-def _whole(
-    scores: Mapping[str, Scores], mean: np.ndarray, std: np.ndarray, lower: np.ndarray, **ends: Any
-) -> Scores:
-    """Return the composed columns; unscored where a part is."""
+def _whole(scores: Mapping[str, Scores], *numbers: np.ndarray) -> Scores:
+    """Return mean, std, lower (and low, high) as scores; unscored where a part is."""
+    parts, (mean, std, lower, *ends) = scores.values(), numbers
+    why = [part.reasons for part in parts]
+    rows = sorted(set().union(*why))
+    reasons = {i: "; ".join(each[i] for each in why if i in each) for i in rows}
     column = _columns(scores)
-    why: dict[int, list[str]] = {}
-    for part in scores.values():
-        for i, reason in part.reasons.items():
-            why.setdefault(i, []).append(reason)
-    reasons = {i: "; ".join(each) for i, each in why.items()}
-    scored = np.asarray(column["scored"].all(0))
-    return Scores(mean, std, lower, column["novelty"].max(0), scored, reasons, **ends)
+    novelty, scored = column["novelty"].max(0), column["scored"].all(0)
+    return Scores(mean, std, lower, novelty, scored, reasons, *ends)
 
 
 def _least(

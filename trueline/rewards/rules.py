@@ -14,11 +14,10 @@ a prompt's `meta`: what is right stands there, out of the policy's sight.
 from __future__ import annotations
 
 import importlib.util
-import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import ABC
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,36 +27,30 @@ from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.protocols import Fitted, Reader, Rows
 from trueline.rewards.storage import stored
 
-__all__ = ["RULES", "FittedRule", "Grade", "Rule", "as_scores", "differences", "from_meta", "needs"]
+__all__ = ["FittedRule", "Grade", "RowByRow", "Rule", "as_scores", "from_meta", "needs"]
 
 Grade = float | str
 """A number, or why there is none."""
 
 
-RULES: dict[str, type[Rule]] = {}
-"""Kind to rule, filled by the classes themselves."""
-
-
 class Rule(ABC):
     """A reward that is decided by the text alone; subclasses are frozen dataclasses."""
 
-    def __init_subclass__(cls) -> None:
+    kind: ClassVar[str]
+    """The name it has in recipes."""
+
+    def __init_subclass__(cls, *, kind: str = "") -> None:
         super().__init_subclass__()
-        RULES[_kind(cls)] = cls
+        cls.kind = kind
         stored(cls)
 
-    @abstractmethod
     def grade_one(self, response: Response) -> Grade:
         """Return the grade of one response."""
+        return self.grade([response])[0]
 
     def grade(self, responses: Sequence[Response]) -> list[Grade]:
-        """Return one grade for each response, in order."""
+        """Return one grade for each response, in order. A rule overrides one of the two."""
         return [self.grade_one(response) for response in responses]
-
-    @property
-    def kind(self) -> str:
-        """The name it has in recipes: `json_schema` of `JsonSchema`."""
-        return _kind(type(self))
 
     def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
         """Return scores of N texts, row i answering prompt i; no trunk is needed."""
@@ -77,19 +70,42 @@ class Rule(ABC):
         return FittedRule(rule=self, metadata={"head": self.kind, "n": 0})
 
 
-def _kind(rule: type[Rule]) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", rule.__name__).lower()
+class RowByRow(Fitted):
+    """A reward whose rows err independently."""
+
+    def margin(
+        self, readings: Readings, first_rows: Rows, second_rows: Rows
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and std of reward(first) − reward(second), [M] each.
+
+        Only rows of these pairs are scored: a rule may run code for each of them.
+
+        Raises:
+            DataError: a side is unscored; the caller must leave such pairs out, and count them.
+        """
+        rows = np.concatenate([first_rows, second_rows]).astype(int)
+        used, at = np.unique(rows, return_inverse=True)
+        scores = self.score(readings.take(used))
+        first, second = np.split(at, 2)
+        unscored = ~(scores.scored[first] & scores.scored[second])
+        if unscored.any():
+            raise DataError(
+                "both sides of a margin must be scored",
+                got=f"{int(unscored.sum())} of {len(unscored)} pairs that are not",
+                do="drop them first: score(readings).scored says which",
+            )
+        std = np.where(first == second, 0.0, np.hypot(scores.std[first], scores.std[second]))
+        return scores.mean[first] - scores.mean[second], std
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedRule(Fitted):
+class FittedRule(RowByRow):
     """A rule that grades what a trunk has read; any trunk's readings do."""
 
     rule: Rule
     metadata: dict[str, Any] = field(default_factory=dict)
     layers: tuple[int, ...] = ()
     """None: a rule reads texts, not latents."""
-    trunk_fingerprint: str | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return the rule and its settings."""
@@ -105,12 +121,6 @@ class FittedRule(Fitted):
             )
         return as_scores(self.rule.grade(readings.responses))
 
-    def margin(
-        self, readings: Readings, first_rows: Rows, second_rows: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the difference of both grades, [M], and its std of 0."""
-        return differences(self.score, readings, first_rows, second_rows)
-
     def with_lower_bound(self, k: float, distance: float = 0.0) -> FittedRule:
         """Return the same rule: where nothing is uncertain there is nothing to subtract."""
         return self
@@ -125,41 +135,14 @@ def as_scores(grades: Sequence[Grade]) -> Scores:
     reasons = {i: grade for i, grade in enumerate(grades) if isinstance(grade, str)}
     mean = np.array([np.nan if isinstance(g, str) else g for g in grades], np.float64)
     zero = np.zeros(len(mean))
-    scored = np.array([i not in reasons for i in range(len(mean))], bool)
-    return Scores(mean, zero, mean, zero, scored, reasons, low=mean, high=mean)
-
-
-def differences(
-    score: Callable[[Readings], Scores], readings: Readings, first_rows: Rows, second_rows: Rows
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and std of first - second, [M] each, of rows that err independently.
-
-    Only rows of these pairs are scored: a rule may run code for each of them.
-
-    Raises:
-        DataError: a side is unscored; the caller must leave such pairs out, and count them.
-    """
-    rows = np.concatenate([first_rows, second_rows]).astype(int)
-    used, at = np.unique(rows, return_inverse=True)
-    scores = score(readings.take(used))
-    first, second = np.split(at, 2)
-    unscored = ~(scores.scored[first] & scores.scored[second])
-    if unscored.any():
-        raise DataError(
-            "both sides of a margin must be scored",
-            got=f"{int(unscored.sum())} of {len(unscored)} pairs that are not",
-            do="drop them first: score(readings).scored says which",
-        )
-    std = np.where(first == second, 0.0, np.hypot(scores.std[first], scores.std[second]))
-    return scores.mean[first] - scores.mean[second], std
+    return Scores(mean, zero, mean, zero, ~np.isnan(mean), reasons, low=mean, high=mean)
 
 
 def from_meta(prompt: Prompt, key: str) -> Any:
     """Return what the prompt's meta holds under a key; None for nothing, blanks and no items."""
     value = prompt.meta.get(key)
-    if isinstance(value, str):
-        return value if value.strip() else None
-    return None if isinstance(value, list | tuple) and not value else value
+    bare = value.strip() if isinstance(value, str) else value
+    return None if isinstance(bare, str | list | tuple) and not bare else value
 
 
 def needs(library: str) -> None:

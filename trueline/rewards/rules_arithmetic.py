@@ -50,7 +50,7 @@ class Unreadable(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arithmetic(Rule):
+class Arithmetic(Rule, kind="arithmetic"):
     """1 if all stated equations hold and lead to what the prompt asks for."""
 
     expected: str = "answer"

@@ -54,7 +54,7 @@ _LATEX = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exact(Rule):
+class Exact(Rule, kind="exact"):
     """1 if the answer is the one in the prompt's meta, or one of them if it holds a list."""
 
     expected: str = "answer"
@@ -65,28 +65,24 @@ class Exact(Rule):
     def __post_init__(self) -> None:
         extractor(self.extract)
 
-    def grade_one(self, response: Response) -> Grade:
-        """Return 1.0, 0.0, or why it cannot be said."""
-        return self.grade([response])[0]
-
     def grade(self, responses: Sequence[Response]) -> list[Grade]:
         """Return a grade for each response; all formulas are compared in one process."""
         grades: list[Grade] = []
         unsure: list[tuple[int, str, str]] = []
         for i, response in enumerate(responses):
             right = from_meta(response.prompt, self.expected)
-            answer = extractor(self.extract)(response.text)
             if right is None:
                 grades.append(f"the prompt's meta holds no {self.expected!r}")
                 continue
             # The expected may be a worked solution itself, as the answers of GSM8K are.
-            several = isinstance(right, list | tuple)
-            accepted = [final(str(one)) for one in (right if several else [right])]
-            same = [answer is not None and _same(one, answer) for one in accepted]
-            grades.append(float(any(same)))
-            if answer is not None and not any(same):
-                unsure += [(i, one, answer) for one, s in zip(accepted, same, strict=True)
-                           if s is None]  # fmt: skip
+            accepted = [
+                final(str(o)) for o in (right if isinstance(right, list | tuple) else [right])
+            ]
+            answer = extractor(self.extract)(response.text)
+            same = {} if answer is None else {one: _same(one, answer) for one in accepted}
+            grades.append(float(True in same.values()))
+            if answer is not None and grades[i] == 0.0:
+                unsure += [(i, one, answer) for one, equal in same.items() if equal is None]
         verdicts = equal_formulas([pair for _, *pair in unsure])
         for (i, *_), verdict in zip(unsure, verdicts, strict=True):
             grades[i] = verdict if grades[i] == 0.0 else grades[i]
@@ -185,23 +181,17 @@ def equal_formulas(pairs: Sequence[Sequence[str]]) -> list[Grade]:
     """
     grades: list[Grade] = []
     command = [sys.executable, "-P", "-c", f"{inspect.getsource(_compare)}\n_compare({ROW_S})"]
-    while len(grades) < len(pairs):
-        left = pairs[len(grades) :]
-        limit_s = START_S + 2 * ROW_S * len(left)
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                output, _ = process.communicate(json.dumps(left), timeout=limit_s)
-                why = f"the comparison of formulas ended with {process.returncode}"
-            except subprocess.TimeoutExpired:
-                process.kill()
-                output, _ = process.communicate()
-                why = "the comparison of formulas took too long"
-        answers = [json.loads(line) for line in output.splitlines() if line.endswith("]")]
-        grades += [float(equal) for (equal,) in answers[: len(left)]]
-        # The pair that ended the process goes without a grade, and the others on without it.
-        grades += [why] * (len(answers) < len(left))
+    while left := pairs[len(grades) :]:
+        given, limit_s = json.dumps(left).encode(), START_S + 2 * ROW_S * len(left)
+        try:
+            done = subprocess.run(command, input=given, stdout=subprocess.PIPE, timeout=limit_s)
+            output, why = done.stdout, f"the comparison of formulas ended with {done.returncode}"
+        except subprocess.TimeoutExpired as late:
+            output, why = late.stdout or b"", "the comparison of formulas took too long"
+        grades += [float(line) for line in output.split() if line in (b"0", b"1")]
+        if len(grades) < len(pairs):
+            # The pair that ended the process goes without a grade, and the others on without it.
+            grades.append(why)
     return grades
 
 
@@ -224,5 +214,4 @@ def _compare(row_s: int) -> None:
             )
             for text in pair
         )  # fmt: skip
-        equal = math_verify.verify(expected, answer, timeout_seconds=row_s)
-        print(json.dumps([bool(equal)]), flush=True)
+        print(int(math_verify.verify(expected, answer, timeout_seconds=row_s)), flush=True)

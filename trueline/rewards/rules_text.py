@@ -5,6 +5,8 @@
     JsonSchema              no JSON, or it breaks the schema          as Regex; a far $ref
     MaxSentences, MaxWords  more than n                               never
 
+A pattern has half a second for a text: Python's own matcher has no limit, so `regex` finds them.
+
 >>> MaxWords(n=2).score(["?", "?"], ["two words", "now three words"]).mean
 array([1., 0.])
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,17 +27,17 @@ from trueline.rewards.rules import Grade, Rule, needs
 
 __all__ = ["JsonSchema", "MaxSentences", "MaxWords", "Regex", "fenced"]
 
+PATTERN_S = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
-class Regex(Rule):
+class Regex(Rule, kind="regex"):
     """1 if every pattern of `must` is found and none of `never` (syntax of the `regex` package)."""
 
     must: tuple[str, ...] = ()
     """Patterns that must be found."""
     never: tuple[str, ...] = ()
     """Patterns that must not be found."""
-    pattern_s: float = 0.5
-    """Seconds for one pattern; who exhausts them is unscored, unless another pattern decides."""
 
     def __post_init__(self) -> None:
         needs("regex")
@@ -54,27 +57,27 @@ class Regex(Rule):
         late = ""
         for pattern, wanted in [(p, True) for p in self.must] + [(p, False) for p in self.never]:
             try:
-                if _finds(pattern, response.text, self.pattern_s) is not wanted:
+                if _finds(pattern, response.text) is not wanted:
                     return 0.0
             except TimeoutError as error:
                 late = late or str(error)
         return late or 1.0
 
 
-def _finds(pattern: str, text: str, limit_s: float = 0.5) -> bool:
+def _finds(pattern: str, text: str) -> bool:
     regex = importlib.import_module("regex")
     try:
-        return regex.search(pattern, text, timeout=limit_s) is not None
+        return regex.search(pattern, text, timeout=PATTERN_S) is not None
     except TimeoutError:
-        raise TimeoutError(f"the pattern {pattern!r} took over {limit_s:g} s") from None
+        raise TimeoutError(f"the pattern {pattern!r} took over {PATTERN_S:g} s") from None
 
 
 @dataclass(frozen=True, kw_only=True)
-class JsonSchema(Rule):
+class JsonSchema(Rule, kind="json_schema"):
     """1 if the response's JSON (a fenced block, the whole, or from the first bracket) is valid.
 
-    JSON as RFC 8259 has it: no NaN, no key twice, and not nested too deeply to be checked. Patterns
-    in the schema have half a second; a `$ref` to elsewhere is never fetched.
+    JSON as RFC 8259 has it: no NaN, no key twice, and not nested too deeply to be checked. A `$ref`
+    to elsewhere is never fetched.
     """
 
     schema: Mapping[str, Any]
@@ -103,11 +106,10 @@ class JsonSchema(Rule):
         value = _json_of(response.text)
         if value is None:
             return 0.0
-        timed = jsonschema.validators.extend(
-            self._draft(), {"pattern": _pattern, "patternProperties": _pattern_properties}
-        )
+        timed = {"pattern": _pattern, "patternProperties": _pattern_properties}
+        draft = jsonschema.validators.extend(self._draft(), timed)
         try:
-            validator = timed(self.schema, registry=referencing.Registry())
+            validator = draft(self.schema, registry=referencing.Registry())
             return float(validator.is_valid(value[0]))
         except referencing.exceptions.Unresolvable as unresolved:
             return f"the schema refers to what it does not hold: {unresolved.ref}"
@@ -118,7 +120,6 @@ class JsonSchema(Rule):
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
-    """Apply the keyword `pattern` with a time limit, which Python's own matcher lacks."""
     import jsonschema
 
     if validator.is_type(instance, "string") and not _finds(pattern, instance):
@@ -126,7 +127,6 @@ def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterat
 
 
 def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    """Apply the keyword `patternProperties` with a time limit."""
     if validator.is_type(instance, "object"):
         for pattern, inner in patterns.items():
             for key, value in instance.items():
@@ -136,14 +136,14 @@ def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: An
 
 def _json_of(text: str) -> tuple[Any] | None:
     """Return the JSON value of a response in a tuple, None if it has none."""
-    block = fenced(text, "json")
     start = min((at for at in map(text.find, "{[") if at >= 0), default=0)
-    for part, to_the_end in ((block, True), (text, True), (text[start:], False)):
+    for part, to_the_end in ((fenced(text, "json"), True), (text, True), (text[start:], False)):
+        part = (part or "").strip()
         try:
-            value, end = _DECODER.raw_decode((part or "").strip())
+            value, end = _DECODER.raw_decode(part)
         except (ValueError, RecursionError):
             continue
-        if end == len((part or "").strip()) or not to_the_end:
+        if end == len(part) or not to_the_end:
             return (value,)
     return None
 
@@ -165,49 +165,44 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_no_key_twice)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaxWords(Rule):
-    """1 if the response has at most n words (runs of characters between blanks), else 0."""
-
-    n: int
-    """The most words that are allowed."""
-
-    def __post_init__(self) -> None:
-        _at_least_one(self.n)
-
-    def grade_one(self, response: Response) -> Grade:
-        """Return 1.0 or 0.0."""
-        return float(len(response.text.split()) <= self.n)
-
-
 _ABBREVIATION = re.compile(r"\b(e\.g|i\.e|etc|vs|cf|al|mr|mrs|ms|dr|prof|st|no|approx)\.", re.I)
 _END = re.compile(r"[.!?…][.!?…\"'”’)\]]*\s+|[。！？]|\n")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxSentences(Rule):
+class _AtMost(Rule):
+    n: int
+    """The most that are allowed."""
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise InputError("n must be at least 1", got=str(self.n))
+
+    @abstractmethod
+    def count(self, text: str) -> int: ...
+
+    def grade_one(self, response: Response) -> Grade:
+        """Return 1.0 or 0.0."""
+        return float(self.count(response.text) <= self.n)
+
+
+class MaxWords(_AtMost, kind="max_words"):
+    """1 if the response has at most n words (runs of characters between blanks), else 0."""
+
+    def count(self, text: str) -> int:
+        """Return the number of words."""
+        return len(text.split())
+
+
+class MaxSentences(_AtMost, kind="max_sentences"):
     """1 if the response has at most n sentences, else 0.
 
     A sentence ends with . ! ? or … before a blank, unless an abbreviation ends there, and with its
     line: so neither a list nor a poem is one sentence.
     """
 
-    n: int
-    """The most sentences that are allowed."""
-
-    def __post_init__(self) -> None:
-        _at_least_one(self.n)
-
-    def grade_one(self, response: Response) -> Grade:
-        """Return 1.0 or 0.0."""
+    def count(self, text: str) -> int:
+        """Return the number of sentences."""
         # A list's "1. " ends no sentence.
-        text = _ABBREVIATION.sub(r"\1", response.text)
-        text = re.sub(r"^\s*\d+[.)]\s+", "", text, flags=re.M)
-        return float(sum(bool(re.search(r"\w", part)) for part in _END.split(text)) <= self.n)
-
-
-def _at_least_one(n: int) -> None:
-    if n < 1:
-        raise InputError("n must be at least 1", got=str(n))
+        text = re.sub(r"^\s*\d+[.)]\s+", "", _ABBREVIATION.sub(r"\1", text), flags=re.M)
+        return sum(bool(re.search(r"\w", part)) for part in _END.split(text))

@@ -3,12 +3,12 @@
 The code gets the system's and Python's own files read-only and a small empty folder, no network, no
 other process and no variable of ours, and limits of time, memory, processes and output that it
 cannot raise. What it can read holds no expected value: `run_calls` gives it expressions to evaluate
-and compares nothing; values come back on a descriptor of their own, each line under a fresh nonce.
-The code shares a process with what writes there, so it can forge lines; but a forger has to know
-the right value, and who knows it may return it. Anything but one line a call is no answer.
+and compares nothing; each value comes back on a line of its own under a fresh nonce. The code
+shares a process with what writes there, so it can forge lines; but a forger has to know the right
+value, and who knows it may return it. Anything but one line a call is no answer.
 
-Where the sandbox cannot be made (no bubblewrap: `SetupError`; user namespaces refused: `ran` is
-False, with the reason), nothing runs: there is no weaker mode. It needs no root.
+Where the sandbox cannot be made (no bubblewrap: `SetupError`; user namespaces refused: `NotRun`),
+nothing runs: there is no weaker mode. It needs no root.
 """
 
 from __future__ import annotations
@@ -20,19 +20,29 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from inspect import getsource
 from pathlib import Path
-from typing import IO, Any
+from tempfile import TemporaryFile
+from typing import Any
 
 from trueline.errors import InputError, SetupError
-from trueline.rewards import sandbox_child
 from trueline.rewards.storage import stored
 
-__all__ = ["SandboxLimits", "SandboxResult", "needs_bubblewrap", "run_calls", "run_program"]
+__all__ = ["NotRun", "SandboxLimits", "as_data", "needs_bubblewrap", "run_calls", "run_program"]
 
-_CHILD = Path(sandbox_child.__file__).read_text(encoding="utf-8")
+_SYSTEM = ("/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/etc/ld.so.cache")
+_APART = (
+    f"--proc /proc --dev /dev --remount-ro /dev --size {16 << 20} --perms 1777 --tmpfs /tmp "
+    "--chdir /tmp --unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try "
+    "--die-with-parent --new-session --cap-drop ALL"
+).split()
+
+
+class NotRun(RuntimeError):
+    """The code was not started with all limits in force; says why, in one line."""
 
 
 @stored
@@ -56,20 +66,6 @@ class SandboxLimits:
             raise InputError("limits must be positive", got=str(self))
 
 
-@dataclass(frozen=True, kw_only=True)
-class SandboxResult:
-    """What became of a run."""
-
-    ran: bool
-    """Whether the code was started, with all limits in force."""
-    output: bytes = b""
-    """What a program printed, or the lines of values."""
-    code: int | None = None
-    """Its exit code; None where time was up."""
-    why: str = ""
-    """Why it was not started, in one line."""
-
-
 def needs_bubblewrap() -> str:
     """Return where bubblewrap is."""
     path = shutil.which("bwrap")
@@ -80,36 +76,20 @@ def needs_bubblewrap() -> str:
     return path
 
 
-def run_program(code: str, *, stdin: str, limits: SandboxLimits) -> SandboxResult:
-    """Run code as a script that reads `stdin`; `output` is what it prints."""
-    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out:
-        _fill(source, code)
-        files = ["--perms", "0444", "--ro-bind-data", str(source.fileno()), "/run/program.py"]
-        return _run(["/run/program.py"], files, stdin, (source, out, None), limits)
-
-
 def run_calls(
     code: str, calls: Sequence[tuple[str, str]], *, limits: SandboxLimits
-) -> tuple[SandboxResult, list[dict[str, Any]]]:
+) -> list[dict[str, Any]]:
     """Evaluate expressions on what code defines, each after its set-up statements.
 
     Returns:
-        The result, and for each (setup, call) `{"value": ...}` as JSON shows it or
-        `{"raised": name}`; no answer at all where any is missing, forged or unreadable.
+        For each (setup, call) `{"value": ...}` as JSON shows it or `{"raised": name}`; nothing at
+        all where any is missing, forged or unreadable.
     """
     nonce = secrets.token_hex(16)
-    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out:
-        _fill(source, f"{_CHILD}\nimport json, sys\n_call(*json.loads(sys.stdin.readline()))\n")
-        files = ["--perms", "0444", "--ro-bind-data", str(source.fileno()), "/run/child.py"]
-        given = json.dumps([out.fileno(), nonce, code, list(calls)])
-        result = _run(["/run/child.py"], files, given + "\n", (source, None, out), limits)
-        return result, _answers(result.output, nonce, len(calls))
-
-
-def _answers(output: bytes, nonce: str, num_calls: int) -> list[dict[str, Any]]:
-    lines = output.splitlines()
-    start = nonce.encode() + b" "
-    if len(lines) != num_calls or not all(line.startswith(start) for line in lines):
+    program = "".join(map(getsource, (as_data, _wait_for, _call))) + "_call()\n"
+    output, _ = run_program(program, stdin=json.dumps([nonce, code, list(calls)]), limits=limits)
+    lines, start = output.splitlines(), nonce.encode() + b" "
+    if len(lines) != len(calls) or not all(line.startswith(start) for line in lines):
         return []
     try:
         answers = [json.loads(line[len(start) :]) for line in lines]
@@ -118,79 +98,135 @@ def _answers(output: bytes, nonce: str, num_calls: int) -> list[dict[str, Any]]:
     return answers if all(isinstance(answer, dict) for answer in answers) else []
 
 
-def _fill(file: IO[bytes], text: str) -> None:
-    file.write(text.encode("utf-8", "replace"))
-    file.seek(0)
-
-
-def _run(
-    program: list[str],
-    files: list[str],
-    stdin: str,
-    handles: tuple[IO[bytes], IO[bytes] | None, IO[bytes] | None],
-    limits: SandboxLimits,
-) -> SandboxResult:
-    """Run Python on a file of the sandbox; of standard output and `values` one is given."""
-    source, printed, values = handles
+def run_program(code: str, *, stdin: str, limits: SandboxLimits) -> tuple[bytes, int | None]:
+    """Run code as a script; return what it prints, and its exit code (None: time was up)."""
     python = [os.path.realpath(getattr(sys, "_base_executable", sys.executable)), "-I", "-S"]
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as ready:
-        _fill(asked, stdin)
-        most = [limits.cpu_s, limits.memory_mb << 20, limits.num_processes, limits.output_bytes]
-        # A user of its own for each sandbox: the kernel counts a user's processes together.
-        most.append(random.SystemRandom().randrange(1 << 20, 1 << 30))
-        first = f"{_CHILD}\n_limit({ready.fileno()}, {most}, {[*python, *program]})\n"
-        keep = [file.fileno() for file in (source, ready, values) if file is not None]
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                [*_bubblewrap(limits), *files, "--remount-ro", "/", *python, "-c", first],
-                stdin=asked, stdout=printed or subprocess.DEVNULL, stderr=errors, pass_fds=keep,
-                env={},
-            )  # fmt: skip
-            try:
-                code: int | None = process.wait(limits.wall_s)
-            except subprocess.TimeoutExpired:
-                # With bubblewrap ends all that runs in it (--die-with-parent, its own pids).
-                process.kill()
-                process.wait()
-                code = None
-            why = _read(errors, 2_000).decode("utf-8", "replace").strip()
-        output = _read(printed or values, limits.output_bytes + 1)
-        ran = bool(_read(ready, 9))
-        return SandboxResult(ran=ran, output=output, code=code, why="" if ran else _refusal(why))
+    most = [limits.cpu_s, limits.memory_mb << 20, limits.num_processes, limits.output_bytes]
+    # A user of its own for each sandbox: the kernel counts a user's processes together.
+    most.append(random.SystemRandom().randrange(1 << 20, 1 << 30))
+    with ExitStack() as stack:
+        source, asked, printed, errors, ready = (
+            stack.enter_context(TemporaryFile()) for _ in range(5)
+        )
+        for file, text in ((source, code), (asked, stdin)):
+            file.write(text.encode("utf-8", "replace"))
+            file.seek(0)
+        first = (
+            f"{getsource(_limit)}_limit({ready.fileno()}, {most}, {[*python, '/run/program.py']})\n"
+        )
+        program = ["--perms", "0444", "--ro-bind-data", str(source.fileno()), "/run/program.py"]
+        process = subprocess.Popen(
+            [*_bubblewrap(), *program, "--remount-ro", "/", *python, "-c", first],
+            stdin=asked, stdout=printed, stderr=errors, env={},
+            pass_fds=[source.fileno(), ready.fileno()],
+        )  # fmt: skip
+        try:
+            ended: int | None = process.wait(limits.wall_s)
+        except subprocess.TimeoutExpired:
+            # With bubblewrap ends all that runs in it (--die-with-parent, its own pids).
+            process.kill()
+            process.wait()
+            ended = None
+        for file in (printed, errors, ready):
+            file.seek(0)
+        if not ready.read():
+            why = " ".join(errors.read(2_000).decode("utf-8", "replace").split())[:300]
+            must = "this user must be allowed user namespaces"
+            raise NotRun(f"the sandbox could not be made ({why or 'no reason given'}); {must}")
+        return printed.read(limits.output_bytes + 1), ended
 
 
-def _refusal(why: str) -> str:
-    """Return one line that says why there is no sandbox, and what it takes."""
-    reason = " ".join(why.split())[:300] or "bubblewrap gave no reason"
-    return f"the sandbox could not be made ({reason}); this user must be allowed user namespaces"
-
-
-def _read(file: IO[bytes] | None, most: int) -> bytes:
-    if file is None:
-        return b""
-    file.seek(0)
-    return file.read(most)
-
-
-def _bubblewrap(limits: SandboxLimits) -> list[str]:
+def _bubblewrap() -> list[str]:
     """Return the command that makes the sandbox, up to what runs in it."""
-    system = [f"/{name}" for name in ("lib", "lib32", "lib64", "libx32", "bin", "sbin")]
     base = Path(sys.base_prefix).resolve()
     command = [needs_bubblewrap(), "--ro-bind", "/usr", "/usr", "--dir", "/run"]
     for parent in reversed(base.parents):
         command += ["--dir", str(parent)]  # else they are closed to all users but one
     command += ["--ro-bind", str(base), str(base)]
-    for path in system:
-        if os.path.islink(path):
-            command += ["--symlink", os.readlink(path), path]
-        elif os.path.isdir(path):
-            command += ["--ro-bind", path, path]
-    command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--proc", "/proc"]
-    command += ["--dev", "/dev", "--remount-ro", "/dev", "--size", str(16 << 20)]
-    command += ["--perms", "1777", "--tmpfs", "/tmp", "--chdir", "/tmp"]
-    command += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
-    command += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    for path in _SYSTEM:
+        command += ["--ro-bind-try", path, path]
     if os.geteuid() == 0:
         # To become a user without rights, which the limits on processes hold for.
-        return [*command, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    return [*command, "--unshare-user"]
+        return [*command, *_APART, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    return [*command, *_APART, "--unshare-user"]
+
+
+# The rest runs inside, as text given to a bare Python: it imports the standard library only.
+
+
+def as_data(value: object) -> object:
+    """Return a value as JSON shows it: tuples as lists, sets as sorted lists, keys as texts.
+
+    An object of a class of its own is no data (TypeError): call what gives its content.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [as_data(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(as_data, value), key=repr)
+    if isinstance(value, dict):
+        pairs = value.items()
+        return {k if isinstance(k, str) else str(as_data(k)): as_data(v) for k, v in pairs}
+    if isinstance(value, bytes | bytearray | complex | range):
+        return repr(value)
+    raise TypeError(f"{type(value).__name__} is no data")
+
+
+def _limit(ready: int, limits: list[int], command: list[str]) -> None:
+    """Set limits that nothing can raise again, give up root, and become the command."""
+    import os
+    import resource
+
+    cpu_s, memory, processes, output, user = limits
+    for name, most in (
+        (resource.RLIMIT_AS, memory), (resource.RLIMIT_NPROC, processes),
+        (resource.RLIMIT_FSIZE, output), (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_CORE, 0),
+    ):  # fmt: skip
+        resource.setrlimit(name, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+    if os.geteuid() == 0:
+        # The kernel counts no processes of root's.
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+    os.set_inheritable(ready, False)
+    os.write(ready, b"ready")
+    try:
+        os.execv(command[0], command)
+    except OSError:
+        os.ftruncate(ready, 0)
+        raise
+
+
+def _call() -> None:
+    """Run the code as the module `solution`, then each case, and write its value as one line."""
+    import ast
+    import asyncio
+    import inspect
+    import json
+    import os
+    import sys
+    import types
+
+    nonce, code, cases = json.loads(sys.stdin.readline())
+    out = os.dup(1)
+    os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+    module = types.ModuleType("solution")
+    sys.modules["solution"] = module  # dataclasses look their module up
+    exec(compile(code, "solution.py", "exec"), module.__dict__)
+    for setup, call in cases:
+        try:
+            exec(compile(setup, "<setup>", "exec"), module.__dict__)
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+            value = eval(compile(call, "<call>", "eval", flags), module.__dict__)
+            while inspect.isawaitable(value):
+                value = asyncio.run(_wait_for(value))
+            answer = {"value": as_data(value)}
+        except Exception as error:
+            answer = {"raised": type(error).__name__}
+        os.write(out, f"{nonce} {json.dumps(answer)}\n".encode())
+
+
+async def _wait_for(value: object) -> object:
+    return await value  # type: ignore[misc]
