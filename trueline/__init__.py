@@ -25,7 +25,6 @@ from trueline.rng import rng, stream
 
 if TYPE_CHECKING:
     from trueline import plugs
-    from trueline.data.benches import load_bench
     from trueline.data.comparisons import Comparisons
     from trueline.models.adapters import LoraPolicy
     from trueline.models.trunk import Trunk
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from trueline.recipes.schema import Recipe
     from trueline.records import Comparison, Estimate, Prompt, Response, Score
     from trueline.rewards.bayesian import Bayesian
-    from trueline.rewards.benches import run_bench
+    from trueline.rewards.benches import load_bench, run_bench
     from trueline.rewards.calibrated import Calibrated
     from trueline.rewards.compose import Lexicographic, Minimum, WeightedSum
     from trueline.rewards.concept import Concept
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from trueline.testing import FakeTrunk
 
 _NAMES = {
-    "data.benches": "load_bench",
     "data.comparisons": "Comparisons",
     "models.adapters": "LoraPolicy",
     "models.trunk": "Trunk",
@@ -63,7 +61,7 @@ _NAMES = {
     "records": "Comparison Estimate Prompt Response Score",
     "rewards": "Arithmetic Bayesian Calibrated Concept Conservative Ensemble Exact Groups "
     "JsonSchema Lexicographic MaxSentences MaxWords Minimum Proof Regex UnitTest WeightedSum",
-    "rewards.benches": "run_bench",
+    "rewards.benches": "load_bench run_bench",
     "rewards.protocols": "load_reward",
     "testing": "FakeTrunk",
 }

@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 
 from trueline.data import Comparisons
-from trueline.data.benches import Bench, load_bench
 from trueline.errors import DataError, InvalidExperiment
 from trueline.records import Comparison, Prompt, Response, Scores
-from trueline.rewards.benches import BenchResult, run_bench
+from trueline.rewards.benches import Bench, BenchResult, load_bench, run_bench
 
 
 @dataclass

@@ -19,7 +19,7 @@ from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards import rules, rules_exact
 from trueline.rewards.protocols import load_reward
 from trueline.rewards.rules import RULES, Rule
-from trueline.rewards.rules_arithmetic import Arithmetic, Unreadable, asked_for, equations, value
+from trueline.rewards.rules_arithmetic import Arithmetic, asked_for, equations, value
 from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.rules_exact import Exact, number
 from trueline.rewards.rules_proof import Proof
@@ -28,7 +28,7 @@ from trueline.rewards.sandbox import SandboxLimits
 from trueline.testing import FakeTrunk
 
 EXAMPLES: dict[str, Rule] = {
-    "arithmetic": Arithmetic(extract="after:="),
+    "arithmetic": Arithmetic(),
     "exact": Exact(expected="truth"),
     "json_schema": JsonSchema(schema={"type": "object", "required": ["n"]}),
     "max_sentences": MaxSentences(n=2),
@@ -139,7 +139,7 @@ def test_hostile_formulas_are_unreadable_and_cheap(text: str) -> None:
     started = time.process_time()
     try:
         assert value(text) in (1, -1) or len(text) < 400
-    except Unreadable:
+    except ValueError:
         pass
     else:
         assert text[0] == "-" or "*" in text
@@ -149,16 +149,16 @@ def test_hostile_formulas_are_unreadable_and_cheap(text: str) -> None:
 @pytest.mark.parametrize(
     ("expected", "text", "extract", "right"),
     [
-        ("18", "18", "whole", 1), (18, "18.0", "whole", 1), (0.5, "1/2", "whole", 1),
-        ("18", "19", "whole", 0), ("1000", r"so \boxed{1{,}000}", "final", 1),
+        ("18", "18", "final", 1), (18, "18.0", "final", 1), (0.5, "1/2", "final", 1),
+        ("18", "19", "final", 0), ("1000", r"so \boxed{1{,}000}", "final", 1),
         (r"\frac{1}{2}", r"\boxed{\frac12}", "final", 1), ("42", "6 * 7\n#### 42", "final", 1),
         ("42", "#### 41\n#### 42", "final", 1), ("42", "it is 42", "final", 0),
         ("42", "it is 42 apples.", "last_number", 1), ("-3", "so 7 - 10 = -3", "last_number", 1),
-        ("3", "7-3", "last_number", 1), ("Paris", "  paris.\n", "whole", 1),
-        ("New York", "new   york", "whole", 1), ("B", "Answer: B\nbecause", "after:Answer:", 1),
-        ("B", "no answer", "after:Answer:", 0), ("5", "no box", "boxed", 0),
-        ("5", "\\boxed{5", "boxed", 0), (["yes", "y"], "Y", "whole", 1), ("5", "", "whole", 0),
-        ("6 * 7 is 42\n#### 42", "#### 42", "final", 1), ("1", "True", "whole", 0),
+        ("3", "7-3", "last_number", 1), ("Paris", "  paris.\n", "final", 1),
+        ("New York", "new   york", "final", 1), ("B", "Answer: B\nbecause", "after:Answer:", 1),
+        ("B", "no answer", "after:Answer:", 0), ("5", "no box", "final", 0),
+        ("5", "\\boxed{5", "final", 0), (["yes", "y"], "Y", "final", 1), ("5", "", "final", 0),
+        ("6 * 7 is 42\n#### 42", "#### 42", "final", 1), ("1", "True", "final", 0),
     ],
 )  # fmt: skip
 def test_exact(expected: Any, text: str, extract: str, right: int) -> None:

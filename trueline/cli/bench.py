@@ -13,11 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from trueline.cli.common import reading_bar
-from trueline.data.benches import Bench
 from trueline.data.comparisons import Comparisons
 from trueline.protocols import Scorer
 from trueline.records import Estimate
-from trueline.rewards.benches import BenchResult, run_bench
+from trueline.rewards.benches import Bench, BenchResult, run_bench
 
 __all__ = ["interval", "measure"]
 

@@ -14,11 +14,11 @@ from rich.table import Table
 from trueline.cli.bench import interval, measure
 from trueline.cli.common import Place, cache_dir, reading_bar
 from trueline.data.baselines import baseline_accuracy
-from trueline.data.benches import load_bench
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.recipes.schema import Recipe, merged, read
 from trueline.records import Estimate
 from trueline.rewards import REWARDS
+from trueline.rewards.benches import load_bench
 from trueline.rewards.evaluate import cross_validate
 from trueline.rewards.selfcheck import selfcheck
 from trueline.rewards.storage import check_place

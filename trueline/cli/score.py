@@ -14,7 +14,6 @@ from rich.console import Console
 from trueline import stats
 from trueline.cli.bench import measure
 from trueline.cli.common import Place, cache_dir, load_scored, reading_bar
-from trueline.data.benches import load_bench
 from trueline.data.comparisons import group_of
 from trueline.data.files import write_jsonl
 from trueline.data.formats import Row, load_rows
@@ -22,6 +21,7 @@ from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.records import Estimate, Outcome, Response, Score
+from trueline.rewards.benches import load_bench
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 

@@ -1,16 +1,12 @@
-"""Preference data, benches and prompts from files, and the store of labels of the loop."""
+"""Preference data and prompts from files, and the store of labels of the loop."""
 
-from trueline.data.benches import Bench, BenchItem, load_bench
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.data.formats import Row, load_rows
 from trueline.data.prompts import load_prompts
 
 __all__ = [
-    "Bench",
-    "BenchItem",
     "Comparisons",
     "Row",
-    "load_bench",
     "load_prompts",
     "load_rows",
     "make_folds",

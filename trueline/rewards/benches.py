@@ -1,5 +1,13 @@
 """How a reward does on RewardBench 1 and 2 and RM-Bench, beside what it must beat.
 
+    rewardbench     {"prompt", "chosen": text, "rejected": text, "subset", "id"}
+    rewardbench-2   {"prompt", "chosen": [text], "rejected": [text], "subset", "id"}
+    rm-bench        {"prompt", "chosen": [text a style], "rejected": [… alike], "domain", "id"};
+                    styles run from plain to fancy
+
+A file holds rows of one shape; any other file of preferences is read as the first, one item a
+comparison and one subset, `all`. Columns:
+
     reward          the scorer's mean
     longer          the longer answer is better
     bag_of_words    a linear reward on words, fitted on the reward's own training data
@@ -26,21 +34,24 @@ Where we differ: (1) a tie of a pair counts one half; (2) items with an unscored
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy import stats as scipy_stats
 
 from trueline.data.baselines import word_reward
-from trueline.data.benches import Bench, BenchItem
 from trueline.data.comparisons import Comparisons, group_of
-from trueline.errors import InvalidExperiment
+from trueline.data.files import FileRecord, read_records
+from trueline.data.formats import lists_texts, to_row
+from trueline.errors import DataError, InvalidExperiment
 from trueline.protocols import Scorer
 from trueline.records import Estimate, Response, Scores
 
-__all__ = ["BenchResult", "run_bench"]
+__all__ = ["Bench", "BenchItem", "BenchResult", "load_bench", "run_bench"]
 
 _BATCH, _ORDERS = 256, 256
 _SECTIONS: Mapping[str, Mapping[str, int]] = {
@@ -54,6 +65,81 @@ _SECTIONS: Mapping[str, Mapping[str, int]] = {
                   "hep-python": 164, "hep-rust": 164},
 }  # fmt: skip
 """Section to subset to its weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchItem:
+    """Answers to one prompt: some are right and some are wrong."""
+
+    chosen: tuple[Response, ...]
+    rejected: tuple[Response, ...]
+    subset: str
+    """Subset, or domain, as the file calls it."""
+    id: str
+
+    @property
+    def group(self) -> str:
+        """The dialogue it belongs to."""
+        return group_of(self.chosen[0].prompt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The items of one file, at least one, all of one shape."""
+
+    kind: str
+    """rewardbench, rewardbench-2 or rm-bench."""
+    items: tuple[BenchItem, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Rows, or judgements, that are no item, by reason."""
+
+
+def load_bench(path: str | os.PathLike[str]) -> Bench:
+    """Return the bench in a .jsonl, .jsonl.gz, .json, .csv or .parquet file."""
+    items: list[BenchItem] = []
+    skipped: Counter[str] = Counter()
+    records = read_records(path)
+    kind = _kind(records[0])
+    for number, record in enumerate(records, start=1):
+        if (other := _kind(record)) != kind:
+            raise DataError(
+                "all rows of a bench must have one shape",
+                got=f"{record.where}: {other} after {kind}",
+                do="give each bench a file of its own",
+            )
+        items += _items(record, number, kind, skipped)
+    if not items:
+        raise DataError("a bench must hold at least one item", got=f"{path}: {dict(skipped)}")
+    return Bench(kind=kind, items=tuple(items), skipped=dict(skipped))
+
+
+def _kind(record: FileRecord) -> str:
+    fields = record.fields
+    if lists_texts(fields):
+        return "rm-bench" if "domain" in fields else "rewardbench-2"
+    if str(fields.get("chosen")).startswith("[") and {"domain", "num_correct"} & fields.keys():
+        must = "`chosen` of a bench's row must be a list of texts"
+        do = "save the rows as .jsonl or .parquet"
+        raise DataError(must, got=f"{record.where}: a list written as text", do=do)
+    return "rewardbench"
+
+
+def _items(record: FileRecord, number: int, kind: str, skipped: Counter[str]) -> list[BenchItem]:
+    row, fields = to_row(record), record.fields
+    split = 1 if kind == "rewardbench" else len(fields["chosen"])
+    styled = 2 <= split == len(row.responses) - split
+    if row.kind == "single" or (kind == "rm-bench" and not styled):
+        must = "a bench's row must hold chosen and rejected, in RM-Bench one a style, at least two"
+        raise DataError(must, got=f"{record.where}: {split} of {len(row.responses)}")
+    if kind != "rewardbench" or (row.kind == "pair" and not row.ties):
+        # Answers that are equal are an item too, which nothing can rank.
+        sides = [(row.responses[:split], row.responses[split:])]
+    else:
+        sides = [((pair.chosen,), (pair.rejected,)) for pair in row.comparisons]
+        skipped.update(row.skipped)
+    subset = str(fields.get("domain" if kind == "rm-bench" else "subset") or "all")
+    name = str(fields.get("id", number))
+    return [BenchItem(chosen=a, rejected=b, subset=subset, id=name) for a, b in sides]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +173,7 @@ def run_bench(
 ) -> BenchResult:
     """Return the figures of a bench; `train`: what the scorer was fitted on."""
     trained_on = set() if train is None else {group_of(r.prompt) for r in train.responses}
-    items = [item for item in bench.items if group_of(item.chosen[0].prompt) not in trained_on]
+    items = [item for item in bench.items if item.group not in trained_on]
     if not items:
         raise InvalidExperiment(
             "a bench must hold prompts that were not trained on",
@@ -141,13 +227,13 @@ def _figures(
     # The random orders, all of the columns after the named ones, are one column: chance.
     ours, orders = np.split(values, [len(names) - 1], axis=2)
     values = np.concatenate([ours, orders.mean(2, keepdims=True)], axis=2)
-    groups = np.unique([group_of(i.chosen[0].prompt) for i in items], return_inverse=True)[1]
+    groups = np.unique([item.group for item in items], return_inverse=True)[1]
     subset = np.array([item.subset for item in items])
     shares = {name: (subset == name) / (subset == name).sum() for name in dict.fromkeys(subset)}
     mean = np.stack([*shares.values()])
     centred = values - np.einsum("kn,km,mls->nls", mean > 0, mean, values)
     figures = {}
-    for name, weights, levels in _PLANS[kind](shares):
+    for name, weights, levels in _plan(kind, shares):
         total = np.einsum("n,l,nls->s", weights, levels, values)
         sums = np.zeros((len(items), len(names)))
         np.add.at(sums, groups, np.einsum("n,l,nls->ns", weights, levels, centred))
@@ -196,23 +282,21 @@ def _value(
     return (right + 0.01 * margin)[None]
 
 
-def _rewardbench(shares: Mapping[str, np.ndarray]) -> _Plan:
+def _plan(kind: str, shares: Mapping[str, np.ndarray]) -> _Plan:
+    if kind == "rm-bench":
+        yield from _rm_bench(shares)
+        return
     yield from ((name, weights, (1.0,)) for name, weights in shares.items())
-    sections = []
-    for section, counts in _SECTIONS.items():
-        present = {name: count for name, count in counts.items() if name in shares}
-        if present:
-            weighted = np.sum([count * shares[name] for name, count in present.items()], axis=0)
-            sections.append(weighted / sum(present.values()))
-            yield section, sections[-1], (1.0,)
-    if sections:
-        yield "average", np.mean(sections, axis=0), (1.0,)
-
-
-def _rewardbench_2(shares: Mapping[str, np.ndarray]) -> _Plan:
-    yield from ((name, weights, (1.0,)) for name, weights in shares.items())
-    if len(shares) > 1:
-        yield "average", np.mean([*shares.values()], axis=0), (1.0,)
+    averaged = [*shares.values()]
+    if kind == "rewardbench":
+        averaged = []
+        for section, counts in _SECTIONS.items():
+            if present := {name: count for name, count in counts.items() if name in shares}:
+                weighted = np.sum([count * shares[name] for name, count in present.items()], axis=0)
+                averaged.append(weighted / sum(present.values()))
+                yield section, averaged[-1], (1.0,)
+    if len(averaged) > 1:
+        yield "average", np.mean(averaged, axis=0), (1.0,)
 
 
 def _rm_bench(shares: Mapping[str, np.ndarray]) -> _Plan:
@@ -228,8 +312,3 @@ def _rm_bench(shares: Mapping[str, np.ndarray]) -> _Plan:
     yield "style sensitivity", everywhere, (1.0, 0.0, -1.0)
     if len(areas) > 1:
         yield from ((area, weights, all_levels) for area, weights in areas.items())
-
-
-_PLANS: dict[str, Callable[[Mapping[str, np.ndarray]], _Plan]] = {
-    "rewardbench": _rewardbench, "rewardbench-2": _rewardbench_2, "rm-bench": _rm_bench,
-}  # fmt: skip

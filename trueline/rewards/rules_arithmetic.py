@@ -1,8 +1,8 @@
 """Reward for worked arithmetic: every step holds, and the result is what was asked.
 
 An answer gets 1 if it states at least one equation, all of its equations hold as exact rationals,
-and its final value is both the result of one of them and what the prompt asks for: the number in
-the prompt's meta, else the value of a prompt that is itself a sum ("What is 12 * (3 + 4)?", or
+and its last number is both the result of one of them and what the prompt asks for: the number in
+its meta["answer"], else the value of a prompt that is itself a sum ("What is 12 * (3 + 4)?", or
 "start 7 , + 5 , * 3", worked from left to right).
 
 Unscored: a prompt that is no sum and has no number in its meta; an equation that cannot be read.
@@ -26,9 +26,9 @@ from itertools import pairwise
 
 from trueline.records import Response
 from trueline.rewards.rules import Grade, Rule, from_meta
-from trueline.rewards.rules_exact import NUMBER, extractor, final, number, plain
+from trueline.rewards.rules_exact import NUMBER, extracted, final, number, plain
 
-__all__ = ["Arithmetic", "Unreadable", "asked_for", "equations", "holds", "value"]
+__all__ = ["Arithmetic", "asked_for", "equations", "holds", "value"]
 
 _OPERATIONS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -45,29 +45,17 @@ _REWRITTEN = (
 )
 
 
-class Unreadable(ValueError):
-    """Not a sum of numbers, or too long."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Arithmetic(Rule, kind="arithmetic"):
     """1 if all stated equations hold and lead to what the prompt asks for."""
 
-    expected: str = "answer"
-    """Key of the prompt's meta; where it holds no number, the prompt must be a sum itself."""
-    extract: str = "last_number"
-    """Where the final value stands: final, boxed, whole, last_number, or after:MARKER."""
-
-    def __post_init__(self) -> None:
-        extractor(self.extract)
-
     def grade_one(self, response: Response) -> Grade:
         """Return 1.0, 0.0, or why it cannot be said."""
-        right = from_meta(response.prompt, self.expected)
+        right = from_meta(response.prompt, "answer")
         target = asked_for(response.prompt.text) if right is None else number(final(str(right)))
         if target is None:
-            return f"the prompt is no sum, and its meta holds no number under {self.expected!r}"
-        written = extractor(self.extract)(response.text) or ""
+            return "the prompt is no sum, and its meta holds no number under 'answer'"
+        written = extracted(response.text, "last_number") or ""
         answer, unsure, results = number(written), "", []
         for sides in equations(response.text):
             try:
@@ -76,7 +64,7 @@ class Arithmetic(Rule, kind="arithmetic"):
                 results.append(value(sides[-1]))
             except ZeroDivisionError:
                 return 0.0
-            except Unreadable as error:
+            except ValueError as error:
                 unsure = unsure or f"{' = '.join(sides)[:60]}: {error}"
         if answer is None or not _as_written(target, answer, _places(written)):
             return 0.0
@@ -84,11 +72,7 @@ class Arithmetic(Rule, kind="arithmetic"):
 
 
 def asked_for(question: str) -> Fraction | None:
-    """Return the value of a question that is a sum; None if it is none, or has no value.
-
-    >>> asked_for("What is 2 * (3 + 4)?"), asked_for("start 7 , + 5 , * 3"), asked_for("Who?")
-    (Fraction(14, 1), Fraction(36, 1), None)
-    """
+    """Return the value of a question that is a sum; None if it is none, or has no value."""
     text = re.sub(r"^(?:what is|calculate|compute|evaluate)\b:?", "", plain(question), flags=re.I)
     text = text.strip(" \n=?.")
     if text.startswith("start "):
@@ -96,7 +80,7 @@ def asked_for(question: str) -> Fraction | None:
         text = "(" * len(steps) + first + "".join(f" {step})" for step in steps)
     try:
         return value(text) if _WORKS.search(text) else None
-    except (Unreadable, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError):
         return None
 
 
@@ -104,17 +88,17 @@ def value(text: str) -> Fraction:
     """Return the value of a formula of numbers, + - * /, percent signs and parentheses.
 
     Raises:
-        Unreadable: it is no such formula, or too long.
+        ValueError: it is no such formula, or too long.
         ZeroDivisionError: it divides by zero.
     """
     source = re.sub(r"(?<![\d.,])0+(?=\d)|(?<=\d),(?=\d{3}(?!\d))", "", text.strip()[:401])
     source = re.sub(r"([\d.]+)\s*%", r"(\1/100)", source)
     if len(text.strip()) > 400 or re.search(r"[^\d\s.()*/+-]", source):
-        raise Unreadable("not a sum of numbers, or too long")
+        raise ValueError("not a sum of numbers, or too long")
     try:
         return _value(ast.parse(source, mode="eval").body)
     except (SyntaxError, RecursionError, MemoryError):
-        raise Unreadable("not a sum of numbers") from None
+        raise ValueError("not a sum of numbers") from None
 
 
 def _value(tree: ast.expr) -> Fraction:
@@ -128,7 +112,7 @@ def _value(tree: ast.expr) -> Fraction:
         case ast.BinOp() if type(tree.op) in _OPERATIONS:
             both = _value(tree.left), _value(tree.right)
             return Fraction(_OPERATIONS[type(tree.op)](*both))
-    raise Unreadable("not a sum of numbers")
+    raise ValueError("not a sum of numbers")
 
 
 def holds(sides: Sequence[str]) -> bool:

@@ -1,8 +1,6 @@
 r"""The rule on the expected answer: where it stands in a text, and whether it is right.
 
     final        the last \boxed{...}, else what follows "####" (as in GSM8K), else the whole text
-    boxed        the last \boxed{...}
-    whole        the whole text
     last_number  the last number; a minus counts if nothing stands before it
     after:MARK   what follows the last MARK, to the end of its line
 
@@ -23,7 +21,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -31,7 +29,7 @@ from trueline.errors import InputError
 from trueline.records import Response
 from trueline.rewards.rules import Grade, Rule, from_meta
 
-__all__ = ["NUMBER", "Exact", "equal_formulas", "extractor", "final", "number", "plain"]
+__all__ = ["NUMBER", "Exact", "equal_formulas", "extracted", "final", "number", "plain"]
 
 ROW_S, START_S = 3, 60
 """Seconds for reading, and for comparing, one pair; and for loading sympy on a busy machine."""
@@ -60,10 +58,10 @@ class Exact(Rule, kind="exact"):
     expected: str = "answer"
     """Key of the prompt's meta."""
     extract: str = "final"
-    """Where the answer stands: final, boxed, whole, last_number, or after:MARKER."""
+    """Where the answer stands: final, last_number, or after:MARKER."""
 
     def __post_init__(self) -> None:
-        extractor(self.extract)
+        extracted("", self.extract)
 
     def grade(self, responses: Sequence[Response]) -> list[Grade]:
         """Return a grade for each response; all formulas are compared in one process."""
@@ -75,11 +73,9 @@ class Exact(Rule, kind="exact"):
                 grades.append(f"the prompt's meta holds no {self.expected!r}")
                 continue
             # The expected may be a worked solution itself, as the answers of GSM8K are.
-            accepted = [
-                final(str(o)) for o in (right if isinstance(right, list | tuple) else [right])
-            ]
-            answer = extractor(self.extract)(response.text)
-            same = {} if answer is None else {one: _same(one, answer) for one in accepted}
+            several = right if isinstance(right, list | tuple) else [right]
+            answer = extracted(response.text, self.extract)
+            same = {one: _same(one, answer) for one in map(final, map(str, several))}
             grades.append(float(True in same.values()))
             if answer is not None and grades[i] == 0.0:
                 unsure += [(i, one, answer) for one, equal in same.items() if equal is None]
@@ -89,44 +85,32 @@ class Exact(Rule, kind="exact"):
         return grades
 
 
-def extractor(name: str) -> Callable[[str], str | None]:
-    """Return the function of this name: from a text to the answer in it, None if there is none."""
-    if name.startswith("after:") and name != "after:":
-        return lambda text: _after(name.removeprefix("after:"), text)
-    known: dict[str, Callable[[str], str | None]] = {
-        "final": final, "boxed": _boxed, "whole": str, "last_number": _last_number,
-    }  # fmt: skip
-    if name not in known:
-        raise InputError(
-            f"extract must be one of {', '.join(known)}, or after:MARKER", got=repr(name)
-        )
-    return known[name]
+def extracted(text: str, extract: str) -> str | None:
+    """Return the answer in a text, None if there is none."""
+    if extract.startswith("after:") and extract != "after:":
+        return _after(extract.removeprefix("after:"), text)
+    if extract not in ("final", "last_number"):
+        raise InputError("extract must be final, last_number or after:MARKER", got=repr(extract))
+    if extract == "final":
+        return final(text)
+    pattern = rf"(?<![\w.])(?:(?<![\d)%])-)?\\?\$?(?:{NUMBER})(?:/\d+)?%?"
+    return (re.findall(pattern, plain(text)) or [None])[-1]
 
 
 def final(text: str) -> str:
     """Return the last boxed answer, else what follows the last "####", else the whole text."""
-    return next((a for a in (_boxed(text), _after("####", text)) if a is not None), text)
-
-
-def _boxed(text: str) -> str | None:
-    start = text.rfind("\\boxed{")
-    depth = 0
+    start, depth = text.rfind("\\boxed{"), 0
     for at in range(start + 6, len(text)) if start >= 0 else ():
         depth += {"{": 1, "}": -1}.get(text[at], 0)
         if depth == 0:
             return text[start + 7 : at]
-    return None
+    after = _after("####", text)
+    return text if after is None else after
 
 
 def _after(marker: str, text: str) -> str | None:
     _, there, rest = text.rpartition(marker)
     return rest.split("\n", 1)[0] if there else None
-
-
-def _last_number(text: str) -> str | None:
-    pattern = rf"(?<![\w.])(?:(?<![\d)%])-)?\\?\$?(?:{NUMBER})(?:/\d+)?%?"
-    numbers = re.findall(pattern, plain(text))
-    return numbers[-1] if numbers else None
 
 
 def number(text: str) -> Fraction | None:
@@ -151,8 +135,10 @@ def plain(text: str) -> str:
     return text
 
 
-def _same(expected: str, answer: str) -> bool | None:
+def _same(expected: str, answer: str | None) -> bool | None:
     """Return whether both are equal as words or numbers; None where formulas must be compared."""
+    if answer is None:
+        return False
     if _words(expected) == _words(answer):
         return True
     a, b = number(expected), number(answer)
@@ -167,10 +153,9 @@ def _words(text: str) -> str:
 
 def _is_formula(text: str) -> bool:
     """Return whether a text is short, holds a digit or a sign, and no word but functions' names."""
-    has_sign = re.search(r"[\d\\+*/^=(){}\[\]]", text)
-    return (
-        len(text) <= 300 and bool(has_sign) and not re.search(r"[^\W\d_]{3}", _WORD.sub("", text))
-    )
+    if len(text) > 300 or not re.search(r"[\d\\+*/^=(){}\[\]]", text):
+        return False
+    return not re.search(r"[^\W\d_]{3}", _WORD.sub("", text))
 
 
 def equal_formulas(pairs: Sequence[Sequence[str]]) -> list[Grade]:
@@ -188,10 +173,9 @@ def equal_formulas(pairs: Sequence[Sequence[str]]) -> list[Grade]:
             output, why = done.stdout, f"the comparison of formulas ended with {done.returncode}"
         except subprocess.TimeoutExpired as late:
             output, why = late.stdout or b"", "the comparison of formulas took too long"
-        grades += [float(line) for line in output.split() if line in (b"0", b"1")]
-        if len(grades) < len(pairs):
-            # The pair that ended the process goes without a grade, and the others on without it.
-            grades.append(why)
+        answers = [float(line) for line in output.split() if line in (b"0", b"1")][: len(left)]
+        # The pair that ended the process goes without a grade, and the others on without it.
+        grades += [*answers, *([why] if len(answers) < len(left) else [])]
     return grades
 
 

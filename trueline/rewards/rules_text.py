@@ -17,7 +17,7 @@ import importlib
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,37 +86,37 @@ class JsonSchema(Rule, kind="json_schema"):
     def __post_init__(self) -> None:
         needs("jsonschema")
         needs("regex")
-        import jsonschema
+        self._validator()
 
+    def _validator(self) -> Any:
+        from jsonschema import Draft202012Validator, SchemaError, validators
+        from referencing import Registry
+
+        draft = validators.validator_for(self.schema, Draft202012Validator)
         try:
-            self._draft().check_schema(self.schema)
-        except jsonschema.SchemaError as error:
+            draft.check_schema(self.schema)
+        except SchemaError as error:
             raise InputError("schema must be a JSON schema", got=error.message) from None
-
-    def _draft(self) -> Any:
-        import jsonschema
-
-        return jsonschema.validators.validator_for(self.schema, jsonschema.Draft202012Validator)
-
-    def grade_one(self, response: Response) -> Grade:
-        """Return 1.0, 0.0, or why the schema cannot be applied."""
-        import jsonschema
-        import referencing
-
-        value = _json_of(response.text)
-        if value is None:
-            return 0.0
         timed = {"pattern": _pattern, "patternProperties": _pattern_properties}
-        draft = jsonschema.validators.extend(self._draft(), timed)
-        try:
-            validator = draft(self.schema, registry=referencing.Registry())
-            return float(validator.is_valid(value[0]))
-        except referencing.exceptions.Unresolvable as unresolved:
-            return f"the schema refers to what it does not hold: {unresolved.ref}"
-        except TimeoutError as late:
-            return str(late)
-        except RecursionError:
-            return 0.0
+        return validators.extend(draft, timed)(self.schema, registry=Registry())
+
+    def grade(self, responses: Sequence[Response]) -> list[Grade]:
+        """Return 1.0, 0.0, or why the schema cannot be applied, of each response."""
+        validator = self._validator()
+        return [_valid(validator, _json_of(response.text)) for response in responses]
+
+
+def _valid(validator: Any, value: tuple[Any] | None) -> Grade:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return float(value is not None and validator.is_valid(value[0]))
+    except Unresolvable as unresolved:
+        return f"the schema refers to what it does not hold: {unresolved.ref}"
+    except TimeoutError as late:
+        return str(late)
+    except RecursionError:
+        return 0.0
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
