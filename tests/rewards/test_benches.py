@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trueline import stats
 from trueline.data import Comparisons
 from trueline.errors import DataError, InvalidExperiment
 from trueline.records import Comparison, Prompt, Response, Scores
@@ -36,14 +37,14 @@ class Rule:
 LENGTH, CONSTANT, GOOD = Rule(len), Rule(lambda _: 1.0), Rule(lambda text: "good" in text)
 
 
-def put(folder: Path, rows: list[dict[str, Any]]) -> Path:
+def load(folder: Path, rows: list[dict[str, Any]]) -> Bench:
     path = folder / "bench.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return load_bench(path)
 
 
 def run(scorer: Any, rows: list[dict[str, Any]], folder: Path, **more: Any) -> BenchResult:
-    return run_bench(scorer, load_bench(put(folder, rows)), rng=np.random.default_rng(0), **more)
+    return run_bench(scorer, load(folder, rows), rng=np.random.default_rng(0), **more)
 
 
 def values(result: BenchResult, column: str = "reward") -> dict[str, float]:
@@ -78,9 +79,8 @@ def test_rewardbench_by_hand(tmp_path: Path) -> None:
 
 
 def four(subset: str, chosen: list[str], rejected: list[str], id: str) -> dict[str, Any]:
-    total = len(chosen) + len(rejected)
     row = {"id": id, "prompt": f"{subset} {id}", "chosen": chosen, "rejected": rejected}
-    return {**row, "subset": subset, "total_completions": total, "models": ["m"] * total}
+    return {**row, "subset": subset, "total_completions": len(chosen) + len(rejected)}
 
 
 BEST_OF_4 = [
@@ -107,10 +107,7 @@ def test_rewardbench_2_by_hand(tmp_path: Path) -> None:
     assert values(found) == {name: round(float(v), 6) for name, v in expected.items()}
     chance = values(found, "chance")
     assert all(0.1 < chance[name] < 0.4 for name in ("Focus", "Math")), chance
-
-
-def test_ties_without_their_references_have_no_figure(tmp_path: Path) -> None:
-    assert values(run(LENGTH, [TIES[0], TIES[2]], tmp_path)) == {}
+    assert values(run(LENGTH, [TIES[0], TIES[2]], tmp_path)) == {}, "no figure without references"
 
 
 def styled(right: str, wrong: str, ask: str, domain: str = "chat") -> dict[str, Any]:
@@ -129,36 +126,26 @@ def test_rm_bench_by_hand(tmp_path: Path) -> None:
     blind = values(run(GOOD, rows, tmp_path))
     assert blind["easy"] == blind["normal"] == blind["hard"] == 1.0
     assert blind["style sensitivity"] == 0.0
-
-
-def test_rm_bench_domains_weigh_alike_and_safety_s_halves_are_one(tmp_path: Path) -> None:
-    wrong_way = styled("evil", "good", "d", "safety-refuse")
+    # Domains weigh alike, safety's halves as one.
     rows = [styled("good", "evil", ask) for ask in "abc"]
-    rows += [wrong_way, styled("good", "evil", "e", "safety-response")]
-    found = values(run(GOOD, rows, tmp_path))
+    rows += [styled("evil", "good", "d", "safety-refuse")]
+    found = values(run(GOOD, [*rows, styled("good", "evil", "e", "safety-response")], tmp_path))
     assert found["chat"] == 1.0 and found["safety"] == 0.5 and found["average"] == 0.75
 
 
 @pytest.mark.parametrize(
-    ("rows", "share"), [(PAIRS, 0.5), ([styled("good", "evil", "a")], 0.5), (BEST_OF_4, 0.25)]
+    ("rows", "share"),
+    [(PAIRS, 0.5), ([styled("good", "evil", "a")], 0.5), (BEST_OF_4, 0.25), (BEST_OF_4 + TIES, 0)],
 )
-def test_a_constant_scorer_gets_chance_and_no_style(
-    rows: Any, share: float, tmp_path: Path
-) -> None:
-    for name, value in values(run(CONSTANT, rows, tmp_path)).items():
+def test_chance_and_order(rows: Any, share: float, tmp_path: Path) -> None:
+    """A constant scorer gets chance and no style; order of rows and answers is irrelevant."""
+    for name, value in values(run(CONSTANT, rows, tmp_path)).items() if share else ():
         assert value == (0.0 if name == "style sensitivity" else share), name
-
-
-@pytest.mark.parametrize("rows", [BEST_OF_4 + TIES, PAIRS], ids=["best of 4", "pairs"])
-def test_order_of_answers_and_of_rows_is_irrelevant(rows: Any, tmp_path: Path) -> None:
-    turned = [
-        {k: v[::-1] if isinstance(v, list) else v for k, v in row.items()} for row in rows[::-1]
-    ]
-    assert values(run(LENGTH, turned, tmp_path)) == values(run(LENGTH, rows, tmp_path))
-    turned_round = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in PAIRS]
-    swapped = values(run(LENGTH, turned_round, tmp_path))
-    assert all(swapped[name] == pytest.approx(1 - v, abs=2e-6)
-               for name, v in values(run(LENGTH, PAIRS, tmp_path)).items())  # fmt: skip
+    if "domain" not in rows[0]:
+        turned = [
+            {k: v[::-1] if isinstance(v, list) else v for k, v in row.items()} for row in rows[::-1]
+        ]
+        assert values(run(LENGTH, turned, tmp_path)) == values(run(LENGTH, rows, tmp_path))
 
 
 def test_unscored_items_are_counted_and_in_no_figure(tmp_path: Path) -> None:
@@ -169,32 +156,31 @@ def test_unscored_items_are_counted_and_in_no_figure(tmp_path: Path) -> None:
     figure = found.figures["all"]
     assert figure["reward"].value == 1.0 and figure["reward"].n == 3
     assert figure["longer"].n == 3, "the floors stand on the same items"
-    nothing = run(LENGTH, rows[3:], tmp_path)
-    assert nothing.figures == {} and nothing.num_unscored == 1
-    for row in (styled("good", "evil?", "a"), {**TIES[0], "chosen": ["?"]}):
-        assert run(LENGTH, [row], tmp_path).figures == {}
+    for row in (rows[3], styled("good", "evil?", "a"), {**TIES[0], "chosen": ["?"]}):
+        nothing = run(LENGTH, [row], tmp_path)
+        assert nothing.figures == {} and nothing.num_unscored == 1
 
 
 def test_intervals_go_by_dialogue_and_are_never_a_point(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = [pair("all", "good" if rng.random() < 0.7 else "bad", "bad", f"{i}") for i in range(60)]
     once = run(GOOD, rows, tmp_path).figures["all"]["reward"]
+    # Of one subset the interval is Student's.
+    known = stats.mean([0.5 + ("good" in row["chosen"]) / 2 for row in rows])
+    assert (once.lower, once.upper) == pytest.approx((known.lower, known.upper))
     tripled = [row | {"chosen": row["chosen"] + " " * k} for row in rows for k in range(3)]
     thrice = run(GOOD, tripled, tmp_path).figures["all"]["reward"]
-    width, again = (e.upper - e.lower for e in (once, thrice))
-    assert thrice.n == 180 and again == pytest.approx(width, rel=0.15)
+    assert thrice.n == 180 and thrice.upper - thrice.lower == pytest.approx(once.upper - once.lower)
     perfect = run(GOOD, [pair("all", "good", "bad", f"{i}") for i in range(30)], tmp_path)
     assert perfect.figures["all"]["reward"].lower == pytest.approx(0.9)
 
 
 def test_what_was_trained_on_is_left_out_and_words_are_a_floor(tmp_path: Path) -> None:
-    def taught(i: int) -> Comparison:
-        ask = Prompt.of(f"train {i}")
-        texts = (f"good {i} words", f"bad {i} words")
-        chosen, rejected = (Response(prompt=ask, text=text) for text in texts)
-        return Comparison(chosen=chosen, rejected=rejected)
-
-    train = Comparisons(tuple(taught(i) for i in range(40)))
+    asked = [(Prompt.of(f"train {i}"), i) for i in range(40)]
+    taught = [
+        [Response(prompt=p, text=f"{w} {i} words") for w in ("good", "bad")] for p, i in asked
+    ]
+    train = Comparisons(tuple(Comparison(chosen=good, rejected=bad) for good, bad in taught))
     rows = [pair("all", "a good one", "a bad one now", ask) for ask in ("train 3", "new", "other")]
     found = run(CONSTANT, rows, tmp_path, train=train)
     assert found.num_trained_on == 1 and found.num_items == 2
@@ -210,16 +196,18 @@ def test_shapes_are_recognised_and_never_mixed(tmp_path: Path) -> None:
         (BEST_OF_4, "rewardbench-2"),
         ([styled("good", "evil", "a")], "rm-bench"),
     ):
-        bench: Bench = load_bench(put(tmp_path, rows))
+        bench = load(tmp_path, rows)
         assert bench.kind == kind and len(bench.items) == len(rows)
-    with pytest.raises(DataError, match=r"bench.jsonl:7: rewardbench-2 after rewardbench"):
-        load_bench(put(tmp_path, PAIRS + BEST_OF_4))
-    uneven = styled("good", "evil", "a") | {"rejected": ["evil"]}
-    with pytest.raises(DataError, match=r"bench.jsonl:1"):
-        load_bench(put(tmp_path, [uneven]))
-    with pytest.raises(DataError, match="chosen and rejected"):
-        load_bench(put(tmp_path, [{"prompt": "a", "response": "b"}]))
+    one_style = {"chosen": ["a"], "rejected": ["b"], "domain": "chat", "prompt": "?"}
+    for rows, why in (
+        (PAIRS + BEST_OF_4, r"bench.jsonl:7: rewardbench-2 after rewardbench"),
+        ([styled("good", "evil", "a") | {"rejected": ["evil"]}], r"bench.jsonl:1"),
+        ([one_style], "at least two"),
+        ([PAIRS[0] | {"chosen": "['a', 'b']", "num_correct": 1}], "written as text"),
+        ([{"prompt": "a", "response": "b"}], "chosen and rejected"),
+    ):
+        with pytest.raises(DataError, match=why):
+            load(tmp_path, rows)
     start = "\n\nHuman: a\n\nAssistant:"
-    empty = {"chosen": f"{start} x", "rejected": start}
-    bench = load_bench(put(tmp_path, [PAIRS[0], empty]))
+    bench = load(tmp_path, [PAIRS[0], {"chosen": f"{start} x", "rejected": start}])
     assert len(bench.items) == 1 and bench.skipped == {"empty_answer": 1}

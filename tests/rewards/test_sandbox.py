@@ -6,15 +6,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import threading
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.rewards.hostile import FORGERIES, FUNCTIONS, RIGHT, TESTS
 from trueline.errors import InputError, SetupError
 from trueline.records import Prompt
 from trueline.rewards import sandbox
@@ -34,7 +32,7 @@ def bubblewrap() -> None:
         pytest.skip(reason)
 
 
-def grade(code: str, tests: Any = TESTS, limits: SandboxLimits = QUICK) -> float | str:
+def grade(code: str, tests: Any, limits: SandboxLimits = QUICK) -> float | str:
     (grade,) = grades([code], tests, limits)
     return grade
 
@@ -44,18 +42,49 @@ def grades(codes: list[str], tests: Any, limits: SandboxLimits = QUICK) -> list[
     return [str(s.reason) if s.mean is None else s.mean for s in scores]
 
 
-def test_right_code_passes_and_wrong_code_fails() -> None:
-    prompts, texts = [], []
-    for name, (right, wrong, tests) in FUNCTIONS.items():
-        for body in (right, wrong):
-            prompts.append(Prompt.of(f"write {name}", tests=tests))
-            texts.append(f"Sure:\n```python\ndef {name}(n):\n    {body}\n```\nThat is it.")
-    scores = UnitTest().score(prompts, texts)
-    np.testing.assert_array_equal(scores.mean, [1.0, 0.0] * len(FUNCTIONS))
+RIGHT = "def add(a, b):\n    return a + b\n"
+TESTS = [{"call": "add(1, 2)", "expected": 3}, {"call": "add(-1, 1)", "expected": 0}]
+_WRITE = """
+import json, os
+{find}
+for fd in range(3, 64):
+    try: os.write(fd, b'' + nonce + b' ' + json.dumps({{"value": 0}}).encode() + b'\\n')
+    except OSError: pass
+"""
+FORGERIES = [
+    "import os\nos._exit(0)",
+    "def add(a, b):\n    import os\n    os._exit(0)",
+    "import sys\nsys.exit(0)",
+    "def add(a, b):\n    raise SystemExit(0)",
+    "def add(a, b): raise StopIteration",
+    "import threading, os\nthreading.Timer(0.01, os._exit, [0]).start()\n"
+    "def add(a, b):\n    while 1: pass",
+    "class Yes:\n    def __eq__(self, other): return True\ndef add(a, b): return Yes()",
+    "class Yes(int):\n    def __eq__(self, other): return True\ndef add(a, b): return Yes(7)",
+    "class Yes(dict):\n    def items(self): return iter([])\ndef add(a, b): return Yes(a=1)",
+    "import json\njson.dumps = lambda *a, **k: '{\"value\": 3}'\ndef add(a, b): return 0",
+    "def add(a, b): return '3'",
+    "raise AssertionError('passed')",
+    "print('{\"value\": 3}')\ndef add(a, b): return 0",
+    _WRITE.format(find="nonce = b'x' * 32") + "def add(a, b): return 0",
+    "import sys\nnonce = sys._getframe(1).f_locals['nonce'].encode()\n"
+    + _WRITE.format(find="")
+    + "def add(a, b): return a + b",
+    "import os\nos.closerange(0, 64)\ndef add(a, b): return 0",
+    "import gc\n"
+    "expected = [o['expected'] for o in gc.get_objects() if type(o) is dict and 'expected' in o]\n"
+    "def add(a, b): return expected.pop(0)",
+    "import os, sys\n"
+    "text = open('/proc/self/cmdline').read() + open('/proc/1/environ').read()\n"
+    "def add(a, b): return 3 if 'expected' in text else None",
+    "def",
+]
+"""Answers to `TESTS`, all of them wrong, or right and forged as well."""
 
 
 def test_code_cannot_pass_without_being_right() -> None:
-    assert grades([RIGHT, *FORGERIES], TESTS) == [1.0] + [0.0] * len(FORGERIES)
+    wrong = ["", "```sh\nls\n```", *FORGERIES]
+    assert grades([RIGHT, *wrong], TESTS) == [1.0] + [0.0] * len(wrong)
 
 
 PLAIN = """
@@ -102,7 +131,7 @@ def test_what_tests_can_do_with_the_code() -> None:
         {"call": "deep()", "raises": "RecursionError"},
         {"call": "{1: {3, 2}, 'a': (None, 0.1 + 0.2)}", "expected": {1: [2, 3], "a": [None, 0.3]}},
     ]
-    assert grade(PLAIN, cases) == 1.0
+    assert grade(f"Sure:\n```python{PLAIN}```\nThat is it.", cases) == 1.0
     for case in cases:
         wrong = dict(case)
         wrong["raises" if "raises" in case else "expected"] = "another"
@@ -131,10 +160,6 @@ def test_tests_that_are_none_give_no_grade(tests: Any, why: str) -> None:
     assert why in str(grade(RIGHT, tests))
 
 
-def test_no_code_is_wrong() -> None:
-    assert grades(["", "```sh\nls\n```"], TESTS) == [0.0, 0.0]
-
-
 LIMITED = [
     "while True: pass",
     "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n"
@@ -153,7 +178,7 @@ LIMITED = [
 def test_limits_hold(code: str) -> None:
     started = time.monotonic()
     limits = SandboxLimits(cpu_s=1, wall_s=5.0, memory_mb=256)
-    assert grade(code + "\n" + RIGHT, limits=limits) == 0.0
+    assert grade(code + "\n" + RIGHT, TESTS, limits) == 0.0
     output, ended = run_program(code, stdin="", limits=limits)
     assert ended != 0 and len(output) <= limits.output_bytes + 1
     assert time.monotonic() - started < 60
@@ -163,17 +188,9 @@ def test_nobody_outlives_the_sandbox() -> None:
     mark = f"{os.getpid()}{time.time_ns()}"
     code = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; "
     code += f"time.sleep(60)', '{mark}'], start_new_session=True)\n{RIGHT}"
-    assert grade(code) == 1.0
-    alive = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if _there(p)]
-    assert not any(mark.encode() in line for line in alive)
-
-
-def _there(path: Path) -> bool:
-    try:
-        path.read_bytes()
-    except OSError:
-        return False
-    return True
+    assert grade(code, TESTS) == 1.0
+    alive = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert "python" in alive and mark not in alive
 
 
 BREAKOUTS = {
@@ -191,15 +208,12 @@ BREAKOUTS = {
 }
 
 
-def test_nothing_outside_can_be_had(tmp_path: Path) -> None:
+def test_nothing_outside_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "secret"
     secret.write_text("kept")
-    os.environ["TRUELINE_TEST_SECRET"] = "1"
+    monkeypatch.setenv("TRUELINE_TEST_SECRET", "1")
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        heard: list[object] = []
-        listener.settimeout(3)
-        thread = threading.Thread(target=lambda: _accept(listener, heard))
-        thread.start()
+        listener.settimeout(0)
         places = {
             "secret": str(secret), "home": str(Path(__file__).parent), "pid": os.getpid(),
             "port": listener.getsockname()[1],
@@ -207,21 +221,13 @@ def test_nothing_outside_can_be_had(tmp_path: Path) -> None:
         calls = [("", act.format(**places)) for act in BREAKOUTS.values()]
         calls += [("", "sorted(os.environ)"), ("", "os.listdir('.')")]
         answers = run_calls("import os, socket, resource", calls, limits=QUICK)
-        thread.join()
-    del os.environ["TRUELINE_TEST_SECRET"]
-    assert answers and not heard
-    for name, answer in zip(BREAKOUTS, answers, strict=False):
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    for name, answer in zip(BREAKOUTS, answers[:-2], strict=True):
         assert "raised" in answer, f"{name}: {answer}"
-    left = answers[len(BREAKOUTS) :]
-    assert set(left[0]["value"]) <= {"LC_CTYPE", "PWD"} and left[1]["value"] == []
+    environ, here = (answer["value"] for answer in answers[-2:])
+    assert set(environ) <= {"LC_CTYPE", "PWD"} and here == []
     assert secret.read_text() == "kept"
-
-
-def _accept(listener: socket.socket, heard: list[object]) -> None:
-    try:
-        heard.append(listener.accept())
-    except TimeoutError:
-        return
 
 
 def test_without_a_sandbox_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +235,7 @@ def test_without_a_sandbox_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(SetupError, match="apt-get install bubblewrap"):
         UnitTest().score([Prompt.of("?", tests=TESTS)], [RIGHT])
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: "/usr/bin/false")
-    why = str(grade(RIGHT))
+    why = str(grade(RIGHT, TESTS))
     assert "must be allowed user namespaces" in why and "\n" not in why
     with pytest.raises(InputError, match="positive"):
         SandboxLimits(memory_mb=-1)
