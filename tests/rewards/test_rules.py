@@ -18,7 +18,7 @@ from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards import rules, rules_exact
 from trueline.rewards.protocols import load_reward
-from trueline.rewards.rules import RULES, Rule
+from trueline.rewards.rules import Rule
 from trueline.rewards.rules_arithmetic import Arithmetic, asked_for, equations, value
 from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.rules_exact import Exact, number
@@ -53,7 +53,7 @@ def answers(scorer: Scorer, texts: list[str], ask: str = "?", **meta: Any) -> li
 # What all of them share.
 
 
-@pytest.mark.parametrize("kind", sorted(RULES))
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
 def test_a_rule_lives_like_a_learned_reward(kind: str, tmp_path: Path) -> None:
     rule, trunk = EXAMPLES[kind], FakeTrunk()
     assert rule.kind == kind and isinstance(rule, Scorer)
