@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueline.data import Comparisons, load_bench, load_prompts, load_rows
+from trueline.data import Comparisons, load_prompts, load_rows
 from trueline.errors import DataError, InputError
 from trueline.records import Comparison, Message, Prompt, Response
+from trueline.rewards.benches import load_bench
 
 
 def turn(role: str, content: str) -> dict[str, str]:

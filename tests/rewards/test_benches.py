@@ -203,7 +203,6 @@ def test_shapes_are_recognised_and_never_mixed(tmp_path: Path) -> None:
         (PAIRS + BEST_OF_4, r"bench.jsonl:7: rewardbench-2 after rewardbench"),
         ([styled("good", "evil", "a") | {"rejected": ["evil"]}], r"bench.jsonl:1"),
         ([one_style], "at least two"),
-        ([PAIRS[0] | {"chosen": "['a', 'b']", "num_correct": 1}], "written as text"),
         ([{"prompt": "a", "response": "b"}], "chosen and rejected"),
     ):
         with pytest.raises(DataError, match=why):
