@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.data import Comparisons
+from trueline.data.comparisons import make_folds
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response, Scores
@@ -241,7 +242,9 @@ def test_pairs_that_a_part_leaves_unscored_are_left_out_and_counted(known: int, 
         ),
         Lexicographic(rule=Exact(), taste=Bayesian()),
     ):
-        result = cross_validate(head, readings, pairs, rng=rng)
+        result = cross_validate(
+            head, readings, pairs, folds=make_folds(pairs.groups, 5, rng), rng=rng
+        )
         assert result.accuracy.n == count and result.unscored == 40 - count
         assert result.accuracy.value == (1.0 if count else None)
 

@@ -47,8 +47,7 @@ def fit(world: Planted, **fields: object) -> GroupedReward:
 
 
 def by_group(reward: GroupedReward, readings: Readings) -> dict[str, Scores]:
-    assert reward.joint is not None
-    return {n: replace(reward, objective=n).score(readings) for n in reward.joint.names}
+    return {n: replace(reward, objective=n).score(readings) for n in reward.names}
 
 
 def corr(a: np.ndarray, b: np.ndarray) -> float:

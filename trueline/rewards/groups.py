@@ -40,7 +40,6 @@ from trueline.rewards.evidence import MarginalLikelihood, climb
 from trueline.rewards.laplace import Belief, belief_of
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
-from trueline.rewards.storage import stored
 from trueline.rewards.training import Training
 
 __all__ = ["GroupedReward", "Groups"]
@@ -69,8 +68,8 @@ class Groups:
 
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> GroupedReward:
-        """Return the groups' rewards given these comparisons, under the objective.
+    ) -> Fitted:
+        """Return the groups' rewards under the objective; of one group, what the head learns.
 
         Raises:
             DataError: raters are named, and one of these comparisons is not.
@@ -86,7 +85,7 @@ class Groups:
         inner = self.head.fit(readings, comparisons, rng=rng)
         names = tuple(sorted({self.raters[c.rater] for c in comparisons} if self.raters else ()))
         if len(names) < 2:
-            return GroupedReward(inner=inner, objective=self.objective)
+            return inner
         if not isinstance(inner, LinearReward) or "blocks" not in inner.metadata:
             raise InputError(
                 "groups need a head with a linear reward and precisions of its own",
@@ -95,58 +94,26 @@ class Groups:
             )
         training = Training.of(readings, comparisons)
         owner = np.array([names.index(self.raters[rater]) for rater in training.raters])
-        joint, found = _pooled(inner, training, owner, names)
-        return GroupedReward(inner=inner, objective=self.objective, joint=joint, metadata=found)
-
-
-@stored
-@dataclass(frozen=True, kw_only=True)
-class Joint:
-    """The belief about w and all u_g at once; u_g is held in units of A^-½."""
-
-    names: tuple[str, ...]
-    scale: np.ndarray
-    """A^-½, [F]."""
-    weights: np.ndarray
-    """[F + G F]"""
-    belief: Belief
-    label_noise: float
-
-    def by_group(self, z: np.ndarray) -> np.ndarray:
-        """Return the mean of every group's reward, [N, G]."""
-        shared, *own = np.split(self.weights, len(self.names) + 1)
-        return np.asarray(z @ np.stack([shared + self.scale * u for u in own], axis=1))
-
-    def shares(self, z: np.ndarray, objective: str) -> np.ndarray:
-        """Return how much each group counts for each row, [N, G]."""
-        num = len(self.names)
-        if objective == "mean":
-            return np.full((len(z), num), 1.0 / num)
-        if objective == "worst":
-            return np.asarray(np.eye(num)[self.by_group(z).argmin(1)])
-        return np.tile(np.eye(num)[self.names.index(objective)], (len(z), 1))
-
-
-def _augmented(z: np.ndarray, shares: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return rows [N, F + G F] of Σ_g shares_g r_g(z); shares [N, G]."""
-    own = ((z * scale)[:, None, :] * shares[:, :, None]).reshape(len(z), -1)
-    return np.hstack([z * shares.sum(1, keepdims=True), own])
+        return _pooled(inner, training, owner, names, self.objective)
 
 
 def _pooled(
-    shared: LinearReward, training: Training, owner: np.ndarray, names: tuple[str, ...]
-) -> tuple[Joint, dict[str, Any]]:
-    """Return the joint belief, and what the pooling found; `owner` [N] is the group of each
-    comparison.
+    shared: LinearReward,
+    training: Training,
+    owner: np.ndarray,
+    names: tuple[str, ...],
+    objective: str,
+) -> GroupedReward:
+    """Return the joint belief; `owner` [N] is the group of each comparison.
 
     Cost: that of a few fits on (1 + G) F features.
     """
-    features, shares = shared.features, np.eye(len(names))[owner]
     log_prior = np.log([block["precision"] for block in shared.metadata["blocks"]])
-    scale = np.exp(-0.5 * log_prior)[features.owners]
-    columns = np.append(features.owners, np.full(len(names) * len(scale), len(log_prior)))
+    owners = shared.features.owners
+    scale = np.exp(-0.5 * log_prior)[owners]
+    columns = np.append(owners, np.full(len(names) * len(scale), len(log_prior)))
 
-    rows = _augmented(training.differences(features), shares, scale)
+    rows = _augmented(training.differences(shared.features), np.eye(len(names))[owner], scale)
     evidence = MarginalLikelihood(rows, columns)
     point = climb(evidence, evidence.at(np.append(log_prior, -np.log(FIRST_GUESS))))
     if shared.label_noise:
@@ -155,74 +122,82 @@ def _pooled(
         there = climb(noisy, noisy.at(point.log_precisions, start=point.mode))
         if there.value > point.value:
             evidence, point = noisy, there
-    joint = Joint(
+    *common, own = evidence.power / point.precisions
+    # One group's own part of a margin's prior variance over the shared part.
+    found = {"rho": float(own / sum(common)), "evidence": float(point.value)}
+    return GroupedReward(
+        inner=shared,
+        objective=objective,
         names=names,
         scale=scale,
         weights=evidence.weights(point),
         belief=belief_of(point.precisions[columns], rows, point.terms.curvature),
         label_noise=evidence.label_noise,
+        metadata={"pooling": found},
     )
-    *common, own = evidence.power / point.precisions
-    # One group's own part of a margin's prior variance over the shared part.
-    rho = float(own / sum(common))
-    return joint, {"pooling": {"rho": rho, "evidence": float(point.value)}}
+
+
+def _augmented(z: np.ndarray, shares: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return rows [N, F + G F] of Σ_g shares_g r_g(z); shares [N, G]."""
+    own = ((z * scale)[:, None, :] * shares[:, :, None]).reshape(len(z), -1)
+    return np.hstack([z * shares.sum(1, keepdims=True), own])
 
 
 @dataclass(kw_only=True)
 class GroupedReward(Wrapped):
-    """Rewards of groups under one objective; with one group, exactly the inner reward."""
+    """Rewards of several groups under one objective: a belief about w and all u_g at once."""
 
-    inner: Fitted
+    inner: LinearReward
     """The head's, fitted on everybody's comparisons."""
     objective: str
     """"mean", "worst", or a group's name."""
-    joint: Joint | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...]
+    scale: np.ndarray
+    """A^-½, [F]: what u_g is held in units of."""
+    weights: np.ndarray
+    """[F + G F]"""
+    belief: Belief
+    label_noise: float
+    metadata: dict[str, Any]
     """What the pooling found."""
 
     def summary(self) -> dict[str, Any]:
         """Return the metadata that a run's result shows."""
-        names = () if self.joint is None else self.joint.names
-        own = {"objective": self.objective, "groups": list(names), **self.metadata}
+        own = {"objective": self.objective, "groups": list(self.names), **self.metadata}
         return {**self.inner.summary(), "groups": own}
 
     def score(self, readings: Readings) -> Scores:
         """Return scores of all N rows under the objective."""
-        joint = self.joint
-        if joint is None:
-            return self.inner.score(readings)
 
         def moments(part: Readings, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            mean, rows = self._parts(joint, part)
-            return mean, np.sqrt(joint.belief.var(rows))
+            mean, rows = self._parts(part)
+            return mean, np.sqrt(self.belief.var(rows))
 
-        return self.rescored(readings, self._linear.k, moments)
+        return self.rescored(readings, self.inner.k, moments)
 
     def margin(
         self, readings: Readings, first_rows: Rows, second_rows: Rows
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and std of reward(first) − reward(second), each [M]."""
-        plain = self.inner.margin(readings, first_rows, second_rows)
-        if self.joint is None:
-            return plain
-        ends = (self._parts(self.joint, readings.take(at)) for at in (first_rows, second_rows))
-        mean, rows = (a - b for a, b in zip(*ends, strict=True))
-        return mean, np.sqrt(self.joint.belief.var(rows))
+        self.inner.margin(readings, first_rows, second_rows)  # refuses what is not scored
+        ends = (self._parts(readings.take(rows)) for rows in (first_rows, second_rows))
+        mean, rows = (first - second for first, second in zip(*ends, strict=True))
+        return mean, np.sqrt(self.belief.var(rows))
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """Return the probability that a rater prefers the first of a pair of this margin, [M]."""
-        if self.joint is None:
-            return self.inner.win_probability(mean, std)
-        return replace(self._linear, label_noise=self.joint.label_noise).win_probability(mean, std)
+        return replace(self.inner, label_noise=self.label_noise).win_probability(mean, std)
 
-    @property
-    def _linear(self) -> LinearReward:
-        """The inner reward, which is linear under several groups."""
-        assert isinstance(self.inner, LinearReward)
-        return self.inner
-
-    def _parts(self, joint: Joint, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
+    def _parts(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
         """Return means [N] under the objective, and the augmented rows whose variance is theirs."""
-        z = self._linear.features.clipped(readings) - self._linear.reference
-        shares = joint.shares(z, self.objective)
-        return (joint.by_group(z) * shares).sum(1), _augmented(z, shares, joint.scale)
+        z = self.inner.features.clipped(readings) - self.inner.reference
+        num = len(self.names)
+        shared, *own = np.split(self.weights, num + 1)
+        by_group = z @ np.stack([shared + self.scale * u for u in own], axis=1)
+        if self.objective == "mean":
+            shares = np.full((len(z), num), 1.0 / num)
+        elif self.objective == "worst":
+            shares = np.eye(num)[by_group.argmin(1)]
+        else:
+            shares = np.tile(np.eye(num)[self.names.index(self.objective)], (len(z), 1))
+        return (by_group * shares).sum(1), _augmented(z, shares, self.scale)

@@ -31,8 +31,8 @@ TOLERANCE = 1e-3
 MAX_TEXTS = 8
 
 
-def selfcheck(trunk: Any, responses: Sequence[Response]) -> list[dict[str, Any]]:
-    """Check a trunk on a few responses: return `{name, passed, detail}` of each check.
+def selfcheck(trunk: Any, responses: Sequence[Response]) -> dict[str, str]:
+    """Check a trunk on a few responses: return what was found by name of the check.
 
     Raises:
         InvalidExperiment: a check failed.
@@ -56,9 +56,7 @@ def selfcheck(trunk: Any, responses: Sequence[Response]) -> list[dict[str, Any]]
             got="failed: " + ", ".join(failed),
             do="see the docstring of trueline.rewards.selfcheck for what each check means",
         )
-    return [
-        {"name": name, "passed": True, "detail": detail} for name, (_, detail) in results.items()
-    ]
+    return {name: detail for name, (_, detail) in results.items()}
 
 
 def _uncached(trunk: Any, *, swap_padding: bool = False) -> Any:
@@ -69,15 +67,9 @@ def _uncached(trunk: Any, *, swap_padding: bool = False) -> Any:
     if swap_padding:
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.padding_side = "left" if tokenizer.padding_side == "right" else "right"
-        if tokenizer.eos_token is not None:
-            tokenizer.pad_token = tokenizer.eos_token
-    return type(trunk)(
-        trunk.model,
-        tokenizer,
-        is_encoder=trunk.is_encoder,
-        layers=trunk.layers,
-        batch_tokens=trunk.batch_tokens,
-    )
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.pad_token
+    plain = {name: getattr(trunk, name) for name in ("is_encoder", "layers", "batch_tokens")}
+    return type(trunk)(trunk.model, tokenizer, **plain)
 
 
 def _same(first: Readings, second: Readings) -> tuple[bool, str]:
