@@ -68,7 +68,7 @@ def test_a_search_on_a_sample_ends_near_the_search_on_all(monkeypatch: pytest.Mo
     whole = Bayesian().fit(world.readings, world.comparisons, rng=stream(0, "test"))
     monkeypatch.setattr(bayesian, "SAMPLE", 400)
     sampled = Bayesian().fit(world.readings, world.comparisons, rng=stream(0, "test"))
-    assert sampled.layer == whole.layer == 1
+    assert sampled.layers == whole.layers == (1,)
     assert sampled.metadata["n"] == 1200
     both = sampled.score(world.readings), whole.score(world.readings)
     assert np.corrcoef(both[0].mean, both[1].mean)[0, 1] > 0.995

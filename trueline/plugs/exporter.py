@@ -156,7 +156,7 @@ folder's chat template and tokenised by its tokenizer, with or without special t
 In TRL: give conversational data and `trust_remote_code=True`.
 
 - fitted on {reward.metadata.get("n", "an unknown number of")} comparisons; trunk \
-{(reward.trunk_fingerprint or "unknown")[:16]}; layers {list(reward.layers)}, pools {reward.pooling}
+{(reward.trunk_fingerprint or "unknown")[:16]}; reads {", ".join(reward.features.names)}
 - at most {layout["max_tokens"]} tokens; longer texts lose the left of their prompt
 - the response is what follows the last opening of an assistant's turn
 - the uncertainty stays behind: under strong optimisation use the reward itself

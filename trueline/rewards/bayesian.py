@@ -7,16 +7,14 @@ Bradley and Terry 1952; Laplace posterior and evidence after MacKay 1992; a last
 reward as in 2402.13210. What is usually tuned by hand is chosen by the evidence on the comparisons
 themselves: the layers, how much each of their pools and the surprisals are worth (one precision a
 block, from "unregularised" to "switched off"), the strength of the prior, the share e of labels
-flipped at random (one outlier that no margin explains otherwise flattens them all), and where
-features are clipped. With 20,000 comparisons or more all is chosen on a sample, and the posterior
-takes all.
+flipped at random, and where features are clipped. With 20,000 comparisons or more all is chosen on
+a sample, and the posterior takes all.
 
 Where we differ: (1) readings are standardised and winsorised (`features`); (2) layers that come
 within 10 nats of the best (at most `num_layers`) are read together if that raises the evidence,
 each with the precisions found for it alone, scaled so that the prior of a margin stays what it was;
-(3) the reference point z̄ is the mean training reading,
-so scores are relative and a constant shift of the reward, which comparisons never see, carries no
-uncertainty.
+(3) the reference point z̄ is the mean training reading, so scores are relative and a constant shift
+of the reward, which comparisons never see, carries no uncertainty.
 
 What the choices are worth: `benchmarks/reward_core.py`, docs/log.md.
 
@@ -34,8 +32,8 @@ where two layers matter only together: each is judged by itself before they meet
 >>> pairs = [Comparison(chosen=a, rejected=b) for a, b in texts]
 >>> readings = trunk.read([r for both in texts for r in both])
 >>> reward = Bayesian().fit(readings, pairs, rng=np.random.default_rng(0))
->>> reward.layer, bool(reward.margin(readings, [0], [1])[0] > 0)
-(2, True)
+>>> reward.layers, bool(reward.margin(readings, [0], [1])[0] > 0)
+((2,), True)
 """
 
 from __future__ import annotations
@@ -52,7 +50,6 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison
 from trueline.rewards.evidence import MarginalLikelihood, Point, climb
 from trueline.rewards.features import Features, Part
-from trueline.rewards.laplace import belief_of
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.training import Training
 
@@ -76,7 +73,7 @@ class Bayesian:
     layer: int | str = "evidence"
     """A layer of the trunk, or "evidence" to let the comparisons choose."""
     pooling: str = "evidence"
-    """"last", "mean", "both" (last and mean), or "evidence": all pools that were read."""
+    """"last", "mean", or "evidence": all pools that were read."""
     precision: float | str = "evidence"
     """Prior precision of the weights of standardised features, or "evidence": one a block."""
     num_layers: int = 4
@@ -88,8 +85,7 @@ class Bayesian:
 
     def __post_init__(self) -> None:
         names = ("layer", "precision", "winsor", "label_noise")
-        given = {name: getattr(self, name) for name in names}
-        given = {name: value for name, value in given.items() if value != "evidence"}
+        given = {n: value for n in names if (value := getattr(self, n)) != "evidence"}
         if words := [name for name, value in given.items() if isinstance(value, str)]:
             raise InputError(f'{words[0]} must be a number or "evidence"', got=repr(self))
         checks = {
@@ -98,9 +94,8 @@ class Bayesian:
             "label_noise must lie in [0, 0.5)": 0 <= given.get("label_noise", 0.0) < 0.5,
             "num_layers must be at least 1": self.num_layers >= 1,
         }
-        for must, holds in checks.items():
-            if not holds:
-                raise InputError(must, got=repr(self))
+        if wrong := [must for must, holds in checks.items() if not holds]:
+            raise InputError(wrong[0], got=repr(self))
 
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
@@ -118,30 +113,21 @@ class Bayesian:
             winsor=WINSOR if isinstance(self.winsor, str) else self.winsor,
             label_noise=0.0 if isinstance(self.label_noise, str) else self.label_noise,
         )
-        first, others = head._each_layer(training)
-        best = first
+        best, others = head._each_layer(training)
+        tried = [(best.features.parts, best.point), *others]
         if isinstance(self.label_noise, str):
-            head, best = head._with_label_noise(best)
+            best = head._with_label_noise(best)
+            head = replace(head, label_noise=best.evidence.label_noise)
         if isinstance(self.winsor, str):
-            head, best = head._clipped(training, best)
-        tried = [(first.features.parts, first.point), *others]
+            best = head._clipped(training, best)
+            head = replace(head, winsor=best.features.winsor)
         best = head._joined(training, best, tried)
-        if training.readings is not everything.readings:
-            training = everything
-            best = head._candidate(
-                training,
-                best.features.parts,
-                best.point.log_precisions,
-                None if best.evidence.dual else best.point.mode,
-            )
-        reward = _posterior(training, best)
-        reward.metadata |= {
-            "spec": asdict(self),
-            "layers_tried": [
-                {"layer": parts[0][0], "evidence": point.value} for parts, point in tried
-            ],
-            "fit_s": time.perf_counter() - started,
-        }
+        if training is not everything:
+            start = None if best.evidence.dual else best.point.mode
+            parts = best.features.parts
+            best = head._candidate(everything, parts, best.point.log_precisions, start)
+        reward = _posterior(everything, best)
+        reward.metadata |= {"spec": asdict(self), "fit_s": time.perf_counter() - started}
         return reward
 
     def _each_layer(self, training: Training) -> tuple[_Candidate, list[_Tried]]:
@@ -152,8 +138,7 @@ class Bayesian:
         win.
         """
         layers = training.readings.layers if isinstance(self.layer, str) else (self.layer,)
-        pools = {"evidence": training.readings.poolings, "both": ("last", "mean")}
-        names = pools.get(self.pooling, (self.pooling,))
+        names = training.readings.poolings if self.pooling == "evidence" else (self.pooling,)
         best, *rest = sorted(layers, key=lambda at: abs(layers.index(at) - (len(layers) - 1) / 2))
         top = self._candidate(training, tuple((best, pool) for pool in names))
         top = self._climbed(top, tol=0.3, max_steps=8)
@@ -168,44 +153,41 @@ class Bayesian:
         others.sort(key=lambda tried: -tried[1].value)
         return self._climbed(top, tol=0.02), others
 
-    def _with_label_noise(self, best: _Candidate) -> tuple[Bayesian, _Candidate]:
-        """Return this head with the label noise that suits the best layer, and the layer so.
+    def _with_label_noise(self, best: _Candidate) -> _Candidate:
+        """Return the best layer with the label noise that suits it.
 
         From none to much until the evidence falls, each mode the start of the next: with noise
-        the posterior may have several. Less than 1 nat is no reason to take labels for flipped.
+        the posterior may have several.
         """
-        chosen, last = (self, best), best
+        tried = [best]
         for label_noise in LABEL_NOISES:
-            head = replace(self, label_noise=label_noise)
-            evidence = best.evidence.with_label_noise(label_noise)
-            point = evidence.at(last.point.log_precisions, start=last.point.mode)
-            last = _Candidate(best.features, point, evidence)
-            last = head._climbed(last, tol=0.3, max_steps=3)
-            if last.point.value < chosen[1].point.value - 0.5:
+            near, evidence = tried[-1].point, best.evidence.with_label_noise(label_noise)
+            point = evidence.at(near.log_precisions, start=near.mode)
+            one = _Candidate(best.features, point, evidence)
+            tried.append(self._climbed(one, tol=0.3, max_steps=3))
+            if tried[-1].point.value < max(each.point.value for each in tried) - 0.5:
                 break
-            chosen = max(chosen, (head, last), key=lambda each: each[1].point.value)
-        return chosen if chosen[1].point.value >= best.point.value + 1.0 else (self, best)
+        return _clearly_best(tried)
 
-    def _clipped(self, training: Training, best: _Candidate) -> tuple[Bayesian, _Candidate]:
-        """Return this head with the clipping point that suits the best layer, and the layer so.
+    def _clipped(self, training: Training, best: _Candidate) -> _Candidate:
+        """Return the best layer with the clipping point that suits it.
 
         The search goes outwards from the usual point while the evidence rises: a reward that
-        levels off looks linear once its features do. Less than 1 nat is no reason to move.
+        levels off looks linear once its features do.
         """
-        chosen = usual = self, best
-        place = WINSORS.index(WINSOR)
+        tried, place = [best], WINSORS.index(WINSOR)
         for path in (WINSORS[:place][::-1], WINSORS[place + 1 :]):
-            last = usual
+            last = best
             for winsor in path:
-                head, near = replace(self, winsor=winsor), last[1].point
+                head, near = replace(self, winsor=winsor), last.point
                 parts = best.features.parts
-                tried = head._candidate(training, parts, near.log_precisions, near.mode)
-                tried = head._climbed(tried, tol=0.3, max_steps=3)
-                if tried.point.value < last[1].point.value:
+                one = head._candidate(training, parts, near.log_precisions, near.mode)
+                one = head._climbed(one, tol=0.3, max_steps=3)
+                if one.point.value < near.value:
                     break
-                last = head, tried
-            chosen = max(chosen, last, key=lambda each: each[1].point.value)
-        return chosen if chosen[1].point.value >= best.point.value + 1.0 else usual
+                last = one
+            tried.append(last)
+        return _clearly_best(tried)
 
     def _joined(self, training: Training, best: _Candidate, tried: Sequence[_Tried]) -> _Candidate:
         """Return the layers near the best one together with it, if that raises the evidence.
@@ -267,18 +249,24 @@ _Tried = tuple[tuple[Part, ...], Point]
 """The same without the arrays, which for many layers would fill the memory."""
 
 
+def _clearly_best(tried: Sequence[_Candidate]) -> _Candidate:
+    """Return the one of largest evidence; less than 1 nat is no reason to move from the first."""
+    best = max(tried, key=lambda each: each.point.value)
+    return best if best.point.value >= tried[0].point.value + 1.0 else tried[0]
+
+
 def _posterior(training: Training, best: _Candidate) -> LinearReward:
     """Return the belief at the precisions that were chosen, with what it rests on."""
     evidence, num = best.evidence, len(training.raters)
     # Fisher's steps close in linearly: the last digits would take most of the time.
     tol = 1e-6 if evidence.label_noise else 1e-10
     point = evidence.at(best.point.log_precisions, start=best.point.mode, tol=tol)
-    prior = point.precisions[evidence.owner]
+    weights, belief = evidence.posterior(point)
     return LinearReward.of(
         features=best.features,
         readings=training.readings,
-        weights=evidence.weights(point),
-        belief=belief_of(prior, evidence.rows, point.terms.curvature),
+        weights=weights,
+        belief=belief,
         label_noise=evidence.label_noise,
         metadata={
             "head": "bayesian",
@@ -286,10 +274,8 @@ def _posterior(training: Training, best: _Candidate) -> LinearReward:
             "evidence": point.value,
             "coin_evidence": -num * float(np.log(2)),
             "blocks": [
-                {"name": name, "precision": float(alpha), "directions": float(fixed)}
-                for name, alpha, fixed in zip(
-                    best.features.names, point.precisions, point.fixed, strict=True
-                )
+                {"name": name, "precision": float(alpha)}
+                for name, alpha in zip(best.features.names, point.precisions, strict=True)
             ],
         },
     )

@@ -21,8 +21,8 @@ The mean is the wrapped head's, to the last bit. With fewer than 1/α − 1 prom
 infinite. Fails where the reward is wrong inside its data: of raters impressed by form the verdicts
 are covered (90 %) and the better answers are not (75 %).
 
->>> Calibrated(alpha=0.2).folds
-5
+>>> Calibrated().alpha
+0.1
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ from trueline.stats.conformal import conformal_limit, coverage
 
 __all__ = ["Calibrated", "CalibratedReward"]
 
+FOLDS = 5
+"""Parts that prompts are held out in; fewer where there are fewer prompts."""
 NOISE = 8.0 / np.pi
 POSTERIOR = (1.0, 1.5, 2.0, 3.0)
 """Weights of the posterior's std that are tried."""
@@ -57,14 +59,10 @@ class Calibrated:
     """The head that learns."""
     alpha: float = 0.1
     """Share of verdicts that the interval may miss."""
-    folds: int = 5
-    """Folds over prompts; fewer where there are fewer prompts."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise InputError("alpha must lie between 0 and 1", got=repr(self))
-        if self.folds < 2:
-            raise InputError("folds must be at least 2", got=repr(self))
 
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
@@ -82,7 +80,7 @@ class Calibrated:
         reward = CalibratedReward.around(inner, readings, rows)
         (mean, std, far), novelty = np.zeros((3, len(rows))), np.zeros((2, len(rows)))
         log_likelihood = np.zeros(len(POSTERIOR))
-        for train, test in make_folds(rows.groups, min(self.folds, num_groups), rng):
+        for train, test in make_folds(rows.groups, min(FOLDS, num_groups), rng):
             part, held = rows.take(train), rows.take(test)
             fold = CalibratedReward.around(self.head.fit(readings, part, rng=rng), readings, part)
             ends = readings.rows(held.chosen_keys), readings.rows(held.rejected_keys)

@@ -34,7 +34,6 @@ from scipy.linalg import cho_factor, cho_solve, cholesky
 
 from trueline import stats
 from trueline.data.comparisons import Comparisons, group_of
-from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison
 from trueline.rewards.features import Features
@@ -44,7 +43,11 @@ from trueline.rewards.training import Training, in_order
 
 __all__ = ["Concept"]
 
-_SHUT = 1e12
+FOLDS = 5
+"""Parts that pairs are held out in, by prompt; by pair where all have one prompt."""
+WINSOR = 3.0
+"""Standard deviations at which standardised features are clipped."""
+SHUT = 1e12
 """Prior precision of a weight that is to stay 0."""
 
 
@@ -56,14 +59,6 @@ class Concept:
     """A layer of the trunk, or "separation" for the best on held-out pairs."""
     pooling: str = "separation"
     """"last" or "mean", or "separation"."""
-    folds: int = 5
-    """Parts that pairs are held out in, by prompt; by pair where all have one prompt."""
-    winsor: float = 3.0
-    """Standard deviations at which standardised features are clipped."""
-
-    def __post_init__(self) -> None:
-        if self.folds < 3 or not self.winsor > 0:
-            raise InputError("folds must be at least 3 and winsor positive", got=repr(self))
 
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
@@ -72,13 +67,13 @@ class Concept:
         pairs = in_order(comparisons)
         training = Training.of(readings, pairs)
         groups = _numbers(pairs)
-        fold = groups % min(self.folds, int(groups.max(initial=0)) + 1)
+        fold = groups % min(FOLDS, int(groups.max(initial=0)) + 1)
         layers = readings.layers if isinstance(self.layer, str) else (self.layer,)
         pools = readings.poolings if self.pooling == "separation" else (self.pooling,)
         parts = [(at, pool) for at in layers for pool in pools]
         tables = {}
         for part in parts:
-            features = Features.learn(training.readings, (part,), winsor=self.winsor)
+            features = Features.learn(training.readings, (part,), winsor=WINSOR)
             rows = training.differences(features)
             rows[:, : 5 * features.surprisals] = 0.0
             tables[part] = features, rows
@@ -151,6 +146,6 @@ def _precision(rows: np.ndarray, scale: float) -> np.ndarray:
     spread = (1 - share) * (off.T @ off) / max(num - 1, 1)
     spread.flat[:: width + 1] += share * float(np.mean(open_rows**2)) + 1e-12
     inverse = cho_solve(cho_factor(spread, lower=True), np.eye(width)) * (num / scale**2)
-    precision = _SHUT * np.eye(len(shut))
+    precision = SHUT * np.eye(len(shut))
     precision[np.ix_(~shut, ~shut)] = (inverse + inverse.T) / 2
     return np.asarray(cholesky(precision, lower=True))

@@ -2,11 +2,10 @@
 
     lower = mean − k (std + distance · spread · (novelty − 1)₊)
 
-Mean, std and novelty are the wrapped head's, untouched: k = 0 is that head exactly.
-The std part is pessimism under the posterior (as in 2310.02743 and 2402.13210,
-which subtract an ensemble's variance); the distance part stands for what the posterior cannot
-know, because heads on one trunk share its errors: on heavy-tailed synthetic gold, a tuned
-Mahalanobis penalty was worth as much as a tuned bound.
+Mean, std and novelty are the wrapped head's, untouched: k = 0 is that head exactly. The std part is
+pessimism under the posterior (as in 2310.02743 and 2402.13210, which subtract an ensemble's
+variance); the distance part stands for what the posterior cannot know, because heads on one trunk
+share its errors.
 
 Where we differ: k and distance must not be negative, so the bound can never flatter.
 Fails where the reward is wrong inside the data: neither std nor novelty sees that.
@@ -44,14 +43,12 @@ class Conservative:
     around a head whose own uncertainty grows with novelty, such as `Calibrated`."""
 
     def __post_init__(self) -> None:
-        for name in ("k", "distance"):
-            value = getattr(self, name)
-            if not 0.0 <= value < np.inf:
-                raise InputError(
-                    f"{name} must be a finite number, at least 0",
-                    got=str(value),
-                    do="a bound that adds would reward uncertainty",
-                )
+        if not (0.0 <= self.k < np.inf and 0.0 <= self.distance < np.inf):
+            raise InputError(
+                "k and distance must be finite numbers, at least 0",
+                got=f"{self.k} and {self.distance}",
+                do="a bound that adds would reward uncertainty",
+            )
 
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator

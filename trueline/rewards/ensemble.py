@@ -35,7 +35,7 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import SAMPLE, Bayesian
 from trueline.rewards.evidence import MarginalLikelihood, climb
-from trueline.rewards.laplace import SLICE, Belief, belief_of, bradley_terry
+from trueline.rewards.laplace import SLICE, Belief, bradley_terry
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Rows, Wrapped
 from trueline.rewards.training import Training
@@ -93,9 +93,8 @@ class Ensemble:
             evidence = MarginalLikelihood(rows, owner)
             point = climb(evidence)
             point = evidence.at(point.log_precisions, start=point.mode, tol=1e-10)
-            reward.outer[m] = evidence.weights(point)
-            prior = point.precisions[owner]
-            reward.beliefs += (belief_of(prior, rows, point.terms.curvature),)
+            reward.outer[m], belief = evidence.posterior(point)
+            reward.beliefs += (belief,)
             values.append(float(point.value))
         reward.metadata = {"head": "ensemble", "spec": asdict(self), "evidence": values}
         return reward

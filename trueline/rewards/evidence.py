@@ -5,8 +5,7 @@
     γ_b = F_b − α_b tr Σ_bb,     v_i = d_iᵀ Σ d_i,     s' = dS/d margin
 
 Laplace evidence after MacKay 1992 (a block b of features shares one precision α_b; γ_b is the
-number of its directions that the data have fixed). Blocks are a layer's pools and the surprisals,
-so that the data say how much each is worth.
+number of its directions that the data have fixed). Blocks are a layer's pools and the surprisals.
 
 Where we differ: (1) MacKay's fixed point is only the first guess of a secant climb in log α with
 step halving, so the evidence never falls; (2) V, the prior variance of a margin, has the
@@ -35,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_solve, lapack
 
-from trueline.rewards.laplace import Mode, Terms, dual_mode, primal_mode
+from trueline.rewards.laplace import Belief, Mode, Terms, belief_of, dual_mode, primal_mode
 
 __all__ = ["MarginalLikelihood", "Point", "climb"]
 
@@ -120,11 +119,11 @@ class MarginalLikelihood:
         value += -0.5 * (log_v / HYPERPRIOR_SD) ** 2 - 0.5 * total / LARGE_VARIANCE
         return Point(x, value, gradient, fixed, mode.weights, mode.terms)
 
-    def weights(self, point: Point) -> np.ndarray:
-        """Return the mode as weights, [F]."""
-        if not self.dual:
-            return point.mode
-        return np.asarray(point.mode @ self.rows / point.precisions[self.owner])
+    def posterior(self, point: Point) -> tuple[np.ndarray, Belief]:
+        """Return the mode as weights, [F], and the belief around it."""
+        prior = point.precisions[self.owner]
+        weights = point.mode @ self.rows / prior if self.dual else point.mode
+        return weights, belief_of(prior, self.rows, point.terms.curvature)
 
     def _dual(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Parts:
         gram = np.asarray(sum(g / a for g, a in zip(self.grams, alphas, strict=True)))

@@ -11,8 +11,7 @@ from buying an unbounded reward, which is how best-of-n finds the holes of a lin
 Novelty (Mahalanobis 1936) looks at standardised features before clipping, which would hide what is
 new. `typical` is the median distance of a training row from the others (left out of C in closed
 form), so that 1 means "as far as an answer of that kind usually is". Where we differ: the shrinkage
-ρ grows with features over rows instead of being estimated, and the covariance is held as a
-`Belief`, which never builds F × F when F > N.
+ρ grows with features over rows instead of being estimated.
 
 Shapes: N rows, F = 5 + layers x pools x D features, float64. `standard` is z before clipping.
 Fails where a column is constant in training: it then stays 0 whatever it does later.
@@ -100,12 +99,11 @@ class Features:
         Raises:
             InputError: the readings have another width, or lack surprisals, or have them.
         """
-        if readings.width != self.width or (readings.surprisals is not None) != self.surprisals:
-            with_them = "with" if self.surprisals else "without"
+        has = readings.surprisals is not None
+        if (readings.width, has) != (self.width, self.surprisals):
             raise InputError(
-                f"readings must have width {self.width} and come {with_them} surprisals",
-                got=f"width {readings.width}, "
-                + ("with" if readings.surprisals is not None else "without"),
+                f"readings must have width {self.width}, surprisals: {self.surprisals}",
+                got=f"width {readings.width}, surprisals: {has}",
                 do="read the responses with the trunk the reward was fitted on",
             )
         out = _columns(readings, self.parts)
@@ -127,12 +125,7 @@ class Features:
 @stored
 @dataclass(frozen=True)
 class TrainingDistribution:
-    """Where the training readings lie, for novelty.
-
-    >>> near = np.random.default_rng(0).standard_normal((400, 3))
-    >>> bool(TrainingDistribution.of(near).novelty(np.full((1, 3), 9.0))[0] > 5)
-    True
-    """
+    """Where the training readings lie, for novelty."""
 
     shape: Belief
     """Its covariance is C⁻¹, over the best layer's columns."""

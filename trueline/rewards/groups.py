@@ -37,7 +37,7 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.evidence import MarginalLikelihood, climb
-from trueline.rewards.laplace import Belief, belief_of
+from trueline.rewards.laplace import Belief
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
 from trueline.rewards.training import Training
@@ -122,6 +122,7 @@ def _pooled(
         there = climb(noisy, noisy.at(point.log_precisions, start=point.mode))
         if there.value > point.value:
             evidence, point = noisy, there
+    weights, belief = evidence.posterior(point)
     *common, own = evidence.power / point.precisions
     # One group's own part of a margin's prior variance over the shared part.
     found = {"rho": float(own / sum(common)), "evidence": float(point.value)}
@@ -130,8 +131,8 @@ def _pooled(
         objective=objective,
         names=names,
         scale=scale,
-        weights=evidence.weights(point),
-        belief=belief_of(point.precisions[columns], rows, point.terms.curvature),
+        weights=weights,
+        belief=belief,
         label_noise=evidence.label_noise,
         metadata={"pooling": found},
     )

@@ -7,9 +7,6 @@ z are winsorised features, z̄ their mean over the training readings, s the spre
 scores, ν the novelty (`features.TrainingDistribution`).
 
 Shapes: N rows, F features, M pairs. Units: nats of log-odds. A row that is not finite is unscored.
-
-    reward = Bayesian().fit(readings, comparisons, rng=rng)
-    scores = reward.with_lower_bound(1.0).score(readings)
 """
 
 from __future__ import annotations
@@ -86,28 +83,18 @@ class LinearReward(Fitted):
         )
 
     @property
-    def layer(self) -> int:
-        """The layer of largest evidence."""
-        return self.features.parts[0][0]
-
-    @property
     def layers(self) -> tuple[int, ...]:
         """All layers read, best first."""
         return tuple(dict.fromkeys(layer for layer, _ in self.features.parts))
-
-    @property
-    def pooling(self) -> str:
-        """The pools read of each layer, joined by "+"."""
-        return "+".join(dict.fromkeys(pool for _, pool in self.features.parts))
 
     def summary(self) -> dict[str, Any]:
         """Return the metadata that a run's result shows."""
         blocks = {b["name"]: round(b["precision"], 2) for b in self.metadata.get("blocks", [])}
         kept = ("evidence", "coin_evidence", "fit_s", "n")
         return {
-            "layer": self.layer,
+            "layer": self.layers[0],
             "layers": list(self.layers),
-            "pooling": self.pooling,
+            "pooling": "+".join(dict.fromkeys(pool for _, pool in self.features.parts)),
             "precision": blocks,
             "label_noise": self.label_noise,
             **{name: self.metadata.get(name) for name in kept},
