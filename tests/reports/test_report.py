@@ -28,6 +28,7 @@ CASE = {
     "answers": ["12", "13"],
     "verdict": {
         "preference": "second",
+        "rater": "judge",
         "reason": None,
         "transcript": [
             {"speaker": "anna", "text": "so <quote>it is</quote>", "side": 0, "in_favour": True}
@@ -134,8 +135,8 @@ def poisoned(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [poisoned(one) for one in value]
-    toml = isinstance(value, str) and value.startswith("[budget]")
-    return f"{value}{HOSTILE}" if isinstance(value, str) and not toml else value
+    checked = isinstance(value, str) and value.startswith(("[budget]", "second"))
+    return f"{value}{HOSTILE}" if isinstance(value, str) and not checked else value
 
 
 @pytest.mark.parametrize("kind", ["run", "judging"])

@@ -21,7 +21,7 @@ from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.linear import LinearReward
-from trueline.serving import ServerLimits, Service, create_app
+from trueline.serving import Service, create_app
 from trueline.serving.dialogue import Splitter
 from trueline.testing import FakeTrunk
 
@@ -106,7 +106,7 @@ def live(reward: Scorer) -> Iterator[Any]:
     """The app behind a real uvicorn on a free port, in a thread."""
     place = socket.create_server(("127.0.0.1", 0))
     scorer = Moody(reward)
-    served = service(scorer, limits=ServerLimits(body_bytes=200_000, items=64, chars=5_000))
+    served = service(scorer, body_bytes=200_000, items=64, chars=5_000)
     server = uvicorn.Server(uvicorn.Config(create_app(served), log_level="critical", ws="none"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[place])))
     thread.start()

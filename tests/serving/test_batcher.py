@@ -13,7 +13,7 @@ import pytest
 from trueline.errors import DataError
 from trueline.protocols import Scorer
 from trueline.records import Outcome, Prompt
-from trueline.serving import Batcher, ServerLimits
+from trueline.serving import Batcher
 from trueline.serving import batcher as module
 from trueline.serving.batcher import QueueFull, ScorerBroken
 
@@ -120,7 +120,7 @@ def test_closing_finishes_what_was_accepted(moody: Moody) -> None:
 
 def test_what_nobody_waits_for_is_dropped(moody: Moody) -> None:
     body = {"prompts": ["q"] * 900, "responses": [f"good {i}" for i in range(900)]}
-    with client(moody, limits=ServerLimits(timeout_s=0.15)) as http:
+    with client(moody, timeout_s=0.15) as http:
         moody.delay_s = 0.1
         reply = http.post("/score", json=body)
         assert reply.status_code == 503 and "0.15 s" in reply.json()["detail"]
@@ -136,7 +136,7 @@ def test_what_nobody_waits_for_is_dropped(moody: Moody) -> None:
 
 def test_http_says_full_and_broken(moody: Moody) -> None:
     body = {"prompts": ["q"] * 5, "responses": ["good"] * 5}
-    with client(moody, limits=ServerLimits(queue=4)) as http:
+    with client(moody, queue=4) as http:
         full = http.post("/score", json=body)
         moody.broken = True
         broken = http.post("/slime", json={"prompt": "q", "response": "good"})

@@ -12,7 +12,6 @@ from trueline.errors import InputError
 from trueline.models.trunk import Trunk
 from trueline.protocols import Scorer
 from trueline.records import Message, Prompt
-from trueline.serving import ServerLimits
 from trueline.serving.dialogue import Splitter
 from trueline.worlds.sums import trunk_path
 
@@ -124,8 +123,7 @@ def test_a_refusal_says_what_must_hold(reward: Scorer, path: str, body: Any, say
 
 
 def test_limits(reward: Scorer) -> None:
-    limits = ServerLimits(body_bytes=2_000, items=4, chars=100)
-    with client(reward, limits=limits) as http:
+    with client(reward, body_bytes=2_000, items=4, chars=100) as http:
         many = http.post("/score", json={"prompts": ["a"] * 5, "responses": ["b"] * 5})
         long = http.post("/score", json={"prompts": ["a"], "responses": ["b" * 101]})
         turns = [{"role": "user", "content": "a" * 40}] * 3

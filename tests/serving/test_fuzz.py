@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from trueline.protocols import Scorer
-from trueline.serving import ServerLimits, create_app
+from trueline.serving import create_app
 
 from .conftest import Moody, service, texts
 
@@ -99,9 +99,7 @@ def request(rng: random.Random) -> tuple[str, str, dict[str, Any]]:
 
 def test_a_thousand_malformed_requests(reward: Scorer) -> None:
     rng, codes = random.Random(7), Counter[int]()
-    app = create_app(
-        service(Moody(reward), limits=ServerLimits(body_bytes=20_000, items=50, chars=5_000))
-    )
+    app = create_app(service(Moody(reward), body_bytes=20_000, items=50, chars=5_000))
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
 
     async def fuzz() -> None:

@@ -35,8 +35,7 @@ class ReportVerb(Verb):
         """Write the page; return where it is."""
         judged = [RunFolder.view(run).config.get("verb") == "judge" for run in self.runs]
         if not any(judged):
-            out = self.out or self.runs[0] / "report.html"
-            page = reports.write_report(list(self.runs), out)
+            page = reports.write_report(self.runs, self.out)
         elif len(judged) == 1 and self.out is None:
             page = reports.write_judging(self.runs[0])
         else:

@@ -76,7 +76,8 @@ class ServeVerb(Place):
             splitter=Splitter(trunk.codec),
             use=self.use,
             unscored=unscored,
-            limits=app.ServerLimits(body_bytes=int(self.body_mb * 2**20), timeout_s=self.timeout_s),
+            body_bytes=int(self.body_mb * 2**20),
+            timeout_s=self.timeout_s,
             token=None if self.no_token else named or secrets.token_urlsafe(16),
             about={
                 "name": self.reward.resolve().name,

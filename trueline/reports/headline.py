@@ -120,23 +120,19 @@ def _certified_clause(run: RunRecord) -> str:
 
 def remarks(run: RunRecord) -> list[str]:
     """Return what a careful reader would want pointed out, each with its numbers."""
-    texts = [_liked_worse(run), _liked_faults(run), _agreement(run)]
-    return [text for text in texts if text is not None]
+    return [text for text in (_liked_worse(run), _liked_faults(run)) if text is not None]
 
 
 def _liked_worse(run: RunRecord) -> str | None:
     """Say that raters liked what gold says is worse."""
-    rates = [(r.gate.win_rate.value, r) for r in run.rounds]
-    rated = [(value, r) for value, r in rates if value is not None]
-    liked = [r for value, r in rated if value > 0.5]
+    liked = [r for r in run.rounds if (r.gate.win_rate.value or 0) > 0.5]
     if change(run.gold_base, run.gold_final) is not Change.FELL or not liked:
         return None
-    last = liked[-1]
-    rate = estimate(last.gate.win_rate, share=True)
+    rate = estimate(liked[-1].gate.win_rate, share=True)
     return (
-        f"In {len(liked)} of {len(rated)} rounds the raters preferred the new answers (in round "
-        f"{last.round}, {rate} of the gate's comparisons). The gate cannot see that gold fell, "
-        "because it asks the same raters."
+        f"In {len(liked)} of {plural(len(run.rounds), 'round')} the raters preferred the new "
+        f"answers (in round {liked[-1].round}, {rate} of the gate's comparisons). The gate cannot "
+        "see that gold fell, because it asks the same raters."
     )
 
 
@@ -155,18 +151,6 @@ def _liked_faults(run: RunRecord) -> str | None:
         f"Faults grew and were certified: {', '.join(grown)} of the answers. The raters like them, "
         "and the gate asks these raters: it cannot see this."
     )
-
-
-def _agreement(run: RunRecord) -> str | None:
-    """Say where the raters' labels did no better than a coin."""
-    e = run.rounds[-1].rater_gold_agreement if run.rounds else Estimate(None, None, None, 0)
-    if e.lower is None or e.upper is None or e.lower > 0.5:
-        return None
-    shares = estimate(e, share=True)
-    text = f"The raters' labels agreed with gold in {shares} of the last round's comparisons"
-    if e.upper < 0.5:
-        return f"{text}: worse than a coin. No reward fitted on them can be right."
-    return f"{text}: too few to tell from a coin."
 
 
 def run_alpha(run: RunRecord) -> float | None:

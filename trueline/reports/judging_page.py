@@ -18,7 +18,7 @@ from pydantic import Field
 
 from trueline.atomic import atomic_write
 from trueline.errors import SetupError
-from trueline.records import Estimate, Turn
+from trueline.records import Estimate, Turn, Verdict
 from trueline.reports.charts import Axis, ReportSection, Series, section
 from trueline.reports.formatting import count, estimate, number
 from trueline.reports.run_page import render, round_axis
@@ -50,21 +50,13 @@ class ArmRecord(Record):
     bins: tuple[BinRecord, ...] = ()
 
 
-class VerdictRecord(Record):
-    """What came of one act of judging."""
-
-    preference: str
-    transcript: tuple[Turn, ...] = ()
-    reason: str | None = None
-
-
 class TranscriptRecord(Record):
     """One judged case in full."""
 
     protocol: str
     question: str
     answers: tuple[str, str]
-    verdict: VerdictRecord
+    verdict: Verdict
     correct: int | None = None
 
 

@@ -44,13 +44,14 @@ OVER_ROUNDS: tuple[tuple[str, str, str, bool, tuple[str, float] | None], ...] = 
 """Chapter, title, field of the round, whether a share, and level of the simple charts."""
 
 
-def write_report(runs: Sequence[Path], out: Path) -> Path:
+def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write the report of `runs`, the first being the main one; return where it was written.
 
-    A folder as `out` gets report.html. `SetupError` on a folder that is no run.
+    A folder as `out`, by default the first run's, gets report.html. `SetupError` on what is no run.
     """
     if not runs:
         raise SetupError("a report needs at least one run folder", got="none")
+    out = out or runs[0]
     target = out / "report.html" if out.is_dir() else out
     atomic_write(target, _page([read_run(run) for run in runs]))
     return target

@@ -10,6 +10,7 @@ works.
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -226,14 +227,15 @@ def _progress(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _certified_so_far(run: RunRecord) -> RunRecord:
     """Fill in what an unfinished run has certified and spent so far."""
-    names = dict.fromkeys(name for r in run.rounds for name in r.labels)
-    labels = {name: sum(r.labels.get(name, 0) for r in run.rounds) for name in names}
-    certified = max(run.accepted, default=0)
+    labels = Counter[str]()
+    for one in run.rounds:
+        labels.update(one.labels)
     # A run that goes on from another begins with a policy that is not the base.
-    first = MISSING if run.config.get("from") else run.gold_base
-    gold = next((r.gold for r in run.rounds if r.round == certified), first)
-    changes = {"certified_round": certified, "gold_final": gold, "labels": labels}
-    return run.model_copy(update={**changes, "labels_used": sum(labels.values())})
+    gold = {0: MISSING if run.config.get("from") else run.gold_base}
+    gold |= {r.round: r.gold for r in run.rounds}
+    last = max(run.accepted, default=0)
+    changes = {"certified_round": last, "gold_final": gold[last], "labels": dict(labels)}
+    return run.model_copy(update={**changes, "labels_used": labels.total()})
 
 
 def _shares(shares: Mapping[str, float], n: int) -> dict[str, Estimate]:

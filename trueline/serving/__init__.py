@@ -4,7 +4,7 @@
 each trainer sends, `app` answers and listens.
 """
 
-from trueline.serving.app import ServerLimits, Service, create_app, listen
+from trueline.serving.app import Service, create_app, listen
 from trueline.serving.batcher import Batcher
 
-__all__ = ["Batcher", "ServerLimits", "Service", "create_app", "listen"]
+__all__ = ["Batcher", "Service", "create_app", "listen"]

@@ -34,7 +34,7 @@ import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import APIKeyQuery, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from scipy.special import expit
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -43,34 +43,14 @@ from trueline.protocols import Scorer
 from trueline.records import Outcome, Score
 from trueline.serving.batcher import Batcher, QueueFull, ScorerBroken
 from trueline.serving.dialogue import Splitter
-from trueline.serving.formats import (
-    ClassifyRequest,
-    OpenRLHFRequest,
-    ScoreRequest,
-    SlimeRequest,
-)
+from trueline.serving.formats import ClassifyRequest, OpenRLHFRequest, ScoreRequest, SlimeRequest
 
-__all__ = ["LOOPBACK", "ServerLimits", "Service", "bind", "create_app", "listen"]
+__all__ = ["LOOPBACK", "Service", "bind", "create_app", "listen"]
 
+_Bearer = HTTPAuthorizationCredentials | None
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CONNECTIONS = 1_024
 """Most open connections, half-open ones too; beyond it the answer is 503."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerLimits:
-    """What one request may ask for, and how much may wait."""
-
-    body_bytes: int = 8_388_608
-    """Largest body of a request."""
-    items: int = 1_024
-    """Most items of a request."""
-    chars: int = 200_000
-    """Most characters of one item."""
-    queue: int = 16_384
-    """Most items waiting; beyond it clients are told to come again (429)."""
-    timeout_s: float = 170.0
-    """Longest time that one request may take; OpenRLHF gives up after 180."""
 
 
 @dataclass(kw_only=True)
@@ -83,13 +63,22 @@ class Service:
     """The number that stands for a row in formats that hold one."""
     unscored: float | None = None
     """What stands for an unscored row there; None: such a request is refused (422)."""
-    limits: ServerLimits = field(default_factory=ServerLimits)
     token: str | None = None
     about: dict[str, Any] = field(default_factory=dict)
     """The reward's name, its trunk and its metadata, for /health."""
+    body_bytes: int = 8_388_608
+    """Largest body of a request."""
+    items: int = 1_024
+    """Most items of a request."""
+    chars: int = 200_000
+    """Most characters of one item."""
+    queue: int = 16_384
+    """Most items waiting; beyond it clients are told to come again (429)."""
+    timeout_s: float = 170.0
+    """Longest time that one request may take; OpenRLHF gives up after 180."""
 
     def __post_init__(self) -> None:
-        self.batcher = Batcher(self.scorer, max_queue=self.limits.queue)
+        self.batcher = Batcher(self.scorer, max_queue=self.queue)
 
     def health(self) -> dict[str, Any]:
         """Return whether it is ready and what it has done."""
@@ -110,8 +99,8 @@ class Service:
         items = asked.items(self.splitter)
         sizes = [len(r) + sum(len(turn.content) for turn in p.messages) for p, r in items]
         longest = max(sizes, default=0)
-        if len(items) > self.limits.items or longest > self.limits.chars:
-            most = f"{self.limits.items} items of {self.limits.chars} characters"
+        if len(items) > self.items or longest > self.chars:
+            most = f"{self.items} items of {self.chars} characters"
             got = f"{len(items)} items of at most {longest}"
             raise HTTPException(413, f"a request must have at most {most}; got {got}")
         return await self.batcher.score(items)
@@ -129,14 +118,10 @@ class Service:
         return value
 
     async def authorised(
-        self,
-        bearer: Annotated[
-            HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))
-        ],
-        token: Annotated[str | None, Depends(APIKeyQuery(name="token", auto_error=False))],
+        self, bearer: Annotated[_Bearer, Depends(HTTPBearer(auto_error=False))], token: str = ""
     ) -> None:
         """Refuse a request without the token, where there is one."""
-        given = bearer.credentials if bearer is not None else token or ""
+        given = token if bearer is None else bearer.credentials
         if self.token is None or secrets.compare_digest(given.encode(), self.token.encode()):
             return
         line = "a request must carry the token: Authorization: Bearer ..., or ?token=..."
@@ -155,13 +140,13 @@ def create_app(service: Service) -> FastAPI:
         title="Trueline reward server",
         description=(__doc__ or "").split("\n\n", 1)[-1],
         lifespan=lifespan,
-        max_body_size=service.limits.body_bytes,
+        max_body_size=service.body_bytes,
         redoc_url=None,
     )
     app.include_router(_routes(service), dependencies=[Depends(service.authorised)])
     for kind in (InputError, QueueFull, ScorerBroken, RequestValidationError):
         app.add_exception_handler(kind, _refuse)
-    app.add_middleware(RequestTimeout, timeout_s=service.limits.timeout_s)
+    app.add_middleware(RequestTimeout, timeout_s=service.timeout_s)
     if service.token is None:
         hosts = [*LOOPBACK, "[::1]"]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
