@@ -75,7 +75,6 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, own_cache: Any) -> Path:
 def test_fit_reports_accuracy_beside_its_floors(tmp_path, capsys):
     pairs = save(tmp_path / "pairs.jsonl", rows(100))
     found = call(capsys, "fit", pairs, "--model", MODEL, "--out", tmp_path / "reward")
-    assert {"accuracy", "floors", "layer", "encode_s", "fit_s", "reward"} <= found.keys()
     assert found["accuracy"]["n"] == 100
     assert found["accuracy"]["lower"] > 0.75 > found["floors"]["bag_of_words"]["value"]
     for floor in ("longer", "bag_of_words"):

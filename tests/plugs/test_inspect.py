@@ -80,7 +80,6 @@ def test_scores_and_doubt_are_in_the_log_and_unscored_is_left_out(tmp_path: Path
     assert (result.scored_samples, result.unscored_samples) == (3, 1)
     assert result.metrics["mean"].value == pytest.approx(2.0)
     assert result.metrics["stderr"].value == pytest.approx(1 / np.sqrt(3))
-    assert result.metrics["uncertainty"].value == 0.5
     assert result.params == {"use": "lower"}
     prompt = next(p for p, text in careful.seen if text == "one two")
     assert [m.role for m in prompt.messages] == ["system", "user"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,44 +60,33 @@ class FitVerb(Place):
         session = self.session(console, model=recipe.model.path, cache=cache_dir())
         trunk, spec = session.trunk, recipe.reward
         checks = selfcheck(trunk, pairs.responses[:8])
-        started = time.perf_counter()
         with reading_bar("reading") as progress:
             readings = trunk.read(pairs.responses, progress=progress)
-        encode_s = time.perf_counter() - started
-
         folds = make_folds(pairs.groups, self.folds, stream(self.seed, "folds"))
         rng = stream(self.seed, "validate")
         validated = cross_validate(spec, readings, pairs, folds=folds, rng=rng)
         below = baseline_accuracy(pairs, folds, stream(self.seed, "floors"))
-        started = time.perf_counter()
         reward = spec.fit(readings, pairs, rng=stream(self.seed, "fit"))
-        fit_s = time.perf_counter() - started
         reward.save(self.out, model=recipe.model.path)
         (self.out / "recipe.toml").write_text(recipe.as_toml(), encoding="utf-8")
-        calibration = reward.metadata.get("calibration")
-        console.print(_table(validated.accuracy, below))
+        calibration, layer = reward.metadata.get("calibration"), next(iter(reward.layers), None)
+        console.print(_table({"reward": validated.accuracy, **below}))
         if validated.unscored:
             console.print(f"{validated.unscored} of {len(pairs)} pairs unscored and left out")
         if calibration is not None:
             console.print(_calibrated(calibration))
-        read_at = f"layer {reward.layers[0]}; " if reward.layers else ""
+        read_at = "" if layer is None else f"layer {layer}; "
         console.print(f"{read_at}reward saved to {self.out}")
-        measured = [
-            measure(
-                *(console, reward.on(trunk), bench, path),
-                rng=stream(self.seed, "bench", str(path)),
-                train=pairs,
-            )
-            for bench, path in zip(benches, self.bench, strict=True)
-        ]
+        measured = []
+        for bench, path in zip(benches, self.bench, strict=True):
+            rng = stream(self.seed, "bench", str(path))
+            measured.append(measure(console, reward.on(trunk), bench, path, rng=rng, train=pairs))
         return {
             "accuracy": validated.accuracy.as_dict(),
             "unscored": validated.unscored,
             "floors": {name: estimate.as_dict() for name, estimate in below.items()},
-            "layer": reward.layers[0] if reward.layers else None,
+            "layer": layer,
             "summary": reward.summary(),
-            "encode_s": round(encode_s, 3),
-            "fit_s": round(fit_s, 3),
             "reward": str(self.out),
             "pairs": len(pairs),
             "skipped": dict(pairs.skipped),
@@ -118,16 +106,9 @@ def _calibrated(calibration: dict[str, Any]) -> str:
     return f"{share}, out of fold\n  holds the verdict  {covered}\n  decides the pair   {decided}"
 
 
-def _table(accuracy: Estimate, below: dict[str, Estimate]) -> Table:
-    table = Table(title="right on held-out prompts")
-    for column in ("", "accuracy", "95 % interval", "pairs"):
-        table.add_column(column)
-    rows = {
-        "reward": accuracy,
-        "bag of words": below["bag_of_words"],
-        "longer wins": below["longer"],
-    }
-    for name, e in rows.items():
+def _table(found: dict[str, Estimate]) -> Table:
+    table = Table("", "accuracy", "95 % interval", "pairs", title="right on held-out prompts")
+    for name, e in found.items():
         value = "not measured" if e.value is None else f"{e.value:.3f}"
-        table.add_row(name, value, interval(e), str(e.n))
+        table.add_row(name.replace("_", " "), value, interval(e), str(e.n))
     return table

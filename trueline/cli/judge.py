@@ -24,7 +24,6 @@ from trueline.atomic import to_json
 from trueline.audits.judgements import JudgedCase, by_arm, contrasts, measure, samples
 from trueline.cli.common import Place, reading_bar
 from trueline.data.cases import LabelledCase, load_cases
-from trueline.data.comparisons import Comparisons
 from trueline.errors import InputError, SetupError
 from trueline.oversight import PROTOCOLS
 from trueline.protocols import Oversight, Rater
@@ -33,7 +32,6 @@ from trueline.recipes.judges import JUDGES, EndpointJudge, PeopleJudge, from_sho
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
 from trueline.recipes.task import sums_cases
-from trueline.records import Comparison, Preference
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
@@ -96,7 +94,6 @@ class JudgeVerb(Place):
             # A bar would write over the questions that a person is asked.
             people = isinstance(next(iter(recipes.values())).judge, PeopleJudge)
             rows = self._judge(arms, cases, folder, quiet=people)
-            _save_pairs(rows, cases, folder.folder)
             if skipped:
                 left = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
                 console.print(f"left out: {left}")
@@ -168,20 +165,21 @@ class JudgeVerb(Place):
     ) -> dict[str, Any]:
         """Measure, save, report."""
         arms = {arm: measure(some, seed=self.seed) for arm, some in by_arm(rows).items()}
-        compared = contrasts(rows, seed=self.seed)
-        result = {"verb": "judge", "arms": arms, "contrasts": compared}
-        shown = [row.as_dict() for row in samples(rows)]
-        folder.finish({**result, "samples": shown})
+        result: dict[str, Any] = {
+            "verb": "judge",
+            "arms": arms,
+            "contrasts": contrasts(rows, seed=self.seed),
+        }
+        folder.finish({**result, "samples": [row.as_dict() for row in samples(rows)]})
         page = reports.write_judging(folder.folder)
         console.print(_table(arms))
         for arm, found in arms.items():
             for why, count in found["failed"].items():
                 console.print(f"{escape(arm)}, {count} undecided: {escape(why)}")
-        for name, difference in compared.items():
+        for name, difference in result["contrasts"].items():
             console.print(f"accuracy, {escape(name)}: {difference}")
         console.print(f"report: {page}")
-        plain: dict[str, Any] = jsonlib.loads(to_json(result))
-        return {**plain, "out": str(folder.folder), "report": str(page)}
+        return {**jsonlib.loads(to_json(result)), "out": str(folder.folder), "report": str(page)}
 
     def _folder(self, recipes: dict[str, Recipe]) -> RunFolder:
         """The run folder: a new one, or the same run's to go on with."""
@@ -208,14 +206,13 @@ class _Arm:
     def judge(self, one: LabelledCase, number: int) -> JudgedCase:
         """Judge one case, by a stream of its own."""
         rng = stream(self.seed, "judge", self.name, number)
-        verdict = self.protocol.judge(one.case, helper=self.helper, judge=self.rater, rng=rng)
         return JudgedCase(
             id=str(number),
             group=one.group,
             protocol=self.name,
             question=one.case.prompt.text,
             answers=_answers(one),
-            verdict=verdict,
+            verdict=self.protocol.judge(one.case, helper=self.helper, judge=self.rater, rng=rng),
             correct=one.correct,
         )
 
@@ -247,20 +244,6 @@ def _answers(one: LabelledCase) -> tuple[str, str]:
 
 def _far(part: object) -> bool:
     return isinstance(part, NoHelper | EndpointHelper | EndpointJudge)
-
-
-def _save_pairs(rows: Sequence[JudgedCase], cases: Sequence[LabelledCase], folder: Path) -> None:
-    """What was decided, a file a protocol, as preferences that `trueline fit` reads."""
-    for arm, some in by_arm(rows).items():
-        pairs = []
-        for row in some:
-            preferred = row.verdict.preference
-            if preferred is not Preference.UNDECIDED:
-                case = cases[int(row.id)].case
-                case = case.mirrored if preferred is Preference.SECOND else case
-                rater = row.verdict.rater
-                pairs.append(Comparison(chosen=case.first, rejected=case.second, rater=rater))
-        Comparisons(tuple(pairs)).save(folder / f"pairs-{arm}.jsonl")
 
 
 def _table(arms: dict[str, dict[str, Any]]) -> RichTable:

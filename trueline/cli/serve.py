@@ -52,7 +52,7 @@ class ServeVerb(Place):
         """Serve until a signal comes; return what was done."""
         try:
             from trueline.serving import app
-            from trueline.serving.dialogue import Splitter
+            from trueline.serving.formats import Splitter
         except ImportError as error:
             raise SetupError(
                 "serving needs FastAPI and uvicorn",

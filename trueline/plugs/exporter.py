@@ -122,9 +122,8 @@ def _fault(codec: Any, tokenizer: Any, layout: dict[str, Any]) -> str | None:
 
 def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> Any:
     """Return the trunk in a `TruelineRewardModel`, which takes its file along."""
-    kinds: tuple[Any, Any] = (TruelineRewardConfig, TruelineRewardModel)
-    for kind, name in zip(kinds, ("AutoConfig", "AutoModelForSequenceClassification"), strict=True):
-        kind.register_for_auto_class(name)
+    TruelineRewardConfig.register_for_auto_class("AutoConfig")
+    TruelineRewardModel.register_for_auto_class("AutoModelForSequenceClassification")
     features = reward.features
     config = TruelineRewardConfig(
         num_labels=1,
@@ -137,11 +136,10 @@ def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str,
     with torch.device("meta"):
         model: Any = TruelineRewardModel(config)
     model.trunk = trunk.model
-    for name in ("center", "scale", "reference", "weights"):
-        column = getattr(features, name, None)
-        value = getattr(reward, name) if column is None else column
-        setattr(model, name, torch.tensor(value, dtype=torch.float32))
-    model.clip = torch.tensor([features.winsor], dtype=torch.float32)
+    columns = {"center": features.center, "scale": features.scale, "clip": [features.winsor]}
+    columns |= {"reference": reward.reference, "weights": reward.weights}
+    for name, values in columns.items():
+        setattr(model, name, torch.tensor(values, dtype=torch.float32))
     return model
 
 
@@ -152,12 +150,11 @@ def _readme(reward: LinearReward, layout: dict[str, Any]) -> str:
     AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, trust_remote_code=True)
 
 `logits[:, 0]` is the posterior mean of the reward, in nats of log-odds, for texts formed by this
-folder's chat template and tokenised by its tokenizer, with or without special tokens.
-In TRL: give conversational data and `trust_remote_code=True`.
+folder's chat template and tokenised by its tokenizer. In TRL: give conversational data and
+`trust_remote_code=True`.
 
 - fitted on {reward.metadata.get("n", "an unknown number of")} comparisons; trunk \
 {(reward.trunk_fingerprint or "unknown")[:16]}; reads {", ".join(reward.features.names)}
 - at most {layout["max_tokens"]} tokens; longer texts lose the left of their prompt
-- the response is what follows the last opening of an assistant's turn
 - the uncertainty stays behind: under strong optimisation use the reward itself
 """

@@ -7,8 +7,7 @@ generated (few-shot turns are input), the answer everything from there on but re
 and the sample's metadata go into `Prompt.meta`, the target as `answer`. Unscored is
 `Score.unscored`: left out of Inspect's metrics and counted in its `unscored_samples`.
 
-Samples are scored one after another, in a thread beside the event loop. Metrics: mean and stderr of
-the reward, and `uncertainty`, the mean of its posterior std.
+Samples are scored one after another, in a thread beside the event loop.
 """
 
 from __future__ import annotations
@@ -63,16 +62,7 @@ def inspect(scorer: Scorer, *, use: str = "lower", name: str = "trueline") -> An
     def factory(use: str) -> theirs.Scorer:
         return score
 
-    metrics = [theirs.mean(), theirs.stderr(), theirs.metric(name="uncertainty")(_uncertainty)()]
-    return theirs.scorer(metrics=metrics, name=name)(factory)(use)
-
-
-def _uncertainty() -> theirs.Metric:
-    # Inspect goes by the annotation to tell this from metrics on bare scores.
-    def metric(scores: list[theirs.SampleScore]) -> float:
-        return float(np.mean([(s.score.metadata or {})["std"] for s in scores]))
-
-    return metric
+    return theirs.scorer(metrics=[theirs.mean(), theirs.stderr()], name=name)(factory)(use)
 
 
 def _read(state: Any, target: str) -> tuple[Prompt, str]:

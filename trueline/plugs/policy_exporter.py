@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from trueline.loop.resume import State, certified_of
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
 from trueline.plugs.turns import new_folder
-from trueline.runs import RunFolder
 
 __all__ = ["export_policy"]
 
@@ -40,11 +40,14 @@ def export_policy(
             got=f"none of {len(state.rounds)} in {run}",
             do="use what the run began from, or give it more labels",
         )
+    form = "merged" if merged else "adapter"
+    # The chance that any gate so far certified what raters like less.
+    alpha = float(sum(1 / row["gate"]["threshold"] for row in state.rounds))
     with new_folder(folder) as fresh:
         (_merge if merged else _adapter)(state.certified, fresh)
-        (fresh / "README.md").write_text(_readme(view, state, trunk, merged), encoding="utf-8")
-    form = "merged" if merged else "adapter"
-    return {"form": form, "round": state.certified_round, "alpha": _risk(state)}
+        card = _readme(view.result or {}, state, trunk, form, alpha)
+        (fresh / "README.md").write_text(card, encoding="utf-8")
+    return {"form": form, "round": state.certified_round, "alpha": alpha}
 
 
 def _adapter(policy: LoraPolicy, folder: Path) -> None:
@@ -67,34 +70,22 @@ def _merge(policy: LoraPolicy, folder: Path) -> None:
     codec.tokenizer.save_pretrained(folder)
 
 
-def _risk(state: State) -> float:
-    """Return the chance that any gate so far certified what raters like less: sum 1 / threshold."""
-    return float(sum(1 / row["gate"]["threshold"] for row in state.rounds))
-
-
-def _readme(run: RunFolder, state: State, trunk: Trunk, merged: bool) -> str:
+def _readme(result: Mapping[str, Any], state: State, trunk: Trunk, form: str, alpha: float) -> str:
     """Return what whoever finds the folder must know."""
-    row, result = state.rounds[state.certified_round - 1], run.result or {}
+    row = state.rounds[state.certified_round - 1]
     gate, kl, rate = row["gate"], row["kl"]["value"], row["gate"]["win_rate"]
     base = Path(str(result.get("model", "the model of the run"))).name
-    labels = sum(sum(r["labels"].values()) for r in state.rounds)
-    tested = result.get("certificate", "better by the judgement of its raters")
-    load = "PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)"
-    load = "AutoModelForCausalLM.from_pretrained(folder)" if merged else load
-    return f"""# A policy, {"merged" if merged else "an adapter"}, exported by Trueline
-
-    {load}
+    return f"""# A policy, {form}, exported by Trueline
 
 - base model: {base}; sha256 of weights, configuration and tokenizer: {trunk.fingerprint()}
 - certified in round {state.certified_round} of {len(state.rounds)}: raters preferred its answers \
 to those of the policy certified before in {rate["value"]:.0%} [{rate["lower"]:.0%}, \
 {rate["upper"]:.0%}] of {rate["n"]} fresh comparisons; e-value {gate["e_value"]:.3g}, threshold \
 {gate["threshold"]:.3g}
-- alpha {_risk(state):.3g}: the chance, over the whole run, that any policy was certified that \
-these raters like less
-- what was tested: {tested}
-- {labels} labels in {len(state.rounds)} rounds; KL from the base model \
-{"not measured" if kl is None else f"{kl:.2f} nats an answer"}
+- alpha {alpha:.3g}: the chance, over the whole run, that any policy was certified that these \
+raters like less
+- what was tested: {result.get("certificate", "better by the judgement of its raters")}
+- KL from the base model {"not measured" if kl is None else f"{kl:.2f} nats an answer"}
 - not said: that the answers are better than these raters can tell, on other prompts, or for other \
 raters
 """

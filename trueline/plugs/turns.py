@@ -62,13 +62,12 @@ def _plain(turns: Turns) -> Any:
 
 
 def _words(turn: Mapping[str, Any]) -> str:
-    content = turn.get("content") or ""
-    if not isinstance(content, str):
-        kinds = sorted({str(part.get("type")) for part in content} - {"text"})
-        if kinds:
-            raise DataError(
-                "every part of a message must be text", got=", ".join(kinds), do="leave it out"
-            )
-        content = "\n".join(part["text"] for part in content)
+    parts = turn.get("content") or ""
+    parts = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts
+    kinds = sorted({str(part.get("type")) for part in parts} - {"text"})
+    if kinds:
+        raise DataError(
+            "every part of a message must be text", got=", ".join(kinds), do="leave it out"
+        )
     calls = [json.dumps(call.get("function", call)) for call in turn.get("tool_calls") or ()]
-    return "\n".join([*([content] if content else []), *calls])
+    return "\n".join(filter(None, [*(part["text"] for part in parts), *calls]))

@@ -94,12 +94,8 @@ def duration(seconds: float | None) -> str:
 
 def plain(value: Any) -> str:
     """Return a configuration value in words."""
-    if value is None:
-        return "none"
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {plain(v)}" for k, v in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):

@@ -70,9 +70,7 @@ def headline(run: RunRecord) -> tuple[Tone, str]:
     if run.labels_used is not None:
         clauses.append(f"{plural(run.labels_used, 'label')} used")
     if run.finished and run.planned_rounds > len(run.rounds):
-        patience, rounds = run.config.get("budget.patience"), len(run.rounds)
-        early = f"ended after {rounds} of {run.planned_rounds} rounds"
-        clauses.append(f"{early}, none of the last {patience} certified")
+        clauses.append(f"ended after {len(run.rounds)} of {run.planned_rounds} rounds")
     if run.unspent:
         clauses.append(f"{plural(int(run.unspent), 'label')} unspent")
     sentence = "; ".join(clauses) + "."
@@ -93,8 +91,7 @@ def _gold_clause(run: RunRecord, moved: Change) -> str:
     if not _gold_known(run):
         return "What the answers are truly worth is not known here"
     if run.certified_round == 0 and run.rounds and final.value is not None:
-        stays = "policy taken over" if run.config.get("from") else "base policy"
-        return f"The {stays} stays, with gold {estimate(final)}"
+        return f"The policy it began with stays, with gold {estimate(final)}"
     if moved not in (Change.ROSE, Change.FELL):
         values = f"{number(base.value)} before, {estimate(final)} after"
         return f"Gold, {moved} (n = {count(final.n)}): {values}"

@@ -6,16 +6,12 @@
     /slime     {"prompt", "response", "label"} -> a number
     /health    whether it is ready (503 if not), what it serves, how much it has done
 
-Whatever a client sends, the answer is one line with a 4xx code or a score. 503 is said only where
-the scorer itself is broken, the server is closing or full of connections, or `timeout_s` is over;
-429 where the queue is full. With a token every request that scores or asks for /health must carry
-it, as `Authorization: Bearer` or, for trainers that can be given a URL and nothing else, as
+Whatever a client sends, the answer is one line with a 4xx code or a score: 429 where the queue is
+full; 503 only where the scorer is broken, the server closing or full, or `timeout_s` over. A token
+is asked for as `Authorization: Bearer` or, of trainers that can be given a URL and nothing else, as
 `?token=`. Without one only loopback names are served, so that no web page can reach the server by a
-name of its own.
-
-Where formats hold one number, it is the one chosen by `--use`; an unscored row is refused or given
-the operator's number. /classify's sigmoid is applied where vLLM would (unless `use_activation` is
-false), and it gives no token counts.
+name of its own. In formats of one number an unscored row is refused or given the operator's number;
+/classify applies vLLM's sigmoid unless `use_activation` is false, and gives no token counts.
 """
 
 from __future__ import annotations
@@ -42,8 +38,13 @@ from trueline.errors import InputError, SetupError
 from trueline.protocols import Scorer
 from trueline.records import Outcome, Score
 from trueline.serving.batcher import Batcher, QueueFull, ScorerBroken
-from trueline.serving.dialogue import Splitter
-from trueline.serving.formats import ClassifyRequest, OpenRLHFRequest, ScoreRequest, SlimeRequest
+from trueline.serving.formats import (
+    ClassifyRequest,
+    OpenRLHFRequest,
+    ScoreRequest,
+    SlimeRequest,
+    Splitter,
+)
 
 __all__ = ["LOOPBACK", "Service", "bind", "create_app", "listen"]
 
@@ -158,7 +159,7 @@ def _routes(service: Service) -> APIRouter:
 
     @router.post("/score")
     async def score(asked: ScoreRequest) -> dict[str, list[Score]]:
-        """Score prompts and responses; everything that is known of each, null where unscored."""
+        """Say everything that is known of each response, null where it is unscored."""
         return {"rows": await service.rows(asked)}
 
     @router.post("/openrlhf")
