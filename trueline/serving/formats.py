@@ -1,8 +1,8 @@
 r"""Say what trainers send, and tell prompts from responses in it.
 
 OpenRLHF 0.11 posts full texts with their prompts; verl 0.9 posts one text, as to vLLM 0.33's
-`/classify`; slime posts one prompt and response. `/score` is our own format. Labels and the like are
-not read; token ids are refused, since the sender's tokenizer need not be the trunk's.
+`/classify`; slime posts one prompt and response. `/score` is our own format. Labels are not read;
+token ids are refused, since the sender's tokenizer need not be the trunk's.
 
 A text is cut only where the cut can be proved: the turns in it, rendered again by the trunk's own
 chat template, must give the text back. How the template marks turns is learned by rendering turns
