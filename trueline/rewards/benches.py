@@ -102,11 +102,11 @@ def load_bench(path: str | os.PathLike[str]) -> Bench:
     kind = _kind(records[0])
     for number, record in enumerate(records, start=1):
         if (other := _kind(record)) != kind:
-            raise DataError(
+            must, do = (
                 "all rows of a bench must have one shape",
-                got=f"{record.where}: {other} after {kind}",
-                do="give each bench a file of its own",
+                "give each bench a file of its own",
             )
+            raise DataError(must, got=f"{record.where}: {other} after {kind}", do=do)
         items += _items(record, number, kind, skipped)
     if not items:
         raise DataError("a bench must hold at least one item", got=f"{path}: {dict(skipped)}")
@@ -175,11 +175,8 @@ def run_bench(
     trained_on = set() if train is None else {group_of(r.prompt) for r in train.responses}
     items = [item for item in bench.items if item.group not in trained_on]
     if not items:
-        raise InvalidExperiment(
-            "a bench must hold prompts that were not trained on",
-            got=f"{len(bench.items)} items, all of which were",
-            do="give another file",
-        )
+        must, got = "a bench must hold prompts that were not trained on", len(bench.items)
+        raise InvalidExperiment(must, got=f"{got} items, all of which were", do="give another file")
     answers = list({r.key: r for item in items for r in (*item.chosen, *item.rejected)}.values())
     texts = [answer.text for answer in answers]
     scores = _score(scorer, answers, progress)
@@ -228,12 +225,12 @@ def _figures(
     ours, orders = np.split(values, [len(names) - 1], axis=2)
     values = np.concatenate([ours, orders.mean(2, keepdims=True)], axis=2)
     groups = np.unique([item.group for item in items], return_inverse=True)[1]
-    subset = np.array([item.subset for item in items])
-    shares = {name: (subset == name) / (subset == name).sum() for name in dict.fromkeys(subset)}
-    mean = np.stack([*shares.values()])
-    centred = values - np.einsum("kn,km,mls->nls", mean > 0, mean, values)
+    subsets = list(dict.fromkeys(item.subset for item in items))
+    subset = np.array([subsets.index(item.subset) for item in items])
+    share = np.eye(len(subsets))[subset].T / np.bincount(subset)[:, None]
+    centred = values - np.tensordot(share, values, 1)[subset]
     figures = {}
-    for name, weights, levels in _plan(kind, shares):
+    for name, weights, levels in _plan(kind, dict(zip(subsets, share, strict=True))):
         total = np.einsum("n,l,nls->s", weights, levels, values)
         sums = np.zeros((len(items), len(names)))
         np.add.at(sums, groups, np.einsum("n,l,nls->ns", weights, levels, centred))

@@ -69,10 +69,8 @@ class WeightedSum(_Composition):
     def __post_init__(self) -> None:
         weights = self.weights.values()
         if set(self.parts) != set(self.weights) or not all(map(math.isfinite, weights)):
-            raise InputError(
-                "every part must have a finite weight",
-                got=f"parts {sorted(self.parts)}, weights {dict(self.weights)}",
-            )
+            got = f"parts {sorted(self.parts)}, weights {dict(self.weights)}"
+            raise InputError("every part must have a finite weight", got=got)
         if not any(weights):
             raise InputError("a weight must not be 0", got=str(dict(self.weights)))
 
@@ -113,9 +111,8 @@ class Lexicographic(_Composition):
 
     def __post_init__(self) -> None:
         if not (self.scale > 0 and self.margin >= 0 and math.isfinite(self.scale + self.margin)):
-            raise InputError(
-                "scale must be over 0, and margin at least 0", got=f"{self.scale}, {self.margin}"
-            )
+            must = "scale must be over 0, and margin at least 0"
+            raise InputError(must, got=f"{self.scale}, {self.margin}")
 
 
 @dataclass(kw_only=True)
@@ -143,12 +140,10 @@ class Composed(RowByRow):
         return next((one for one in known if one is not None), None)
 
     def summary(self) -> dict[str, Any]:
-        """Return how it is made, and the summary of every part."""
         parts = {name: part.summary() for name, part in self.parts.items()}
         return {"kind": self.how, **self.settings, "parts": parts}
 
     def score(self, readings: Readings) -> Scores:
-        """Return scores of all N rows."""
         weights = self.settings.get("weights", {})
         scores = {}
         for name in sorted(self.parts):
@@ -165,7 +160,6 @@ class Composed(RowByRow):
     def margin(
         self, readings: Readings, first_rows: Rows, second_rows: Rows
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and std of reward(first) − reward(second), each [M]."""
         if self.how != "weighted_sum":
             return super().margin(readings, first_rows, second_rows)
         weights = {name: weight for name, weight in self.settings["weights"].items() if weight}
@@ -176,12 +170,10 @@ class Composed(RowByRow):
         return np.sum([b[0] for b in both], axis=0), np.hypot.reduce([b[1] for b in both], axis=0)
 
     def with_lower_bound(self, k: float, distance: float = 0.0) -> Self:
-        """Return the same reward of parts with this lower bound."""
         parts = {name: p.with_lower_bound(k, distance) for name, p in self.parts.items()}
         return replace(self, parts=parts)
 
     def on(self, trunk: Reader) -> Scorer:
-        """Return a scorer of texts, where every part allows one."""
         for part in self.parts.values():
             part.on(trunk)
         return super().on(trunk)

@@ -38,7 +38,7 @@ from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.laplace import SLICE
 from trueline.rewards.storage import read_folder, stored, write_folder
 
-__all__ = ["Fitted", "Head", "Reader", "Reward", "Rows", "Wrapped", "load_reward"]
+__all__ = ["Fitted", "Head", "Reader", "Reward", "Rows", "Wrapped", "answered", "load_reward"]
 
 Rows = Sequence[int] | np.ndarray
 """Row numbers of readings, [M]."""
@@ -190,17 +190,8 @@ class Reward:
 
     def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
         """Return scores of N responses, row i answering prompt i."""
-        if len(prompts) != len(responses):
-            raise InputError(
-                "there must be as many prompts as responses",
-                got=f"{len(prompts)} and {len(responses)}",
-            )
-        if not len(prompts):
-            none = np.zeros(0)
-            return Scores(none, none, none, none, np.zeros(0, bool))
-        asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
-        answers = [Response(prompt=p, text=text) for p, text in zip(asked, responses, strict=True)]
-        return self.read(answers)[0]
+        answers = answered(prompts, responses)
+        return self.read(answers)[0] if answers else Scores.concat([])
 
     def read(self, responses: Sequence[Response]) -> tuple[Scores, Readings]:
         """Return scores of N responses in their order, and the readings they rest on, one a text:
@@ -212,6 +203,15 @@ class Reward:
         why = scores.reasons
         reasons = {i: why[j] for i, j in enumerate(at.tolist()) if j in why}
         return Scores(**columns, reasons=reasons), readings
+
+
+def answered(prompts: Sequence[Prompt | str], texts: Sequence[str]) -> list[Response]:
+    """Return N texts as responses, row i answering prompt i."""
+    if len(prompts) != len(texts):
+        must = "there must be as many prompts as responses"
+        raise InputError(must, got=f"{len(prompts)} and {len(texts)}")
+    asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
+    return [Response(prompt=p, text=text) for p, text in zip(asked, texts, strict=True)]
 
 
 def load_reward(folder: str | Path, trunk: Reader | None = None) -> Fitted:

@@ -24,7 +24,7 @@ import numpy as np
 from trueline.errors import DataError, InputError, SetupError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Prompt, Response, Scores
-from trueline.rewards.protocols import Fitted, Reader, Rows
+from trueline.rewards.protocols import Fitted, Reader, Rows, answered
 from trueline.rewards.storage import stored
 
 __all__ = ["FittedRule", "Grade", "RowByRow", "Rule", "as_scores", "from_meta", "needs"]
@@ -54,14 +54,7 @@ class Rule(ABC):
 
     def score(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> Scores:
         """Return scores of N texts, row i answering prompt i; no trunk is needed."""
-        if len(prompts) != len(responses):
-            raise InputError(
-                "there must be as many prompts as responses",
-                got=f"{len(prompts)} and {len(responses)}",
-            )
-        asked = [Prompt.of(p) if isinstance(p, str) else p for p in prompts]
-        pairs = zip(asked, responses, strict=True)
-        return as_scores(self.grade([Response(prompt=p, text=text) for p, text in pairs]))
+        return as_scores(self.grade(answered(prompts, responses)))
 
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
@@ -89,18 +82,17 @@ class RowByRow(Fitted):
         first, second = np.split(at, 2)
         unscored = ~(scores.scored[first] & scores.scored[second])
         if unscored.any():
-            raise DataError(
-                "both sides of a margin must be scored",
-                got=f"{int(unscored.sum())} of {len(unscored)} pairs that are not",
-                do="drop them first: score(readings).scored says which",
-            )
+            got = f"{int(unscored.sum())} of {len(unscored)} pairs that are not"
+            do = "drop them first: score(readings).scored says which"
+            raise DataError("both sides of a margin must be scored", got=got, do=do)
         std = np.where(first == second, 0.0, np.hypot(scores.std[first], scores.std[second]))
         return scores.mean[first] - scores.mean[second], std
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedRule(RowByRow):
-    """A rule that grades what a trunk has read; any trunk's readings do."""
+    """A rule that grades what a trunk has read; any trunk's readings do. It is its own scorer of
+    texts, and its own lower bound: nothing in it is uncertain."""
 
     rule: Rule
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -108,25 +100,18 @@ class FittedRule(RowByRow):
     """None: a rule reads texts, not latents."""
 
     def summary(self) -> dict[str, Any]:
-        """Return the rule and its settings."""
         return {"kind": self.rule.kind, **asdict(self.rule)}  # type: ignore[call-overload]
 
     def score(self, readings: Readings) -> Scores:
-        """Return scores of all N rows."""
         if readings.responses is None:
-            raise InputError(
-                "a rule needs the texts that were read",
-                got="readings that do not hold them",
-                do="read the responses again with trunk.read(...)",
-            )
+            got, do = "readings without them", "read the responses again with trunk.read(...)"
+            raise InputError("a rule needs the texts that were read", got=got, do=do)
         return as_scores(self.rule.grade(readings.responses))
 
     def with_lower_bound(self, k: float, distance: float = 0.0) -> FittedRule:
-        """Return the same rule: where nothing is uncertain there is nothing to subtract."""
         return self
 
     def on(self, trunk: Reader) -> Rule:
-        """Return a scorer of texts: the rule itself, which needs no trunk."""
         return self.rule
 
 
@@ -148,6 +133,5 @@ def from_meta(prompt: Prompt, key: str) -> Any:
 def needs(library: str) -> None:
     """Refuse to go on without an optional library."""
     if importlib.util.find_spec(library) is None:
-        raise SetupError(
-            f"this rule needs {library}", got="not installed", do="pip install 'trueline[rules]'"
-        )
+        do = "pip install 'trueline[rules]'"
+        raise SetupError(f"this rule needs {library}", got="not installed", do=do)

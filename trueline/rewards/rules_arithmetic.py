@@ -50,7 +50,6 @@ class Arithmetic(Rule, kind="arithmetic"):
     """1 if all stated equations hold and lead to what the prompt asks for."""
 
     def grade_one(self, response: Response) -> Grade:
-        """Return 1.0, 0.0, or why it cannot be said."""
         right = from_meta(response.prompt, "answer")
         target = asked_for(response.prompt.text) if right is None else number(final(str(right)))
         if target is None:

@@ -48,7 +48,6 @@ class UnitTest(Rule, kind="unit_test"):
             return list(pool.map(self.grade_one, responses))
 
     def grade_one(self, response: Response) -> Grade:
-        """Return 1.0, 0.0, or why nothing ran."""
         cases = from_meta(response.prompt, "tests")
         fault = _fault(cases)
         if fault:

@@ -48,13 +48,8 @@ _MOST_SYMBOLS, _EFFORT = 100, 1_000_000
 """Symbols of a formula; z3's work for a step, alike on all machines."""
 
 
-class _Unreadable(ValueError):
-    """Not a formula."""
-
-
 class _Formula(NamedTuple):
-    is_true: Any
-    """What z3 knows it as."""
+    z3: Any
     atoms: frozenset[str]
 
 
@@ -69,7 +64,6 @@ class Proof(Rule, kind="proof"):
         needs("z3")
 
     def grade_one(self, response: Response) -> Grade:
-        """Return 1.0, 0.0, or what is wrong with the prompt."""
         goal = from_meta(response.prompt, "conclusion")
         given = from_meta(response.prompt, "premises") or ()
         premises = [given] if isinstance(given, str) else given
@@ -79,9 +73,9 @@ class Proof(Rule, kind="proof"):
         try:
             known = {f"P{i}": logic.read(str(one)) for i, one in enumerate(premises, start=1)}
             wanted = logic.read(str(goal))
-        except _Unreadable as error:
+        except ValueError as error:
             return f"the prompt's formulas cannot be read: {error}"
-        if logic.follows([*known.values()], None, effort=20 * _EFFORT) is not False:
+        if logic.check([one.z3 for one in known.values()], effort=20 * _EFFORT) != "sat":
             return "the premises contradict one another, or cannot be decided"
         last = None
         for name, formula, cited in _STEP.findall(response.text):
@@ -90,15 +84,15 @@ class Proof(Rule, kind="proof"):
                 return 0.0
             try:
                 last = logic.read(formula)
-            except _Unreadable:
+            except ValueError:
                 return 0.0
-            rests_on = [known[one] for one in names]
-            if len(last.atoms.union(*(one.atoms for one in rests_on))) > self.max_atoms:
+            rests_on, atoms = zip(*(known[one] for one in names), strict=True)
+            if len(last.atoms.union(*atoms)) > self.max_atoms:
                 return 0.0
-            if not logic.follows(rests_on, last, effort=_EFFORT):
+            if logic.check([*rests_on, logic.z3.Not(last.z3)], effort=_EFFORT) != "unsat":
                 return 0.0
             known[name] = last
-        return float(last is not None and last.is_true.eq(wanted.is_true))
+        return float(last is not None and last.z3.eq(wanted.z3))
 
 
 class _Logic:
@@ -109,29 +103,24 @@ class _Logic:
 
         self.z3, self.context = z3, z3.Context()
 
-    def follows(
-        self, premises: Sequence[_Formula], conclusion: _Formula | None, *, effort: int
-    ) -> bool | None:
-        """Return whether the conclusion (None: what is false) follows; None where that takes more
-        than this effort."""
+    def check(self, formulas: Sequence[Any], *, effort: int) -> str:
+        """Return whether all can be true: sat, unsat, or unknown with this effort."""
         solver = self.z3.Solver(ctx=self.context)
         solver.set("rlimit", effort)
-        solver.add(*(one.is_true for one in premises))
-        if conclusion is not None:
-            solver.add(self.z3.Not(conclusion.is_true))
-        return {"unsat": True, "sat": False}.get(str(solver.check()))
+        solver.add(*formulas)
+        return str(solver.check())
 
     def read(self, text: str) -> _Formula:
         """Return the formula of a text: Python parses it in other signs, and nothing runs it."""
         symbols, text = _SYMBOL.findall(text), text.strip()
         if len(symbols) > _MOST_SYMBOLS or _SYMBOL.sub("", text):
-            raise _Unreadable(f"{text[:40]!r} is too long, or has an unknown sign")
+            raise ValueError(f"{text[:40]!r} is too long, or has an unknown sign")
         source = " ".join(_PYTHON.get(symbol, f"_{symbol}") for symbol in symbols)
         try:
-            is_true = self._of(ast.parse(source, mode="eval").body)
+            z3 = self._of(ast.parse(source, mode="eval").body)
         except SyntaxError:
-            raise _Unreadable(f"{text[:40]!r} is no formula") from None
-        return _Formula(is_true, frozenset(symbols) - _PYTHON.keys())
+            raise ValueError(f"{text[:40]!r} is no formula") from None
+        return _Formula(z3, frozenset(symbols) - _PYTHON.keys())
 
     def _of(self, tree: ast.expr) -> Any:
         z3 = self.z3
@@ -149,4 +138,4 @@ class _Logic:
                 return reduce(lambda right, left: z3.Implies(left, right), parts)
             case ast.BoolOp():
                 return reduce(lambda left, right: left == right, map(self._of, tree.values))
-        raise SyntaxError("no formula")
+        raise SyntaxError

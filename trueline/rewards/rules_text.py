@@ -48,12 +48,10 @@ class Regex(Rule, kind="regex"):
             try:
                 regex.compile(pattern)
             except regex.error as error:
-                raise InputError(
-                    f"a pattern must be a regular expression: {error}", got=repr(pattern)
-                ) from None
+                must = f"a pattern must be a regular expression: {error}"
+                raise InputError(must, got=repr(pattern)) from None
 
     def grade_one(self, response: Response) -> Grade:
-        """Return 1.0, 0.0, or which pattern took too long."""
         late = ""
         for pattern, wanted in [(p, True) for p in self.must] + [(p, False) for p in self.never]:
             try:
@@ -76,8 +74,7 @@ def _finds(pattern: str, text: str) -> bool:
 class JsonSchema(Rule, kind="json_schema"):
     """1 if the response's JSON (a fenced block, the whole, or from the first bracket) is valid.
 
-    JSON as RFC 8259 has it: no NaN, no key twice, and not nested too deeply to be checked. A `$ref`
-    to elsewhere is never fetched.
+    JSON as RFC 8259 has it: no NaN, no key twice. A `$ref` to elsewhere is never fetched.
     """
 
     schema: Mapping[str, Any]
@@ -101,7 +98,6 @@ class JsonSchema(Rule, kind="json_schema"):
         return validators.extend(draft, timed)(self.schema, registry=Registry())
 
     def grade(self, responses: Sequence[Response]) -> list[Grade]:
-        """Return 1.0, 0.0, or why the schema cannot be applied, of each response."""
         validator = self._validator()
         return [_valid(validator, _json_of(response.text)) for response in responses]
 
@@ -182,7 +178,6 @@ class _AtMost(Rule):
     def count(self, text: str) -> int: ...
 
     def grade_one(self, response: Response) -> Grade:
-        """Return 1.0 or 0.0."""
         return float(self.count(response.text) <= self.n)
 
 
@@ -190,7 +185,6 @@ class MaxWords(_AtMost, kind="max_words"):
     """1 if the response has at most n words (runs of characters between blanks), else 0."""
 
     def count(self, text: str) -> int:
-        """Return the number of words."""
         return len(text.split())
 
 
@@ -202,7 +196,6 @@ class MaxSentences(_AtMost, kind="max_sentences"):
     """
 
     def count(self, text: str) -> int:
-        """Return the number of sentences."""
         # A list's "1. " ends no sentence.
         text = re.sub(r"^\s*\d+[.)]\s+", "", _ABBREVIATION.sub(r"\1", text), flags=re.M)
         return sum(bool(re.search(r"\w", part)) for part in _END.split(text))

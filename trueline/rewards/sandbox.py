@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import shutil
 import subprocess
@@ -33,6 +32,8 @@ from trueline.rewards.storage import stored
 
 __all__ = ["NotRun", "SandboxLimits", "as_data", "needs_bubblewrap", "run_calls", "run_program"]
 
+MOST_PROCESSES, MOST_BYTES = 16, 1 << 20
+"""Processes and threads at a time; bytes of output, and of each file."""
 _SYSTEM = ("/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/etc/ld.so.cache")
 _APART = (
     f"--proc /proc --dev /dev --remount-ro /dev --size {16 << 20} --perms 1777 --tmpfs /tmp "
@@ -56,10 +57,6 @@ class SandboxLimits:
     """Seconds until all is ended."""
     memory_mb: int = 512
     """Megabytes of a process."""
-    num_processes: int = 16
-    """Processes and threads at a time."""
-    output_bytes: int = 1 << 20
-    """Bytes of output, and of each file."""
 
     def __post_init__(self) -> None:
         if min(vars(self).values()) <= 0:
@@ -70,9 +67,8 @@ def needs_bubblewrap() -> str:
     """Return where bubblewrap is."""
     path = shutil.which("bwrap")
     if path is None:
-        raise SetupError(
-            "running code needs bubblewrap", got="none", do="apt-get install bubblewrap"
-        )
+        do = "apt-get install bubblewrap"
+        raise SetupError("running code needs bubblewrap", got="none", do=do)
     return path
 
 
@@ -101,9 +97,9 @@ def run_calls(
 def run_program(code: str, *, stdin: str, limits: SandboxLimits) -> tuple[bytes, int | None]:
     """Run code as a script; return what it prints, and its exit code (None: time was up)."""
     python = [os.path.realpath(getattr(sys, "_base_executable", sys.executable)), "-I", "-S"]
-    most = [limits.cpu_s, limits.memory_mb << 20, limits.num_processes, limits.output_bytes]
     # A user of its own for each sandbox: the kernel counts a user's processes together.
-    most.append(random.SystemRandom().randrange(1 << 20, 1 << 30))
+    user = (1 << 20) + secrets.randbelow(1 << 30)
+    most = [limits.cpu_s, limits.memory_mb << 20, MOST_PROCESSES, MOST_BYTES, user]
     with ExitStack() as stack:
         source, asked, printed, errors, ready = (
             stack.enter_context(TemporaryFile()) for _ in range(5)
@@ -111,9 +107,8 @@ def run_program(code: str, *, stdin: str, limits: SandboxLimits) -> tuple[bytes,
         for file, text in ((source, code), (asked, stdin)):
             file.write(text.encode("utf-8", "replace"))
             file.seek(0)
-        first = (
-            f"{getsource(_limit)}_limit({ready.fileno()}, {most}, {[*python, '/run/program.py']})\n"
-        )
+        then = [*python, "/run/program.py"]
+        first = f"{getsource(_limit)}_limit({ready.fileno()}, {most}, {then})"
         program = ["--perms", "0444", "--ro-bind-data", str(source.fileno()), "/run/program.py"]
         process = subprocess.Popen(
             [*_bubblewrap(), *program, "--remount-ro", "/", *python, "-c", first],
@@ -133,7 +128,7 @@ def run_program(code: str, *, stdin: str, limits: SandboxLimits) -> tuple[bytes,
             why = " ".join(errors.read(2_000).decode("utf-8", "replace").split())[:300]
             must = "this user must be allowed user namespaces"
             raise NotRun(f"the sandbox could not be made ({why or 'no reason given'}); {must}")
-        return printed.read(limits.output_bytes + 1), ended
+        return printed.read(MOST_BYTES + 1), ended
 
 
 def _bubblewrap() -> list[str]:
