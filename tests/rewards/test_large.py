@@ -10,10 +10,9 @@ import pytest
 from tests.rewards.material import Planted, planted
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
-from trueline.rewards import bayesian, training
+from trueline.rewards import bayesian, features
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.features import Features
-from trueline.rewards.training import Training
+from trueline.rewards.features import Features, Training
 from trueline.rng import stream
 
 
@@ -78,10 +77,10 @@ def test_a_search_on_a_sample_ends_near_the_search_on_all(monkeypatch: pytest.Mo
 def test_differences_in_parts_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     world = planted(300, surprisals=True)
     rows = Training.of(world.readings, world.comparisons)
-    features = Features.learn(rows.readings, ((1, "mean"), (0, "last")))
-    z = features.clipped(rows.readings)
-    monkeypatch.setattr(training, "SLICE", 64)
-    np.testing.assert_array_equal(rows.differences(features), z[rows.chosen] - z[rows.rejected])
+    columns = Features.learn(rows.readings, ((1, "mean"), (0, "last")))
+    z = columns.clipped(rows.readings)
+    monkeypatch.setattr(features, "SLICE", 64)
+    np.testing.assert_array_equal(rows.differences(columns), np.subtract(*z[rows.ends]))
 
 
 def test_slices_and_scores_put_together_are_the_whole() -> None:

@@ -8,9 +8,9 @@ groups        raters that want different things: one reward a group, their mean 
 concept       a direction from contrast pairs, withheld until validated
 
 Not learned: `rules_*` (texts, numbers, proofs, code in the `sandbox`); made of others: `compose`.
-What a fit is made of: `training` (comparisons as rows), `features`, `evidence` (the prior),
-`laplace` (the posterior), `linear` (the fitted reward), `protocols` and `saved` (what every kind
-keeps to), `storage`. Beside them `evaluate` (cross-validation) and `selfcheck`.
+What a fit is made of: `features` (comparisons as rows), `evidence` (the prior), `laplace` (the
+posterior), `linear` (the fitted reward), `protocols` (what every kind keeps to), `storage`. Beside
+them `evaluate` (cross-validation) and `selfcheck`.
 """
 
 from trueline.registry import register

@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -49,9 +49,8 @@ from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison
 from trueline.rewards.evidence import MarginalLikelihood, Point, climb
-from trueline.rewards.features import Features, Part
+from trueline.rewards.features import Features, Part, Training
 from trueline.rewards.linear import LinearReward
-from trueline.rewards.training import Training
 
 __all__ = ["Bayesian"]
 
@@ -127,7 +126,7 @@ class Bayesian:
             parts = best.features.parts
             best = head._candidate(everything, parts, best.point.log_precisions, start)
         reward = _posterior(everything, best)
-        reward.metadata |= {"spec": asdict(self), "fit_s": time.perf_counter() - started}
+        reward.metadata["fit_s"] = time.perf_counter() - started
         return reward
 
     def _each_layer(self, training: Training) -> tuple[_Candidate, list[_Tried]]:
@@ -269,13 +268,9 @@ def _posterior(training: Training, best: _Candidate) -> LinearReward:
         belief=belief,
         label_noise=evidence.label_noise,
         metadata={
-            "head": "bayesian",
             "n": num,
             "evidence": point.value,
             "coin_evidence": -num * float(np.log(2)),
-            "blocks": [
-                {"name": name, "precision": float(alpha)}
-                for name, alpha in zip(best.features.names, point.precisions, strict=True)
-            ],
+            "precision": dict(zip(best.features.names, point.precisions.tolist(), strict=True)),
         },
     )

@@ -38,8 +38,8 @@ from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.features import in_order
 from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
-from trueline.rewards.training import in_order
 from trueline.stats.conformal import conformal_limit, coverage
 
 __all__ = ["Calibrated", "CalibratedReward"]

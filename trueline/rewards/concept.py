@@ -27,7 +27,7 @@ Fails where the wordings of the pairs, not what they mean, are what the directio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky
@@ -36,10 +36,9 @@ from trueline import stats
 from trueline.data.comparisons import Comparisons, group_of
 from trueline.models.reading import Readings
 from trueline.records import Comparison
-from trueline.rewards.features import Features
+from trueline.rewards.features import Features, Training, in_order
 from trueline.rewards.laplace import Dense, primal_mode
 from trueline.rewards.linear import LinearReward
-from trueline.rewards.training import Training, in_order
 
 __all__ = ["Concept"]
 
@@ -96,15 +95,7 @@ class Concept:
             readings=training.readings,
             weights=scale * mean,
             belief=Dense(_precision(rows, scale)),
-            metadata={
-                "head": "concept",
-                "spec": asdict(self),
-                "n": len(pairs),
-                "separation": [
-                    {"part": p, "value": v} for p, v in zip(parts, separation[:, 0], strict=True)
-                ],
-                "held_out": accuracy.as_dict(),
-            },
+            metadata={"n": len(pairs), "held_out": accuracy.as_dict()},
         )
         if accuracy.lower is None or accuracy.lower <= 0.5:
             reward.metadata["withheld"] = f"a held-out accuracy of {accuracy}"

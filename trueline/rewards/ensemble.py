@@ -25,7 +25,7 @@ evidence to find; and all members read one trunk, whose errors they share.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,10 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import SAMPLE, Bayesian
 from trueline.rewards.evidence import MarginalLikelihood, climb
+from trueline.rewards.features import Training
 from trueline.rewards.laplace import SLICE, Belief, bradley_terry
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Rows, Wrapped
-from trueline.rewards.training import Training
 
 __all__ = ["Ensemble", "EnsembleReward"]
 
@@ -68,8 +68,7 @@ class Ensemble:
         # To a line with label noise, what is not linear looks like flipped labels.
         linear = Bayesian(label_noise=0.0).fit(readings, comparisons, rng=rng)
         training = Training.of(readings, comparisons).sample(SAMPLE)
-        blocks = [block["precision"] for block in linear.metadata["blocks"]]
-        alphas = np.array(blocks)[linear.features.owners]
+        alphas = np.array(list(linear.metadata["precision"].values()))[linear.features.owners]
         scale = np.maximum(np.sqrt(alphas.min() / alphas), LEAST)
         size = np.sqrt(np.mean((linear.features.clipped(training.readings) * scale) ** 2))
         size = max(float(size) * np.sqrt(len(scale)), 1e-6)
@@ -84,8 +83,7 @@ class Ensemble:
             beliefs=(),
         )
         reward.reference = reward.units(training.readings).mean(0)
-        ends = (training.readings.take(at) for at in (training.chosen, training.rejected))
-        differences = np.subtract(*map(reward.units, ends))
+        differences = np.subtract(*(reward.units(training.readings.take(e)) for e in training.ends))
         margins = _left_out(linear, training.differences(linear.features))
         owner = np.minimum(np.arange(self.hidden + 1), 1)
         values = []
@@ -96,7 +94,7 @@ class Ensemble:
             reward.outer[m], belief = evidence.posterior(point)
             reward.beliefs += (belief,)
             values.append(float(point.value))
-        reward.metadata = {"head": "ensemble", "spec": asdict(self), "evidence": values}
+        reward.metadata = {"evidence": values}
         return reward
 
 
@@ -139,7 +137,7 @@ class EnsembleReward(Wrapped):
         def moments(part: Readings, *linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return self._moments(self.units(part) - self.reference, *linear)
 
-        return self.rescored(readings, self.inner.k, moments)
+        return self.inner.score(readings, moments)
 
     def margin(
         self, readings: Readings, first_rows: Rows, second_rows: Rows

@@ -1,4 +1,4 @@
-"""Which numbers of a reading a reward looks at, put on one scale, and where they lay in training.
+"""What a fit works on: columns of readings on one scale, and comparisons as rows of them.
 
     z = clip((x − mean) / sd, −c, c)      mean and sd over the training rows, c = `winsor`
     novelty ν = sqrt(xᵀ C⁻¹ x) / typical,      C = (1 − ρ) cov(x) + ρ I,      ρ = F / (F + N)
@@ -13,11 +13,13 @@ new. `typical` is the median distance of a training row from the others (left ou
 form), so that 1 means "as far as an answer of that kind usually is". Where we differ: the shrinkage
 ρ grows with features over rows instead of being estimated.
 
-Shapes: N rows, F = 5 + layers x pools x D features, float64. `standard` is z before clipping.
-Fails where a column is constant in training: it then stays 0 whatever it does later.
+Comparisons stand in an order that depends on their content alone, neither on the order they came in
+nor on who won, so that a fit repeats, and reverses with its labels, to the last bit.
+
+Shapes: N rows or comparisons, F = 5 + layers x pools x D features, float64. `standard` is z before
+clipping. Fails where a column is constant in training: it then stays 0 whatever it does later.
 
 >>> import numpy as np
->>> from trueline.models.reading import Readings
 >>> latents = np.array([-1.0, 1.0]).reshape(2, 1, 1, 1)
 >>> table = Readings(keys=("a", "b"), latents=latents, layers=(4,), poolings=("mean",))
 >>> Features.learn(table, ((4, "mean"),)).clipped(table).ravel()
@@ -26,16 +28,19 @@ array([-1.,  1.])
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from trueline.errors import InputError
+from trueline.data.comparisons import Comparisons
+from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
+from trueline.records import Comparison
 from trueline.rewards.laplace import SLICE, Belief, belief_of
 from trueline.rewards.storage import stored
 
-__all__ = ["Features", "Part", "TrainingDistribution"]
+__all__ = ["Features", "Part", "Training", "TrainingDistribution", "in_order"]
 
 Part = tuple[int, str]
 """Layer and pooling."""
@@ -152,3 +157,64 @@ def _columns(readings: Readings, parts: tuple[Part, ...]) -> np.ndarray:
     width = readings.width
     blocks += [readings.features(layer, pooling)[:, :width] for layer, pooling in parts]
     return np.concatenate(blocks, axis=1, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training rows of a fit, in an order that depends on their content only."""
+
+    readings: Readings
+    ends: np.ndarray
+    """Rows of the chosen and of the rejected, [2, N]."""
+    raters: tuple[str, ...]
+
+    @classmethod
+    def of(cls, readings: Readings, comparisons: Sequence[Comparison]) -> Training:
+        """Find the readings of these comparisons.
+
+        Raises:
+            DataError: there is no comparison, a response was not read, or a reading is not finite.
+        """
+        if not len(comparisons):
+            raise DataError("a reward needs at least one comparison", got="none")
+        pairs = in_order(comparisons)
+        used = readings.take(readings.rows(sorted(r.key for r in pairs.responses)))
+        finite = np.isfinite(used.latents).all(axis=(1, 2, 3))
+        if used.surprisals is not None:
+            finite &= np.isfinite(used.surprisals).all(axis=1)
+        if not finite.all():
+            raise DataError(
+                "readings of comparisons must be finite",
+                got=f"NaN or inf in {int((~finite).sum())} of {len(finite)} rows",
+                do="check the trunk's dtype, or leave those rows out",
+            )
+        ends = np.stack([used.rows(pairs.chosen_keys), used.rows(pairs.rejected_keys)])
+        return cls(used, ends, tuple(pair.rater for pair in pairs))
+
+    def sample(self, size: int) -> Training:
+        """Return about `size` of the comparisons, all if there are not twice as many; evenly spaced
+        in their order, which is that of content hashes and so as good as random."""
+        step = len(self.raters) // size
+        if step < 2:
+            return self
+        rows, ends = np.unique(self.ends[:, ::step], return_inverse=True)
+        return Training(self.readings.take(rows), ends.reshape(2, -1), self.raters[::step])
+
+    def differences(self, features: Features) -> np.ndarray:
+        """Return z(chosen) − z(rejected), [N, F]."""
+        out = np.empty((len(self.raters), len(features.center)))
+        # In parts: both sides of a large table at once would be twice its size again.
+        for start in range(0, len(out), SLICE):
+            ends = (self.readings.take(rows) for rows in self.ends[:, start : start + SLICE])
+            np.subtract(*map(features.clipped, ends), out=out[start : start + SLICE])
+        return out
+
+
+def in_order(comparisons: Sequence[Comparison]) -> Comparisons:
+    """Return comparisons in an order that depends neither on the order given nor on who won."""
+
+    def place(c: Comparison) -> tuple[str, str, str, str]:
+        low, high = sorted((c.chosen.key, c.rejected.key))
+        return low, high, c.rater, c.chosen.key
+
+    return Comparisons(tuple(sorted(comparisons, key=place)))

@@ -37,10 +37,10 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.evidence import MarginalLikelihood, climb
+from trueline.rewards.features import Training
 from trueline.rewards.laplace import Belief
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
-from trueline.rewards.training import Training
 
 __all__ = ["GroupedReward", "Groups"]
 
@@ -86,7 +86,7 @@ class Groups:
         names = tuple(sorted({self.raters[c.rater] for c in comparisons} if self.raters else ()))
         if len(names) < 2:
             return inner
-        if not isinstance(inner, LinearReward) or "blocks" not in inner.metadata:
+        if not isinstance(inner, LinearReward) or "precision" not in inner.metadata:
             raise InputError(
                 "groups need a head with a linear reward and precisions of its own",
                 got=type(self.head).__name__,
@@ -108,7 +108,7 @@ def _pooled(
 
     Cost: that of a few fits on (1 + G) F features.
     """
-    log_prior = np.log([block["precision"] for block in shared.metadata["blocks"]])
+    log_prior = np.log(list(shared.metadata["precision"].values()))
     owners = shared.features.owners
     scale = np.exp(-0.5 * log_prior)[owners]
     columns = np.append(owners, np.full(len(names) * len(scale), len(log_prior)))
@@ -174,7 +174,7 @@ class GroupedReward(Wrapped):
             mean, rows = self._parts(part)
             return mean, np.sqrt(self.belief.var(rows))
 
-        return self.rescored(readings, self.inner.k, moments)
+        return self.inner.score(readings, moments)
 
     def margin(
         self, readings: Readings, first_rows: Rows, second_rows: Rows

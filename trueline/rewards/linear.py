@@ -11,6 +11,7 @@ Shapes: N rows, F features, M pairs. Units: nats of log-odds. A row that is not 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +26,8 @@ from trueline.rewards.protocols import Fitted, Rows
 
 __all__ = ["LinearReward"]
 
+Moments = Callable[[Readings, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+NOT_FINITE = "the trunk's reading of it is not finite"
 USUAL = 20_000
 """About as many training rows say what is usual, where there are at least twice as many."""
 
@@ -89,13 +92,13 @@ class LinearReward(Fitted):
 
     def summary(self) -> dict[str, Any]:
         """Return the metadata that a run's result shows."""
-        blocks = {b["name"]: round(b["precision"], 2) for b in self.metadata.get("blocks", [])}
+        precision = self.metadata.get("precision", {})
         kept = ("evidence", "coin_evidence", "fit_s", "n")
         return {
             "layer": self.layers[0],
             "layers": list(self.layers),
             "pooling": "+".join(dict.fromkeys(pool for _, pool in self.features.parts)),
-            "precision": blocks,
+            "precision": {name: round(value, 2) for name, value in precision.items()},
             "label_noise": self.label_noise,
             **{name: self.metadata.get(name) for name in kept},
         }
@@ -104,18 +107,21 @@ class LinearReward(Fitted):
         """Return the same reward with another lower bound."""
         return replace(self, k=k, distance=distance)
 
-    def score(self, readings: Readings) -> Scores:
-        """Return scores of all N rows, relative to the reference point."""
+    def score(self, readings: Readings, moments: Moments | None = None) -> Scores:
+        """Return scores of all N rows, relative to the reference point; `moments` gives other means
+        and stds for scored rows of a part of the readings and their own means and stds."""
         self.check_trunk(readings.trunk)
-        parts = [self._score(part) for part in readings.slices(SLICE)]
-        return Scores.concat(parts) if len(parts) != 1 else parts[0]
+        return Scores.concat([self._score(part, moments) for part in readings.slices(SLICE)])
 
-    def _score(self, readings: Readings) -> Scores:
+    def _score(self, readings: Readings, moments: Moments | None) -> Scores:
         standard = self.features.standard(readings)
         scored = np.isfinite(standard).all(1)
         standard[~scored] = 0.0
         z = self.features.clip(standard) - self.reference
         mean, std = z @ self.weights, np.sqrt(self.belief.var(z))
+        if moments is not None:
+            at = np.flatnonzero(scored)
+            mean[at], std[at] = moments(readings.take(at), mean[at], std[at])
         novelty = self.training.novelty(standard[:, : self.features.num_near])
         far = self.spread * np.maximum(novelty - 1.0, 0.0)
         return Scores(
@@ -124,9 +130,7 @@ class LinearReward(Fitted):
             lower=mean - self.k * std - self.distance * far,
             novelty=novelty,
             scored=scored,
-            reasons=dict.fromkeys(
-                np.flatnonzero(~scored).tolist(), "the trunk's reading of it is not finite"
-            ),
+            reasons=dict.fromkeys(np.flatnonzero(~scored).tolist(), NOT_FINITE),
         )
 
     def margin(

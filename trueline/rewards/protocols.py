@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -35,14 +35,12 @@ from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.models.reading import Readings
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
-from trueline.rewards.laplace import SLICE
 from trueline.rewards.storage import read_folder, stored, write_folder
 
 __all__ = ["Fitted", "Head", "Reader", "Reward", "Rows", "Wrapped", "answered", "load_reward"]
 
 Rows = Sequence[int] | np.ndarray
 """Row numbers of readings, [M]."""
-Moments = Callable[[Readings, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Reader(Protocol):
@@ -140,18 +138,6 @@ class Wrapped(Fitted):
     def trunk_fingerprint(self) -> str | None:
         """Fingerprint of the trunk whose readings the inner reward was fitted on."""
         return self.inner.trunk_fingerprint
-
-    def rescored(self, readings: Readings, k: float, moments: Moments) -> Scores:
-        """Return the inner reward's scores with the mean and std that `moments` makes of its
-        scored rows (a part of the readings, and the inner scores' mean and std of it); what the
-        inner reward subtracts beyond its own k std is for novelty, and stays."""
-        base = self.inner.score(readings)
-        mean, std = np.zeros((2, len(base)))
-        for start in range(0, len(base), SLICE):
-            at = start + np.flatnonzero(base.scored[start : start + SLICE])
-            mean[at], std[at] = moments(readings.take(at), base.mean[at], base.std[at])
-        beyond = base.mean - base.lower - k * base.std
-        return replace(base, mean=mean, std=std, lower=mean - k * std - beyond)
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """Return the inner reward's probability that a rater prefers the first, [M]."""
