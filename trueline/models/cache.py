@@ -21,8 +21,9 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -52,7 +53,9 @@ class ReadingCache:
 
     def get(self, keys: Sequence[str]) -> dict[int, Row]:
         """Return the rows that are there, by position in `keys`: [L, P, D] and [5]."""
-        self._scan()
+        names = {entry.name for entry in os.scandir(self.folder)} - self._known
+        for name in sorted(name for name in names if name.endswith(".safetensors")):
+            self._index(name, self._open(name, lambda shard: json.loads(shard.metadata()["keys"])))
         by_file: dict[str, list[tuple[int, int]]] = {}
         for i, key in enumerate(keys):
             if key in self._where:
@@ -60,7 +63,7 @@ class ReadingCache:
                 by_file.setdefault(file, []).append((i, row))
         rows_found: dict[int, Row] = {}
         for file, wanted in by_file.items():
-            shard = self._load(file)
+            shard = self._open(file, _checked)
             if shard is None:
                 continue
             # Copied, so that few rows do not keep whole shards in memory.
@@ -76,7 +79,7 @@ class ReadingCache:
         if surprisals is not None:
             tensors["surprisals"] = np.ascontiguousarray(surprisals, np.float32)
         meta = {"keys": json.dumps(list(keys)), "sha256": _checksum(tensors)}
-        name = _name(keys)
+        name = hashlib.sha256("".join(keys).encode()).hexdigest()[:40] + ".safetensors"
         handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -87,47 +90,31 @@ class ReadingCache:
             raise
         self._index(name, list(keys))
 
-    def _scan(self) -> None:
-        names = {entry.name for entry in os.scandir(self.folder)}
-        for name in sorted(names - self._known):
-            if not name.endswith(".safetensors"):
-                continue
-            try:
-                with safe_open(self.folder / name, framework="numpy") as shard:
-                    keys = json.loads(shard.metadata()["keys"])
-            except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-                self._skip(name, str(error))
-                continue
-            self._index(name, keys)
-
-    def _index(self, name: str, keys: list[str]) -> None:
+    def _index(self, name: str, keys: list[str] | None) -> None:
         self._known.add(name)
-        for row, key in enumerate(keys):
+        for row, key in enumerate(keys or ()):
             self._where.setdefault(key, (name, row))
 
-    def _load(self, name: str) -> Row | None:
+    def _open(self, name: str, read: Callable[[Any], Any]) -> Any:
+        """Return what is read of a file; None, with a warning, where it cannot be used."""
         try:
             with safe_open(self.folder / name, framework="numpy") as shard:
-                tensors = {key: shard.get_tensor(key) for key in shard.keys()}  # noqa: SIM118
-                expected = shard.metadata()["sha256"]
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
-            self._skip(name, str(error))
+                return read(shard)
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            warnings.warn(
+                f"cached readings {name} cannot be used ({error}); they are read again",
+                stacklevel=3,
+            )
+            self._where = {k: v for k, v in self._where.items() if v[0] != name}
             return None
-        if _checksum(tensors) != expected:
-            self._skip(name, "wrong checksum")
-            return None
-        return tensors["latents"], tensors.get("surprisals")
-
-    def _skip(self, name: str, reason: str) -> None:
-        warnings.warn(
-            f"cached readings {name} cannot be used ({reason}); they are read again", stacklevel=4
-        )
-        self._known.add(name)
-        self._where = {k: v for k, v in self._where.items() if v[0] != name}
 
 
-def _name(keys: Sequence[str]) -> str:
-    return hashlib.sha256("".join(keys).encode()).hexdigest()[:40] + ".safetensors"
+def _checked(shard: Any) -> Row:
+    """Return the latents and surprisals of a file whose checksum is right."""
+    tensors = {key: shard.get_tensor(key) for key in shard.keys()}  # noqa: SIM118
+    if _checksum(tensors) != shard.metadata()["sha256"]:
+        raise ValueError("wrong checksum")
+    return tensors["latents"], tensors.get("surprisals")
 
 
 def _checksum(tensors: dict[str, np.ndarray]) -> str:

@@ -28,13 +28,13 @@ from trueline.errors import SetupError
 
 __all__ = ["load_model"]
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
-
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
     """Return (model, tokenizer, is_encoder), the model in eval mode and without gradients."""
     name = str(Path(name).expanduser()) if name.startswith("~") else name
-    _check_folder(name)
+    if not Path(name).is_dir() and (Path(name).is_absolute() or name.count("/") > 1):
+        must = "the model must be a Hugging Face folder or hub name"
+        raise SetupError(must, got=f"{name}, which is no folder", do="check the path")
     number_type = None if dtype == "auto" else getattr(torch, dtype, None)
     if dtype != "auto" and not isinstance(number_type, torch.dtype):
         raise SetupError("dtype must be auto, float32, bfloat16 or float16", got=dtype)
@@ -58,33 +58,9 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
             do="give a checkpoint saved from that class",
         )
     if not len(tokenizer):
-        raise SetupError(f"the tokenizer of {name} must have a vocabulary", got="an empty one")
+        raise SetupError(f"the folder {name} must hold its tokenizer", got="an empty one")
     model.requires_grad_(False).eval().to(device)
     return model, tokenizer, is_encoder
-
-
-def _check_folder(name: str) -> None:
-    folder = Path(name)
-    if not folder.is_dir():
-        if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
-            raise SetupError(
-                "the model must be a Hugging Face folder or hub name",
-                got=f"{name}, which is no folder",
-                do="check the path",
-            )
-        return
-    if not (folder / "config.json").is_file():
-        raise SetupError(
-            "a model folder must hold a config.json",
-            got=f"{name} without one",
-            do="give a folder written by save_pretrained",
-        )
-    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
-        raise SetupError(
-            "a model folder must hold its tokenizer",
-            got=f"{name} without one",
-            do="save it there: tokenizer.save_pretrained(folder)",
-        )
 
 
 def _is_causal(name: str, config: Any) -> bool:

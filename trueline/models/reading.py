@@ -61,8 +61,7 @@ class Readings:
     trunk: str | None = None
     """Fingerprint of the trunk that read them."""
     responses: tuple[Response, ...] | None = None
-    """What was read, row by row, with each prompt's messages and meta: rules grade it. None where
-    it is not known, as in files written before it was kept."""
+    """What was read, row by row, with each prompt's messages and meta: rules grade it; or None."""
 
     def __post_init__(self) -> None:
         if not len(self.truncated) and len(self.keys):
@@ -143,40 +142,28 @@ class Readings:
         first = parts[0]
         for part in parts[1:]:
             _must_match(first, part)
-        seen: dict[str, int] = {}
         keys = [key for part in parts for key in part.keys]
-        at = [i for i, key in enumerate(keys) if seen.setdefault(key, i) == i]
+        _, at = np.unique(keys, return_index=True)
         surprisals = [p.surprisals for p in parts if p.surprisals is not None]
         responses = [p.responses for p in parts if p.responses is not None]
         all_known = len(responses) == len(parts)
-        joined = cls(
-            keys=tuple(f"{i}" for i in range(len(keys))),
+        return replace(
+            first,
+            keys=tuple(keys),
             latents=np.concatenate([p.latents for p in parts]),
-            layers=first.layers,
-            poolings=first.poolings,
             surprisals=np.concatenate(surprisals) if surprisals else None,
             truncated=np.concatenate([p.truncated for p in parts]),
-            trunk=first.trunk,
             responses=tuple(r for each in responses for r in each) if all_known else None,
-        ).take(at)
-        object.__setattr__(joined, "keys", tuple(keys[i] for i in at))
-        return joined
+        ).take(np.sort(at))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file that `load` reads back equal; of a prompt's meta only what
         JSON can hold."""
-        tensors = {"latents": self.latents, "truncated": self.truncated}
-        if self.surprisals is not None:
-            tensors["surprisals"] = self.surprisals
+        tensors = {name: getattr(self, name) for name in ("latents", "truncated", "surprisals")}
         if self.responses is not None:
             tensors["responses"] = np.frombuffer(_to_json(self.responses), np.uint8)
-        words = {
-            "keys": self.keys,
-            "layers": self.layers,
-            "poolings": self.poolings,
-            "trunk": self.trunk,
-        }
-        kept = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        kept = {n: np.ascontiguousarray(x) for n, x in tensors.items() if x is not None}
+        words = {name: getattr(self, name) for name in ("keys", "layers", "poolings", "trunk")}
         save_file(kept, path, metadata={"readings": json.dumps(words)})
 
     @classmethod
@@ -184,17 +171,11 @@ class Readings:
         """Load what `save` wrote."""
         with safe_open(path, framework="numpy") as file:
             words = json.loads(file.metadata()["readings"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return cls(
-            keys=tuple(words["keys"]),
-            latents=tensors["latents"],
-            layers=tuple(words["layers"]),
-            poolings=tuple(words["poolings"]),
-            surprisals=tensors.get("surprisals"),
-            truncated=tensors["truncated"],
-            trunk=words["trunk"],
-            responses=_from_json(tensors["responses"]) if "responses" in tensors else None,
-        )
+            columns: dict[str, Any] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+        if "responses" in columns:
+            columns["responses"] = _from_json(columns["responses"])
+        lists = {name: tuple(words.pop(name)) for name in ("keys", "layers", "poolings")}
+        return cls(**lists, **words, **columns)
 
     def features(self, layer: int, pooling: str = "both") -> np.ndarray:
         """Return float32 [N, F]: the layer's latents ("last", "mean", or "both" side by side), then
@@ -206,8 +187,7 @@ class Readings:
                 do=f"choose from {', '.join(map(str, self.layers))}",
             )
         names = ("last", "mean") if pooling == "both" else (pooling,)
-        unknown = [name for name in names if name not in self.poolings]
-        if unknown:
+        if not set(names) <= set(self.poolings):
             raise InputError(
                 "pooling must be one that was read",
                 got=pooling,
@@ -220,32 +200,34 @@ class Readings:
         return np.concatenate(blocks, axis=1, dtype=np.float32)
 
 
+def _must_match(a: Readings, b: Readings) -> None:
+    if a.trunk != b.trunk:
+        raise InvalidExperiment(
+            "readings to be joined must come from one trunk",
+            got=f"{a.trunk} and {b.trunk}",
+            do="read all responses with the same trunk",
+        )
+    forms = [(r.layers, r.poolings, r.width, r.surprisals is not None) for r in (a, b)]
+    if forms[0] != forms[1]:
+        must = "readings to be joined must hold the same layers, pools, width and surprisals"
+        raise InputError(must, got=f"{forms[0]} and {forms[1]}")
+
+
 def _to_json(responses: Sequence[Response]) -> bytes:
-    """Return the responses as JSON, each distinct prompt once."""
-    numbers: dict[int, int] = {}
-    prompts: list[Any] = []
-    rows: list[Any] = []
-    for response in responses:
-        prompt = response.prompt
-        if id(prompt) not in numbers:
-            numbers[id(prompt)] = len(prompts)
-            turns = [[turn.role, turn.content] for turn in prompt.messages]
-            prompts.append([turns, {k: v for k, v in prompt.meta.items() if _is_json(v)}])
-        rows.append([numbers[id(prompt)], response.text, response.logp, response.num_tokens])
-    return json.dumps({"prompts": prompts, "responses": rows}).encode()
+    rows = []
+    for r in responses:
+        turns = [[turn.role, turn.content] for turn in r.prompt.messages]
+        meta = {name: value for name, value in r.prompt.meta.items() if _is_json(value)}
+        rows.append([turns, meta, r.text, r.logp, r.num_tokens])
+    return json.dumps(rows).encode()
 
 
 def _from_json(tensor: np.ndarray) -> tuple[Response, ...]:
-    """Return what `_to_json` wrote."""
-    stored = json.loads(tensor.tobytes())
-    prompts = [
-        Prompt(messages=tuple(Message(*turn) for turn in turns), meta=meta)
-        for turns, meta in stored["prompts"]
-    ]
-    return tuple(
-        Response(prompt=prompts[i], text=text, logp=logp, num_tokens=num_tokens)
-        for i, text, logp, num_tokens in stored["responses"]
-    )
+    rows = []
+    for turns, meta, text, logp, num_tokens in json.loads(tensor.tobytes()):
+        prompt = Prompt(messages=tuple(Message(*turn) for turn in turns), meta=meta)
+        rows.append(Response(prompt=prompt, text=text, logp=logp, num_tokens=num_tokens))
+    return tuple(rows)
 
 
 def _is_json(value: object) -> bool:
@@ -254,23 +236,3 @@ def _is_json(value: object) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _must_match(a: Readings, b: Readings) -> None:
-    if a.trunk != b.trunk:
-        raise InvalidExperiment(
-            "readings to be joined must come from one trunk",
-            got=f"{a.trunk} and {b.trunk}",
-            do="read all responses with the same trunk",
-        )
-    same = (
-        a.layers == b.layers
-        and a.poolings == b.poolings
-        and a.width == b.width
-        and (a.surprisals is None) == (b.surprisals is None)
-    )
-    if not same:
-        raise InputError(
-            "readings to be joined must hold the same layers, pools and width",
-            got=f"{a.layers} {a.poolings} {a.width} and {b.layers} {b.poolings} {b.width}",
-        )

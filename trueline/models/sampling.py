@@ -277,7 +277,11 @@ class _CachedForward:
         longest = max(len(ids) for ids in prefixes)
         padded = [ids + [0] * (longest - len(ids)) for ids in prefixes]
         lengths = torch.tensor([len(ids) for ids in prefixes], device=device)
-        self.cache = _roomy_cache(self.model.config)
+        self.cache = DynamicCache(config=self.model.config)
+        self.cache.layers = [
+            _RoomyLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
+            for layer in self.cache.layers
+        ]
         last = torch.arange(len(padded), device=device) * longest + lengths - 1
         with logits_at(self.model, last):
             logits = self.model(
@@ -329,31 +333,14 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             self._buffers = [key_states[:, :, :0], value_states[:, :, :0]]
         end = self._used + key_states.shape[2]
         if end > self._buffers[0].shape[2]:
-            self._buffers = [self._widened(b, end + _SPARE) for b in self._buffers]
+            room = (0, 0, 0, end + _SPARE - self._buffers[0].shape[2])
+            self._buffers = [torch.nn.functional.pad(buffer, room) for buffer in self._buffers]
         self._buffers[0][:, :, self._used : end] = key_states
         self._buffers[1][:, :, self._used : end] = value_states
         self._used = end
-        self.keys, self.values = (b[:, :, :end] for b in self._buffers)
+        self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
         return self.keys, self.values
 
-    def _widened(self, buffer: Tensor, size: int) -> Tensor:
-        wide = buffer.new_zeros(*buffer.shape[:2], size, buffer.shape[3])
-        wide[:, :, : self._used] = buffer[:, :, : self._used]
-        return wide
-
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        used = [buffer[:, :, : self._used] for buffer in self._buffers]
-        self._buffers = [
-            self._widened(part.index_select(0, beam_idx), self._used + _SPARE) for part in used
-        ]
-        self.keys, self.values = (b[:, :, : self._used] for b in self._buffers)
-
-
-def _roomy_cache(config: Any) -> Any:
-    """Return an empty KV cache whose full-attention layers have room to spare."""
-    cache = DynamicCache(config=config)
-    cache.layers = [
-        _RoomyLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
-        for layer in cache.layers
-    ]
-    return cache
+        self._buffers = [buffer.index_select(0, beam_idx) for buffer in self._buffers]
+        self.keys, self.values = (buffer[:, :, : self._used] for buffer in self._buffers)

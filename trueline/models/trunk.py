@@ -63,7 +63,7 @@ class Trunk:
         tokenizer: Any,
         *,
         is_encoder: bool,
-        layers: str | Sequence[int] = "all",
+        layers: Sequence[int] | None = None,
         cache_dir: str | Path | None = None,
         batch_tokens: int | None = None,
     ) -> None:
@@ -97,15 +97,15 @@ class Trunk:
         *,
         device: str = "cpu",
         dtype: str = "float32",
-        layers: str | Sequence[int] = "all",
+        layers: Sequence[int] | None = None,
         cache_dir: str | Path | None = None,
         batch_tokens: int | None = None,
     ) -> Trunk:
         """Load a local Hugging Face folder, or a hub name.
 
         `device` "auto" is the one that accelerate gives to this process. `dtype` "bfloat16" halves
-        the weights; adapters, softmax and log-probabilities stay float32. With `cache_dir` None
-        readings are not kept.
+        the weights; adapters, softmax and log-probabilities stay float32. With `layers` None all
+        are read, with `cache_dir` None readings are not kept.
         """
         workers = Workers()
         place = str(workers.device) if device == "auto" else device
@@ -170,7 +170,6 @@ class Trunk:
         if not unique:
             raise DataError("there must be at least one response to read", got="none")
         rows = self.codec.encode(unique)
-
         with whole(self.model):
             latents, surprisals = self.workers.spread(
                 [len(row.ids) for row in rows],
@@ -193,7 +192,12 @@ class Trunk:
         """Return latents [N, L, 2, D] and surprisal columns [N, 5] of this process's rows."""
         latents = np.empty((len(rows), len(self.layers), 2, self.width), np.float32)
         surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
-        wanted = self._from_cache(rows, latents, surprisals)
+        known = {} if self._cache is None else self._cache.get(self._row_keys(rows))
+        for i, (kept, columns) in known.items():
+            latents[i] = kept
+            if surprisals is not None and columns is not None:
+                surprisals[i] = columns
+        wanted = np.array([i for i in range(len(rows)) if i not in known], dtype=np.int64)
         todo = [rows[i] for i in wanted]
         done, total = 0, sum(len(row.ids) for row in todo)
         groups = row_batches(todo, max_tokens=self.batch_tokens, packed=self.packs)
@@ -223,27 +227,14 @@ class Trunk:
         latents = torch.stack([pooled[layer] for layer in self.layers], 1)
         return latents.float().cpu().numpy(), columns
 
-    def _from_cache(
-        self, rows: list[Encoded], latents: np.ndarray, surprisals: np.ndarray | None
-    ) -> np.ndarray:
-        """Fill in what the cache holds; return the rows still to be read."""
-        known = {} if self._cache is None else self._cache.get(self._row_keys(rows))
-        for i, (kept, columns) in known.items():
-            latents[i] = kept
-            if surprisals is not None and columns is not None:
-                surprisals[i] = columns
-        return np.array([i for i in range(len(rows)) if i not in known], dtype=np.int64)
-
     def _row_keys(self, rows: list[Encoded]) -> list[str]:
         head = json.dumps([_POOLING, self.fingerprint(), self.layers, str(self.model.dtype)])
         return [
             hashlib.sha256(f"{head}{r.ids}{r.start}:{r.stop}".encode()).hexdigest() for r in rows
         ]
 
-    def _choose(self, layers: str | Sequence[int]) -> tuple[int, ...]:
-        if isinstance(layers, str):
-            if layers != "all":
-                raise InputError('layers must be "all" or a list of numbers', got=repr(layers))
+    def _choose(self, layers: Sequence[int] | None) -> tuple[int, ...]:
+        if layers is None:
             return tuple(range(self.num_layers + 1))
         unknown = [layer for layer in layers if not 0 <= layer <= self.num_layers]
         if unknown or not layers:
