@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from trueline.errors import InputError, SetupError
 from trueline.models import endpoint as endpoints
 from trueline.models.endpoint import Endpoint, read_reply
-from trueline.oversight.critique import WithCritique
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.parsing import read_verdict
-from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
+from trueline.oversight.text_helpers import TextDebater, TextJudge
 from trueline.protocols import ChatModel
 from trueline.records import Case, Message, Preference, Prompt, Response
 from trueline.rng import stream
@@ -43,15 +42,6 @@ def endpoint(server, **settings):
 
 def said(server, num=3, **settings):
     return endpoint(server, **settings).say(dialogues(num), rng=np.random.default_rng(0))
-
-
-def test_replies_keep_the_order():
-    with FakeEndpoint(shout) as server:
-        model = endpoint(server, timeout_s=10)
-        replies = model.say(dialogues(40), rng=np.random.default_rng(0))
-    assert [reply.text for reply in replies] == [f"WORD {i}" for i in range(40)]
-    assert all(reply.num_tokens == 2 and reply.problem is None for reply in replies)
-    assert isinstance(model, ChatModel) and model.say([], rng=np.random.default_rng(0)) == []
 
 
 PROBLEMS = {
@@ -101,7 +91,7 @@ def test_retry_after_is_honoured_and_nobody_waits_for_ever():
         assert time.monotonic() - start < 4
 
 
-def test_requests_at_once_keep_to_their_number():
+def test_replies_keep_the_order_and_requests_at_once_their_number():
     class Crowd(FakeEndpoint):
         now = most = 0
 
@@ -113,8 +103,12 @@ def test_requests_at_once_keep_to_their_number():
             return super().serve(path, request)
 
     with Crowd(shout) as server:
-        assert all(reply.text for reply in said(server, 24, concurrency=3, timeout_s=10))
+        model = endpoint(server, concurrency=3)
+        replies = model.say(dialogues(24), rng=np.random.default_rng(0))
+    assert [reply.text for reply in replies] == [f"WORD {i}" for i in range(24)]
+    assert all(reply.num_tokens == 2 and reply.problem is None for reply in replies)
     assert 1 <= server.most <= 3
+    assert isinstance(model, ChatModel) and model.say([], rng=np.random.default_rng(0)) == []
 
 
 def test_a_wrong_set_up_is_refused_at_once_in_one_line(monkeypatch):
@@ -154,8 +148,7 @@ def test_once_it_has_answered_even_a_refusal_is_a_problem_and_the_key_is_nowhere
     with FakeEndpoint(shout, key=KEY) as server:
         model = endpoint(server, key="THE_KEY")
         assert model.say(dialogues(1), rng=np.random.default_rng(0))[0].text == "WORD 0"
-        server.key = "changed"
-        server.refusal = f"wrong key {KEY}\n\x1b[2J"
+        server.key, server.refusal = "changed", f"wrong key {KEY}\n\x1b[2J"
         (reply,) = model.say(dialogues(1), rng=np.random.default_rng(0))
     assert reply.problem.startswith("HTTP 401: wrong key …") and "\x1b" not in reply.problem
     assert KEY not in repr(model) + repr(reply) + repr(vars(model))
@@ -232,16 +225,15 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    "protocol", [Direct(), WithCritique(), Debate(rounds=1)], ids=["direct", "critique", "debate"]
+    ("protocol", "calls"), [(Direct(), 1), (Debate(rounds=1), 3)], ids=["direct", "debate"]
 )
-def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_nothing(protocol):
+def test_a_server_with_every_fault_crashes_nothing_and_scores_nothing(protocol, calls):
     with FakeEndpoint(plays, share=0.6, seed=1) as server:
         model = endpoint(server, retries=1, timeout_s=0.8, concurrency=16)
-        helper = TextDebater(model) if isinstance(protocol, Debate) else TextHelper(model)
 
         def act(i):
-            rng = stream(0, "case", i)
-            return protocol.judge(CASES[i], helper=helper, judge=TextJudge(model), rng=rng)
+            debater, judge, rng = TextDebater(model), TextJudge(model), stream(0, "case", i)
+            return protocol.judge(CASES[i], helper=debater, judge=judge, rng=rng)
 
         with ThreadPoolExecutor(16) as pool:
             verdicts = list(pool.map(act, range(len(CASES))))
@@ -254,9 +246,7 @@ def test_a_server_with_every_fault_crashes_nothing_loses_nothing_and_scores_noth
         code = re.search("VERDICT ([0-9a-f]{12})", v.text)[1]
         assert v.text in sound and read_verdict(v.text, code=code)[2] is None
         assert v.preference is Preference.FIRST and v.belief == pytest.approx(0.9)
-    for v in undecided:
-        assert v.reason and v.belief is None
-    calls = {Direct: 1, WithCritique: 3, Debate: 3}[type(protocol)]
+    assert all(v.reason and v.belief is None for v in undecided)
     assert all(v.cost.calls == calls for v in verdicts)
     kept = {re.sub(" [0-9a-f]{12}", "", text) for text in sound}
     for critique in (c for v in verdicts for c in v.critiques):

@@ -36,15 +36,12 @@ def test_planted_direction_is_there_and_nowhere_else() -> None:
     assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
 
 
-def test_it_repeats_and_differs_by_seed() -> None:
+def test_it_repeats_differs_by_seed_and_refuses_what_a_trunk_does() -> None:
     a, b = FakeTrunk(surprisals=True).read(rows()), FakeTrunk(surprisals=True).read(rows()[::-1])
     np.testing.assert_array_equal(b.take(b.rows(a.keys)).latents, a.latents)
     assert a.surprisals is not None and (a.surprisals[:, 2] >= a.surprisals[:, 3]).all()
     assert not np.array_equal(FakeTrunk(seed=1).read(rows()).latents, a.latents)
     assert FakeTrunk(seed=1).fingerprint() != FakeTrunk().fingerprint()
-
-
-def test_it_refuses_what_a_trunk_refuses() -> None:
     with pytest.raises(DataError, match="at least one response"):
         FakeTrunk().read([])
 

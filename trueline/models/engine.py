@@ -9,16 +9,14 @@ adapter that is not applied, or log-probabilities of another temperature (vLLM's
 1 without `--logprobs-mode processed_logprobs`) are no experiment.
 
 Requests are `/v1/completions` with `return_token_ids` (docs.vllm.ai:
-serving/openai_compatible_server). Tokens are the engine's own, never a text
-tokenised again: an engine that gives none is refused. The filters that engines read from a model's
-`generation_config` (top-k, top-p, penalties) are off.
+serving/openai_compatible_server). Tokens are the engine's own, never a text tokenised again. The
+filters that engines read from a model's `generation_config` (top-k, top-p, penalties) are off.
 
 Equal streams repeat a sample as far as the engine keeps to seeds. Shapes: B prompts, K samples.
 Units: nats.
 Fails where the engine cannot read `folder`: on two machines it is to be a path that both see.
 
->>> Engine(endpoint=Endpoint(url="http://localhost:8000/v1", model="base")).tolerance
-0.1
+    policy.sampler = Engine(endpoint=Endpoint(url="http://localhost:8000/v1", model="base"))
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trueline.errors import InputError, InvalidExperiment, SetupError
+from trueline.errors import InvalidExperiment, SetupError
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.chat_format import Encoded
 from trueline.models.endpoint import Endpoint
@@ -46,6 +44,8 @@ from trueline.records import Prompt, Reply
 __all__ = ["Engine", "read_samples"]
 
 _NUM_CHECKED = 4
+_TOLERANCE = 0.1
+"""How far, in nats and the mean of a token, its log-probabilities may be from ours."""
 _OPTIONS = {
     "logprobs": 0,
     "return_token_ids": True,
@@ -66,14 +66,8 @@ class Engine:
     whole samples), how often to retry, how many prompts at once."""
     folder: str | Path | None = None
     """Where adapters are put for the engine to read; None: a temporary folder."""
-    tolerance: float = 0.1
-    """How far, in the mean of a token, its log-probabilities may be from ours."""
     _loaded: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     """The name of the adapter that the engine holds, if any."""
-
-    def __post_init__(self) -> None:
-        if not self.tolerance > 0:
-            raise InputError("tolerance must be above 0", got=str(self.tolerance))
 
     def rollouts(
         self,
@@ -165,12 +159,11 @@ class Engine:
 
         apart = gap(temperature or 1.0)
         # Nearer to temperature 1 than to the one asked for: they are not of the sampler.
-        if not apart <= self.tolerance or (temperature and gap(1.0) < apart):
+        if not apart <= _TOLERANCE or (temperature and gap(1.0) < apart):
             raise InvalidExperiment(
                 "an engine's log-probabilities must be the policy's at the sampling temperature",
                 got=f"{apart:.3g} nats a token apart at temperature {temperature:g}",
-                do="serve the trunk's own folder with --logprobs-mode processed_logprobs; for "
-                "coarse weights raise tolerance",
+                do="serve the trunk's own folder with --logprobs-mode processed_logprobs",
             )
 
 

@@ -35,7 +35,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -61,7 +60,6 @@ __all__ = [
 ]
 
 _PACKED = "trueline_packed"
-_PACKS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 _WHERE: ContextVar[Tensor | None] = ContextVar("where", default=None)
 _POOLING: ContextVar[tuple[frozenset[int], Any, dict[int, Tensor]] | None] = ContextVar(
     "pooling", default=None
@@ -305,25 +303,25 @@ def enable_packing(model: Any) -> bool:
     It must have plain causal attention with positions given, and, tried once, give the
     log-probabilities of the rows as they are.
     """
-    if model not in _PACKS:
-        config = model.config
-        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-        windows = {getattr(config, n, None) for n in ("sliding_window", "attention_chunk_size")}
-        plain = kinds == {"full_attention"} and windows == {None}
-        rotates = getattr(config, "rope_parameters", None) is not None
-        before = getattr(config, "_attn_implementation", None)
-        fits = plain and rotates and before == "sdpa"
-        if fits:
-            model.set_attn_implementation(_PACKED)
-        _PACKS[model] = fits and _packs(model)
-        if fits and not _PACKS[model]:
-            model.set_attn_implementation(before)
-            warnings.warn(
-                f"this {config.model_type} model's rows are not the same laid end to end; they are "
-                "padded, which is slower",
-                stacklevel=3,
-            )
-    return _PACKS[model]
+    config = model.config
+    if config._attn_implementation == _PACKED:
+        return True
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    windows = {getattr(config, n, None) for n in ("sliding_window", "attention_chunk_size")}
+    plain = kinds == {"full_attention"} and windows == {None}
+    rotates = getattr(config, "rope_parameters", None) is not None
+    if not plain or not rotates or config._attn_implementation != "sdpa":
+        return False
+    model.set_attn_implementation(_PACKED)
+    if _packs(model):
+        return True
+    model.set_attn_implementation("sdpa")
+    warnings.warn(
+        f"this {config.model_type} model's rows are not the same laid end to end; they are padded, "
+        "which is slower",
+        stacklevel=3,
+    )
+    return False
 
 
 @torch.no_grad()

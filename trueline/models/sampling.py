@@ -120,13 +120,9 @@ def complete(
     token_prefixes: Sequence[list[int]],
     *,
     max_new_tokens: int,
-    stop_ids: AbstractSet[int] = frozenset(),
     rng: np.random.Generator | None = None,
 ) -> list[list[int]]:
-    """Continue raw token prefixes up to a stop token (left out): greedily, or sampled with `rng`.
-
-    `stop_ids` come on top of the model's own end tokens.
-    """
+    """Continue raw token prefixes up to an end token (left out): greedily, or sampled by `rng`."""
     if not token_prefixes:
         return []
     room = codec.max_tokens - max_new_tokens
@@ -142,7 +138,7 @@ def complete(
             [(ids or [codec.first_id])[-room:] for ids in token_prefixes],
             uniforms=np.zeros(shape) if rng is None else rng.random(shape),
             temperature=0.0 if rng is None else 1.0,
-            stop_ids=end_ids(model, codec) | stop_ids,
+            stop_ids=end_ids(model, codec),
         )
     return [row[0].ids for row in completions]
 
