@@ -32,7 +32,6 @@ from benchmarks.common import ROOT, Cells, Measured, Options, Row, run
 from benchmarks.plot import plot
 from trueline import plugs, stats
 from trueline.data.comparisons import Comparisons
-from trueline.loop.progress import Silent
 from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.oversight.critique import WithCritique
@@ -182,7 +181,7 @@ def climb_ours(given: Material, watch: Watch) -> None:
         tempfile.TemporaryDirectory() as place,
         RunFolder.resume(Path(place) / "run", {}, data_hashes={}) as folder,
     ):
-        loop.run(task, folder, Silent())
+        loop.run(task, folder)
         for t in range(1, loop.rounds + 1):
             working = folder.path(f"round-{t}") / "working"
             watch(LoraPolicy.load(task.trunk, working, max_new_tokens=task.max_new_tokens))

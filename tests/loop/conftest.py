@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from trueline.loop.online import Online
-from trueline.loop.progress import Silent
 from trueline.loop.task import Task
 from trueline.models.trunk import Trunk
 from trueline.oversight.direct import Direct
@@ -58,7 +57,7 @@ def sums_task() -> Task:
 def run(spec: Online, task: Task, place: Path) -> dict[str, Any]:
     """A run, begun or gone on with; its result as it is read back."""
     with RunFolder.resume(place, {"rounds": spec.rounds}, data_hashes=task.data_hashes) as folder:
-        return json.loads(json.dumps(spec.run(task, folder, Silent())))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(spec.run(task, folder)))  # type: ignore[no-any-return]
 
 
 def comparable(result: dict[str, Any]) -> dict[str, Any]:

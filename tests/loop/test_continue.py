@@ -1,5 +1,4 @@
-"""A run that goes on from another, ends when the gate has nothing to certify, and says what was
-cut short."""
+"""A run that goes on from another, and says what was cut short."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import torch
 
 from tests.loop.conftest import FREE, QUICK, comparable, make_sums_task, run
 from trueline.data.store import LabelStore
-from trueline.errors import InputError, InvalidExperiment, SetupError
+from trueline.errors import InvalidExperiment, SetupError
 from trueline.loop.resume import State, continue_from
 from trueline.loop.task import Task
 from trueline.policy import DPO, BestOfN, Limits
@@ -36,7 +35,7 @@ def second(sums_task: Task, first: Path, tmp_path_factory: pytest.TempPathFactor
     return place
 
 
-def test_it_begins_from_the_certified_policy_and_all_that_was_learned(sums_task, first):
+def test_it_begins_from_the_certified_policy_and_all_learned(sums_task, first, tmp_path):
     task = continue_from(first, sums_task)
     state = State.load(RunFolder.view(first), sums_task.trunk)
     for ours, theirs in zip(task.policy.trainable(), state.certified.trainable(), strict=True):
@@ -47,12 +46,8 @@ def test_it_begins_from_the_certified_policy_and_all_that_was_learned(sums_task,
     read = set(task.readings.keys)
     assert {r.key for r in task.comparisons.responses} <= read, "nothing is read twice"
     assert f"run first certified in its round {state.certified_round}" in task.about["certificate"]
-
-
-def test_the_first_certificate_is_against_the_policy_taken_over(sums_task, first, tmp_path):
-    """Nothing learned: the policy stays the one that the source certified."""
+    # Nothing is learned from single samples: the policy taken over is what the gate goes on from.
     still = replace(QUICK, rounds=1, optimiser=BestOfN(num_samples=1, limits=FREE))
-    task = continue_from(first, sums_task)
     result = run(still, task, tmp_path / "still")
     assert result["certified_round"] == 0 and result["rounds"][0]["gate"]["labels"] == 0
     kept = State.load(RunFolder.view(tmp_path / "still"), sums_task.trunk).certified
@@ -91,15 +86,6 @@ def test_what_cannot_be_continued_is_refused(sums_task, first, tmp_path):
     other = replace(sums_task, trunk=FakeTrunk(planted={"good": 1.0}))
     with pytest.raises(SetupError, match="the trunk it was trained on"):
         continue_from(first, other)
-
-
-def test_patience_ends_a_run_with_labels_unspent(sums_task, tmp_path):
-    spec = replace(QUICK, rounds=4, labels=48, alpha=1e-6, patience=2)
-    result = run(spec, sums_task, tmp_path / "run")
-    assert len(result["rounds"]) == 2 and result["certified_round"] == 0
-    assert result["unspent"] == 48 - result["labels_used"] > 0
-    with pytest.raises(InputError, match="patience"):
-        replace(QUICK, patience=0)
 
 
 def test_why_less_was_done_and_how_many_answers_were_cut_is_recorded(sums_task, tmp_path):

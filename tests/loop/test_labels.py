@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trueline.errors import JudgeError
 from trueline.loop.labels import Labels
 from trueline.models.distributed import Workers
 from trueline.oversight.critique import WithCritique
@@ -48,16 +47,13 @@ class Judge:
 class Critic:
     """Says of each answer what it drew."""
 
-    def __init__(self, *, fails: bool = False) -> None:
+    def __init__(self) -> None:
         self.batches: list[int] = []
-        self.fails = fails
 
     def critique(
         self, responses: Sequence[Response], *, rng: np.random.Generator
     ) -> list[Critique]:
         self.batches.append(len(responses))
-        if self.fails:
-            raise JudgeError("the critic is away")
         return [
             Critique(response=r, text=f"{rng.random()}", flaws=(), helper="critic")
             for r in responses
@@ -131,15 +127,6 @@ def test_a_debater_s_critic_writes_in_blocks_too(make):
     assert critic.batches == [6]
     texts = [c.text for seen in judge.seen for c in seen]
     assert len(set(texts)) == 6, "each answer's critique is the same in every speech"
-
-
-def test_a_critic_that_fails_is_recorded_and_the_judge_is_still_asked(make):
-    judge = Judge()
-    (verdict,) = make(WithCritique(), Critic(fails=True), judge).ask(
-        cases(1), purpose="learn", round=1
-    )
-    assert verdict.preference is Preference.FIRST
-    assert [c.problem for c in judge.seen[0]] == ["the critic is away"] * 2
 
 
 def test_what_a_round_took(make):

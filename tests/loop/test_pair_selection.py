@@ -56,19 +56,12 @@ def test_the_pair_that_tells_most_is_asked_about():
     assert without != chosen(rows, None, 40, seed=1)
 
 
-def test_the_prompts_that_tell_most_come_first():
+def test_the_prompts_that_tell_most_come_first_what_cannot_be_scored_before_all():
     rows = [row[1:] if i % 2 else row for i, row in enumerate(answers(40, 3))]
     assert all("0" in pair for pair in chosen(rows, Known(rows), 20))
-
-
-def test_what_cannot_be_scored_is_asked_about_as_if_nothing_were_known():
     rows = answers(20, 4)
     assert all("3" in pair for pair in chosen(rows, Known(rows), 20))
-
-
-def test_equal_answers_are_no_pair():
-    rows = [[row[0], row[0]] for row in answers(5, 1)]
-    assert chosen(rows, None, 5) == []
+    assert chosen([[row[0], row[0]] for row in answers(5, 1)], None, 5) == [], "equal answers"
 
 
 def test_expected_information_against_a_large_sample():

@@ -33,7 +33,7 @@ SCENARIOS = tuple(GOLD)
 def write(folder: Path, scenario: str, *, seed: int = 0, **changes: Any) -> Path:
     """A run folder of this scenario at `folder`; `changes` go into its result."""
     rng, gold = np.random.default_rng(1), GOLD[scenario]
-    recipe = "[budget]\nrounds = 5\npatience = 3\n[policy]\nkind = 'dpo'\n"
+    recipe = "[budget]\nrounds = 5\n[policy]\nkind = 'dpo'\n"
     config = {"verb": "run", "seed": seed, "recipe": recipe}
     rounds = [_round(t, gold[t + 1], win, rng) for t, win in enumerate(WIN[scenario])]
     if scenario != "unfinished":

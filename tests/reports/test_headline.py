@@ -38,7 +38,7 @@ def rounds(folder: Path, scenario: str) -> list[dict[str, Any]]:
         ("wrong", Tone.WORSE, "Gold fell from 0.71 to −0.42 [−0.48, −0.36]; 5 of 5 rounds"),
         ("no_gold", Tone.JUDGED, "3 of 4 rounds were certified by the raters' own judgement (win"),
         ("held", Tone.UNCLEAR, "The policy it began with stays, with gold 0.71"),
-        ("held", Tone.UNCLEAR, "ended after 3 of 5 rounds; 1,200 labels unspent"),
+        ("held", Tone.UNCLEAR, "1,200 labels unspent"),
         ("unfinished", Tone.UNFINISHED, "Unfinished, 3 of 5 rounds done. So far: gold rose"),
     ],
 )

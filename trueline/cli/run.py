@@ -77,7 +77,7 @@ class RunVerb(Place):
         )
         if isinstance(recipe.judge, PeopleJudge):
             bar = None  # It would write over the questions.
-        result = execute(recipe, session, place, start=self.from_, reporter=bar)
+        result = execute(recipe, session, place, start=self.from_, bar=bar)
         report = session.trunk.workers.once(lambda: reports.write_report([place]))
         console.print(reports.summary(place))
         console.print(f"report: {report}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from trueline.records import Comparison, Estimate, Prompt, Response
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
-__all__ = ["Evaluation", "agreement_with_gold", "calibration", "conclude"]
+__all__ = ["Evaluation", "agreement_with_gold", "calibration"]
 
 _SHOWN = 12
 """Prompts whose answers before and after stand in the result."""
@@ -33,35 +34,46 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The prompts set apart for evaluation and the base policy's answers to them."""
+    """The prompts set apart for evaluation, and what policies answer to them."""
 
     task: Task
+    num_prompts: int
     seed: int
-    prompts: list[Prompt]
-    base: list[Response]
-    base_readings: Readings
 
-    @classmethod
-    def start(cls, task: Task, num_prompts: int, seed: int) -> Evaluation:
-        """Draw the prompts and let the trunk itself answer them."""
-        prompts = task.draw(num_prompts, "measure", stream(seed, "measure", "prompts"))
-        policy = BasePolicy(task.trunk, max_new_tokens=task.max_new_tokens)
-        base = _answer(policy, prompts, seed).flat
-        return cls(task, seed, prompts, base, _read(task, base))
+    @cached_property
+    def _prompts(self) -> list[Prompt]:
+        return self.task.draw(self.num_prompts, "measure", self._rng("prompts"))
+
+    @cached_property
+    def _base(self) -> list[Response]:
+        return self._answers(self._base_policy).flat
+
+    @cached_property
+    def _base_readings(self) -> Readings:
+        return self._read(self._base)
+
+    @property
+    def _base_policy(self) -> BasePolicy:
+        return BasePolicy(self.task.trunk, max_new_tokens=self.task.max_new_tokens)
+
+    @property
+    def gold_base(self) -> dict[str, Any] | None:
+        """Mean gold of the base policy's answers."""
+        found: dict[str, Any] | None = self._gold(self._base)["gold"]
+        return found
 
     def of(self, policy: LoraPolicy, reward: Fitted) -> dict[str, Any]:
         """Return gold, proxy, KL, uncertainty, novelty and length of a policy under a reward."""
-        rolled = _answer(policy, self.prompts, self.seed)
+        rolled = self._answers(policy)
         answers, ends = rolled.flat, self.task.trunk.codec.appends_end
-        readings = _read(self.task, answers)
-        now, before = reward.score(readings), reward.score(self.base_readings)
+        readings = self._read(answers)
+        now, before = reward.score(readings), reward.score(self._base_readings)
         both = now.scored & before.scored
         # Scored again and not as sampled: a reading ends an answer that was cut, sampling did not.
         logp = policy.logp(answers, grad=False).double().cpu().numpy()
         return {
-            **self.gold(answers),
+            **self._gold(answers),
             "proxy": _mean((now.mean - before.mean)[both]),
-            "proxy_lower": _mean((now.lower - before.lower)[both]),
             "kl": _mean(logp - readings.logp),
             "uncertainty": _mean(now.std[now.scored]),
             "novelty": _mean(now.novelty[now.scored]),
@@ -71,7 +83,29 @@ class Evaluation:
             "cut": int((~rolled.ended).sum()) if ends else None,
         }
 
-    def gold(self, answers: Sequence[Response]) -> dict[str, Any]:
+    def conclude(self, state: State, *, curve: tuple[int, int], oracle: int) -> dict[str, Any]:
+        """Return the result object; `gold_*` are None where the task knows no gold."""
+        assert state.reward is not None
+        rows = [*state.rounds, {name: {"helpers": n} for name, n in self.task.helper_cost.items()}]
+        labels, judge_s = (_totals([r.get(n, {}) for r in rows]) for n in ("labels", "judge_s"))
+        final = self._answers(state.certified).flat
+        return {
+            "schema": 1,
+            **self.task.about,
+            "seed": self.seed,
+            "processes": self.task.trunk.workers.num,
+            "rounds": state.rounds,
+            "certified_round": state.certified_round,
+            "labels_used": sum(labels.values()),
+            "labels": labels,
+            "judge_s": judge_s,
+            **self._gain(final, oracle),
+            "gold_breakdown_base": self._gold(self._base)["gold_breakdown"],
+            "best_of_n": self._best_of_n(state.reward, *curve),
+            "samples": self._side_by_side(state.reward, final),
+        }
+
+    def _gold(self, answers: Sequence[Response]) -> dict[str, Any]:
         """Return mean gold and what the answers are made of; None where nobody knows."""
         task, parts = self.task, None
         gold = None if task.gold is None else _mean([task.gold(r) for r in answers])
@@ -80,34 +114,101 @@ class Evaluation:
             parts = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         return {"gold": gold, "gold_breakdown": parts}
 
+    def _gain(self, final: Sequence[Response], num_samples: int) -> dict[str, Any]:
+        """Return gold before, after, and of the truly best of n base samples; and the share of the
+        oracle's gain, where that is clearly above zero: a ratio to nothing means nothing."""
+        gold = self.task.gold
+        names = ("gold_base", "gold_final", "gold_oracle", "gain_share")
+        if gold is None:
+            return dict.fromkeys(names)
+        rows = self._base_samples(self.num_prompts, num_samples, "oracle")
+        before, after = (np.array([gold(r) for r in answers]) for answers in (self._base, final))
+        oracle = np.array([max(gold(r) for r in row) for row in rows])
+        whole, share = stats.mean(oracle - before), Estimate(None, None, None, len(before))
+        if whole.lower is not None and whole.lower > 0:
+            share = stats.bootstrap(_share, before, after, oracle, rng=self._rng("gain"))
+        means = [_mean(values) for values in (before, after, oracle)]
+        return dict(zip(names, [*means, share.as_dict()], strict=True))
+
+    def _best_of_n(
+        self, reward: Fitted, num_prompts: int, num_samples: int
+    ) -> dict[str, Any] | None:
+        """Return gold of best-of-n by the reward's mean, by its lower bound, and by gold itself."""
+        if (worth := self.task.gold) is None:
+            return None
+        rows = self._base_samples(num_prompts, num_samples, "best-of-n")
+        scores = reward.score(self._read([r for row in rows for r in row]))
+        gold = np.array([[worth(r) for r in row] for row in rows])
+        ns = [2**i for i in range(num_samples.bit_length()) if 2**i <= num_samples]
+        judged = {
+            "plain": scores.to_pick("mean").reshape(gold.shape),
+            "conservative": scores.to_pick("lower").reshape(gold.shape),
+            "oracle": gold,
+        }
+        return {"n": ns} | {
+            name: [_mean(stats.best_of_n(proxy, gold, n)) for n in ns]
+            for name, proxy in judged.items()
+        }
+
+    def _side_by_side(self, reward: Fitted, final: Sequence[Response]) -> list[dict[str, Any]]:
+        """Return the same prompts answered before and after, with what reward and gold say."""
+        gold, columns = self.task.gold, []
+        for answers in (self._base[:_SHOWN], final[:_SHOWN]):
+            pairs = zip(answers, reward.score(self._read(answers)), strict=True)
+            columns.append(
+                [
+                    {"text": r.text, "gold": gold and gold(r), "mean": s.mean, "std": s.std}
+                    for r, s in pairs
+                ]
+            )
+        return [
+            {"prompt": p.text, "before": b, "after": a}
+            for p, b, a in zip(self._prompts, *columns, strict=False)
+        ]
+
+    def _rng(self, name: str) -> np.random.Generator:
+        return stream(self.seed, "measure", name)
+
+    def _answers(self, policy: BasePolicy) -> Rollouts:
+        """Return one answer a prompt; the same stream for every policy, so that they are paired."""
+        return policy.rollouts(self._prompts, num_samples=1, rng=self._rng("answers"))
+
+    def _base_samples(self, num_prompts: int, num_samples: int, name: str) -> list[list[Response]]:
+        prompts, rng = self._prompts[:num_prompts], self._rng(name)
+        return self._base_policy.sample(prompts, num_samples=num_samples, rng=rng)
+
+    def _read(self, answers: Sequence[Response]) -> Readings:
+        """Return readings with one row an answer, in order, repeated answers repeated."""
+        readings = self.task.trunk.read(answers)
+        return readings.take(readings.rows([r.key for r in answers]))
+
 
 def calibration(
     reward: Fitted | None, readings: Readings, comparisons: Sequence[Comparison], *, seed: int
 ) -> dict[str, Any]:
-    """Return what the reward predicted of comparisons it has not learned from, and what came.
+    """Return how well the reward predicts comparisons it has not learned from.
 
     The prediction is the moderated probability (MacKay 1992; the share of random labels counted in)
-    that the first answer wins, "first" being settled by content hash and not by who won. Pairs that
-    the reward cannot score are left out.
+    that the first answer wins, "first" by content hash. What it cannot score is left out.
     """
-    missing = {"accuracy": None, "calibration": None}
-    if reward is None or not comparisons:
-        return missing
-    keys = np.array([sorted((c.chosen.key, c.rejected.key)) for c in comparisons])
-    first, second = (readings.rows(list(keys[:, side])) for side in (0, 1))
-    margin, std = reward.margin(readings, first, second)
-    known = np.isfinite(margin) & np.isfinite(std)
-    if not known.any():
-        return missing
-    won = np.array([c.chosen.key for c in comparisons]) == keys[:, 0]
-    won, margin, std = won[known].astype(float), margin[known], std[known]
+    keys = [sorted((c.chosen.key, c.rejected.key)) for c in comparisons]
+    known = np.zeros(len(keys), bool)
+    if reward is not None and keys:
+        first, second = (readings.rows(list(side)) for side in zip(*keys, strict=True))
+        margin, std = reward.margin(readings, first, second)
+        known = np.isfinite(margin) & np.isfinite(std)
+    if reward is None or not known.any():
+        return {"accuracy": None, "calibration": None}
+    firsts = [c.chosen.key == pair[0] for c, pair in zip(comparisons, keys, strict=True)]
+    won, margin, std = np.array(firsts, float)[known], margin[known], std[known]
     predicted = reward.win_probability(margin, std)
     right = np.where(margin == 0, 0.5, (margin > 0) == (won == 1)).astype(float)
-    bins = [row.as_dict() for row in stats.reliability(predicted, won, 5)]
     rng = stream(seed, "measure", "calibration")
-    ece = stats.calibration_error(predicted, won, rng=rng).as_dict()
-    accuracy = stats.accuracy(right).as_dict()
-    return {"accuracy": accuracy, "calibration": {"bins": bins, "ece": ece}}
+    found = {
+        "bins": [row.as_dict() for row in stats.reliability(predicted, won, 5)],
+        "ece": stats.calibration_error(predicted, won, rng=rng).as_dict(),
+    }
+    return {"accuracy": stats.accuracy(right).as_dict(), "calibration": found}
 
 
 def agreement_with_gold(task: Task, comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
@@ -118,128 +219,14 @@ def agreement_with_gold(task: Task, comparisons: Sequence[Comparison]) -> dict[s
     return stats.accuracy((gaps[gaps != 0] > 0).astype(float)).as_dict()
 
 
-def conclude(
-    state: State, evaluation: Evaluation, *, curve: tuple[int, int], oracle_samples: int
-) -> dict[str, Any]:
-    """Return the result object; `gold_*` are None where the task knows no gold."""
-    assert state.reward is not None
-    task = evaluation.task
-    labels, judge_s = (_totals(state, task.helper_cost, what) for what in ("labels", "judge_s"))
-    final = _answer(state.certified, evaluation.prompts, evaluation.seed).flat
-    return {
-        "schema": 1,
-        **task.about,
-        "seed": evaluation.seed,
-        "processes": task.trunk.workers.num,
-        "rounds": state.rounds,
-        "certified_round": state.certified_round,
-        "labels_used": sum(labels.values()),
-        "labels": labels,
-        "judge_s": judge_s,
-        **_gold(evaluation, final, oracle_samples),
-        "gold_breakdown_base": evaluation.gold(evaluation.base)["gold_breakdown"],
-        "best_of_n": _best_of_n(state.reward, evaluation, *curve),
-        "samples": _side_by_side(state.reward, evaluation, final),
-    }
-
-
-def _totals(state: State, helper_cost: Mapping[str, float], what: str) -> dict[str, float]:
-    """Return what all rounds took, by purpose; and what raising helpers took before them."""
-    rows = [row.get(what, {}) for row in state.rounds]
-    rows += [{"helpers": helper_cost[what]}] if helper_cost else []
+def _totals(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     purposes = dict.fromkeys(purpose for row in rows for purpose in row)
     return {purpose: sum(row.get(purpose, 0) for row in rows) for purpose in purposes}
-
-
-def _gold(evaluation: Evaluation, final: Sequence[Response], oracle_samples: int) -> dict[str, Any]:
-    """Return gold before, after, and of the truly best of n base samples, per prompt averaged."""
-    gold, seed = evaluation.task.gold, evaluation.seed
-    names = ("gold_base", "gold_final", "gold_oracle", "gain_share")
-    if gold is None:
-        return dict.fromkeys(names)
-    rng = stream(seed, "measure", "oracle")
-    rows = _base_samples(evaluation, len(evaluation.prompts), oracle_samples, rng)
-    before, after = (np.array([gold(r) for r in answers]) for answers in (evaluation.base, final))
-    oracle = np.array([max(gold(r) for r in row) for row in rows])
-    means = [_mean(values) for values in (before, after, oracle)]
-    share = _gain_share(before, after, oracle, stream(seed, "measure", "gain"))
-    return dict(zip(names, [*means, share], strict=True))
-
-
-def _gain_share(
-    base: np.ndarray, final: np.ndarray, oracle: np.ndarray, rng: np.random.Generator
-) -> dict[str, Any]:
-    """Return (final - base) / (oracle - base) over prompts [B]; not measured where the oracle's
-    gain is not clearly above zero, because a ratio to nothing means nothing."""
-    whole = stats.mean(oracle - base)
-    if whole.lower is None or whole.lower <= 0:
-        return Estimate(None, None, None, len(base)).as_dict()
-
-    def share(b: np.ndarray, f: np.ndarray, o: np.ndarray) -> float:
-        return float((f.mean() - b.mean()) / (o.mean() - b.mean()))
-
-    return stats.bootstrap(share, base, final, oracle, rng=rng).as_dict()
-
-
-def _best_of_n(
-    reward: Fitted, evaluation: Evaluation, num_prompts: int, num_samples: int
-) -> dict[str, Any] | None:
-    """Return gold of best-of-n by the reward's mean, by its lower bound, and by gold itself."""
-    task = evaluation.task
-    if task.gold is None:
-        return None
-    rng = stream(evaluation.seed, "measure", "best-of-n")
-    rows = _base_samples(evaluation, num_prompts, num_samples, rng)
-    scores = reward.score(_read(task, [r for row in rows for r in row]))
-    gold = np.array([[task.gold(r) for r in row] for row in rows])
-    ns = [2**i for i in range(num_samples.bit_length()) if 2**i <= num_samples]
-    judged = {
-        "plain": scores.to_pick("mean").reshape(gold.shape),
-        "conservative": scores.to_pick("lower").reshape(gold.shape),
-        "oracle": gold,
-    }
-    return {"n": ns} | {
-        name: [_mean(stats.best_of_n(proxy, gold, n)) for n in ns] for name, proxy in judged.items()
-    }
-
-
-def _side_by_side(
-    reward: Fitted, evaluation: Evaluation, final: Sequence[Response]
-) -> list[dict[str, Any]]:
-    """Return the same prompts answered before and after, with what reward and gold say of each."""
-    task, columns = evaluation.task, []
-    for answers in (evaluation.base[:_SHOWN], final[:_SHOWN]):
-        scores = reward.score(_read(task, answers))
-        columns.append(
-            [
-                {"text": r.text, "gold": task.gold and task.gold(r), "mean": s.mean, "std": s.std}
-                for r, s in zip(answers, scores, strict=True)
-            ]
-        )
-    return [
-        {"prompt": p.text, "before": b, "after": a}
-        for p, b, a in zip(evaluation.prompts, *columns, strict=False)
-    ]
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
     return stats.mean(np.asarray(values, dtype=np.float64)).as_dict()
 
 
-def _read(task: Task, answers: Sequence[Response]) -> Readings:
-    """Return readings with one row an answer, in order, repeated answers repeated."""
-    readings = task.trunk.read(answers)
-    return readings.take(readings.rows([r.key for r in answers]))
-
-
-def _answer(policy: BasePolicy, prompts: Sequence[Prompt], seed: int) -> Rollouts:
-    """Return one answer a prompt; the same stream for every policy, so that they are paired."""
-    return policy.rollouts(prompts, num_samples=1, rng=stream(seed, "measure", "answers"))
-
-
-def _base_samples(
-    evaluation: Evaluation, num_prompts: int, num_samples: int, rng: np.random.Generator
-) -> list[list[Response]]:
-    task = evaluation.task
-    policy = BasePolicy(task.trunk, max_new_tokens=task.max_new_tokens)
-    return policy.sample(evaluation.prompts[:num_prompts], num_samples=num_samples, rng=rng)
+def _share(base: np.ndarray, final: np.ndarray, oracle: np.ndarray) -> float:
+    return float((final.mean() - base.mean()) / (oracle.mean() - base.mean()))

@@ -5,11 +5,10 @@
     alpha_t = alpha / rounds
 
 The promise: with probability at least 1 - alpha over the whole run, no accepted policy is worse
-than (or only as good as) the certified one it replaced, by the judgement of the raters that were
-asked, whenever one stops looking (Ville 1939; Waudby-Smith & Ramdas 2020, 2010.09686; rounds by the
-union bound). It needs of the caller: pairs that served nothing else, the order of the two answers
-drawn at random, one session a round. It says nothing of what raters cannot see: a policy that
-learned to impress them is accepted.
+than (or only as good as) the certified one it replaced, by the judgement of the raters asked,
+whenever one stops looking (Ville 1939; Waudby-Smith & Ramdas 2020, 2010.09686; rounds by the union
+bound). It needs pairs that served nothing else, answers in random order, one session a round. It
+says nothing of what raters cannot see: a policy that learned to impress them is accepted.
 
 We differ: the bet is constant, Kelly's for a win rate of 70 %. Of such policies it accepts 87 %
 within 80 labels at alpha_t = 0.02; other bets in docs/certificate.md (benchmarks/gate_power.py).
@@ -73,12 +72,10 @@ class Gate:
     def session(self, round: int) -> GateSession:
         """Return a fresh test for the candidate of round 1, 2, … A second one for a round voids the
         promise, unless it repeats the first (a resumed run observing the same labels)."""
-        if round < 1:
-            raise InputError("rounds are counted from 1", got=str(round))
-        if round > self.rounds:
+        if not 1 <= round <= self.rounds:
             raise InvalidExperiment(
                 f"alpha was shared among {self.rounds} rounds",
-                got=f"round {round}, for which none is left",
+                got=f"round {round}, for which there is none",
                 do="plan more rounds",
             )
         return GateSession(alpha=self.alpha / self.rounds, max_labels=self.max_labels)
@@ -126,10 +123,10 @@ class GateSession:
     def record(self, *, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """Return the record that stands in results; a session left open is a HOLD.
 
-        `e_value` speaks for "better", `e_value_worse` for "worse". The win rate has a 95 % interval
-        that is valid whenever one stops, made of the same bets: after ACCEPT its lower end is at
-        least 1/2 wherever the round's alpha is at most 0.025. With `rng`, which resamples pairs for
-        the interval, also what it would be were both answers equally long; that decides nothing.
+        `e_value` speaks for "better", `e_value_worse` for "worse". The win rate's 95 % interval is
+        valid whenever one stops, made of the same bets: after ACCEPT its lower end is at least 1/2
+        where the round's alpha is at most 0.025. With `rng`, for the bootstrap, also what it would
+        be were both answers equally long; that decides nothing.
         """
         known = [gap for gap in self._longer if gap is not None]
         even = _NOT_MEASURED

@@ -1,9 +1,8 @@
 """Ask raters through a protocol, within one budget, and keep what they answer.
 
-Every answer is in the store before anything is done with it. An answer that is already there (the
-run was killed after it was given) is taken from the store: nobody is asked twice. Each case has a
-random stream of its own, so what is asked of the others changes nothing for it. Of several
-processes the main one asks, and all get the answer.
+Every answer is in the store before anything is done with it, and one that is already there (the run
+was killed after it was given) is taken from there: nobody is asked twice. Each case has a random
+stream of its own. Of several processes the main one asks, and all get the answer.
 """
 
 from __future__ import annotations
@@ -36,10 +35,8 @@ _BLOCK = 48
 
 @dataclass
 class Budget:
-    """One budget of labels for learning and for certifying.
-
-    A round may spend on learning what is left after every gate still to come has its share, divided
-    by the rounds still to come: labels that a gate did not need go back to learning.
+    """One budget of labels for learning and for certifying. What a gate did not need goes back to
+    learning, in equal parts for the rounds still to come.
 
     >>> Budget(total=100, gate_frac=0.2, rounds=2).for_learning(1)
     40
@@ -122,10 +119,8 @@ class Labels:
                 yield once(partial(self._answer, case, helper, rater, rng, purpose, round))
 
     def _helper_of(self, block: Sequence[Case], key: tuple[Any, ...]) -> Any:
-        """Return the helper, its critic replaced by one that writes the block's critiques at once.
-
-        A debater argues by what its critic says; with critiques the helper is the critic.
-        """
+        """Return the helper, its critic (itself, or what a debater argues by) replaced by one that
+        writes the block's critiques at once."""
         helper = self.task.helper
         if helper is not None and isinstance(self.protocol, WithCritique):
             return _BlockCritic(helper, block, key)
@@ -151,15 +146,13 @@ class Labels:
         return self.store.add(verdict, *case.responses, purpose=purpose, round=round, assist=name)
 
     def learned(self, round: int) -> tuple[Comparisons, Comparisons]:
-        """Return all comparisons to learn from after that round, and those the round itself gave.
-
-        The undecided teach no direction and are left out.
-        """
+        """Return all comparisons to learn from after that round, and those the round itself gave;
+        the undecided teach no direction and are left out."""
         asked = self.task.trunk.workers.once(
             lambda: self.store.comparisons(purpose="learn", last_round=round).rows
         )
-        new = tuple(c for c in asked if c.round == round)
-        return Comparisons((*self.task.comparisons, *asked)), Comparisons(new)
+        new = Comparisons(tuple(c for c in asked if c.round == round))
+        return Comparisons((*self.task.comparisons, *asked)), new
 
     def taken(self, round: int) -> dict[str, dict[str, float]]:
         """Return labels of a round by purpose, and judge seconds where they were counted."""
@@ -167,19 +160,15 @@ class Labels:
         rows = self.task.trunk.workers.once(
             lambda: {p: self.store.seconds(p, round=round) for p in purposes}
         )
-        seconds = {p: math.fsum(s for _, s in rows[p]) for p in purposes}
-        return {
-            "labels": {p: len(rows[p]) for p in purposes},
-            "judge_s": {p: judge_s for p, judge_s in seconds.items() if judge_s > 0},
-        }
+        seconds = {p: math.fsum(s for _, s in kept) for p, kept in rows.items()}
+        labels = {p: len(kept) for p, kept in rows.items()}
+        return {"labels": labels, "judge_s": {p: s for p, s in seconds.items() if s > 0}}
 
 
 @dataclass(frozen=True)
 class _BlockCritic:
-    """A critic whose critiques of a block of cases are written in one batch, when first needed.
-
-    A block does not depend on which cases were judged before, so a resumed run reads the same.
-    """
+    """A critic whose critiques of a block of cases are written in one batch, when first needed: a
+    resumed run reads the same, whichever cases were judged before."""
 
     critic: Helper
     block: Sequence[Case]
@@ -196,7 +185,6 @@ class _BlockCritic:
         self, responses: Sequence[Response], *, rng: np.random.Generator
     ) -> list[Critique]:
         """Return the critiques written of these responses; those of other texts are asked for."""
-        known = {r.key for case in self.block for r in case.responses}
-        if not known.issuperset(r.key for r in responses):
+        if any(r.key not in self._written for r in responses):
             return self.critic.critique(responses, rng=rng)
         return [self._written[r.key] for r in responses]

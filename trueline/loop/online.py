@@ -25,12 +25,11 @@ from typing import Any
 import numpy as np
 
 from trueline.data.comparisons import Comparisons
-from trueline.errors import InputError
-from trueline.loop.evaluation import Evaluation, agreement_with_gold, calibration, conclude
+from trueline.loop.evaluation import Evaluation, agreement_with_gold, calibration
 from trueline.loop.gate import Gate, GateSession
 from trueline.loop.labels import Budget, Labels
 from trueline.loop.pair_selection import informative_pairs
-from trueline.loop.progress import Reporter
+from trueline.loop.progress import Bar
 from trueline.loop.resume import State
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
@@ -54,7 +53,7 @@ _WINS = {Preference.FIRST: 1.0, Preference.SECOND: 0.0, Preference.UNDECIDED: 0.
 class Online:
     """The loop's configuration; `run` is the loop.
 
-    >>> Online(rounds=2, labels=600).run(task, folder, Silent())  # doctest: +SKIP
+    >>> Online(rounds=2, labels=600).run(task, folder)  # doctest: +SKIP
     """
 
     reward: Head = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
@@ -71,8 +70,6 @@ class Online:
     """Share of the labels kept for the gates; at 1 the reward must learn nothing (rules)."""
     alpha: float = 0.1
     """Chance, over the whole run, that any policy is certified that the raters like less."""
-    patience: int | None = None
-    """End after so many rounds in a row without a certificate; None: never, holds are common."""
     rank: int = 16
     """Rank of the policy's adapter."""
     prompts_per_round: int = 192
@@ -90,28 +87,26 @@ class Online:
 
     def __post_init__(self) -> None:
         self._gate(self._budget())
-        if self.patience is not None and self.patience < 1:
-            raise InputError("patience must be at least 1, or None", got=str(self.patience))
 
     def check(self, task: Task) -> None:
         """Refuse a task whose helpers would leave no labels to learn from."""
         self._budget().pay_helpers(task.helper_cost)
 
-    def run(self, task: Task, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
+    def run(self, task: Task, folder: RunFolder, bar: Bar | None = None) -> dict[str, Any]:
         """Do all rounds from where the folder stands; return the result, which is also in it."""
-        started = time.monotonic()
+        started, bar = time.monotonic(), bar or Bar(self.rounds)
         once, rng = task.trunk.workers.once, stream(self.seed, "adapter")
         state = State.start_or_resume(folder, task, self._budget(), rank=self.rank, rng=rng)
         labels = Labels(folder, task, self.protocol, self.seed)
-        evaluation = Evaluation.start(task, self.measured_prompts, self.seed)
-        once(partial(state.restart_metrics, folder, evaluation.gold(evaluation.base)["gold"]))
-        while len(state.rounds) < self.rounds and not state.stalled(self.patience):
-            steps = Steps(len(state.rounds) + 1, self.seed, task, labels, reporter)
+        evaluation = Evaluation(task, self.measured_prompts, self.seed)
+        once(partial(state.restart_metrics, folder, evaluation.gold_base))
+        while len(state.rounds) < self.rounds:
+            steps = Steps(len(state.rounds) + 1, self.seed, task, labels, bar)
             state, judged = self.round(steps, state, evaluation)
             once(partial(state.save, folder, judged, task.comparisons))
-        reporter.step(self.rounds, "conclude")
+        bar.step(self.rounds, "conclude")
         task.trunk.verify_frozen()
-        result = conclude(state, evaluation, curve=self.curve, oracle_samples=self.oracle_samples)
+        result = evaluation.conclude(state, curve=self.curve, oracle=self.oracle_samples)
         wall_s, left = round(time.monotonic() - started, 1), self._budget(state.spent).left
         result |= {"unspent": left, "wall_s": wall_s, "run": str(folder.folder)}
         once(lambda: folder.finish(result))
@@ -157,30 +152,24 @@ class Online:
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of round `t` (1, 2, …).
-
-    Each draws from random streams named by the step and the round, so that a round that was cut
-    short is done again with the same numbers.
-    """
+    """The steps of round `t` (1, 2, …). Each draws from random streams named by step and round, so
+    that a round that was cut short is done again with the same numbers."""
 
     t: int
     seed: int
     task: Task
     labels: Labels
-    reporter: Reporter
+    bar: Bar
 
     def begin(self, step: str) -> None:
         """Say which step begins."""
-        self.reporter.step(self.t, step)
+        self.bar.step(self.t, step)
 
     def sample(
         self, state: State, num_pairs: int, *, num_samples: int
     ) -> tuple[list[Case], Readings]:
-        """Return the pairs to be judged, and the readings of all answers they were chosen from.
-
-        A quarter more prompts are answered than there are labels, because a sharp policy answers
-        some in one way only.
-        """
+        """Return the pairs to be judged, and the readings of all answers they were chosen from."""
+        # A sharp policy answers some prompts in one way only: a quarter more are answered.
         prompts = self._prompts(max(1, num_pairs + num_pairs // 4), "learn", "gather")
         answers = state.working.sample(prompts, num_samples=num_samples, rng=self._rng("sample"))
         readings = self.task.trunk.read([r for row in answers for r in row])
@@ -198,11 +187,8 @@ class Steps:
         return self.labels.learned(self.t)
 
     def improve(self, state: State, optimiser: Any, reward: Fitted, *, num_prompts: int) -> Update:
-        """Improve the working policy against the reward's lower bound by a kind of `OPTIMISERS`.
-
-        Only here may an engine sample in its stead: what is certified and measured is what the
-        model itself says.
-        """
+        """Improve the working policy against the reward's lower bound. Only here may an engine
+        sample in its stead: what is certified and measured is what the model itself says."""
         working, scorer = state.working, reward.on(self.task.trunk)
         prompts = self._prompts(num_prompts, "learn", "improve")
         working.sampler = self.task.sampler
@@ -213,13 +199,10 @@ class Steps:
     def certify(
         self, candidate: LoraPolicy, certified: LoraPolicy, session: GateSession, budget: Budget
     ) -> None:
-        """Have fresh pairs of the two policies judged until the gate decides or its labels end.
-
-        Pairs of equal answers do not tell which policy is better and are left out, so more prompts
-        are answered than there are labels.
-        """
+        """Have fresh pairs of the two policies judged until the gate decides or its labels end."""
         if candidate is certified:
             return
+        # Pairs of equal answers tell nothing and are left out: more are drawn than are needed.
         prompts = self._prompts(3 * session.max_labels, "gate", "gate")
         new = candidate.sample(prompts, num_samples=1, rng=self._rng("gate", "candidate"))
         old = certified.sample(prompts, num_samples=1, rng=self._rng("gate", "certified"))

@@ -23,8 +23,8 @@ from trueline.rewards.protocols import Fitted
 
 __all__ = ["expected_information", "informative_pairs"]
 
-_UNKNOWN = (0.0, 1e3)
-"""Mean and std of a margin of which nothing is known."""
+_UNKNOWN = 1e3
+"""Standard deviation of a margin of which nothing is known, about 0."""
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 
 
@@ -45,17 +45,14 @@ def informative_pairs(
         distinct = list({r.key: r for r in row}.values())
         own = [Case(first=a, second=b) for i, a in enumerate(distinct) for b in distinct[i + 1 :]]
         pairs.append([own[i] for i in rng.permutation(len(own))])
-    pairs = [own for own in pairs if own]
-    if not pairs:
+    if not (pairs := [own for own in pairs if own]):
         return []
     gains = expected_information(*_margins(reward, readings, [c for own in pairs for c in own]))
     ends = np.cumsum([len(own) for own in pairs])
-    best = [
-        max(zip(own, of_own, strict=True), key=lambda item: float(item[0]))
-        for own, of_own in zip(np.split(gains, ends[:-1]), pairs, strict=True)
-    ]
-    best.sort(key=lambda item: -float(item[0]))
-    return [case for _, case in best[:num_pairs]]
+    parts = np.split(gains, ends[:-1])
+    best = [own[int(gain.argmax())] for own, gain in zip(pairs, parts, strict=True)]
+    order = np.argsort([-gain.max() for gain in parts], kind="stable")
+    return [best[i] for i in order[:num_pairs]]
 
 
 def expected_information(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -74,10 +71,9 @@ def _margins(
     reward: Fitted | None, readings: Readings, cases: Sequence[Case]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and std of the margin of first over second, each [M]; unscored pairs are unknown."""
-    mean, std = (np.full(len(cases), value) for value in _UNKNOWN)
     if reward is None:
-        return mean, std
+        return np.zeros(len(cases)), np.full(len(cases), _UNKNOWN)
     rows = (readings.rows([case.responses[side].key for case in cases]) for side in (0, 1))
-    known_mean, known_std = reward.margin(readings, *rows)
-    known = np.isfinite(known_mean) & np.isfinite(known_std)
-    return np.where(known, known_mean, mean), np.where(known, known_std, std)
+    mean, std = reward.margin(readings, *rows)
+    known = np.isfinite(mean) & np.isfinite(std)
+    return np.where(known, mean, 0.0), np.where(known, std, _UNKNOWN)

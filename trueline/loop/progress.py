@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["STEPS", "Bar", "Reporter", "Silent"]
+__all__ = ["STEPS", "Bar"]
 
 STEPS = ("sample", "ask", "fit", "improve", "certify", "evaluate")
 
 
-class Reporter(Protocol):
-    """Is told which step of which round begins."""
-
-    def step(self, round: int, name: str) -> None: ...
-
-
-class Silent:
-    """Report nothing."""
-
-    def step(self, round: int, name: str) -> None:
-        return
-
-
 class Bar:
-    """A bar on a terminal, plain lines elsewhere, both with the time left."""
+    """A bar on a terminal, plain lines elsewhere, both with the time left; without a console it
+    says nothing."""
 
     def __init__(self, rounds: int, *, console: Console | None = None) -> None:
         self.rounds = rounds
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(quiet=True)
         columns = TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn()
         # Steps take minutes: the speed is that of the whole run, not of the last half minute.
         self._bar = Progress(

@@ -1,14 +1,13 @@
 """Where a run stands between two rounds, and how it is gone on with.
 
 A checkpoint is a whole folder that appears at once after a round. A round that was cut short is
-done again from the one before it, with the same random streams (all are keyed by the round's
-number) and the stored labels, and comes to the same result. Readings are kept, not read again: the
-last bits of a float may depend on which texts shared a batch.
+done again from the one before it, with the same random streams and the stored labels, and comes to
+the same result. Readings are kept, not read again: the last bits of a float may depend on which
+texts shared a batch.
 
-A new run can start from another (`continue_from`): from the policy certified there, never a later
-one without certificate, and with every comparison learned from. The certificates of the two are
-apart: alpha is each run's own, the new one's first gate tests against the policy taken over, and
-the chance that any accepted step of both was none is at most the sum of their alphas.
+A new run can start from another (`continue_from`): from the policy certified there, and with every
+comparison learned from. Alpha is each run's own, the new one's first gate tests against the policy
+taken over, and the chance that any accepted step of both was none is at most the sum of the two.
 """
 
 from __future__ import annotations
@@ -66,11 +65,10 @@ class State:
         read = {key for part in parts for key in part.keys}
         if unread := [r for r in task.comparisons.responses if r.key not in read]:
             parts.append(task.trunk.read(unread))
-        readings, room = Readings.concat(parts) if parts else None, task.max_new_tokens
-        first = task.policy or LoraPolicy.create(
-            task.trunk, rank=rank, rng=rng, max_new_tokens=room
-        )
-        return cls(first, first, readings=readings, spent=dict(budget.spent))
+        room = task.max_new_tokens
+        new = task.policy or LoraPolicy.create(task.trunk, rank=rank, rng=rng, max_new_tokens=room)
+        readings = Readings.concat(parts) if parts else None
+        return cls(new, new, readings=readings, spent=dict(budget.spent))
 
     @staticmethod
     def rounds_of(folder: RunFolder) -> int:
@@ -86,12 +84,9 @@ class State:
         done = cls.rounds_of(folder)
         here = folder.path(f"round-{done}")
         written = json.loads((here / "state.json").read_text())
-        names = ("working", "certified")
-        policies = [
-            LoraPolicy.load(trunk, here / name, max_new_tokens=max_new_tokens)
-            for name in names
-            if (here / name).is_dir()
-        ]
+        kept = [place for name in ("working", "certified") if (place := here / name).is_dir()]
+        room = max_new_tokens
+        policies = [LoraPolicy.load(trunk, place, max_new_tokens=room) for place in kept]
         places = [folder.path(f"round-{t}") / "readings.safetensors" for t in range(1, done + 1)]
         return cls(
             working=policies[0],
@@ -106,10 +101,10 @@ class State:
         goes on being trained without a certificate, unless it was found worse and is dropped."""
         if decision is Decision.ROLL_BACK:
             return replace(self, working=self.certified)
-        if decision is not Decision.ACCEPT:
-            return replace(self, working=candidate)
-        t = len(self.rounds) + 1
-        return replace(self, working=candidate, certified=candidate, certified_round=t)
+        state = replace(self, working=candidate)
+        if decision is Decision.ACCEPT:
+            state.certified, state.certified_round = candidate, len(self.rounds) + 1
+        return state
 
     def restart_metrics(self, folder: RunFolder, gold_base: Any) -> None:
         """Drop the records of a round that was cut short; begin with the base policy's gold."""
@@ -117,10 +112,6 @@ class State:
         folder.rewrite_metrics(lambda row: row["round"] < done + bool(done))
         if not done:
             folder.log({"kind": "base", "round": 0, "gold_base": gold_base})
-
-    def stalled(self, patience: int | None) -> bool:
-        """Return whether so many rounds in a row have certified nothing."""
-        return patience is not None and len(self.rounds) - self.certified_round >= patience
 
     def save(self, folder: RunFolder, fresh: Readings, known: Comparisons) -> None:
         """Log the round just done and write its checkpoint, of whose answers `fresh` are the new
@@ -156,10 +147,7 @@ def certified_of(run: str | Path) -> tuple[RunFolder, Path]:
 
 
 def continue_from(run: str | Path, task: Task) -> Task:
-    """Return the task with what another run of the same trunk has certified and learned.
-
-    >>> Online().run(continue_from("runs/first", task), folder, reporter)  # doctest: +SKIP
-    """
+    """Return the task with what another run of the same trunk has certified and learned."""
     folder, checkpoint = certified_of(run)
     state = State.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
     learned = task.trunk.workers.once(lambda: _learned(folder, len(state.rounds)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from trueline.protocols import Rater
 from trueline.records import Prompt, Response
 from trueline.rng import stream
 
-__all__ = ["RatersByRound", "Task", "purpose_of"]
+__all__ = ["Task", "purpose_of"]
 
 _BUCKETS = {0: "measure", 1: "gate"}
 
@@ -31,15 +31,6 @@ def purpose_of(prompt: Prompt) -> str:
     return _BUCKETS.get(int(prompt.key[:8], 16) % 5, "learn")
 
 
-@runtime_checkable
-class RatersByRound(Protocol):
-    """Raters who change from round to round."""
-
-    def at(self, round: int) -> Rater:
-        """Return who judges in that round."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Everything the loop asks of the world around it."""
@@ -47,8 +38,8 @@ class Task:
     trunk: Trunk
     prompts: Callable[[int, np.random.Generator], list[Prompt]] | Sequence[Prompt]
     """A generator of n fresh prompts, or a fixed collection."""
-    rater: Rater | RatersByRound
-    """Who judges, in all rounds or by round: people change from one to the next."""
+    rater: Any
+    """Who judges: a `Rater`, or raters who change from round to round (`at(round) -> Rater`)."""
     helper: Any = None
     """What the protocol is given: a critic, a debater, a stack of helpers; None: nothing."""
     helper_cost: Mapping[str, float] = field(default_factory=dict)
@@ -71,18 +62,18 @@ class Task:
 
     def rater_of(self, round: int) -> Rater:
         """Return who judges in that round."""
-        return self.rater.at(round) if isinstance(self.rater, RatersByRound) else self.rater
+        judge: Rater = self.rater.at(round) if hasattr(self.rater, "at") else self.rater
+        return judge
 
     def draw(self, num: int, purpose: str, rng: np.random.Generator) -> list[Prompt]:
         """Return `num` different prompts set apart for `purpose`; fewer of a smaller collection."""
         if callable(self.prompts):
             drawn: dict[str, Prompt] = {}
             for _ in range(100):
-                for prompt in self.prompts(num * 2, rng):
-                    if purpose_of(prompt) == purpose and len(drawn) < num:
-                        drawn.setdefault(prompt.key, prompt)
-                if len(drawn) == num:
-                    return list(drawn.values())
+                more = self.prompts(num * 2, rng)
+                drawn |= {p.key: p for p in more if purpose_of(p) == purpose and p.key not in drawn}
+                if len(drawn) >= num:
+                    return list(drawn.values())[:num]
             raise DataError(
                 f"the prompt generator must be able to make {num} different prompts",
                 got=str(len(drawn)),

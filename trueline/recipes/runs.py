@@ -9,7 +9,6 @@ The run folder keeps the full recipe: `recipe.toml` repeats the run with another
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from trueline.atomic import atomic_write
 from trueline.errors import SetupError
-from trueline.loop.progress import Bar, Silent
+from trueline.loop.progress import Bar
 from trueline.loop.task import Task
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
@@ -97,7 +96,7 @@ def execute(
     place: Path,
     *,
     start: Path | None = None,
-    reporter: Bar | None = None,
+    bar: Bar | None = None,
 ) -> dict[str, Any]:
     """Run or resume a checked recipe in the folder `place`; return the result object."""
     loop = make_loop(recipe, seed=session.seed)
@@ -108,8 +107,8 @@ def execute(
         result: dict[str, Any] | None = workers.once(lambda: folder.result)
         if result is None:
             selfcheck(task.trunk, task.specimens())
-            with reporter or contextlib.nullcontext():
-                result = loop.run(task, folder, reporter or Silent())
+            with bar or Bar(recipe.budget.rounds) as shown:
+                result = loop.run(task, folder, shown)
     return result
 
 

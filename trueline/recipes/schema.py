@@ -90,8 +90,6 @@ class BudgetSection:
     """Share of the labels kept for the gates."""
     alpha: float = 0.1
     """Chance, over the whole run, of certifying a policy that the judge likes less."""
-    patience: int | None = None
-    """End after so many rounds in a row without a certificate; never, if not given."""
     prompts_per_round: int = 192
     """Prompts a round on which the policy is improved."""
     samples_per_prompt: int = 4

@@ -37,7 +37,6 @@ def make_loop(recipe: Recipe, *, seed: int) -> Online:
         labels=budget.labels,
         gate_frac=budget.gate_frac,
         alpha=budget.alpha,
-        patience=budget.patience,
         prompts_per_round=budget.prompts_per_round,
         samples_per_prompt=budget.samples_per_prompt,
         measured_prompts=evaluate.prompts,

@@ -69,8 +69,6 @@ def headline(run: RunRecord) -> tuple[Tone, str]:
     clauses = [_gold_clause(run, moved), _certified_clause(run)]
     if run.labels_used is not None:
         clauses.append(f"{plural(run.labels_used, 'label')} used")
-    if run.finished and run.planned_rounds > len(run.rounds):
-        clauses.append(f"ended after {len(run.rounds)} of {run.planned_rounds} rounds")
     if run.unspent:
         clauses.append(f"{plural(int(run.unspent), 'label')} unspent")
     sentence = "; ".join(clauses) + "."
