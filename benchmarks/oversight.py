@@ -247,9 +247,9 @@ def recursed(num: int, steps: int, labels: int, seed: int) -> dict[str, list[flo
     """Judge long chains with helpers raised level by level, and alone with as many seconds."""
     trunk, _ = embedded()
     people, depth = Raters(replace(ONE_LOOK, seed=seed)), int(np.log2(steps))
-    helper = raise_on_sums(
+    helper, _ = raise_on_sums(
         trunk, judge=people, labels=[labels] * depth, rng=stream(seed, "recursion", "raise")
-    ).helper
+    )
     cases = draw_cases(steps, num, stream(seed, "recursion", "cases"), held_out=True)
 
     def judged(protocol: Any, looks: int) -> tuple[list[float], float]:

@@ -24,9 +24,9 @@ def raised():
 
 
 def test_each_level_spends_its_labels_and_points_to_the_half_with_the_flaw(raised):
-    assert raised.num_labels == (30, 20)
-    assert raised.cost.calls == 30 + 3 * 20 and raised.cost.judge_s > 50 * 16
-    for k, helper in enumerate(raised.helper.levels):
+    helpers, cost = raised
+    assert cost.calls == 30 + 3 * 20 and cost.judge_s > 50 * 16
+    for k, helper in enumerate(helpers.levels):
         cases = draw_cases(2 ** (k + 1), 40, stream(1, "fresh", k), held_out=True)
         flawed = [r for case in cases for r in case.responses if true_flaws(r)]
         critiques = helper.critique(flawed, rng=stream(1, "point"))
@@ -42,7 +42,7 @@ def test_judges_with_the_stack_are_right_more_often_than_alone(raised):
     def share_right(depth):
         protocol = Recursive(depth=depth)
         verdicts = [
-            protocol.judge(case, helper=raised.helper, judge=JUDGE, rng=stream(2, i))
+            protocol.judge(case, helper=raised[0], judge=JUDGE, rng=stream(2, i))
             for i, case in enumerate(cases)
         ]
         return np.mean(

@@ -32,7 +32,7 @@ from trueline.oversight.direct import Direct
 from trueline.oversight.planted_flaws import passed
 from trueline.protocols import Oversight, Rater
 from trueline.records import Estimate, Finding, Preference, Stance, Verdict
-from trueline.stats.resampling import bootstrap, difference, mean
+from trueline.stats import bootstrap, difference, mean
 
 __all__ = [
     "Arm",
@@ -62,8 +62,6 @@ class AssistedEvaluation:
 
     protocol: Oversight = field(default_factory=WithCritique)
     """How judges are helped."""
-    baseline: Oversight = field(default_factory=Direct)
-    """What it is compared with."""
 
     def run(self, target: JudgedFlaws, *, rng: np.random.Generator) -> Finding:
         """Return the difference in flaws found, helped less alone; the same draws for both."""
@@ -76,7 +74,7 @@ class AssistedEvaluation:
                 judge=target.judge,
                 rng=np.random.default_rng(seed),
             )
-            for protocol in (self.protocol, self.baseline)
+            for protocol in (self.protocol, Direct())
         )
         differences = compare(helped, alone, rng=rng)
         return Finding(

@@ -15,7 +15,7 @@ sink to those of unaided judges, and depth buys nothing (0.51).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from trueline.rewards.protocols import Reader
 from trueline.worlds.sums.flaws import draw_cases
 from trueline.worlds.sums.spans import Spans
 
-__all__ = ["BisectionHelper", "RaisedHelpers", "raise_on_sums"]
+__all__ = ["BisectionHelper", "raise_on_sums"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,83 +37,56 @@ class BisectionHelper:
     score: Callable[[Sequence[Response]], Sequence[float]]
     """How good each part is; only the order matters."""
     division: Division
-    name: str = "bisection"
 
     def critique(
         self, responses: Sequence[Response], *, rng: np.random.Generator
     ) -> list[Critique]:
-        """Name the first piece of each answer's worse half; of a single piece nothing."""
-        counts = [self.division.count(response) for response in responses]
-        halves = [
-            self.division.part(response, start, stop)
-            for response, count in zip(responses, counts, strict=True)
-            for start, stop in ((0, middle_of(0, count)), (middle_of(0, count), count))
-            if count > 1
-        ]
-        values = iter(self.score(halves))
+        """Name the first piece of the worse half of each answer, which has two pieces or more."""
         critiques = []
-        for response, count in zip(responses, counts, strict=True):
-            flaws: tuple[Flaw, ...] = ()
-            if count > 1:
-                first, second = next(values), next(values)
-                second_worse = rng.random() < 0.5 if first == second else second < first
-                flaws = (Flaw(kind="suspect", step=middle_of(0, count) if second_worse else 0),)
-            text = f"worse from {flaws[0].step}" if flaws else "one piece"
-            critiques.append(Critique(response=response, text=text, flaws=flaws, helper=self.name))
+        for response in responses:
+            count = self.division.count(response)
+            middle = middle_of(0, count)
+            bounds = ((0, middle), (middle, count))
+            first, second = self.score([self.division.part(response, *ends) for ends in bounds])
+            second_worse = rng.random() < 0.5 if first == second else second < first
+            step = middle if second_worse else 0
+            critiques.append(
+                Critique(
+                    response=response,
+                    text=f"worse from {step}",
+                    flaws=(Flaw(kind="suspect", step=step),),
+                    helper="bisection",
+                )
+            )
         return critiques
-
-
-@dataclass(frozen=True, kw_only=True)
-class RaisedHelpers:
-    """Helpers by level, and what raising them took."""
-
-    helper: HelperLevels
-    num_labels: tuple[int, ...] = ()
-    """Labels spent on each level; the undecided taught nothing."""
-    cost: Cost = field(default_factory=Cost)
 
 
 def raise_on_sums(
     trunk: Reader, *, judge: Rater, labels: Sequence[int], rng: np.random.Generator
-) -> RaisedHelpers:
-    """Raise helpers for worked sums, one level after another.
+) -> tuple[HelperLevels, Cost]:
+    """Raise helpers for worked sums, one level after another; return them and what judging cost.
 
-    `labels[k]` judgements of parts of 2^k steps teach level k, helped by the levels below.
+    `labels[k]` judgements of parts of 2^k steps teach level k, helped by the levels below. Each is
+    made without what stands around the pieces, and by its own stream; the undecided teach nothing.
     """
-    raised = RaisedHelpers(helper=HelperLevels(division=Spans()))
+    division, total = Spans(), Cost()
+    helper = HelperLevels(division=division)
     for k, budget in enumerate(labels):
         drawing, judging, learning = rng.spawn(3)
-        cases, helper = draw_cases(2**k, budget, drawing), raised.helper
-        comparisons, cost = _judge_parts(cases, Recursive(depth=k), helper, judge, judging)
+        cases, comparisons = draw_cases(2**k, budget, drawing), []
+        for case, own in zip(cases, judging.spawn(len(cases)), strict=True):
+            first, second = (division.part(r, 0, division.count(r)) for r in case.responses)
+            bare = Case(first=first, second=second)
+            verdict = Recursive(depth=k).judge(bare, helper=helper, judge=judge, rng=own)
+            total += verdict.cost
+            if verdict.preference is not Preference.UNDECIDED:
+                won = bare if verdict.preference is Preference.FIRST else bare.mirrored
+                comparisons.append(
+                    Comparison(chosen=won.first, rejected=won.second, rater=verdict.rater)
+                )
         level = _learn(trunk, comparisons, learning)
-        raised = RaisedHelpers(
-            helper=replace(helper, levels=(*helper.levels, level)),
-            num_labels=(*raised.num_labels, len(cases)),
-            cost=raised.cost + cost,
-        )
-    return raised
-
-
-def _judge_parts(
-    cases: Sequence[Case],
-    protocol: Recursive,
-    helper: HelperLevels,
-    judge: Rater,
-    rng: np.random.Generator,
-) -> tuple[list[Comparison], Cost]:
-    """Judge every case once, without what stands around its pieces, each by its own stream."""
-    comparisons, cost, division = [], Cost(), helper.division
-    for case, own in zip(cases, rng.spawn(len(cases)), strict=True):
-        first, second = (division.part(r, 0, division.count(r)) for r in case.responses)
-        bare = Case(first=first, second=second)
-        verdict = protocol.judge(bare, helper=helper, judge=judge, rng=own)
-        cost += verdict.cost
-        if verdict.preference is not Preference.UNDECIDED:
-            ordered = bare if verdict.preference is Preference.FIRST else bare.mirrored
-            comparisons.append(
-                Comparison(chosen=ordered.first, rejected=ordered.second, rater=verdict.rater)
-            )
-    return comparisons, cost
+        helper = replace(helper, levels=(*helper.levels, level))
+    return helper, total
 
 
 def _learn(

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -62,21 +63,35 @@ class Transcript:
         self, helper: Helper, responses: Sequence[Response], *, round: int = 0
     ) -> list[Critique]:
         """Ask for critiques of the responses and charge for them; `show` passes them on."""
-        (rng,) = self._helper_rng.spawn(1)
-        try:
-            critiques = helper.critique(responses, rng=rng)
-        except JudgeError as error:
-            critiques = [_failed_critique(response, error) for response in responses]
-        return self._charge(critiques, round)
+        return self._ask(lambda rng: helper.critique(responses, rng=rng), responses, round)
 
     def argue(self, debater: Debater, side: int, *, round: int) -> Critique:
         """Ask for one speech for a side and charge for it; `show` passes it on."""
+        said, own = tuple(self.critiques), [self.case.responses[side]]
+
+        def act(rng: np.random.Generator) -> list[Critique]:
+            return [debater.argue(self.case, side=side, said=said, rng=rng)]
+
+        return self._ask(act, own, round, in_favour=True)[0]
+
+    def _ask(
+        self,
+        act: Callable[[np.random.Generator], list[Critique]],
+        about: Sequence[Response],
+        round: int,
+        *,
+        in_favour: bool = False,
+    ) -> list[Critique]:
+        """Return what a helper says, its quotes verified; of one that fails, that it failed."""
         (rng,) = self._helper_rng.spawn(1)
         try:
-            speech = debater.argue(self.case, side=side, said=tuple(self.critiques), rng=rng)
+            said = act(rng)
         except JudgeError as error:
-            speech = _failed_critique(self.case.responses[side], error, in_favour=True)
-        return self._charge([speech], round)[0]
+            failed = partial(Critique, text="", flaws=None, helper="helper", problem=str(error))
+            said = [failed(response=response, in_favour=in_favour) for response in about]
+        self.cost += Cost(calls=len(said), tokens=sum(c.num_tokens for c in said))
+        marked = [(c, *mark_quotes(c.text, self.case.source)) for c in said]
+        return [replace(c, round=round, text=text, quotes=quotes) for c, text, quotes in marked]
 
     def show(self, critiques: Sequence[Critique]) -> None:
         """Enter critiques into the transcript; the judge reads them when next consulted."""
@@ -128,14 +143,6 @@ class Transcript:
             transcript=tuple(self.turns),
         )
 
-    def _charge(self, critiques: Sequence[Critique], round: int) -> list[Critique]:
-        self.cost += Cost(calls=len(critiques), tokens=sum(c.num_tokens for c in critiques))
-        marked = [mark_quotes(c.text, self.case.source) for c in critiques]
-        return [
-            replace(c, round=round, text=text, quotes=quotes)
-            for c, (text, quotes) in zip(critiques, marked, strict=True)
-        ]
-
 
 def require(helper: T | None, verb: str, protocol: str) -> T:
     """Return the helper if it has the verb its protocol needs; InputError if not."""
@@ -150,14 +157,3 @@ def require(helper: T | None, verb: str, protocol: str) -> T:
 
 def _undecided(reason: str) -> Verdict:
     return Verdict(preference=Preference.UNDECIDED, rater="judge", reason=reason)
-
-
-def _failed_critique(response: Response, error: JudgeError, *, in_favour: bool = False) -> Critique:
-    return Critique(
-        response=response,
-        text="",
-        flaws=None,
-        helper="helper",
-        in_favour=in_favour,
-        problem=str(error),
-    )

@@ -78,9 +78,8 @@ class RaisedHelper:
     def open(self, session: Session, *, protocol: str, judge: Rater) -> Help:
         """Raise them (Leike et al. 2018, arXiv 1811.07871)."""
         rng = stream(session.seed, "raise")
-        raised = raise_on_sums(session.trunk, judge=judge, labels=self.labels, rng=rng)
-        cost = {"labels": sum(self.labels), "judge_s": raised.cost.judge_s}
-        return Help(helper=raised.helper, cost=cost)
+        helper, cost = raise_on_sums(session.trunk, judge=judge, labels=self.labels, rng=rng)
+        return Help(helper=helper, cost={"labels": sum(self.labels), "judge_s": cost.judge_s})
 
 
 @dataclass(frozen=True, kw_only=True)
