@@ -35,9 +35,9 @@ from trueline.data.comparisons import Comparisons
 from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.oversight.critique import WithCritique
+from trueline.recipes.runs import make_loop, make_task
 from trueline.recipes.schema import Recipe
 from trueline.recipes.session import Session
-from trueline.recipes.task import make_loop, make_task
 from trueline.records import Case, Comparison, Preference, Prompt
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 
 from trueline.data.comparisons import Comparisons
+from trueline.data.files import write_jsonl
 from trueline.records import Comparison, Response
 from trueline.worlds.sums import Sums
 from trueline.worlds.sums.language import render
 from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.writers import Writer, write
 
-__all__ = ["right_over_wrong"]
+__all__ = ["prompts_in", "right_over_wrong", "says"]
 
 
 def right_over_wrong(num: int) -> Comparisons:
@@ -26,3 +30,22 @@ def right_over_wrong(num: int) -> Comparisons:
         )
         rows.append(Comparison(chosen=right, rejected=wrong))
     return Comparisons(tuple(rows))
+
+
+def says(messages: list[dict[str, str]]) -> str:
+    """A judge who finds the longer of two answers better; a critic with nothing to say."""
+    text = messages[-1]["content"]
+    code = re.search(r"VERDICT ([0-9a-f]{12})", text)
+    if code is None:
+        flaw = re.search(r"FLAW ([0-9a-f]{12})", text)
+        return f"NO FLAW {flaw[1]}" if flaw else "?"
+    parts = dict(re.findall(r"=== begin text \w+ (answer [AB]) ===\n(.*?)\n=== end", text, re.S))
+    better = "A" if len(parts["answer A"]) > len(parts["answer B"]) else "B"
+    return f"VERDICT {code[1]}: {better} 80%"
+
+
+def prompts_in(file: Path) -> Path:
+    """Eighty sums, as prompts in a file."""
+    rows = ({"prompt": prompt.text} for prompt in Sums().prompts(80, np.random.default_rng(0)))
+    write_jsonl(file, rows)
+    return file

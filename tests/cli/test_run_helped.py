@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
+from tests.material import prompts_in, says
 from trueline.cli import main
 from trueline.data.store import LabelStore
-from trueline.rng import stream
 from trueline.testing import FakeEndpoint
-from trueline.worlds.sums import Sums, trunk_path
+from trueline.worlds.sums import trunk_path
 
 SMALL = (
     "--rounds",
@@ -26,23 +25,9 @@ SMALL = (
 )
 
 
-def says(messages: list[dict[str, str]]) -> str:
-    """A judge who finds the longer of two answers better; a critic with nothing to say."""
-    text = messages[-1]["content"]
-    code = re.search(r"VERDICT ([0-9a-f]{12})", text)
-    if code is None:
-        flaw = re.search(r"FLAW ([0-9a-f]{12})", text)
-        return f"NO FLAW {flaw[1]}" if flaw else "?"
-    parts = dict(re.findall(r"=== begin text \w+ (answer [AB]) ===\n(.*?)\n=== end", text, re.S))
-    better = "A" if len(parts["answer A"]) > len(parts["answer B"]) else "B"
-    return f"VERDICT {code[1]}: {better} 80%"
-
-
 @pytest.mark.parametrize("protocol", ["critique", "debate"])
 def test_a_language_model_judges_with_help(protocol, tmp_path: Path, capsys):
-    prompts = Sums().prompts(80, stream(0, "helped"))
-    file = tmp_path / "prompts.jsonl"
-    file.write_text("".join(json.dumps({"prompt": p.text}) + "\n" for p in prompts))
+    file = prompts_in(tmp_path / "prompts.jsonl")
     with FakeEndpoint(says) as server, pytest.raises(SystemExit) as ended:
         name = f"endpoint:{server.url}#fake"
         command = ["run", "--model", str(trunk_path()), "--prompts", str(file), "--rater", name]

@@ -13,9 +13,9 @@ from trueline.models.engine import Engine
 from trueline.oversight.direct import Direct
 from trueline.policy import GRPO, BestOfN
 from trueline.recipes import Recipe
-from trueline.recipes.judges import EndpointJudge, RuleJudge
+from trueline.recipes.players import RuleJudge, ServedModel
+from trueline.recipes.runs import make_loop, make_task
 from trueline.recipes.session import Session
-from trueline.recipes.task import make_loop, make_task
 
 
 def test_without_a_flag_it_is_the_shipped_recipe():
@@ -44,8 +44,7 @@ def test_flags_fill_in_the_recipe():
 def test_judge_and_helper_are_tables_behind_their_short_forms():
     named = "endpoint:http://h/v1#m"
     recipe = RunVerb(rater=named, helper=named, protocol="debate").checked()
-    assert recipe.judge == EndpointJudge(url="http://h/v1", model="m")
-    assert type(recipe.helper).__name__ == "EndpointHelper"
+    assert recipe.judge == recipe.helper == ServedModel(url="http://h/v1", model="m")
     assert isinstance(RunVerb(protocol="direct").checked().oversight, Direct)
 
 

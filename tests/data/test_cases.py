@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from trueline.data import Comparisons
 from trueline.data.cases import load_cases
 from trueline.errors import DataError
 
@@ -24,18 +25,17 @@ def put(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
-def test_every_ending_gives_the_same_cases(tmp_path, name):
+def test_a_case_keeps_its_order_and_teaches_what_is_known(tmp_path, name):
+    listed = {"question": "q", "answers": ["x", "y"], "correct": "1", "group": "story"}
     rows = [PLAIN, {**PLAIN, "prompt": "3 + 3", "correct": None}]
-    (one, two), skipped = load_cases(put(tmp_path / name, rows))
+    path = put(tmp_path / name, rows if name == "a.csv" else [*rows, listed])
+    (one, two, *rest), skipped = load_cases(path)
     assert (one.case.first.text, one.case.second.text) == ("4", "5")
     assert (one.case.source, one.correct, two.correct) == ("two and two", 0, None)
     assert one.group != two.group and not skipped
-
-
-def test_answers_may_come_as_a_list_and_a_group_by_name(tmp_path):
-    rows = [{"question": "q", "answers": ["x", "y"], "correct": "1", "group": "story"}]
-    ((one,), _) = load_cases(put(tmp_path / "a.jsonl", rows))
-    assert one.case.second.text == "y" and (one.correct, one.group) == (1, "story")
+    assert [(r.case.second.text, r.correct, r.group) for r in rest] in ([], [("y", 1, "story")])
+    learned = [(pair.chosen.text, pair.rejected.text) for pair in Comparisons.load(path)]
+    assert learned == [("4", "5"), *[("y", "x") for _ in rest]]
 
 
 def test_the_truth_is_nowhere_in_the_case(tmp_path):
@@ -44,9 +44,7 @@ def test_the_truth_is_nowhere_in_the_case(tmp_path):
     cases, _ = load_cases(put(tmp_path / "a.jsonl", rows))
     assert all("correct" not in str(dataclasses.asdict(one.case)) for one in cases)
     preferred = cases[6:]
-    assert all(
-        (one.case.first, one.case.second)[one.correct].text.startswith("good") for one in preferred
-    )
+    assert all(one.case.responses[one.correct].text.startswith("good") for one in preferred)
     assert 8 < sum(one.correct for one in preferred) < 32
 
 
@@ -59,17 +57,18 @@ def test_ties_are_judged_without_truth_and_what_is_no_case_is_counted(tmp_path):
     cases, skipped = load_cases(put(tmp_path / "a.jsonl", rows))
     assert [one.correct is None for one in cases] == [True, False, True]
     assert skipped == {"identical": 1}
+    with pytest.raises(DataError, match=r"none \(identical: 1\)"):
+        load_cases(put(tmp_path / "b.jsonl", rows[1:2]))
 
 
 @pytest.mark.parametrize(
     ("row", "says"),
     [
         ({"first": "a", "second": "b"}, "`prompt`"),
-        ({"prompt": "p", "first": "a", "second": " "}, "must not be empty"),
-        ({**PLAIN, "correct": 2}, "0 (the first"),
-        ({**PLAIN, "correct": True}, "0 (the first"),
-        ({**PLAIN, "source": 3}, "`source` must be text"),
-        ({"prompt": "p", "answers": ["a"]}, "two texts"),
+        ({"prompt": "p", "first": "a", "second": " "}, "`second`"),
+        ({**PLAIN, "correct": 2}, "`correct`"),
+        ({**PLAIN, "source": 3}, "`source`"),
+        ({"prompt": "p", "answers": ["a"]}, "`answers`"),
         ({"prompt": "p", "response": "a"}, "two answers"),
         ({"prompt": "p"}, "chosen and rejected"),
     ],
@@ -80,15 +79,3 @@ def test_a_bad_row_is_one_line_with_its_place(tmp_path, row, says):
         load_cases(path)
     assert says in str(error.value) and f"{path}:2" in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_a_file_without_a_case_is_refused(tmp_path):
-    path = put(tmp_path / "a.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "a"}])
-    with pytest.raises(DataError, match=r"none \(identical: 1\)"):
-        load_cases(path)
-
-
-def test_public_preferences_are_cases(shared):
-    cases, _ = load_cases(shared / "data" / "hh_harmless" / "pairs.jsonl.gz")
-    share = sum(one.correct for one in cases) / len(cases)
-    assert len(cases) > 1400 and 0.45 < share < 0.55

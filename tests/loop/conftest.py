@@ -16,8 +16,8 @@ from trueline.models.trunk import Trunk
 from trueline.oversight.direct import Direct
 from trueline.policy import AdamWSettings, BestOfN, Limits
 from trueline.recipes import Recipe
+from trueline.recipes.runs import make_task
 from trueline.recipes.session import Session
-from trueline.recipes.task import make_task
 from trueline.runs import RunFolder
 from trueline.worlds.sums import trunk_path
 

@@ -131,7 +131,7 @@ def test_a_debater_s_critic_writes_in_blocks_too(make):
 
 def test_what_a_round_took(make):
     labels = make(Direct(), None, Judge())
-    rows = {"learn": [("direct", 0.0)], "gate": [("critique", 4.0), ("direct", 6.0)]}
+    rows = {"learn": [0.0], "gate": [4.0, 6.0]}
     vars(labels)["store"] = SimpleNamespace(seconds=lambda purpose, *, round: rows[purpose])
     assert labels.taken(1) == {
         "labels": {"learn": 1, "gate": 2},

@@ -56,7 +56,7 @@ def test_the_budget_is_kept_and_every_label_is_in_the_store(whole):
     store = LabelStore(place / "labels.sqlite")
     assert store.spent() == result["labels"]
     seconds = {
-        p: math.fsum(s for t in (1, 2) for _, s in store.seconds(p, round=t))
+        p: math.fsum(s for t in (1, 2) for s in store.seconds(p, round=t))
         for p in ("learn", "gate")
     }
     assert result["judge_s"] == pytest.approx(seconds) and seconds["learn"] > 0

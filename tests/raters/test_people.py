@@ -56,13 +56,10 @@ def test_a_case_goes_in_is_shown_and_answered_whole(queue):
     assert queue.answer(number, other) == ANSWER
 
 
-def test_what_was_never_put_cannot_be_answered(queue):
-    with pytest.raises(InputError, match="a case that was put"):
-        queue.answer(99, ANSWER)
-
-
 def test_the_oldest_case_waits_until_it_is_answered(queue):
     numbers = fill(queue, 2)
+    with pytest.raises(InputError, match="a case that was put"):
+        queue.answer(99, ANSWER)
     for number in numbers:
         assert queue.oldest().number == number
         queue.answer(number, ANSWER)
@@ -100,10 +97,9 @@ def at_terminal(queue, *lines):
     said, shown = iter(lines), io.StringIO()
 
     def read():
-        try:
-            return next(said)
-        except StopIteration:
-            raise EOFError from None
+        for line in said:
+            return line
+        raise EOFError
 
     console = Console(file=shown, width=80, force_terminal=True, color_system=None)
     asked = ask_in_terminal(queue, person="ann", console=console, read=read)
@@ -114,21 +110,20 @@ def test_the_terminal_shows_all_asks_until_it_understands_and_records(queue):
     hostile = Response(prompt=PROMPT, text=f"[bold]it is 5[/bold] {HOSTILE}")
     said = Critique(response=hostile, text="2 + 2 is 4", flaws=(), helper="h", in_favour=True)
     number = queue.put(FOUR, hostile, critiques=(said,))
-    asked, shown = at_terminal(queue, "perhaps", "b", "40", "75", "c 1 x", "b 2 Wrong sum", "")
+    asked, shown = at_terminal(queue, "perhaps", "b", "40", "75")
     assert asked and "[bold]it is 5[/bold]" in shown and "defence of answer B" in shown
     assert "\x1b" not in shown and "\u202e" not in shown
     verdict = queue.verdict(number)
     assert (verdict.preference, verdict.belief) == (Preference.SECOND, 0.25)
-    assert verdict.found == ((1, Flaw(kind="wrong_sum", step=1)),) and verdict.rater == "ann"
-    assert at_terminal(queue) == (False, "")
+    assert verdict.rater == "ann" and at_terminal(queue) == (False, "")
 
 
 def test_who_leaves_the_terminal_leaves_the_case_waiting(queue):
     (number,) = fill(queue, 1)
-    with pytest.raises(EOFError):
+    with pytest.raises(InputError, match="at the terminal"):
         at_terminal(queue, "a")
     assert queue.verdict(number) is None
-    _, shown = at_terminal(queue, "?", "", "")
+    _, shown = at_terminal(queue, "?")
     assert queue.verdict(number).preference is Preference.UNDECIDED
     assert queue.verdict(number).reason and queue.verdict(number).belief is None
     assert "critique of answer B" in shown and "be brief" in shown

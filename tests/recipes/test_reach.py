@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import trueline as tl
+from tests.material import prompts_in, right_over_wrong, says
 from trueline.cli import main
 from trueline.oversight import PROTOCOLS
 from trueline.policy import OPTIMISERS
-from trueline.recipes.helpers import HELPERS
-from trueline.recipes.judges import JUDGES
+from trueline.recipes.players import HELPERS, JUDGES
 from trueline.rewards import REWARDS
-from trueline.rng import stream
 from trueline.testing import FakeEndpoint
-from trueline.worlds.sums import Sums, trunk_path
+from trueline.worlds.sums import trunk_path
 
 TINY = {
     "budget": {"rounds": 1, "labels": 24, "prompts_per_round": 4, "samples_per_prompt": 2},
@@ -39,6 +37,13 @@ FIELDS: dict[str, dict[str, Any]] = {
 """What a kind of reward cannot do without."""
 
 
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    right_over_wrong(24).save(file)
+    return file
+
+
 def run(tmp_path: Path, **sections: Any) -> tl.LoadedRun:
     """Run to the end; everything is in the folder again when it is loaded."""
     table = {**TINY, **sections}
@@ -50,10 +55,12 @@ def run(tmp_path: Path, **sections: Any) -> tl.LoadedRun:
 
 
 @pytest.mark.parametrize("kind", REWARDS)
-def test_every_reward(kind: str, many_pairs: Path, tmp_path: Path):
-    spec = {"kind": kind, **FIELDS.get(kind, {})}
-    # A concept must be validated by labelled pairs before it is used: by more than a tiny run has.
-    known = {"data": {"comparisons": str(many_pairs)}} if kind == "concept" else {}
+def test_every_reward(kind: str, tmp_path: Path):
+    spec, known = {"kind": kind, **FIELDS.get(kind, {})}, {}
+    if kind == "concept":
+        # It must be validated by labelled pairs before it is used: by more than a tiny run has.
+        right_over_wrong(200).save(tmp_path / "many.jsonl")
+        known = {"data": {"comparisons": str(tmp_path / "many.jsonl")}}
     left = run(tmp_path, reward=spec, **known)
     trunk = tl.Trunk.load(trunk_path())
     reward = tl.load_reward(left.folder / "checkpoints" / "round-1" / "reward", trunk)
@@ -116,10 +123,13 @@ def test_every_helper(kind: str, tmp_path: Path, capsys):
 
 
 @pytest.mark.parametrize("kind", JUDGES)
-def test_every_judge(kind: str, pairs_file, prompts_file, tmp_path: Path, monkeypatch, capsys):
+def test_every_judge(kind: str, pairs_file, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr("builtins.input", lambda: "A" if next(turns) % 3 == 0 else "")
     turns = iter(range(10_000))
-    own = {"model": {"path": str(trunk_path())}, "data": {"prompts": str(prompts_file)}}
+    own = {
+        "model": {"path": str(trunk_path())},
+        "data": {"prompts": str(prompts_in(tmp_path / "prompts.jsonl"))},
+    }
     if kind == "reward":
         command = ("fit", pairs_file, "--model", trunk_path(), "--folds", 2)
         verb(capsys, *command, "--out", tmp_path / "reward")
@@ -146,23 +156,3 @@ def verb(capsys, *arguments: object) -> dict[str, Any]:
     assert ended.value.code == 0, captured.err
     result: dict[str, Any] = json.loads(captured.out)
     return result
-
-
-def says(messages: list[dict[str, str]]) -> str:
-    """A judge who finds the longer of two answers better; a critic with nothing to say."""
-    text = messages[-1]["content"]
-    code = re.search(r"VERDICT ([0-9a-f]{12})", text)
-    if code is None:
-        flaw = re.search(r"FLAW ([0-9a-f]{12})", text)
-        return f"NO FLAW {flaw[1]}" if flaw else "?"
-    parts = dict(re.findall(r"=== begin text \w+ (answer [AB]) ===\n(.*?)\n=== end", text, re.S))
-    better = "A" if len(parts["answer A"]) > len(parts["answer B"]) else "B"
-    return f"VERDICT {code[1]}: {better} 80%"
-
-
-@pytest.fixture
-def prompts_file(tmp_path: Path) -> Path:
-    file = tmp_path / "prompts.jsonl"
-    prompts = Sums().prompts(80, stream(0, "reach"))
-    file.write_text("".join(json.dumps({"prompt": p.text}) + "\n" for p in prompts))
-    return file

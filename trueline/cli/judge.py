@@ -27,11 +27,19 @@ from trueline.data.cases import LabelledCase, load_cases
 from trueline.errors import InputError, SetupError
 from trueline.oversight import PROTOCOLS
 from trueline.protocols import Oversight, Rater
-from trueline.recipes.helpers import HELPERS, EndpointHelper, NoHelper, open_helper
-from trueline.recipes.judges import JUDGES, EndpointJudge, PeopleJudge, from_short, sha256_of
+from trueline.recipes.players import (
+    HELPERS,
+    JUDGES,
+    NoHelper,
+    PeopleJudge,
+    ServedModel,
+    from_short,
+    open_helper,
+    sha256_of,
+)
+from trueline.recipes.runs import sums_cases
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
-from trueline.recipes.task import sums_cases
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
@@ -128,8 +136,8 @@ class JudgeVerb(Place):
         rater = first.judge.open(session).rater
         arms = []
         for name, recipe in recipes.items():
-            _, help = open_helper(recipe.oversight, recipe.helper, session, rater)
-            arms.append(_Arm(name, recipe.oversight, help.helper, rater, self.seed))
+            helper, _ = open_helper(name, recipe.helper, session, rater)
+            arms.append(_Arm(name, recipe.oversight, helper, rater, self.seed))
         return arms
 
     def _judge(
@@ -243,7 +251,7 @@ def _answers(one: LabelledCase) -> tuple[str, str]:
 
 
 def _far(part: object) -> bool:
-    return isinstance(part, NoHelper | EndpointHelper | EndpointJudge)
+    return isinstance(part, NoHelper | ServedModel)
 
 
 def _table(arms: dict[str, dict[str, Any]]) -> RichTable:

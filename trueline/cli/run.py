@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,11 +10,11 @@ import tyro
 from rich.console import Console
 
 from trueline import reports
-from trueline.cli.common import Place
+from trueline.cli.common import Place, set_threads
 from trueline.loop.progress import Bar
-from trueline.recipes.helpers import HELPERS
-from trueline.recipes.judges import JUDGES, PeopleJudge, from_short
-from trueline.recipes.runs import execute
+from trueline.models.distributed import Workers
+from trueline.recipes.players import HELPERS, JUDGES, PeopleJudge, from_short
+from trueline.recipes.runs import run
 from trueline.recipes.schema import Recipe, merged, read
 
 __all__ = ["RunVerb"]
@@ -65,23 +64,26 @@ class RunVerb(Place):
     def execute(self, console: Console) -> dict[str, Any]:
         """Run or resume; return the result object."""
         recipe = self.checked()
-        place = self.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-        session = self.session(
-            console,
-            model=recipe.model.path,
-            queue=place.with_name(f"{place.name}.queue"),
-            max_new_tokens=recipe.model.max_new_tokens,
-        )
+        set_threads(self.threads)
         bar: Bar | None = Bar(
             recipe.budget.rounds, console=Console(stderr=True, quiet=console.quiet)
         )
         if isinstance(recipe.judge, PeopleJudge):
             bar = None  # It would write over the questions.
-        result = execute(recipe, session, place, start=self.from_, bar=bar)
-        report = session.trunk.workers.once(lambda: reports.write_report([place]))
+        left = run(
+            recipe,
+            out=self.out,
+            seed=self.seed,
+            start=self.from_,
+            bar=bar,
+            device=self.device,
+            console=console,
+        )
+        place = left.folder
+        report = Workers().once(lambda: reports.write_report([place]))
         console.print(reports.summary(place))
         console.print(f"report: {report}")
-        return result
+        return dict(left.result or {})
 
     def checked(self) -> Recipe:
         """Return the recipe with the flags filled in; nothing is loaded yet."""

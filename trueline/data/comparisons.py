@@ -52,11 +52,8 @@ class Comparisons(Sequence[Comparison]):
     @cached_property
     def responses(self) -> tuple[Response, ...]:
         """The distinct responses, in order of first appearance."""
-        distinct: dict[str, Response] = {}
-        for row in self.rows:
-            distinct.setdefault(row.chosen.key, row.chosen)
-            distinct.setdefault(row.rejected.key, row.rejected)
-        return tuple(distinct.values())
+        both = (response for row in self.rows for response in (row.chosen, row.rejected))
+        return tuple({response.key: response for response in both}.values())
 
     @cached_property
     def chosen_keys(self) -> tuple[str, ...]:

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from trueline.errors import DataError
 from trueline.records import Message, Prompt
 
-__all__ = ["is_dialogue", "messages_of", "parse_dialogue", "prompt_of", "split_pair"]
+__all__ = ["Dialogue", "is_dialogue", "parse_dialogue", "prompt_of", "split_pair"]
 
+Dialogue = str | Sequence[Message]
+"""A text with its turns marked, or messages."""
 _ANSWER = "\n\nAssistant:"
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 _NAMES = {"user": "Human", "assistant": "Assistant"}
-_KNOWN_ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 def is_dialogue(text: str) -> bool:
@@ -49,69 +50,36 @@ def parse_dialogue(text: str) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def prompt_of(messages: Sequence[Message], name: str) -> Prompt:
+def prompt_of(dialogue: Dialogue) -> Prompt:
     """Return the prompt; its last turn must say something and not be the assistant's."""
-    if not messages or messages[-1].role == "assistant" or not messages[-1].content.strip():
-        must = f"`{name}` must end in a turn that the assistant can answer"
-        raise DataError(must, got=repr(messages[-1].content)[:40] if messages else "no turn")
-    return Prompt(messages=tuple(messages))
+    if isinstance(dialogue, str):
+        dialogue = parse_dialogue(dialogue.rstrip().removesuffix("Assistant:"))
+    if not dialogue or dialogue[-1].role == "assistant" or not dialogue[-1].content.strip():
+        must = "a prompt must end in a turn that the assistant can answer"
+        raise DataError(must, got=repr(dialogue[-1].content)[:40] if dialogue else "no turn")
+    return Prompt(messages=tuple(dialogue))
 
 
-def messages_of(value: object, name: str) -> tuple[Message, ...]:
-    """Return a list of `{"role", "content"}` as messages, checked."""
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise DataError(f"`{name}` must be a list of messages", got=repr(value)[:40])
-    messages = []
-    for turn in value:
-        if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
-            must = f"each message of `{name}` must hold role and content"
-            raise DataError(must, got=repr(turn)[:40])
-        role, content = turn["role"], turn["content"]
-        if role not in _KNOWN_ROLES:
-            must = f"a role in `{name}` must be one of {', '.join(_KNOWN_ROLES)}"
-            raise DataError(must, got=repr(role)[:40])
-        if not isinstance(content, str):
-            raise DataError(f"a message's content in `{name}` must be text", got=repr(content)[:40])
-        messages.append(Message(role, content))
-    return tuple(messages)
-
-
-def split_pair(
-    chosen: str | Sequence[Message], rejected: str | Sequence[Message]
-) -> tuple[Prompt, str, str]:
+def split_pair(chosen: Dialogue, rejected: Dialogue) -> tuple[Prompt, str, str]:
     """Return the shared prompt and the answers, which may be empty, of two dialogues."""
     if isinstance(chosen, str) and isinstance(rejected, str):
-        cut = _cut_texts(chosen, rejected)
-    else:
-        cut = _cut_messages(chosen, rejected)  # type: ignore[arg-type]
-    if cut is None:
-        must = "chosen and rejected must share a prompt, and mark where the answer begins"
-        ends = [repr(d if isinstance(d, str) else d[-1].content)[:40] for d in (chosen, rejected)]
-        raise DataError(must, got=" and ".join(ends), do="give it as a `prompt` field")
-    return cut
-
-
-def _cut_texts(chosen: str, rejected: str) -> tuple[Prompt, str, str] | None:
-    shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071 (character by character)
-    end = len(shared)
-    while (end := shared.rfind(_ANSWER, 0, end)) >= 0:
-        messages = parse_dialogue(shared[:end])
-        # A cut after an empty assistant turn would leave a prompt that the assistant has answered.
-        if messages and messages[-1].role == "user":
-            after = end + len(_ANSWER)
-            return Prompt(messages=messages), chosen[after:].strip(), rejected[after:].strip()
-    return None
-
-
-def _cut_messages(
-    chosen: Sequence[Message], rejected: Sequence[Message]
-) -> tuple[Prompt, str, str] | None:
-    longest = min(len(chosen), len(rejected)) - 1
-    shared = next((i for i in range(longest) if chosen[i] != rejected[i]), longest)
-    for cut in range(shared, 0, -1):
-        if chosen[cut].role == rejected[cut].role == "assistant" != chosen[cut - 1].role:
-            return prompt_of(chosen[:cut], "prompt"), _answer(chosen[cut:]), _answer(rejected[cut:])
-    return None
+        shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071 (character by character)
+        end = len(shared)
+        while (end := shared.rfind(_ANSWER, 0, end)) >= 0:
+            messages = parse_dialogue(shared[:end])
+            # After an empty assistant turn the prompt would be one that has been answered.
+            if messages and messages[-1].role == "user":
+                after = end + len(_ANSWER)
+                return Prompt(messages=messages), chosen[after:].strip(), rejected[after:].strip()
+    elif not isinstance(chosen, str) and not isinstance(rejected, str):
+        longest = min(len(chosen), len(rejected)) - 1
+        same = next((i for i in range(longest) if chosen[i] != rejected[i]), longest)
+        for cut in range(same, 0, -1):
+            if chosen[cut].role == rejected[cut].role == "assistant" != chosen[cut - 1].role:
+                return prompt_of(chosen[:cut]), _answer(chosen[cut:]), _answer(rejected[cut:])
+    must = "chosen and rejected must share a prompt, and mark where the answer begins"
+    ends = [repr(d if isinstance(d, str) else d[-1].content)[:40] for d in (chosen, rejected)]
+    raise DataError(must, got=" and ".join(ends), do="give it as a `prompt` field")
 
 
 def _answer(turns: Sequence[Message]) -> str:

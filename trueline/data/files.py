@@ -1,9 +1,9 @@
 """Read the rows of .jsonl, .json, .csv, .parquet and .txt files; write .jsonl all or nothing.
 
-Text files may be gzipped (`.jsonl.gz`). A `.json` file holds one list of objects, or one object a
-line. A .csv cell is text; one that holds messages is refused, since .csv has no lists. Raises
-`DataError` for a missing, empty, truncated or non-UTF-8 file, a row that is no object and an
-unknown ending.
+Any may be gzipped (`.jsonl.gz`). A `.json` file holds one list of objects, or one object a line; a
+line of .txt is the row {"text"}. A .csv cell is text; one that holds messages is refused, since
+.csv has no lists. Raises `DataError` for a missing, empty, truncated or non-UTF-8 file, a row that
+is no object and an unknown ending.
 
 >>> import tempfile, pathlib
 >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.jsonl"
@@ -27,16 +27,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from trueline.atomic import atomic_write, to_json
 from trueline.errors import DataError
 
-__all__ = ["FileRecord", "at_row", "read_lines", "read_records", "write_jsonl"]
+__all__ = ["FileRecord", "at_row", "read_records", "take", "write_jsonl"]
 
-ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 _BLANK = " \t\r\n"
-T = TypeVar("T")
 _MESSAGES = re.compile(r"\s*\[\s*\{\s*['\"](role|content|response)['\"]")
-_MORE = "\0cells without a name"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +58,43 @@ def at_row(where: str) -> Iterator[None]:
         raise DataError(error.must, got=got, do=error.do) from None
 
 
+def take(fields: Mapping[str, Any], name: str, form: TypeAdapter[T]) -> T:
+    """Return a field's value in its form; `DataError` names the field, what it must be and got."""
+    try:
+        return form.validate_python(fields.get(name))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, (name, *fault["loc"])))
+        got = f"{fault['input']!r:.40}" if name in fields else f"only {', '.join(fields) or 'none'}"
+        must = f"`{place}`: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+        raise DataError(must, got=got, do="mend or drop the row") from None
+
+
 def read_records(path: str | os.PathLike[str]) -> list[FileRecord]:
     """Return the rows of a file, at least one, in its order."""
     path = Path(path)
-    ending = _ending(path, ENDINGS)
+    ending = _ending(path, (".jsonl", ".json", ".csv", ".parquet", ".txt"))
     rows: Iterable[tuple[int, Any]]
     if ending == ".parquet":
         rows = enumerate(_parquet(path), start=1)
-    elif ending.startswith(".csv"):
-        rows = _csv(path, _text(path))
-    elif ending.startswith(".jsonl") or not (text := _text(path)).lstrip(_BLANK).startswith("["):
-        rows = ((number, _json(line, f"{path}:{number}")) for number, line in _filled(path))
-    else:
+    elif ending == ".csv":
+        rows = _csv(path)
+    elif ending == ".txt":
+        rows = ((number, {"text": line}) for number, line in _lines(path))
+    elif ending == ".json" and (text := _text(path)).lstrip(_BLANK).startswith("["):
         rows = enumerate(_json(text, str(path)), start=1)
-    return _some([_record(row, f"{path}:{number}") for number, row in rows], path)
-
-
-def read_lines(path: str | os.PathLike[str]) -> list[str]:
-    """Return the lines of a text file that are not blank, at least one."""
-    _ending(Path(path), (".txt", ".txt.gz"))
-    return _some([line for _, line in _filled(Path(path))], Path(path))
+    else:
+        rows = ((number, _json(line, f"{path}:{number}")) for number, line in _lines(path))
+    records = [_record(row, f"{path}:{number}") for number, row in rows]
+    if not records:
+        raise DataError("a file must hold at least one row", got=f"{path}: none")
+    return records
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, gzipped where the name ends in .gz; NaN is refused."""
     path = Path(path)
-    _ending(path, (".jsonl", ".jsonl.gz"))
+    _ending(path, (".jsonl",))
     content = "".join(to_json(row, indent=None) + "\n" for row in rows).encode()
     # No time in the header: equal rows give equal bytes.
     packed = path.name.lower().endswith(".gz")
@@ -91,32 +102,23 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]])
 
 
 def _ending(path: Path, allowed: tuple[str, ...]) -> str:
-    for ending in sorted(allowed, key=len, reverse=True):
-        if path.name.lower().endswith(ending):
-            return ending
-    must = f"a file must end in one of {', '.join(allowed)}"
-    raise DataError(must, got=str(path), do="convert or rename it")
-
-
-def _some(rows: list[T], path: Path) -> list[T]:
-    if not rows:
-        raise DataError("a file must hold at least one row", got=f"{path}: none")
-    return rows
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
+    if ending not in allowed:
+        must = f"a file must end in one of {', '.join(allowed)}, or in those with .gz"
+        raise DataError(must, got=str(path), do="convert or rename it")
+    return ending
 
 
 def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
-        if data and path.name.lower().endswith(".gz"):
-            data = gzip.decompress(data)
+        return gzip.decompress(data) if path.name.lower().endswith(".gz") else data
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         must = "a .gz file must be whole and gzipped"
         raise DataError(must, got=f"{path}: {error}", do="fetch or compress it again") from None
     except OSError as error:
         must = "the path must name a file that exists and can be read"
         raise DataError(must, got=f"{path}: {error.strerror}", do="check the path") from None
-    _some([data] if data else [], path)
-    return data
 
 
 def _text(path: Path) -> str:
@@ -129,7 +131,7 @@ def _text(path: Path) -> str:
         raise DataError("text must be UTF-8", got=got, do="save the file as UTF-8") from None
 
 
-def _filled(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     # Split at \n alone: str.splitlines would also cut at U+2028 inside a JSON string.
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip(_BLANK):
@@ -154,30 +156,26 @@ def _record(row: object, where: str) -> FileRecord:
     return FileRecord(where, row)
 
 
-def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
     # pandas would fill up a short row without a word; the csv module lets the cells be counted.
     csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(io.StringIO(text, newline=""), restkey=_MORE, strict=True)
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     try:
-        for row in reader:
-            if _MORE in row or None in row.values():
-                must = f"every row must have the header's {len(reader.fieldnames or ())} cells"
-                got, do = f"{path}:{reader.line_num}: more or fewer", "quote cells with commas"
-                raise DataError(must, got=got, do=do)
-            at = f"{path}:{reader.line_num}"
-            yield reader.line_num, {name.strip(): _cell(row[name], at) for name in row}
+        header = [name.strip() for name in next(reader, [])]
+        for cells in filter(None, reader):
+            where = f"{path}:{reader.line_num}"
+            if len(cells) != len(header):
+                must = f"every row must have the header's {len(header)} cells"
+                raise DataError(must, got=f"{where}: {len(cells)}", do="quote cells with commas")
+            if any(map(_MESSAGES.match, cells)):
+                must, do = "a .csv cell must be text, no list of messages", "save them as .jsonl"
+                raise DataError(must, got=where, do=do)
+            # pandas writes a missing number as an empty cell or as nan, never on purpose.
+            values = [None if cell in ("", "nan", "NaN") else cell for cell in cells]
+            yield reader.line_num, dict(zip(header, values, strict=True))
     except csv.Error as error:
         got = f"{path}:{reader.line_num}: {error}"
         raise DataError("a .csv file must be valid", got=got) from None
-
-
-def _cell(text: str, at: str) -> str | None:
-    """Return a cell's text, None where it is missing."""
-    if _MESSAGES.match(text):
-        do = "save the rows as .jsonl or .parquet"
-        raise DataError("a .csv cell must be text, no list of messages", got=at, do=do)
-    # pandas writes a missing number as an empty cell or as nan, never on purpose.
-    return None if text in ("", "nan", "NaN") else text
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
@@ -186,8 +184,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(_bytes(path)))
-        return list(table.to_pylist())
+        return list(pyarrow.parquet.read_table(io.BytesIO(_bytes(path))).to_pylist())
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         got = f"{path}: {str(error).splitlines()[0]}"
         raise DataError("a .parquet file must be valid", got=got) from None

@@ -2,12 +2,12 @@
 
 Nobody's labels are needed: Saunders et al. 2022 (2206.05802), CriticGPT's inserted bugs (McAleese
 et al. 2024, 2407.00215). `ArithmeticFlaws` takes solutions in free text (lines are its steps); it
-changes only a sum "a + b = c" that holds, and leaves the text after it as it was.
+changes only the result of a sum "a + b = c" that holds, and leaves the text after it as it was.
 
 >>> from trueline.records import Prompt
 >>> answer = Response(prompt=Prompt.of("?"), text="He has 3 * 4 = 12 plums.")
 >>> ArithmeticFlaws().inject(answer, rng=np.random.default_rng(2)).response.text
-'He has 3 + 4 = 7 plums.'
+'He has 3 * 4 = 9 plums.'
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from decimal import Decimal
 from typing import Protocol
 
 import numpy as np
@@ -87,67 +87,45 @@ def plant_flaws(
 
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
-_SUM = re.compile(rf"(?<![\d.])({_NUMBER})( ?)([-+*/])( ?\$?)({_NUMBER})( ?= ?\$?)({_NUMBER})")
+_SUM = re.compile(rf"(?<![\d.])({_NUMBER}) ?([-+*/]) ?\$?({_NUMBER}) ?= ?\$?({_NUMBER})")
 _APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArithmeticFlaws:
-    """Changes the result or the operator of one sum in a text."""
-
-    operators: float = 0.5
-    """Share of flaws that are a wrong operator (the sum then holds, and is not the one asked)."""
+    """Changes the result of one sum in a text."""
 
     def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
         """Return a copy with one wrong sum.
 
-        None where no sum holds or can be made wrong, or where notes (<<3*4=12>>) would tell.
+        None where no sum holds, or where notes (<<3*4=12>>) would tell.
         """
         text = response.text
-        change = _wrong_operator if rng.random() < self.operators else _wrong_result
-        sums = [m for m in _SUM.finditer(text) if "<<" not in text and _come_to(m) == _value(m[7])]
-        for i in rng.permutation(len(sums)):
-            old = sums[i]
-            wrong = change(old, rng)
-            if wrong is not None:
-                before, after = text[: old.start()], text[old.end() :]
-                step = sum(bool(line.strip()) for line in before.split("\n")[:-1])
-                return Flawed(
-                    response=Response(prompt=response.prompt, text=before + wrong + after),
-                    flaw=Flaw(kind="wrong_step", step=step, evidence=old[0]),
-                )
-        return None
+        sums = [old for old in _SUM.finditer(text) if "<<" not in text and _holds(old)]
+        if not sums:
+            return None
+        old = sums[rng.integers(len(sums))]
+        before = text[: old.start(4)]
+        step = sum(bool(line.strip()) for line in before.split("\n")[:-1])
+        wrong = before + _wrong(old[4], rng) + text[old.end() :]
+        return Flawed(
+            response=Response(prompt=response.prompt, text=wrong),
+            flaw=Flaw(kind="wrong_step", step=step, evidence=old[0]),
+        )
 
 
-def _value(word: str) -> Fraction:
-    return Fraction(word.replace(",", ""))
+def _value(word: str) -> Decimal:
+    return Decimal(word.replace(",", ""))
 
 
-def _come_to(match: re.Match[str], op: str | None = None) -> Fraction | None:
-    """Return what a sum comes to, with another operator if given; None for a division by 0."""
-    left, right = _value(match[1]), _value(match[5])
-    name = op or match[3]
-    return None if name == "/" and not right else Fraction(_APPLY[name](left, right))
+def _holds(found: re.Match[str]) -> bool:
+    left, right, result = (_value(found[i]) for i in (1, 3, 4))
+    return (found[2] != "/" or right != 0) and _APPLY[found[2]](left, right) == result
 
 
-def _written(value: Fraction, like: str) -> str:
-    if value.denominator != 1:
-        return f"{float(value):g}"
-    return f"{value.numerator:,}" if "," in like else str(value)
-
-
-def _wrong_result(old: re.Match[str], rng: np.random.Generator) -> str:
+def _wrong(written: str, rng: np.random.Generator) -> str:
     """Be off by one to three in the last place that is not nought: round numbers stay round."""
-    digits, value = old[7].replace(",", ""), _value(old[7])
-    places = len(digits.partition(".")[2]) or len(digits.rstrip("0")) - len(digits)
-    off = int(rng.integers(1, 4)) * Fraction(10) ** -places
+    value = _value(written)
+    off = int(rng.integers(1, 4)) * Decimal(10) ** int(value.normalize().as_tuple().exponent)
     wrong = value - off if value > off and rng.random() < 0.5 else value + off
-    return old[0][: -len(old[7])] + _written(wrong, old[7])
-
-
-def _wrong_operator(old: re.Match[str], rng: np.random.Generator) -> str | None:
-    for op in rng.permutation([op for op in "+-*/" if op != old[3]]):
-        value = _come_to(old, str(op))
-        if value is not None and value > 0 and value.denominator == 1 and value != _value(old[7]):
-            return f"{old[1]}{old[2]}{op}{old[4]}{old[5]}{old[6]}{_written(value, old[7])}"
-    return None
+    return f"{wrong:,f}" if "," in written else f"{wrong:f}"

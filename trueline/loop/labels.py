@@ -19,11 +19,9 @@ from trueline.data.comparisons import Comparisons
 from trueline.data.store import LabelStore, Purpose
 from trueline.errors import BudgetSpent, InputError
 from trueline.loop.task import Task
-from trueline.oversight import PROTOCOLS
 from trueline.oversight.critique import WithCritique
 from trueline.protocols import Helper, Oversight, Rater
 from trueline.records import Case, Critique, Response, Verdict
-from trueline.registry import name_of
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
@@ -138,12 +136,11 @@ class Labels:
         round: int,
     ) -> Verdict:
         """Return the verdict on record, or ask for one and store it."""
-        kept = self.store.find(*case.responses, purpose=purpose, round=round)
+        kept = self.store.find(case, purpose=purpose, round=round)
         if kept is not None:
             return kept
         verdict = self.protocol.judge(case, helper=helper, judge=rater, rng=rng)
-        name = name_of(self.protocol, PROTOCOLS) or type(self.protocol).__name__
-        return self.store.add(verdict, *case.responses, purpose=purpose, round=round, assist=name)
+        return self.store.add(verdict, case, purpose=purpose, round=round)
 
     def learned(self, round: int) -> tuple[Comparisons, Comparisons]:
         """Return all comparisons to learn from after that round, and those the round itself gave;
@@ -160,7 +157,7 @@ class Labels:
         rows = self.task.trunk.workers.once(
             lambda: {p: self.store.seconds(p, round=round) for p in purposes}
         )
-        seconds = {p: math.fsum(s for _, s in kept) for p, kept in rows.items()}
+        seconds = {p: math.fsum(kept) for p, kept in rows.items()}
         labels = {p: len(kept) for p, kept in rows.items()}
         return {"labels": labels, "judge_s": {p: s for p, s in seconds.items() if s > 0}}
 

@@ -35,7 +35,8 @@ Turns = str | Sequence[Mapping[str, Any]]
 def dialogue(prompt: Turns, completion: Turns, meta: Mapping[str, Any]) -> tuple[Prompt, str]:
     """Return the prompt, with what is known besides, and the answer to it."""
     nothing: Any = "" if isinstance(completion, str) else [{"role": "assistant", "content": ""}]
-    asked, text, _ = split({"prompt": _plain(prompt)}, _plain(completion), nothing)
+    fields = {"prompt": _plain(prompt), "chosen": _plain(completion), "rejected": nothing}
+    asked, text, _ = split(fields)
     if isinstance(prompt, str) and is_dialogue(prompt):
         text = text.strip()
     return replace(asked, meta=dict(meta)), text

@@ -3,7 +3,6 @@
 `people` is imported by name: it opens a database.
 """
 
-from trueline.raters.reward_rater import RewardRater
-from trueline.raters.rule import RULES, RuleRater
+from trueline.raters.by_value import RULES, RewardRater, RuleRater
 
 __all__ = ["RULES", "RewardRater", "RuleRater"]

@@ -11,7 +11,6 @@ are shown without markup and without invisible or control characters, which coul
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import time
@@ -23,10 +22,10 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from trueline.data import store
+from trueline.data.store import Database, pack, unpack
 from trueline.errors import InputError
 from trueline.oversight.parsing import strip_invisible
-from trueline.records import Cost, Critique, Flaw, Message, Preference, Prompt, Response, Verdict
+from trueline.records import Cost, Critique, Preference, Response, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["People", "Queue", "Waiting", "ask_in_terminal"]
 
 _CASES = sa.Table(
-    "waiting",
+    "cases",
     sa.MetaData(),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("key", sa.String(64), nullable=False, unique=True),
@@ -49,18 +48,18 @@ _C = _CASES.c
 class Waiting:
     """A case as it is to be shown: first is A."""
 
-    number: int
+    number: int = 0
     first: Response
     second: Response
     critiques: tuple[Critique, ...]
 
 
-class Queue:
+class Queue(Database):
     """Cases for people, in the file `path` (made if missing; SetupError where it cannot be)."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._database = store.Database(path, what="queue of cases")
-        with self._database.transaction() as connection:
+        super().__init__(path, what="queue of cases")
+        with self.transaction() as connection:
             _CASES.metadata.create_all(connection)
 
     def put(
@@ -73,46 +72,39 @@ class Queue:
         timeout_s: float = 1e9,
     ) -> int:
         """Hand a case out for `timeout_s`, and return its number; `ask` tells equal cases apart."""
-        turns = [[m.role, m.content] for m in first.prompt.messages]
-        packed = store.pack_critiques(critiques, first, second)
-        asked, until = json.dumps([turns, first.text, second.text, packed]), time.time() + timeout_s
-        key = hashlib.sha256(json.dumps([asked, ask]).encode()).hexdigest()
+        asked = pack(Waiting(first=first, second=second, critiques=critiques))
+        key, until = hashlib.sha256(f"{ask} {asked}".encode()).hexdigest(), time.time() + timeout_s
         new = insert(_CASES).values(key=key, asked=asked, wanted_until=until)
         put = new.on_conflict_do_update(index_elements=[_C.key], set_={"wanted_until": until})
-        with self._database.transaction() as connection:
+        with self.transaction() as connection:
             return int(connection.execute(put.returning(_C.number)).scalar_one())
 
     def oldest(self) -> Waiting | None:
         """Return the case that waits longest; None if none waits."""
         row = self._row(_C.verdict.is_(None), _C.wanted_until > time.time())
-        return None if row is None else _unpack(row)
+        return None if row is None else replace(unpack(Waiting, row.asked), number=row.number)
 
     def answer(self, number: int, verdict: Verdict) -> Verdict:
         """Return the answer on record, which is this one unless somebody was earlier."""
         row = self._row(_C.number == number)
         if row is None:
             raise InputError("an answer must be to a case that was put", got=f"number {number}")
-        case, cost = _unpack(row), Cost(calls=1, judge_s=verdict.cost.judge_s)
-        whole = replace(verdict, critiques=case.critiques, cost=cost)
-        packed = store.pack_verdict(whole, case.first, case.second)
+        cost = Cost(calls=1, judge_s=verdict.cost.judge_s)
+        whole = replace(verdict, critiques=unpack(Waiting, row.asked).critiques, cost=cost)
         first = sa.update(_CASES).where(_C.number == number, _C.verdict.is_(None))
-        with self._database.transaction() as connection:
-            connection.execute(first.values(verdict=packed))
-        given = self._row(_C.number == number).verdict
-        return store.unpack_verdict(given, case.first, case.second)
+        with self.transaction() as connection:
+            connection.execute(first.values(verdict=pack(whole)))
+        return unpack(Verdict, self._row(_C.number == number).verdict)
 
     def verdict(self, number: int) -> Verdict | None:
         """Return what was answered; None if nothing was yet."""
         row = self._row(_C.number == number, _C.verdict.is_not(None))
-        if row is None:
-            return None
-        case = _unpack(row)
-        return store.unpack_verdict(row.verdict, case.first, case.second)
+        return None if row is None else unpack(Verdict, row.verdict)
 
     def _row(self, *conditions: Any) -> Any:
         """Return the first row of which all conditions hold; None if there is none."""
         rows = sa.select(_CASES).where(*conditions).order_by(_C.number).limit(1)
-        with self._database.transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(rows).one_or_none()
 
 
@@ -151,9 +143,9 @@ class People:
 
 
 def ask_in_terminal(
-    queue: Queue, *, person: str, console: Console, read: Callable[[], str] = input
+    queue: Queue, *, person: str, console: Console, read: Callable[[], str] | None = None
 ) -> bool:
-    """Show the next case and take one answer from `read`; False if no case waits."""
+    """Show the next case and take one answer from `read` (`input`); False if no case waits."""
     case = queue.oldest()
     if case is None:
         return False
@@ -162,8 +154,11 @@ def ask_in_terminal(
         """Ask until the answer has the form."""
         while True:
             console.print(f"{question}: ", end="", markup=False, highlight=False)
-            line = " ".join(read().split())
-            line = line.upper() if len(line) == 1 else line[:2].upper() + line[2:]
+            try:
+                line = (read or input)().strip().upper()
+            except EOFError:
+                must = "a person must be at the terminal to judge"
+                raise InputError(must, got="no input") from None
             if re.fullmatch(form, line):
                 return line
 
@@ -171,20 +166,13 @@ def ask_in_terminal(
     start = time.monotonic()
     choices = {"A": Preference.FIRST, "B": Preference.SECOND, "?": Preference.UNDECIDED}
     preference = choices[ask("better: A, B, or ? if you cannot tell", "[AB?]")]
-    sure = ask("how sure, 50 to 100 % (or nothing)", r"([5-9]\d|100)?")
-    flaws = []
-    question = "a flaw you found: A or B, its step or -, its kind (or nothing)"
-    while line := ask(question, r"([AB] ([1-9]\d{0,3}|-) .+)?"):
-        side, step, kind = line.split(maxsplit=2)
-        at = None if step == "-" else int(step) - 1
-        flaws.append(("AB".index(side), Flaw(kind="_".join(kind.lower().split()), step=at)))
     undecided = preference is Preference.UNDECIDED
-    share = float(sure) / 100 if sure and not undecided else None
+    sure = "" if undecided else ask("how sure, 50 to 100 % (or nothing)", r"([5-9]\d|100)?")
+    share = float(sure) / 100 if sure else None
     verdict = Verdict(
         preference=preference,
         rater=person,
         belief=1 - share if share and preference is Preference.SECOND else share,
-        found=tuple(flaws),
         cost=Cost(judge_s=time.monotonic() - start),
         reason="the person cannot tell" if undecided else None,
     )
@@ -206,11 +194,3 @@ def _show(case: Waiting, console: Console) -> None:
     for title, text in parts:
         shown, name = (Text(strip_invisible(words)) for words in (text, title))
         console.print(Panel(shown, title=name, title_align="left"))
-
-
-def _unpack(row: Any) -> Waiting:
-    turns, *texts, packed = json.loads(row.asked)
-    prompt = Prompt(messages=tuple(Message(*turn) for turn in turns))
-    first, second = (Response(prompt=prompt, text=text) for text in texts)
-    critiques = store.unpack_critiques(packed, first, second)
-    return Waiting(number=row.number, first=first, second=second, critiques=critiques)

@@ -25,7 +25,7 @@ import dataclasses
 import difflib
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -34,7 +34,7 @@ from pydantic import TypeAdapter, ValidationError
 from trueline.errors import InputError
 from trueline.registry import name_of
 
-__all__ = ["Roles", "build", "build_kind", "kinds_of", "to_plain"]
+__all__ = ["Roles", "build", "build_kind", "known", "to_plain"]
 
 Roles: TypeAlias = Mapping[Any, Mapping[str, type]]
 """Structural type to the dictionary of kinds that play it."""
@@ -45,31 +45,17 @@ def build_kind(
 ) -> Any:
     """Return the dataclass that `value["kind"]` names, its other keys as fields.
 
-    Args:
-        kinds: name to frozen dataclass.
-        value: a table with the key `kind`, or the bare name of a kind; without one, a table of
-            changes to `default`.
-        key: where the value stands in the recipe, for errors.
-        roles: what may nest inside.
-        default: what the table changes, if it is of the same kind.
-
-    Raises:
-        InputError: an unknown kind or key, or a value of the wrong type.
+    A bare name will do for a table; a table without `kind` changes `default`. `key` is where the
+    value stands in the recipe, for errors: `InputError` for an unknown kind or key, or a value of
+    the wrong type.
     """
     table = {"kind": value} if isinstance(value, str) else value
     if isinstance(table, Mapping) and "kind" not in table and default is not None:
         table = {"kind": name_of(default, kinds), **table}
     if not isinstance(table, Mapping) or "kind" not in table:
-        raise InputError(
-            f"{key} must be a table with a kind, one of {', '.join(kinds)}", got=_shown(value)
-        )
-    kind = table["kind"]
-    if kind not in kinds:
-        raise InputError(
-            f"{key}.kind must be one of {', '.join(kinds)}",
-            got=_shown(kind),
-            do=_closest(str(kind), kinds),
-        )
+        must = f"{key} must be a table with a kind, one of {', '.join(kinds)}"
+        raise InputError(must, got=_shown(value))
+    kind = known(table["kind"], kinds, f"{key}.kind must be one of")
     fields = {name: part for name, part in table.items() if name != "kind"}
     return build(kinds[kind], fields, key=key, roles=roles, default=default)
 
@@ -84,25 +70,21 @@ def build(cls: type, value: Any, *, key: str, roles: Roles, default: Any = None)
         raise InputError(f"{key} must be a table", got=_shown(value))
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for name in value:
-        if name not in fields:
-            raise InputError(
-                f"{key} must have no keys but {', '.join(fields)}",
-                got=repr(name),
-                do=_closest(name, fields),
-            )
-    defaults = {name: _default(field) for name, field in fields.items()}
+        known(name, fields, f"{key} must have no keys but")
     if type(default) is cls:
-        defaults = {name: getattr(default, name) for name in fields}
-    for name, standard in defaults.items():
+        start = {name: getattr(default, name) for name in fields}
+    else:
+        start = {name: _default(field) for name, field in fields.items()}
+    for name, standard in start.items():
         if standard is dataclasses.MISSING and name not in value:
             raise InputError(f"{key}.{name} must be given", got="nothing")
     hints = get_type_hints(cls)
     built = {
-        name: _value(hints[name], part, key=f"{key}.{name}", roles=roles, default=defaults[name])
+        name: _value(hints[name], part, key=f"{key}.{name}", roles=roles, default=start[name])
         for name, part in value.items()
     }
     try:
-        return cls(**{**defaults, **built})
+        return cls(**{**start, **built})
     except InputError as error:
         raise InputError(f"{key}: {error.must}", got=error.got, do=error.do) from None
 
@@ -125,12 +107,14 @@ def to_plain(value: Any, *, roles: Roles) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def kinds_of(hint: Any, roles: Roles) -> Mapping[str, type] | None:
-    """Return the kinds that may play an annotation; None where it is no role."""
-    for role, kinds in roles.items():
-        if hint is role or (isinstance(hint, type) and hint in kinds.values()):
-            return kinds
-    return None
+def known(name: Any, names: Iterable[str], must: str) -> str:
+    """Return a name that must be one of `names`; an error lists them and the closest one."""
+    names = list(names)
+    if name not in names:
+        close = difflib.get_close_matches(str(name), names, n=1)
+        do = f"did you mean {close[0]!r}?" if close else None
+        raise InputError(f"{must} {', '.join(names)}", got=_shown(name), do=do)
+    return str(name)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -141,36 +125,37 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def _value(hint: Any, value: Any, *, key: str, roles: Roles, default: Any = None) -> Any:
     """One field's value, as its annotation says."""
-    kinds = kinds_of(hint, roles)
+    kinds = _kinds_of(hint, roles)
     if kinds is not None:
         return build_kind(kinds, value, key=key, roles=roles, default=default)
     if dataclasses.is_dataclass(hint):
         return build(hint, value, key=key, roles=roles, default=default)  # type: ignore[arg-type]
-    origin, arguments = get_origin(hint), get_args(hint)
+    inside = [part for part in get_args(hint) if _nests(part, roles)]
+    if not inside:
+        return _leaf(hint, value, key=key)
+    origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        nested = [part for part in arguments if _nests(part, roles)]
-        if nested:
-            return _value(nested[0], value, key=key, roles=roles, default=default)
-    elif origin in (tuple, list) and arguments and _nests(arguments[0], roles):
-        if not isinstance(value, list):
-            raise InputError(f"{key} must be a list", got=_shown(value))
-        parts = [
-            _value(arguments[0], part, key=f"{key}[{i}]", roles=roles)
-            for i, part in enumerate(value)
-        ]
-        return tuple(parts)
-    elif len(arguments) == 2 and _nests(arguments[1], roles):
-        if not isinstance(value, Mapping):
-            raise InputError(f"{key} must be a table", got=_shown(value))
-        return {
-            name: _value(arguments[1], part, key=f"{key}.{name}", roles=roles)
-            for name, part in value.items()
-        }
-    return _leaf(hint, value, key=key)
+        return _value(inside[0], value, key=key, roles=roles, default=default)
+    listed = origin in (tuple, list)
+    if not isinstance(value, list if listed else Mapping):
+        raise InputError(f"{key} must be a {'list' if listed else 'table'}", got=_shown(value))
+    parts = enumerate(value) if listed else value.items()
+    built = {
+        name: _value(inside[0], part, key=f"{key}.{name}", roles=roles) for name, part in parts
+    }
+    return tuple(built.values()) if listed else built
+
+
+def _kinds_of(hint: Any, roles: Roles) -> Mapping[str, type] | None:
+    """The kinds that may play an annotation; None where it is no role."""
+    for role, kinds in roles.items():
+        if hint is role or (isinstance(hint, type) and hint in kinds.values()):
+            return kinds
+    return None
 
 
 def _nests(hint: Any, roles: Roles) -> bool:
-    return kinds_of(hint, roles) is not None or dataclasses.is_dataclass(hint)
+    return _kinds_of(hint, roles) is not None or dataclasses.is_dataclass(hint)
 
 
 def _leaf(hint: Any, value: Any, *, key: str) -> Any:
@@ -183,11 +168,5 @@ def _leaf(hint: Any, value: Any, *, key: str) -> Any:
         raise InputError(f"{key} must be {must}", got=_shown(value)) from None
 
 
-def _closest(name: str, known: Mapping[str, Any]) -> str | None:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else None
-
-
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return f"{value!r:.80}"

@@ -11,24 +11,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trueline.atomic import atomic_write
-from trueline.errors import SetupError
+from trueline.data.cases import LabelledCase
+from trueline.data.comparisons import Comparisons
+from trueline.data.formats import load_prompts
+from trueline.errors import InputError, SetupError
+from trueline.loop.online import Online
 from trueline.loop.progress import Bar
+from trueline.loop.resume import continue_from
 from trueline.loop.task import Task
+from trueline.models.adapters import BasePolicy
+from trueline.models.endpoint import Endpoint
+from trueline.models.engine import Engine
+from trueline.oversight import PROTOCOLS
+from trueline.recipes.players import JUDGES, open_helper, sha256_of
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
-from trueline.recipes.task import make_loop, make_task
+from trueline.records import Case
+from trueline.registry import name_of
 from trueline.rewards.selfcheck import selfcheck
+from trueline.rng import stream
 from trueline.runs import RunFolder
+from trueline.worlds.sums import Sums
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LoadedRun", "execute", "load_run", "run"]
+__all__ = ["LoadedRun", "load_run", "make_loop", "make_task", "run", "sums_cases"]
 
 RECIPE = "recipe.toml"
 
@@ -60,7 +73,8 @@ def run(
     seed: int = 0,
     changes: Sequence[str] = (),
     start: str | Path | None = None,
-    device: str = "cpu",
+    bar: Bar | None = None,
+    **session: Any,
 ) -> LoadedRun:
     """Run a recipe, or go on where a stopped run of it stands, and return what it left.
 
@@ -70,7 +84,8 @@ def run(
         seed: all randomness comes from it.
         changes: "key=value" each, applied to the recipe.
         start: run folder to go on from: its certified policy and all comparisons learned there.
-        device: where the models run.
+        bar: shows where the run is.
+        session: `device` that the models run on, `console` where a person is asked.
 
     Raises:
         InputError: the recipe does not hold; nothing has been loaded then.
@@ -79,37 +94,34 @@ def run(
     """
     checked = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe, changes=changes)
     place = Path(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
-    session = Session(
-        model=checked.model.path,
-        seed=seed,
-        device=device,
-        queue=place.with_name(f"{place.name}.queue"),
-        max_new_tokens=checked.model.max_new_tokens,
-    )
-    execute(checked, session, place, start=None if start is None else Path(start))
-    return load_run(place)
-
-
-def execute(
-    recipe: Recipe,
-    session: Session,
-    place: Path,
-    *,
-    start: Path | None = None,
-    bar: Bar | None = None,
-) -> dict[str, Any]:
-    """Run or resume a checked recipe in the folder `place`; return the result object."""
-    loop = make_loop(recipe, seed=session.seed)
-    task = make_task(recipe, session, start=start)
+    loop = make_loop(checked, seed=seed)
+    queue = place.with_name(f"{place.name}.queue")
+    opened = Session(model=checked.model.path, seed=seed, queue=queue, **session)
+    task = make_task(checked, opened, start=None if start is None else Path(start))
     loop.check(task)
-    workers = task.trunk.workers
-    with _folder(recipe, task, session, place, start) as folder:
-        result: dict[str, Any] | None = workers.once(lambda: folder.result)
-        if result is None:
+    config = {
+        "verb": "run",
+        "recipe": checked.as_toml(),
+        "seed": seed,
+        "from": None if start is None else str(start),
+        "trunk": task.trunk.fingerprint(),
+    }
+    held: list[RunFolder] = []
+
+    def hold() -> Path:
+        held.append(RunFolder.resume(place, config, data_hashes=task.data_hashes))
+        if not (place / RECIPE).exists():
+            atomic_write(place / RECIPE, checked.as_toml())
+        return place
+
+    # Held by the main process, seen by the others.
+    made = task.trunk.workers.once(hold)
+    with held[0] if held else RunFolder.view(made) as folder:
+        if task.trunk.workers.once(lambda: folder.result) is None:
             selfcheck(task.trunk, task.specimens())
-            with bar or Bar(recipe.budget.rounds) as shown:
-                result = loop.run(task, folder, shown)
-    return result
+            with bar or Bar(checked.budget.rounds) as shown:
+                loop.run(task, folder, shown)
+    return load_run(folder.folder)
 
 
 def load_run(folder: str | Path) -> LoadedRun:
@@ -130,24 +142,86 @@ def load_run(folder: str | Path) -> LoadedRun:
     )
 
 
-def _folder(
-    recipe: Recipe, task: Task, session: Session, place: Path, start: Path | None
-) -> RunFolder:
-    """The run's folder: held by the main process, seen by the others."""
-    config = {
-        "verb": "run",
-        "recipe": recipe.as_toml(),
-        "seed": session.seed,
-        "from": None if start is None else str(start),
-        "trunk": task.trunk.fingerprint(),
-    }
-    held: list[RunFolder] = []
+def make_loop(recipe: Recipe, *, seed: int) -> Online:
+    """Return the loop that the recipe configures."""
+    evaluate = recipe.evaluate
+    return Online(
+        **asdict(recipe.budget),
+        measured_prompts=evaluate.prompts,
+        curve=(evaluate.curve_prompts, evaluate.curve_samples),
+        oracle_samples=evaluate.oracle_samples,
+        rank=recipe.model.rank,
+        reward=recipe.reward,
+        optimiser=recipe.policy,
+        protocol=recipe.oversight,
+        seed=seed,
+    )
 
-    def hold() -> Path:
-        held.append(RunFolder.resume(place, config, data_hashes=task.data_hashes))
-        if not (place / RECIPE).exists():
-            atomic_write(place / RECIPE, recipe.as_toml())
-        return place
 
-    shown = task.trunk.workers.once(hold)
-    return held[0] if held else RunFolder.view(shown)
+def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) -> Task:
+    """Return the task, with its judge and helper at work; InputError where parts do not fit.
+
+    `start`: run folder to go on from: its certified policy and all it learned from.
+    """
+    data, model = recipe.data, recipe.model
+    if model.path is not None and data.prompts is None:
+        must = "data.prompts must name a file for a model of your own"
+        raise InputError(must, got="none", do="give --prompts FILE")
+    prompts: Any = Sums().prompts
+    hashes = {}
+    if data.prompts is not None:
+        prompts = load_prompts(data.prompts, max_words=data.prompt_words)
+        hashes["prompts"] = sha256_of(data.prompts)
+    judging = recipe.judge.open(session)
+    protocol = name_of(recipe.oversight, PROTOCOLS) or type(recipe.oversight).__name__
+    helper, cost = open_helper(protocol, recipe.helper, session, judging.rater)
+    known = list(judging.comparisons)
+    if data.comparisons is not None:
+        known += Comparisons.load(data.comparisons)
+        hashes["comparisons"] = sha256_of(data.comparisons)
+    task = Task(
+        trunk=session.trunk,
+        prompts=prompts,
+        rater=judging.rater,
+        helper=helper,
+        helper_cost=cost,
+        gold=judging.gold,
+        breakdown=judging.breakdown,
+        comparisons=Comparisons(tuple(known)),
+        sampler=_engine(model.engine),
+        max_new_tokens=model.max_new_tokens,
+        about={
+            "model": model.path or "the embedded model",
+            "world": "sums" if data.prompts is None else "your prompts",
+            "rater": name_of(recipe.judge, JUDGES) or type(recipe.judge).__name__,
+            "assist": protocol,
+            "certificate": judging.certificate,
+        },
+        data_hashes={**hashes, **judging.data_hashes},
+    )
+    return task if start is None else continue_from(start, task)
+
+
+def sums_cases(num: int, session: Session) -> list[LabelledCase]:
+    """Return cases of the embedded world: two answers of its model, of unequal gold."""
+    world, rng = Sums(), stream(session.seed, "cases")
+    policy = BasePolicy(session.load(None), max_new_tokens=80)
+    cases: list[LabelledCase] = []
+    while len(cases) < num:
+        prompts = world.prompts(2 * num, rng, "eval")
+        for first, second in policy.sample(prompts, num_samples=2, rng=rng):
+            gap = world.gold(first) - world.gold(second)
+            if gap:
+                case = Case(first=first, second=second)
+                group = first.prompt.key
+                cases.append(LabelledCase(case=case, correct=int(gap < 0), group=group))
+    return cases[:num]
+
+
+def _engine(name: str | None) -> Engine | None:
+    if name is None:
+        return None
+    url, _, model = name.rpartition("#")
+    if not (url and model):
+        raise InputError("model.engine must be named URL#MODEL", got=repr(name))
+    return Engine(endpoint=Endpoint(url=url, model=model, timeout_s=600.0, concurrency=32))

@@ -11,13 +11,12 @@ as deep as they nest. A recipe is checked whole before anything is loaded.
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import tomli_w
 
@@ -27,9 +26,8 @@ from trueline.oversight.direct import Direct
 from trueline.policy import OPTIMISERS
 from trueline.policy.best_of_n import BestOfN
 from trueline.protocols import Oversight
-from trueline.recipes.build import Roles, build, build_kind, to_plain
-from trueline.recipes.helpers import HELPERS, NoHelper
-from trueline.recipes.judges import JUDGES, SimulatedJudge
+from trueline.recipes.build import Roles, build, build_kind, known, to_plain
+from trueline.recipes.players import HELPERS, JUDGES, NoHelper, SimulatedJudge
 from trueline.rewards import REWARDS
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
@@ -110,14 +108,6 @@ class EvaluateSection:
     """Answers of which the oracle takes the best, where the truth is known."""
 
 
-_PLAIN = {
-    "model": ModelSection,
-    "data": DataSection,
-    "budget": BudgetSection,
-    "evaluate": EvaluateSection,
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One run, checked: its sections as the objects that do the work."""
@@ -144,35 +134,24 @@ class Recipe:
         Raises:
             InputError: what must hold, by key; nothing has been loaded then.
         """
-        table = deepcopy(dict(source)) if isinstance(source, Mapping) else read(source)
-        for change in changes:
-            _set(table, change)
-        unknown = sorted(set(table) - {*_PLAIN, "reward", "judge", "oversight", "policy"})
-        if unknown:
-            raise InputError(
-                "a recipe must have no sections but model, data, reward, judge, oversight, policy, "
-                "budget, evaluate",
-                got=repr(unknown[0]),
-            )
-        parts: dict[str, Any] = {
-            name: build(section, table[name], key=name, roles=_ROLES)
-            for name, section in _PLAIN.items()
-            if name in table
-        }
-        for name in ("reward", "judge", "policy"):
-            if name in table:
-                parts[name] = build_kind(KINDS[name], table[name], key=name, roles=_ROLES)
-        if "oversight" in table:
-            parts |= _oversight(table["oversight"])
+        table = dict(source) if isinstance(source, Mapping) else read(source)
+        table = merged(table, map(_change, changes))
+        hints = get_type_hints(cls)
+        sections, parts = [name for name in hints if name != "helper"], {}
+        for name, value in table.items():
+            known(name, sections, "a recipe must have no sections but")
+            if name == "oversight" and isinstance(value, dict) and "helper" in value:
+                helper = value.pop("helper")
+                parts["helper"] = build_kind(HELPERS, helper, key="oversight.helper", roles=_ROLES)
+            if name in KINDS:
+                parts[name] = build_kind(KINDS[name], value, key=name, roles=_ROLES)
+            else:
+                parts[name] = build(hints[name], value, key=name, roles=_ROLES)
         return cls(**parts)
 
     def as_table(self) -> dict[str, Any]:
         """Return the whole recipe as a table of plain values, defaults written out."""
-        roles = {**_ROLES, **dict(KINDS)}
-        table = {
-            part.name: to_plain(getattr(self, part.name), roles=roles)
-            for part in dataclasses.fields(self)
-        }
+        table: dict[str, Any] = to_plain(self, roles={**_ROLES, **KINDS})
         table["oversight"]["helper"] = table.pop("helper")
         return {name: section for name, section in table.items() if section}
 
@@ -214,25 +193,11 @@ def merged(table: Mapping[str, Any], parts: Iterable[tuple[str, Any]]) -> dict[s
     return changed
 
 
-def _oversight(section: Any) -> dict[str, Any]:
-    """The protocol, and the helper beside its fields."""
-    table = dict(section) if isinstance(section, Mapping) else {"kind": section}
-    parts = {}
-    if "helper" in table:
-        key = "oversight.helper"
-        parts["helper"] = build_kind(HELPERS, table.pop("helper"), key=key, roles=_ROLES)
-    parts["oversight"] = build_kind(PROTOCOLS, table, key="oversight", roles=_ROLES)
-    return parts
-
-
-def _set(table: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
+def _change(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise InputError("a change must be written key=value", got=repr(change))
+        raise InputError("a change must be written key=value", got=repr(text))
     try:
-        value = tomllib.loads(f"x = {text}")["x"]
+        return key.strip(), tomllib.loads(f"x = {value}")["x"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()
-    new = merged(table, [(key.strip(), value)])
-    table.clear()
-    table.update(new)
+        return key.strip(), value.strip()

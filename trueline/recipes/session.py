@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,20 +14,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from trueline.errors import InputError, SetupError
-from trueline.models.adapters import BasePolicy
-from trueline.models.chat import LocalChatModel
-from trueline.models.endpoint import Endpoint
-from trueline.models.sampling import complete
+from trueline.errors import SetupError
 from trueline.models.trunk import Trunk
-from trueline.protocols import ChatModel, Rater
-from trueline.raters.people import People, Queue, ask_in_terminal
 from trueline.worlds.sums import trunk_path
 
-__all__ = ["API_KEY", "Session", "trunk_of"]
-
-API_KEY = "TRUELINE_API_KEY"
-"""The environment variable whose value is sent to endpoints, if there is one."""
+__all__ = ["Session", "trunk_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +32,9 @@ class Session:
     cache: Path | None = None
     """Where readings are kept between commands."""
     console: Console = field(default_factory=Console)
+    """Where a person is asked."""
     queue: Path = Path("judged.queue")
-    """Where a person's cases and answers lie."""
-    max_new_tokens: int = 80
-    """Longest answer of the embedded model as a critic."""
+    """Where that person's cases and answers lie."""
     trunks: dict[str | None, Trunk] = field(default_factory=dict)
     """Those loaded so far, by name; None: the embedded model."""
 
@@ -66,29 +54,6 @@ class Session:
             self.trunks[model] = Trunk.load(place, device=self.device, cache_dir=self.cache)
         return self.trunks[model]
 
-    def chat_model(self, path: str) -> ChatModel:
-        """Return a local model that answers dialogues."""
-        return LocalChatModel(BasePolicy(self.load(path)))
-
-    def endpoint(self, url: str, model: str, timeout_s: float) -> ChatModel:
-        """Return a model behind an OpenAI-compatible server."""
-        key = API_KEY if API_KEY in os.environ else None
-        return Endpoint(url=url, model=model, key=key, timeout_s=timeout_s)
-
-    def complete(self, prefixes: list[list[int]]) -> list[list[int]]:
-        """Continue token sequences with the embedded model, greedily."""
-        trunk = self.load(None)
-        return complete(trunk.model, trunk.codec, prefixes, max_new_tokens=self.max_new_tokens)
-
-    def person(self, timeout_s: float) -> Rater:
-        """Return whoever sits at the console; no case is put to them twice."""
-        queue, name = Queue(self.queue), getpass.getuser()
-
-        def ask() -> bool:
-            return ask_in_terminal(queue, person=name, console=self.console, read=_typed)
-
-        return People(queue=queue, timeout_s=timeout_s, meanwhile=ask)
-
 
 def trunk_of(folder: Path) -> str:
     """Return where the trunk of a saved reward is, as its folder says."""
@@ -99,10 +64,3 @@ def trunk_of(folder: Path) -> str:
     if not name:
         raise SetupError("a reward's trunk must be known", got=f"none in {card}", do="give --model")
     return str(name)
-
-
-def _typed() -> str:
-    try:
-        return input()
-    except EOFError:
-        raise InputError("a person must be at the terminal to judge", got="no input") from None

@@ -1,7 +1,8 @@
-"""Who judges: the kinds of a recipe's `judge`.
+"""Who judges, and who helps: the kinds of a recipe's `judge` and `oversight.helper`.
 
 A judge that follows a rule, or stands for people of the embedded world, comes with the truth that
-it judges by; the run reports that truth and never learns from it.
+it judges by; the run reports that truth and never learns from it. What a helper must do follows
+from the protocol: argue for a side in a debate, criticise elsewhere.
 
     short form            the recipe's table
     simulated:impressed   {kind = "simulated", population = "impressed"}
@@ -10,18 +11,28 @@ it judges by; the run reports that truth and never learns from it.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from trueline.audits.recursion import raise_on_sums
 from trueline.data.comparisons import Comparisons
 from trueline.errors import InputError
-from trueline.oversight.text_helpers import TextJudge
-from trueline.protocols import Rater
-from trueline.raters.reward_rater import RewardRater
-from trueline.raters.rule import RULES, RuleRater
+from trueline.models.adapters import BasePolicy
+from trueline.models.chat import LocalChatModel
+from trueline.models.endpoint import Endpoint
+from trueline.models.sampling import complete
+from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
+from trueline.oversight.transcript import require
+from trueline.protocols import ChatModel, Rater
+from trueline.raters.by_value import RULES, RewardRater, RuleRater
+from trueline.raters.people import People, Queue, ask_in_terminal
+from trueline.recipes.build import known
 from trueline.recipes.session import Session, trunk_of
 from trueline.records import Response
 from trueline.registry import register
@@ -29,8 +40,22 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.protocols import load_reward
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums
+from trueline.worlds.sums.critic import SumsCritic, trained_critic
+from trueline.worlds.sums.debaters import SumsDebater
 
-__all__ = ["JUDGES", "Judging", "from_short", "sha256_of"]
+__all__ = ["HELPERS", "JUDGES", "Judging", "from_short", "open_helper", "sha256_of"]
+
+API_KEY = "TRUELINE_API_KEY"
+"""The environment variable whose value is sent to endpoints, if there is one."""
+NEEDS = {
+    "critique": "critique",
+    "debate": "argue",
+    "consultancy": "argue",
+    "constitution": "critique",
+}
+"""What a helper must be able to do, by protocol; the others do without, or say so themselves."""
+Help = tuple[Any, Mapping[str, float]]
+"""A helper at work, and the `labels` and `judge_s` that raising it took: the run's budget pays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +97,12 @@ class RuleJudge:
 
     short: ClassVar[str] = "name"
     name: str
-    """Name of a rule of `trueline.raters.rule.RULES`."""
+    """Name of a rule of `trueline.raters.RULES`."""
 
     def open(self, session: Session) -> Judging:
         """Return the rule; its value is all that it wants, so that is the gold."""
-        rater = RuleRater(name=self.name)
         return Judging(
-            rater=rater,
+            rater=RuleRater(name=self.name),
             certificate=f"better by the rule '{self.name}'",
             gold=lambda response: RULES[self.name](response.text),
         )
@@ -120,7 +144,6 @@ class RewardJudge:
 
     def open(self, session: Session) -> Judging:
         """Return the reward on its trunk."""
-
         trunk = session.load(self.model or trunk_of(self.folder))
         reward = load_reward(self.folder, trunk)
         return Judging(
@@ -138,14 +161,57 @@ class PeopleJudge:
     """How long a case waits for an answer."""
 
     def open(self, session: Session) -> Judging:
-        """Return whoever sits at the console."""
-        return Judging(
-            rater=session.person(self.timeout_s), certificate="better by the judgement of people"
-        )
+        """Return whoever sits at the console; no case is put to them twice."""
+        queue, name = Queue(session.queue), getpass.getuser()
+
+        def ask() -> bool:
+            return ask_in_terminal(queue, person=name, console=session.console)
+
+        people = People(queue=queue, timeout_s=self.timeout_s, meanwhile=ask)
+        return Judging(rater=people, certificate="better by the judgement of people")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelJudge:
+class NoHelper:
+    """Nobody helps."""
+
+    def help(self, session: Session, *, protocol: str, judge: Rater) -> Help:
+        """Return no helper."""
+        return None, {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumsHelper:
+    """The embedded model reviews worked sums, or argues by its reviews."""
+
+    short: ClassVar[str] = "critic"
+    critic: Literal["plain", "trained"] = "plain"
+    """The model as it is, or with the adapter that was trained on planted flaws."""
+
+    def help(self, session: Session, *, protocol: str, judge: Rater) -> Help:
+        """Return the critic, or the debater made of it."""
+        trunk = session.load(None)
+        greedily = partial(complete, trunk.model, trunk.codec, max_new_tokens=80)
+        critic: Any = SumsCritic(greedily) if self.critic == "plain" else trained_critic(trunk)
+        return SumsDebater(critic=critic) if NEEDS.get(protocol) == "argue" else critic, {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaisedHelper:
+    """Helpers for worked sums raised level by level on the judge's own judgements of parts."""
+
+    labels: tuple[int, ...] = (40, 40, 40)
+    """Judgements that raise each level; three levels cover chains of eight steps."""
+
+    def help(self, session: Session, *, protocol: str, judge: Rater) -> Help:
+        """Raise them (Leike et al. 2018, arXiv 1811.07871)."""
+        rng = stream(session.seed, "raise")
+        helper, cost = raise_on_sums(session.trunk, judge=judge, labels=self.labels, rng=rng)
+        return helper, {"labels": sum(self.labels), "judge_s": cost.judge_s}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalModel:
     """A language model on this machine."""
 
     short: ClassVar[str] = "path"
@@ -154,14 +220,19 @@ class ModelJudge:
 
     def open(self, session: Session) -> Judging:
         """Return the model as a judge of texts."""
-        return Judging(
-            rater=TextJudge(session.chat_model(self.path)),
-            certificate=f"better by the judgement of model {self.path}",
-        )
+        certificate = f"better by the judgement of model {self.path}"
+        return Judging(rater=TextJudge(self._chat(session)), certificate=certificate)
+
+    def help(self, session: Session, *, protocol: str, judge: Rater) -> Help:
+        """Return the model as critic or debater."""
+        return _of_texts(self._chat(session), protocol)
+
+    def _chat(self, session: Session) -> ChatModel:
+        return LocalChatModel(BasePolicy(session.load(self.path)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndpointJudge:
+class ServedModel:
     """A language model behind an OpenAI-compatible server."""
 
     short: ClassVar[str] = "url#model"
@@ -174,10 +245,20 @@ class EndpointJudge:
 
     def open(self, session: Session) -> Judging:
         """Return the model as a judge of texts."""
-        return Judging(
-            rater=TextJudge(session.endpoint(self.url, self.model, self.timeout_s)),
-            certificate=f"better by the judgement of {self.model}",
-        )
+        certificate = f"better by the judgement of {self.model}"
+        return Judging(rater=TextJudge(self._chat()), certificate=certificate)
+
+    def help(self, session: Session, *, protocol: str, judge: Rater) -> Help:
+        """Return the model as critic or debater."""
+        return _of_texts(self._chat(), protocol)
+
+    def _chat(self) -> ChatModel:
+        key = API_KEY if API_KEY in os.environ else None
+        return Endpoint(url=self.url, model=self.model, key=key, timeout_s=self.timeout_s)
+
+
+def _of_texts(model: ChatModel, protocol: str) -> Help:
+    return TextDebater(model) if NEEDS.get(protocol) == "argue" else TextHelper(model), {}
 
 
 JUDGES = register(
@@ -188,10 +269,33 @@ JUDGES = register(
     file=FileJudge,
     reward=RewardJudge,
     people=PeopleJudge,
-    model=ModelJudge,
-    endpoint=EndpointJudge,
+    model=LocalModel,
+    endpoint=ServedModel,
 )
 """Name to kind of judge."""
+
+HELPERS = register(
+    "helpers",
+    "help",
+    none=NoHelper,
+    sums=SumsHelper,
+    raised=RaisedHelper,
+    model=LocalModel,
+    endpoint=ServedModel,
+)
+"""Name to kind of helper."""
+
+
+def open_helper(name: str, helper: Any, session: Session, judge: Rater) -> Help:
+    """Return the helper at work for the protocol of that name, and what raising it took.
+
+    Raises:
+        InputError: the helper cannot do what the protocol needs.
+    """
+    opened: Help = helper.help(session, protocol=name, judge=judge)
+    if name in NEEDS:
+        require(opened[0], NEEDS[name], name)
+    return opened
 
 
 def from_short(kinds: Mapping[str, type], text: str, *, key: str) -> dict[str, Any]:
@@ -204,17 +308,14 @@ def from_short(kinds: Mapping[str, type], text: str, *, key: str) -> dict[str, A
     {'kind': 'rule', 'name': 'joy'}
     """
     kind, _, rest = text.partition(":")
-    if kind not in kinds:
-        raise InputError(f"{key} must be one of {', '.join(kinds)}", got=repr(text))
+    known(kind, kinds, f"{key} must be one of")
     if not rest:
         return {"kind": kind}
     names = getattr(kinds[kind], "short", "").split("#")
-    if names == [""]:
-        raise InputError(f"{key} {kind} must stand alone", got=repr(text))
     parts = rest.rsplit("#", len(names) - 1)
-    if len(parts) != len(names) or not all(parts):
-        form = "#".join(names).upper()
-        raise InputError(f"{key} must be named {kind}:{form}", got=repr(text))
+    if len(parts) != len(names) or not all((*names, *parts)):
+        form = ":".join(filter(None, (kind, "#".join(names).upper())))
+        raise InputError(f"{key} must be named {form}", got=repr(text))
     return {"kind": kind, **dict(zip(names, parts, strict=True))}
 
 
