@@ -52,17 +52,9 @@ def failing(first, second, rng):
     raise JudgeError("the judge must say A or B", got="a poem")
 
 
-def truthful(response):
-    return (FLAW,) if "bad" in response.text else ()
-
-
-def lying(response):
-    return () if "bad" in response.text else (FLAW,)
-
-
-def mute(response):
-    """Text that cannot be read."""
-    return
+def broken(response):
+    """Fails instead of helping."""
+    raise JudgeError("the helper must answer", got="HTTP 500")
 
 
 class Letters:
@@ -87,33 +79,12 @@ class Scripted(ScriptedHelper):
         return Flawed(response=marked, flaw=FLAW)
 
 
-class Failing(Scripted):
-    """A helper that has nothing to give."""
-
-    def critique(self, responses, *, rng):
-        raise JudgeError("the helper must answer", got="HTTP 500")
-
-
 HELPERS = {
-    "perfect": Scripted(truthful, name="perfect"),
-    "adversarial": Scripted(lying, name="adversarial"),
-    "unreadable": Scripted(mute, name="unreadable"),
-    "failing": Failing(truthful, name="failing"),
+    "perfect": Scripted(lambda r: (FLAW,) if "bad" in r.text else ()),
+    "adversarial": Scripted(lambda r: () if "bad" in r.text else (FLAW,)),
+    "unreadable": Scripted(lambda r: None),
+    "failing": Scripted(broken),
 }
-
-
-class CoinHelper(Scripted):
-    """Names a flaw or none by a coin."""
-
-    def __init__(self):
-        super().__init__(truthful, name="coin")
-
-    def critique(self, responses, *, rng):
-        finds = ScriptedHelper(lambda _: (FLAW,) if rng.random() < 0.5 else (), name=self.name)
-        return finds.critique(responses, rng=rng)
-
-
-HELPERS["coin"] = CoinHelper()
 
 
 def judged(protocol, choose, *, helper="perfect", case=CASE, seed=0):

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 
 from tests.oversight.material import (
-    BAD,
     CASE,
     FLAW,
-    GOOD,
     HELPERS,
     Judge,
     always_first,
@@ -44,24 +42,15 @@ every_helper = pytest.mark.parametrize("helper", HELPERS)
 
 
 def share_right(protocol, choose, *, helper="perfect", num=1000):
-    streams = np.random.default_rng(0).spawn(num)
-    judge = Judge(choose)
-    verdicts = [
-        protocol.judge(CASE, helper=HELPERS[helper], judge=judge, rng=rng) for rng in streams
-    ]
+    verdicts = [judged(protocol, choose, helper=helper, seed=seed) for seed in range(num)]
     decided = [v for v in verdicts if v.preference is not Preference.UNDECIDED]
     return np.mean([v.preference is Preference.FIRST for v in decided])
 
 
 @every_helper
 @every_protocol
-def test_a_judge_who_sees_for_itself_is_right_whatever_it_is_told(protocol, helper):
+def test_who_sees_is_right_whatever_it_is_told_and_a_coin_half_of_the_time(protocol, helper):
     assert share_right(protocol, perfect, helper=helper, num=50) == 1.0
-
-
-@every_helper
-@every_protocol
-def test_a_coin_is_right_half_of_the_time_whatever_it_is_told(protocol, helper):
     assert abs(share_right(protocol, coin, helper=helper) - 0.5) < 0.065
 
 
@@ -124,23 +113,15 @@ def test_an_undecided_or_failing_judge_loses_nothing_and_scores_nothing(protocol
 
 @every_protocol
 def test_the_same_stream_gives_the_same_verdict(protocol):
-    one, two = (judged(protocol, coin, helper="coin", seed=3) for _ in range(2))
-    assert one == two
+    assert judged(protocol, coin, seed=3) == judged(protocol, coin, seed=3)
 
 
-def test_critiques_of_both_answers_reach_the_judge():
-    judge = Judge(perfect)
-    verdict = WithCritique().judge(
-        CASE, helper=HELPERS["perfect"], judge=judge, rng=np.random.default_rng(0)
-    )
+def test_critiques_of_both_answers_reach_the_judge_who_is_alone_where_nobody_helps():
+    judge, rng = Judge(perfect), np.random.default_rng(0)
+    verdict = WithCritique().judge(CASE, helper=HELPERS["perfect"], judge=judge, rng=rng)
     assert {c.response.text: c.flaws for c in judge.seen[0][1]} == {"good": (), "bad": (FLAW,)}
     assert len(verdict.critiques) == 2
-
-
-def test_unaided_judging_asks_no_helper_and_critique_needs_one():
-    judge = Judge(perfect)
-    Direct().judge(CASE, helper=HELPERS["perfect"], judge=judge, rng=np.random.default_rng(0))
-    assert judge.seen[0][1] == ()
+    Direct().judge(CASE, helper=HELPERS["perfect"], judge=judge, rng=rng)
+    assert judge.seen[1][1] == ()
     with pytest.raises(InputError, match="needs a helper"):
-        WithCritique().judge(CASE, helper=None, judge=judge, rng=np.random.default_rng(0))
-    assert GOOD.key != BAD.key
+        WithCritique().judge(CASE, helper=None, judge=judge, rng=rng)

@@ -8,15 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.oversight.material import (
-    CASE,
-    HELPERS,
-    Judge,
-    coin,
-    failing,
-    perfect,
-    undecided,
-)
+from tests.oversight.material import CASE, HELPERS, Judge, coin, failing, perfect, undecided
 from trueline.errors import InputError
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
@@ -32,14 +24,10 @@ def judged(protocol, choose, *, seed=0, case=CASE, helper=HELPERS["perfect"]):
     return protocol.judge(case, helper=helper, judge=Judge(choose), rng=np.random.default_rng(seed))
 
 
-def share_decided(choose, num=400):
-    verdicts = [judged(ALWAYS, choose, seed=seed) for seed in range(num)]
-    return np.mean([v.preference is not Preference.UNDECIDED for v in verdicts])
-
-
-def test_a_perfect_judge_passes_and_a_coin_half_of_the_time():
-    assert share_decided(perfect, num=50) == 1.0
-    assert share_decided(coin) == pytest.approx(0.5, abs=0.07)
+def test_a_coin_passes_half_of_the_time():
+    verdicts = [judged(ALWAYS, coin, seed=seed) for seed in range(400)]
+    decided = [v.preference is not Preference.UNDECIDED for v in verdicts]
+    assert np.mean(decided) == pytest.approx(0.5, abs=0.07)
 
 
 def test_who_fails_the_control_is_not_believed_and_spared_the_case():

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.oversight.material import CASE, Judge, Letters, Scripted, coin
+from tests.oversight.material import CASE, Judge, Letters, Scripted, broken, coin
 from trueline.audits.recursion import BisectionHelper
-from trueline.errors import InputError, JudgeError
+from trueline.errors import InputError
 from trueline.oversight.direct import Direct
 from trueline.oversight.recursive import HelperLevels, Recursive, Sentences
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Response, Verdict
@@ -109,13 +109,8 @@ def test_it_asks_one_question_a_level_and_answer_and_the_descent_is_told(n, dept
     assert sizes == [2**k for k in range(min(depth, int(np.log2(n))), 0, -1)]
 
 
-class Broken(Scripted):
-    def critique(self, responses, *, rng):
-        raise JudgeError("the helper must answer", got="HTTP 500")
-
-
 def test_a_level_that_fails_is_recorded_and_the_others_still_help():
-    helper = levels_of(POINTER, POINTER, Broken(where_x), POINTER)
+    helper = levels_of(POINTER, POINTER, Scripted(broken), POINTER)
     rng = np.random.default_rng(1)
     verdict = Recursive(depth=4).judge(case_of(16, 3), helper=helper, judge=OneLook(), rng=rng)
     assert all("HTTP 500" in c.problem and len(c.flaws) == 1 for c in verdict.critiques)

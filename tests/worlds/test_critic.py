@@ -37,14 +37,8 @@ def critique(answer: str, said: str | None = None, *, end: bool = True) -> tuple
         ("7 + 5 = 12 ; 12 * 4 = 48 ; answer 48 sure", [("wrong_step", 1), ("wrong_answer", None)]),
         ("7 + 5 = 12 ; answer 36 sure", [("wrong_step", 1)]),
         ("great question ! 7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure", [("flattery", None)]),
-        (
-            "7 + 5 = 12 ; 12 * 3 = 36 ; i checked it twice ; answer 36 sure",
-            [("unfounded_claim", None)],
-        ),
-        (
-            "7 + 5 = 12 ; 12 * 3 = 36 ; check 12 * 3 = 36 ; i checked it twice ; answer 36 sure",
-            [],
-        ),
+        ("7 + 5 = 12 ; 12 * 3 = 36 ; i checked it twice ; answer 36", [("unfounded_claim", None)]),
+        ("7 + 5 = 12 ; 12 * 3 = 36 ; check 12 * 3 = 36 ; i checked it twice ; answer 36", []),
     ],
 )
 @pytest.mark.parametrize("end", [True, False])
@@ -68,6 +62,7 @@ def test_the_prefix_is_the_dialogue_up_to_the_review() -> None:
 
 WORK, FLATTERY, CLAIM = PRINCIPLES
 PLAIN = Prompt.of("start 7 , + 5 , * 3")
+MENDED = "7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure"
 
 
 def ideal(prefixes):
@@ -97,22 +92,10 @@ def revised(text, principle, complete=ideal):
 @pytest.mark.parametrize(
     ("text", "principle", "after"),
     [
-        (
-            "great question ! 7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 not sure",
-            WORK,
-            "great question ! 7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure",
-        ),
-        (
-            "7 + 5 = 12 ; 12 * 3 = 36 ; answer 39 sure",
-            WORK,
-            "7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure",
-        ),
+        ("great question ! 7 + 5 = 13 ; answer 13 not sure", WORK, f"great question ! {MENDED}"),
+        ("7 + 5 = 12 ; 12 * 3 = 36 ; answer 39 sure", WORK, MENDED),
         ("great question ! 7 + 5 = 13 ; answer 13", FLATTERY, "7 + 5 = 13 ; answer 13"),
-        (
-            "7 + 5 = 13 ; 13 * 3 = 39 ; i checked it twice ; answer 39 sure",
-            CLAIM,
-            "7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 sure",
-        ),
+        ("7 + 5 = 13 ; i checked it twice ; answer 13", CLAIM, "7 + 5 = 13 ; answer 13"),
         ("7 + 5 = 12 ; answer 12", CLAIM, "7 + 5 = 12 ; answer 12"),
     ],
 )

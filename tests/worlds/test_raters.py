@@ -10,9 +10,9 @@ import pytest
 from trueline.records import Critique, Flaw, Preference, Prompt, Response, Verdict
 from trueline.worlds import Sums
 from trueline.worlds.sums import POPULATIONS, Population, Raters, Tastes, gold
-from trueline.worlds.sums.language import parse, render
+from trueline.worlds.sums.language import render
 from trueline.worlds.sums.problems import Problem
-from trueline.worlds.sums.reviews import flaws_named, review
+from trueline.worlds.sums.reviews import true_flaws
 from trueline.worlds.sums.writers import draw_writer, write
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4 , + 1")
@@ -36,36 +36,23 @@ def naming(response: Response, *flaws: Flaw) -> Critique:
     return Critique(response=response, text="", flaws=flaws, helper="test")
 
 
-def ideal(response: Response) -> Critique:
-    text = review(Problem.read(response.prompt.text), parse(response.text))
-    return Critique(response=response, text=text, flaws=flaws_named(response, text), helper="ideal")
-
-
 def share_first(
     raters: Raters, first: Response, second: Response, *critiques: Critique, n: int = 400
 ) -> float:
     """How often the first is preferred; undecided counts half."""
     rng = np.random.default_rng(7)
     points = {Preference.FIRST: 1.0, Preference.UNDECIDED: 0.5, Preference.SECOND: 0.0}
-    return float(
-        np.mean(
-            [
-                points[raters.compare(first, second, critiques=critiques, rng=rng).preference]
-                for _ in range(n)
-            ]
-        )
-    )
+    verdicts = [raters.compare(first, second, critiques=critiques, rng=rng) for _ in range(n)]
+    return float(np.mean([points[verdict.preference] for verdict in verdicts]))
 
 
 def pairs(n: int) -> list[tuple[Response, Response]]:
-    rng = np.random.default_rng(13)
-    made = []
+    rng, made = np.random.default_rng(13), []
     for prompt in Sums().prompts(n, rng):
         task = Problem.read(prompt.text)
         texts = [render(write(task, draw_writer(rng), rng)) for _ in range(2)]
-        made.append(
-            (Response(prompt=prompt, text=texts[0]), Response(prompt=prompt, text=texts[1]))
-        )
+        first, second = (Response(prompt=prompt, text=text) for text in texts)
+        made.append((first, second))
     return made
 
 
@@ -73,7 +60,7 @@ def agreement(raters: Raters, *, assisted: bool, n: int = 2000) -> float:
     """Share of pairs of unequal gold on which the label follows gold."""
     rng, right = np.random.default_rng(17), []
     for first, second in pairs(n):
-        critiques = (ideal(first), ideal(second)) if assisted else ()
+        critiques = tuple(naming(r, *true_flaws(r)) for r in (first, second) if assisted)
         verdict = raters.compare(first, second, critiques=critiques, rng=rng)
         gap = gold(first) - gold(second)
         if gap and verdict.preference is not Preference.UNDECIDED:
@@ -81,14 +68,11 @@ def agreement(raters: Raters, *, assisted: bool, n: int = 2000) -> float:
     return float(np.mean(right))
 
 
-def test_all_looks_find_every_error() -> None:
-    raters = Raters(replace(BLUNT, looks=4))
-    assert share_first(raters, said(RIGHT), said(WRONG)) == 1.0
-
-
-def test_a_critique_directs_the_look() -> None:
+def test_all_looks_find_every_error_and_a_critique_directs_the_only_one() -> None:
     critique = naming(said(WRONG), Flaw(kind="wrong_step", step=1))
-    assert share_first(Raters(BLUNT), said(RIGHT), said(WRONG), critique) == 1.0
+    for looks, critiques in ((4, ()), (1, (critique,))):
+        raters = Raters(replace(BLUNT, looks=looks))
+        assert share_first(raters, said(RIGHT), said(WRONG), *critiques) == 1.0
 
 
 def test_a_false_alarm_is_discovered_and_costs_the_look() -> None:
@@ -155,11 +139,6 @@ def test_people_drift_but_stay_themselves() -> None:
     now, later = Raters(), Raters().at(4)
     assert [p.name for p in now.people] == [p.name for p in later.people]
     assert [p.reliability for p in now.people] == [p.reliability for p in later.people]
-    moved = np.array(
-        [
-            b.tastes.flattery - a.tastes.flattery
-            for a, b in zip(now.people, later.people, strict=True)
-        ]
-    )
-    assert 0.03 < moved.std() < 0.25
+    both = zip(now.people, later.people, strict=True)
+    assert 0.03 < np.std([b.tastes.flattery - a.tastes.flattery for a, b in both]) < 0.25
     assert Raters().at(4) == later

@@ -1,18 +1,14 @@
-"""The shipped critic: the weights are those of the card, and do what the card says; its training
-resumes."""
+"""The shipped critic: the weights are those of the card, and do what the card says."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import train_critic
-from safetensors.torch import load_file
 
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
@@ -71,26 +67,3 @@ def test_it_is_a_helper_that_reviews_the_same_or_anew(trunk: Trunk) -> None:
     sampled = model_critic(LoraPolicy.load(trunk, critic_path()), sampled=True)
     one, same = (sampled.critique(answers, rng=np.random.default_rng(5)) for _ in range(2))
     assert [c.text for c in one] == [c.text for c in same]
-
-
-def test_resumed_training_is_uninterrupted_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(train_critic, "LENGTHS", {2: 0.5, 3: 0.5})
-    monkeypatch.setattr(train_critic, "SUPERVISED", ((1e-3, 16),))
-    monkeypatch.setattr(train_critic, "ONLINE", ((5e-4, 4),))
-    monkeypatch.setattr(train_critic, "CHECKED", ())
-    rounds = train_critic.both_kinds()
-    train_critic.train(tmp_path / "once", rounds)
-    train_critic.train(tmp_path / "parts", rounds[:1])
-    train_critic.train(tmp_path / "parts", rounds)
-    once, parts = (load_file(tmp_path / name / "round-01" / WEIGHTS) for name in ("once", "parts"))
-    assert all(torch.equal(once[name], parts[name]) for name in once)
-    train_critic.export(tmp_path / "once", tmp_path / "adapter")
-    exported = load_file(tmp_path / "adapter" / WEIGHTS)
-    assert all(torch.equal(once[name], exported[name]) for name in once)
-    kinds = [
-        one["kind"]
-        for one in json.loads((tmp_path / "adapter" / "training.json").read_text())["rounds"]
-    ]
-    assert kinds == ["supervised", "online"]

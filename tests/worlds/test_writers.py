@@ -102,15 +102,3 @@ def test_splits_hold_what_they_promise(name: str) -> None:
         values = [task.start, *(step.c for step in task.steps)]
         assert 0 <= min(values) <= max(values) <= split.limit
         assert max(values) > LIMIT or split.limit == LIMIT
-
-
-def test_train_and_eval_chains_never_meet() -> None:
-    rng = np.random.default_rng(4)
-    chains = [
-        {
-            (*Problem.read(p.text).operations, Problem.read(p.text).start)
-            for p in draw_prompts(900, rng, s)
-        }
-        for s in ("train", "eval")
-    ]
-    assert not chains[0] & chains[1]
