@@ -54,8 +54,8 @@ WHOLE = 24_300
 """Lines of the package; 20,000 is the aim."""
 BESIDE = {"benchmarks": 4_500, "tests": 0.64}
 """Lines of the benchmarks, and lines of the tests for one of the package; 0.6 is the aim."""
-RUN_JUDGED_CODE = {"trueline.rewards.sandbox"}
-"""Code of an answer may raise anything: what it raised is its value."""
+ERRORS_ARE_VALUES = {"trueline.models.distributed", "trueline.rewards.sandbox"}
+"""What judged code raised, and what all processes are to raise, is kept and handed on."""
 HEAVY = {"accelerate", "peft", "tokenizers", "torch", "transformers"}
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_LOOP = 460, 60, 7, 270
 
@@ -183,44 +183,17 @@ def size_faults(modules: Mapping[str, Module]) -> Iterator[str]:
 
 
 def manner_faults(modules: Mapping[str, Module]) -> Iterator[str]:
-    """Missing docstrings and `__all__`s, names promised and not there, and excepts that swallow."""
+    """Missing docstrings and `__all__`s, and excepts that swallow."""
     for name, module in modules.items():
         if not ast.get_docstring(module.tree):
             yield f"{name} has no docstring"
-        defined = set(_defined(module.tree.body))
-        if "__all__" not in defined:
+        names = [node for node in ast.walk(module.tree) if isinstance(node, ast.Name)]
+        if not any(n.id == "__all__" and isinstance(n.ctx, ast.Store) for n in names):
             yield f"{name} has no __all__"
-        elif "__getattr__" not in defined:
-            for public in _public(module.tree):
-                if public not in defined:
-                    yield f"{name}.__all__ promises {public}, which is not there"
         for node in ast.walk(module.tree):
             swallows = isinstance(node, ast.ExceptHandler) and _catches_all(node)
-            if swallows and name not in RUN_JUDGED_CODE:
+            if swallows and name not in ERRORS_ARE_VALUES:
                 yield f"{name}:{node.lineno} catches everything and does not raise again"
-
-
-def _defined(body: list[ast.stmt]) -> Iterator[str]:
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            for alias in node.names:
-                yield (alias.asname or alias.name).split(".")[0]
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in targets:
-                yield from (leaf.id for leaf in ast.walk(target) if isinstance(leaf, ast.Name))
-        elif isinstance(node, ast.If | ast.Try):
-            yield from _defined([*node.body, *node.orelse])
-
-
-def _public(tree: ast.Module) -> list[str]:
-    for node in tree.body:
-        named = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
-        if named and isinstance(node.value, ast.List | ast.Tuple):  # type: ignore[union-attr]
-            return [str(ast.literal_eval(item)) for item in node.value.elts]  # type: ignore[union-attr]
-    return []
 
 
 def _catches_all(handler: ast.ExceptHandler) -> bool:
@@ -276,14 +249,11 @@ def test_what_stands_beside_the_package_keeps_its_budget(package: dict[str, Modu
         files = (ROOT.parent / folder).rglob("*.py")
         return sum(len(file.read_text("utf-8").splitlines()) for file in files)
 
+    known = {part for parts, _ in BUDGETS.values() for part in parts.split()}
+    assert {module.part for module in package.values()} <= known, "a folder without a budget"
     assert lines("benchmarks") <= BESIDE["benchmarks"]
     whole = sum(module.lines for module in package.values())
     assert lines("tests") <= BESIDE["tests"] * whole
-
-
-def test_every_folder_has_a_budget(package: dict[str, Module]) -> None:
-    known = {part for parts, _ in BUDGETS.values() for part in parts.split()}
-    assert {module.part for module in package.values()} <= known
 
 
 def test_every_public_name_is_there(package: dict[str, Module]) -> None:
@@ -338,10 +308,6 @@ def faults_of(folder: Path, changes: Mapping[str, str]) -> list[str]:
     return [fault for check in CHECKS for fault in check(modules)]
 
 
-def test_a_tree_in_order_passes(tmp_path: Path) -> None:
-    assert faults_of(tmp_path, {}) == []
-
-
 LAZY = "def f():\n    from trueline.policy import x\n    return x\n"
 TYPED = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import trueline.loop.online\n"
 
@@ -381,20 +347,14 @@ def test_a_broken_rule_is_found(name: str, text: str, fault: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("__all__ = []\n", "trueline.data has no docstring"),
-        ('"""Doc."""\n', "trueline.data has no __all__"),
-        ('"""Doc."""\n__all__ = ["gone"]\n', "promises gone, which is not there"),
-    ],
+    ("text", "fault"), [("__all__ = []\n", "no docstring"), ('"""Doc."""\n', "no __all__")]
 )
 def test_missing_manners_are_found(text: str, fault: str, tmp_path: Path) -> None:
     assert any(fault in found for found in faults_of(tmp_path, {"data/__init__.py": text}))
 
 
-def test_what_looks_like_a_fault_and_is_none(tmp_path: Path) -> None:
-    text = HEAD.replace("[]", '["A", "b", "c", "d"]') + (
-        "import os.path as b\nc, d = 1, 2\n"
+def test_a_tree_in_order_passes_and_so_does_what_looks_like_a_fault(tmp_path: Path) -> None:
+    text = HEAD + (
         "class A:\n    def f(self, a, b, c, d, e, f, g):\n"
         "        try:\n            pass\n        except BaseException:\n            raise\n"
     )

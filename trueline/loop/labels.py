@@ -158,8 +158,10 @@ class Labels:
             lambda: {p: self.store.seconds(p, round=round) for p in purposes}
         )
         seconds = {p: math.fsum(kept) for p, kept in rows.items()}
-        labels = {p: len(kept) for p, kept in rows.items()}
-        return {"labels": labels, "judge_s": {p: s for p, s in seconds.items() if s > 0}}
+        return {
+            "labels": {p: len(kept) for p, kept in rows.items()},
+            "judge_s": {p: s for p, s in seconds.items() if s > 0},
+        }
 
 
 @dataclass(frozen=True)
