@@ -16,13 +16,11 @@ each with the precisions found for it alone, scaled so that the prior of a margi
 (3) the reference point z̄ is the mean training reading, so scores are relative and a constant shift
 of the reward, which comparisons never see, carries no uncertainty.
 
-What the choices are worth: `benchmarks/reward_core.py`, docs/log.md.
-
-Units: nats of log-odds. Deterministic: `rng` is part of the contract and not drawn from; the order
-of rows and comparisons is irrelevant to the last bit.
-Fails where raters prefer what no layer shows linearly; then the evidence stays near that of coin
-tosses (`metadata["coin_evidence"]`), the prior shrinks and every answer scores about alike. And
-where two layers matter only together: each is judged by itself before they meet.
+What the choices are worth: `benchmarks/reward_core.py`, docs/log.md. Units: nats of log-odds.
+Deterministic: `rng` is not drawn from; the order of rows and comparisons is irrelevant to the last
+bit. Fails where raters prefer what no layer shows linearly; then the evidence stays near that of
+coin tosses (`metadata["coin_evidence"]`), the prior shrinks and every answer scores about alike.
+And where two layers matter only together: each is judged by itself before they meet.
 
 >>> from trueline.testing import FakeTrunk
 >>> from trueline.records import Comparison, Prompt, Response

@@ -99,8 +99,6 @@ class Calibrated:
             "calibration": {
                 "alpha": self.alpha,
                 "limit": reward.limit if np.isfinite(reward.limit) else None,
-                "posterior": reward.posterior,
-                "novelty_limit": reward.novelty_limit if reward.novelty_limit < np.inf else None,
                 "n": len(rows),
                 "coverage": found.covered.as_dict(),
                 "decided": found.decided.as_dict(),
@@ -144,7 +142,6 @@ class CalibratedReward(Wrapped):
         return cls(inner=inner, spread=float(inner.score(known).mean.std()))
 
     def summary(self) -> dict[str, Any]:
-        """Return the metadata that a run's result shows."""
         return {**self.inner.summary(), "calibration": self.metadata["calibration"]}
 
     def with_lower_bound(self, k: float, distance: float = 0.0) -> CalibratedReward:
@@ -175,7 +172,6 @@ class CalibratedReward(Wrapped):
     def margin(
         self, readings: Readings, first_rows: Rows, second_rows: Rows
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and uncertainty of reward(first) − reward(second), each [M]."""
         mean, std, far, _ = self.sources(readings, first_rows, second_rows)
         return mean, np.hypot(self.posterior * std, far)
 

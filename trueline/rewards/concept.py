@@ -2,18 +2,15 @@
 
     w ∝ mean of d,    d = z(chosen) − z(rejected)        posterior N(w, S / N)
 
-Marks and Tegmark 2023 (2310.06824) for the mean difference; Zou et al. 2023 (2310.01405). (A
-logistic direction is `Bayesian`.) One layer and one pool are read, those of largest held-out
-separation: mean over standard deviation of the direction's margins on prompts that took no part in
-it. The sign comes from the training pairs and is never turned afterwards.
+Marks and Tegmark 2023 (2310.06824) for the mean difference; Zou et al. 2023 (2310.01405). One layer
+and one pool are read, those of largest held-out separation: mean over standard deviation of the
+direction's margins on prompts that took no part in it.
 
 **A concept is no reward until labelled pairs validate it**: where the interval of its accuracy on
 pairs held out reaches down to 1/2, the reward is withheld and `on(trunk)` refuses it.
 
-**A policy learns to evade a probe that it is optimised against** (Bailey et al. 2024, 2412.09565).
-Measured (docs/log.md): the best of 1,024 by a probe for "right" that validation had refused was
-right in 6 % of cases (61 % without), where its score foretold 65 %. Never optimise against a
-concept alone without fresh labels, and look at its novelty.
+**A policy learns to evade a probe that it is optimised against** (Bailey et al. 2024, 2412.09565;
+measured in docs/log.md). Never optimise against a concept alone without fresh labels.
 
 Where we differ: (1) the mean difference is scaled to log-odds by its held-out margins; (2) its
 covariance S is shrunk towards a multiple of the identity by F / (F + N), as novelty's is.

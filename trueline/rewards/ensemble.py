@@ -127,13 +127,10 @@ class EnsembleReward(Wrapped):
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """Return the metadata that a run's result shows."""
         own = {"members": len(self.outer), "member_evidence": self.metadata["evidence"]}
         return {**self.inner.summary(), **own}
 
     def score(self, readings: Readings) -> Scores:
-        """Return scores of all N rows, relative to the reference point."""
-
         def moments(part: Readings, *linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return self._moments(self.units(part) - self.reference, *linear)
 
@@ -142,7 +139,6 @@ class EnsembleReward(Wrapped):
     def margin(
         self, readings: Readings, first_rows: Rows, second_rows: Rows
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and std of reward(first) − reward(second), each [M]."""
         units = self.units(readings.take(first_rows)) - self.units(readings.take(second_rows))
         return self._moments(units, *self.inner.margin(readings, first_rows, second_rows))
 

@@ -9,10 +9,10 @@ number of its directions that the data have fixed). Blocks are a layer's pools a
 
 Where we differ: (1) MacKay's fixed point is only the first guess of a secant climb in log α with
 step halving, so the evidence never falls; (2) V, the prior variance of a margin, has the
-hyperprior log p(V) = −½ (log V / 2)² − V / 10, a pull of a few nats. Without it a handful of
-comparisons sends α to infinity ("all answers are worth the same"), and labels that never contradict
-one another send it to 0; (3) MacKay leaves out that the curvature s moves with w*, which with
-strong labels puts α a sixth too high; the term stays in (in the weights form with the mean of v_i).
+hyperprior log p(V) = −½ (log V / 2)² − V / 10: without it a handful of comparisons sends α to
+infinity, and labels that never contradict one another send it to 0; (3) MacKay leaves out that the
+curvature s moves with w*, which with strong labels puts α a sixth too high; the term stays in (in
+the weights form with the mean of v_i).
 
 Shapes: B blocks of differences [N, F_b]. Where F > N everything happens on Gram matrices [N, N],
 otherwise on weights [F]; the results are the same to rounding.
@@ -74,13 +74,7 @@ class MarginalLikelihood:
     """Evidence of differences [N, F]."""
 
     def __init__(self, rows: np.ndarray, owner: np.ndarray, label_noise: float = 0.0) -> None:
-        """Prepare for many precisions.
-
-        Args:
-            rows: differences, [N, F].
-            owner: the number of each column's block, sorted, [F].
-            label_noise: share of labels flipped at random, in [0, 0.5).
-        """
+        """Prepare for many precisions; `owner` [F]: the number of each column's block, sorted."""
         self.rows, self.owner, self.label_noise = rows, owner, label_noise
         edges = np.flatnonzero(np.diff(owner)) + 1
         self.blocks = np.split(rows, edges, axis=1)

@@ -3,17 +3,17 @@
     r_g(y) = z·(w + u_g),    w ~ N(0, A⁻¹),    u_g ~ N(0, ρ A⁻¹) independently,    ρ by the evidence
     mean over groups: (1/G) Σ_g r_g(y)        worst group: min_g r_g(y)
 
-ρ = 0 is one reward for all, ρ → ∞ one for each; groups of few comparisons stay near the shared one.
-It is one Bayesian linear reward on the features (z, s_1 z, …, s_G z) with s_h = 1 for the rater's
-own group and 0 elsewhere: hierarchical Bayes by feature augmentation (Daumé III 2007, 0907.1815;
-Finkel and Manning 2009). Worst group after MaxMin-RLHF, Chakraborty et al. 2024, 2402.08925.
+ρ = 0 is one reward for all, ρ → ∞ one for each. It is one Bayesian linear reward on the features
+(z, s_1 z, …, s_G z) with s_h = 1 for the rater's own group and 0 elsewhere: hierarchical Bayes by
+feature augmentation (Daumé III 2007, 0907.1815; Finkel and Manning 2009). Worst group after
+MaxMin-RLHF, Chakraborty et al. 2024, 2402.08925.
 
 Where we differ: (1) MaxMin-RLHF fits groups apart and takes the minimum of expected rewards under
 a policy; here groups share, and the minimum is taken per response, so that any optimiser can use
 it; (2) the mean counts every group the same, whatever its size; (3) the std of the minimum is that
 of the group that is worst by the means, so near a tie of two the minimum is stated up to 0.56
-standard deviations of their difference too high (Clark 1961). Groups' rewards are each in nats of
-their own raters' log-odds and 0 at the same mean training reading, and the minimum depends on both.
+standard deviations of their difference too high (Clark 1961). Each group's reward is in nats of its
+own raters' log-odds and 0 at the mean training reading, and the minimum depends on both.
 
 Shapes: N rows, G groups, F features. Fails where groups see different prompts (what one group never
 judged it takes from the others), where they differ in few directions (there is one ρ for all), and
@@ -163,13 +163,10 @@ class GroupedReward(Wrapped):
     """What the pooling found."""
 
     def summary(self) -> dict[str, Any]:
-        """Return the metadata that a run's result shows."""
         own = {"objective": self.objective, "groups": list(self.names), **self.metadata}
         return {**self.inner.summary(), "groups": own}
 
     def score(self, readings: Readings) -> Scores:
-        """Return scores of all N rows under the objective."""
-
         def moments(part: Readings, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             mean, rows = self._parts(part)
             return mean, np.sqrt(self.belief.var(rows))
@@ -179,14 +176,12 @@ class GroupedReward(Wrapped):
     def margin(
         self, readings: Readings, first_rows: Rows, second_rows: Rows
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and std of reward(first) − reward(second), each [M]."""
         self.inner.margin(readings, first_rows, second_rows)  # refuses what is not scored
         ends = (self._parts(readings.take(rows)) for rows in (first_rows, second_rows))
         mean, rows = (first - second for first, second in zip(*ends, strict=True))
         return mean, np.sqrt(self.belief.var(rows))
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Return the probability that a rater prefers the first of a pair of this margin, [M]."""
         return replace(self.inner, label_noise=self.label_noise).win_probability(mean, std)
 
     def _parts(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:

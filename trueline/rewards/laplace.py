@@ -5,9 +5,8 @@
 
 where `a` is the gradient and S the curvature of the log-likelihood at the mode. Bradley and Terry
 1952; Laplace's method as in MacKay 1992; the stable dual form is algorithm 3.1 of Rasmussen and
-Williams 2006. Without label noise (e = 0) the log posterior is concave, and Newton's method with
-step halving finds its mode. With it the log-likelihood is not: its expected (Fisher) curvature
-(dp/dm)² / (p (1 − p)) ≥ 0 stands in, so that every step still goes uphill.
+Williams 2006. With label noise (e > 0) the log posterior is not concave: its expected (Fisher)
+curvature (dp/dm)² / (p (1 − p)) ≥ 0 stands in, so that Newton's steps still go uphill.
 
 Where we differ: the covariance has two forms behind one face, `Dense` (Cholesky factor of the
 precision, for F ≤ N) and `LowRank` (diagonal prior minus a factor, for F > N), so neither an F × F

@@ -87,11 +87,9 @@ class LinearReward(Fitted):
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """All layers read, best first."""
         return tuple(dict.fromkeys(layer for layer, _ in self.features.parts))
 
     def summary(self) -> dict[str, Any]:
-        """Return the metadata that a run's result shows."""
         precision = self.metadata.get("precision", {})
         kept = ("evidence", "coin_evidence", "fit_s", "n")
         return {
@@ -104,7 +102,6 @@ class LinearReward(Fitted):
         }
 
     def with_lower_bound(self, k: float, distance: float = 0.0) -> LinearReward:
-        """Return the same reward with another lower bound."""
         return replace(self, k=k, distance=distance)
 
     def score(self, readings: Readings, moments: Moments | None = None) -> Scores:

@@ -131,26 +131,21 @@ class Wrapped(Fitted):
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Layers it reads, best first."""
         return self.inner.layers
 
     @property
     def trunk_fingerprint(self) -> str | None:
-        """Fingerprint of the trunk whose readings the inner reward was fitted on."""
         return self.inner.trunk_fingerprint
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Return the inner reward's probability that a rater prefers the first, [M]."""
         return self.inner.win_probability(mean, std)
 
     def with_lower_bound(self, k: float, distance: float = 0.0) -> Self:
-        """Return the same reward around an inner one with another lower bound."""
         other = copy.copy(self)
         other.inner = self.inner.with_lower_bound(k, distance)
         return other
 
     def on(self, trunk: Reader) -> Scorer:
-        """Return a scorer of texts, where the inner reward allows one."""
         self.inner.on(trunk)
         return super().on(trunk)
 
@@ -203,12 +198,9 @@ def answered(prompts: Sequence[Prompt | str], texts: Sequence[str]) -> list[Resp
 def load_reward(folder: str | Path, trunk: Reader | None = None) -> Fitted:
     """Return the reward that `save` wrote to a folder, of whichever kind it is.
 
-    Args:
-        folder: holds reward.safetensors and card.json.
-        trunk: refuse the reward if it was fitted on another, or may not be used.
-
     Raises:
-        SetupError: the folder is not a whole reward of this version, or of another trunk.
+        SetupError: the folder is not a whole reward of this version.
+        SetupError, InvalidExperiment: with a trunk: `on` refuses it.
     """
     reward = read_folder(Path(folder))
     if not isinstance(reward, Fitted):
