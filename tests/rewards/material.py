@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Prompt, Response
+from trueline.records import Comparison, Prompt, Response, Scores
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,23 @@ def planted(
     return Planted(readings, comparisons, gold)
 
 
+def judged(world: Planted, gold: np.ndarray, rng: np.random.Generator) -> list[Comparison]:
+    """The pairs of neighbouring rows again, drawn from the Bradley–Terry model of this gold [N]."""
+    by_key = {r.key: r for c in world.comparisons for r in (c.chosen, c.rejected)}
+    answers = [by_key[key] for key in world.readings.keys]
+    wins = rng.random(len(answers) // 2) < 1.0 / (1.0 + np.exp(gold[1::2] - gold[::2]))
+    return [
+        Comparison(chosen=a, rejected=b) if win else Comparison(chosen=b, rejected=a)
+        for a, b, win in zip(answers[::2], answers[1::2], wins, strict=True)
+    ]
+
+
 def swapped(comparisons: list[Comparison]) -> list[Comparison]:
     """Every label turned round."""
     return [Comparison(chosen=c.rejected, rejected=c.chosen, rater=c.rater) for c in comparisons]
+
+
+def same(ours: Scores, theirs: Scores) -> None:
+    """Assert that all columns are equal, bit for bit."""
+    for name in ours.columns:
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))

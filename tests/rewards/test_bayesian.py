@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from tests.rewards.material import planted
+from tests.rewards.material import judged, planted
 from trueline.errors import InputError
 from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.features import Features, Training
 from trueline.rng import stream
 
 RNG = stream(0, "test")
@@ -21,12 +22,7 @@ def test_the_mode_is_scikit_learns() -> None:
     reward = Bayesian(layer=0, pooling="mean", precision=3.0).fit(
         world.readings, world.comparisons, rng=RNG
     )
-    z = reward.features.clipped(world.readings)
-    rows = {
-        side: world.readings.rows([getattr(c, side).key for c in world.comparisons])
-        for side in ("chosen", "rejected")
-    }
-    d = z[rows["chosen"]] - z[rows["rejected"]]
+    d = Training.of(world.readings, world.comparisons).differences(reward.features)
     signs = np.where(np.arange(len(d)) % 2, 1.0, -1.0)
     oracle = LogisticRegression(C=1 / 3.0, fit_intercept=False, tol=1e-10, max_iter=10_000)
     oracle.fit(d * signs[:, None], signs)
@@ -76,35 +72,18 @@ def test_what_is_foretold_comes_true(flips: float) -> None:
 @pytest.mark.parametrize("width", [4, 120])
 def test_nine_tenths_of_planted_margins_lie_in_the_90_percent_interval(width: int) -> None:
     """Well specified: weights from the prior, features inside the winsorising bounds."""
-    inside = []
-    for seed in range(12):
+    inside, first, second = [], np.arange(200, 300, 2), np.arange(201, 300, 2)
+    head = Bayesian(layer=0, pooling="mean", precision=width / 2.0, winsor=4.0)
+    for seed in range(40):
         rng = np.random.default_rng(seed)
         world = planted(150, num_layers=1, layer=0, width=width, seed=seed, strength=0.0)
-        # What the head sees, so that the planted reward is linear in exactly that.
-        seen = Bayesian(layer=0, pooling="mean", precision=1.0, winsor=4.0).fit(
-            world.readings, world.comparisons, rng=RNG
-        )
-        z = seen.features.clipped(world.readings)
-        precision = width / 2.0
-        weights = rng.standard_normal(width) / np.sqrt(precision)
-        gold = z @ weights
-        pairs = []
-        for i in range(100):
-            wins = rng.random() < 1 / (1 + np.exp(gold[2 * i + 1] - gold[2 * i]))
-            c = world.comparisons[i]
-            first_is_chosen = world.readings.rows([c.chosen.key])[0] == 2 * i
-            keep = first_is_chosen == wins
-            pairs.append(c if keep else type(c)(chosen=c.rejected, rejected=c.chosen))
-        # Every row takes part, so that the standardisation is the one `gold` was made with.
-        reward = Bayesian(layer=0, pooling="mean", precision=precision, winsor=4.0).fit(
-            world.readings, pairs, rng=RNG
-        )
-        z_own = reward.features.clipped(world.readings)
-        gold_own = z_own @ weights
-        first, second = np.arange(200, 300, 2), np.arange(201, 300, 2)
+        # What the head will see, so that the planted reward is linear in exactly that.
+        seen = Features.learn(world.readings.take(np.arange(200)), ((0, "mean"),), winsor=4.0)
+        weights = rng.standard_normal(width) / np.sqrt(head.precision)
+        gold = seen.clipped(world.readings) @ weights
+        reward = head.fit(world.readings, judged(world, gold, rng)[:100], rng=RNG)
         mean, std = reward.margin(world.readings, first, second)
-        truth = gold_own[first] - gold_own[second]
-        inside.append(np.abs(truth - mean) <= 1.645 * std)
+        inside.append(np.abs(gold[first] - gold[second] - mean) <= 1.645 * std)
     assert 0.85 <= np.mean(inside) <= 0.95
 
 
@@ -144,20 +123,20 @@ def test_outliers_buy_a_bounded_reward_and_are_called_novel() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("name", "value"),
     [
-        {"layer": "best"},
-        {"precision": 0.0},
-        {"label_noise": 0.5},
-        {"precision": "high"},
-        {"precision": float("nan")},
-        {"num_layers": 0},
-        {"winsor": 0.0},
+        ("layer", "best"),
+        ("precision", 0.0),
+        ("precision", "high"),
+        ("precision", float("nan")),
+        ("label_noise", 0.5),
+        ("num_layers", 0),
+        ("winsor", 0.0),
     ],
 )
-def test_a_wrong_setting_is_refused_before_anything_runs(wrong: dict[str, object]) -> None:
-    with pytest.raises(InputError, match="must"):
-        Bayesian(**wrong)
+def test_a_wrong_setting_is_refused_before_anything_runs(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{name} must"):
+        Bayesian(**{name: value})
 
 
 def test_an_unknown_layer_or_pool_is_named_with_those_there_are() -> None:

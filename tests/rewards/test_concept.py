@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.rewards.material import Planted, planted
+from tests.rewards.material import Planted, judged, planted
 from trueline.errors import InvalidExperiment
 from trueline.records import Comparison
 from trueline.rewards import concept
@@ -41,13 +41,7 @@ def test_its_uncertainty_is_what_fresh_data_would_change(monkeypatch: pytest.Mon
     for seed in range(40):
         world = planted(150, seed=seed, num_layers=1, layer=0, width=4)
         values = world.readings.latents[:, 0, 1, 0] * 2.0
-        pairs = []
-        for i, old in enumerate(world.comparisons):
-            pair = [old.chosen, old.rejected]
-            first, second = values[world.readings.rows([r.key for r in pair])]
-            if np.random.default_rng([seed, i]).random() > 1 / (1 + np.exp(second - first)):
-                pair.reverse()
-            pairs.append(Comparison(chosen=pair[0], rejected=pair[1]))
+        pairs = judged(world, values, np.random.default_rng(seed + 100))
         reward = fit(world, pairs, layer=0, pooling="mean")
         scale = np.linalg.norm(reward.weights)
         weights.append(reward.weights[1:] / scale)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.rewards.material import Planted, planted
+from tests.rewards.material import Planted, judged, planted
 from trueline import stats
 from trueline.errors import InputError
-from trueline.records import Comparison
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.ensemble import Ensemble, EnsembleReward
 from trueline.rng import stream
@@ -24,13 +23,7 @@ def bent(num_pairs: int, seed: int) -> Planted:
     axes, _ = np.linalg.qr(rng.standard_normal((8, 3)))
     a, b, c = (latents @ axes).T
     gold = 2.0 * (a + b * c) / np.sqrt(2)
-    pairs = []
-    for i, old in enumerate(world.comparisons):
-        both = sorted((old.chosen, old.rejected), key=lambda r: world.readings.rows([r.key])[0])
-        if rng.random() > 1 / (1 + np.exp(gold[2 * i + 1] - gold[2 * i])):
-            both.reverse()
-        pairs.append(Comparison(chosen=both[0], rejected=both[1]))
-    return Planted(world.readings, pairs, gold)
+    return Planted(world.readings, judged(world, gold, rng), gold)
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.rewards.material import Planted, planted
+from tests.rewards.material import Planted, judged, planted, same
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Scores
+from trueline.records import Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
 from trueline.rewards.conservative import Conservative
@@ -30,15 +30,10 @@ def divided(num: int = 480, *, apart: float = 1.0, seed: int = 0) -> tuple[Plant
     latents = world.readings.latents[:, 1, 1]
     common, *own = rng.standard_normal((3, 8)) / np.sqrt(8) * 1.2
     gold = np.stack([latents @ (common + apart * u) for u in own], axis=1)
-    comparisons = []
-    for i, rater in enumerate(np.resize(list(GROUPS), num).tolist()):
-        column = int(GROUPS[rater] == "many")
-        old = world.comparisons[i]
-        pair = sorted((old.chosen, old.rejected), key=lambda r: world.readings.rows([r.key])[0])
-        margin = gold[2 * i, column] - gold[2 * i + 1, column]
-        if rng.random() > 1 / (1 + np.exp(-margin)):
-            pair.reverse()
-        comparisons.append(Comparison(chosen=pair[0], rejected=pair[1], rater=rater))
+    raters = np.resize(list(GROUPS), num + 200).tolist()
+    column = np.repeat([GROUPS[rater] == "many" for rater in raters], 2)
+    pairs = judged(world, np.where(column, gold[:, 1], gold[:, 0]), rng)[:num]
+    comparisons = [replace(c, rater=rater) for c, rater in zip(pairs, raters, strict=False)]
     return Planted(world.readings, comparisons, gold), np.arange(2 * num, 2 * num + 400)
 
 
@@ -108,8 +103,7 @@ def test_one_group_is_the_inner_head_exactly() -> None:
     plain = head.fit(world.readings, world.comparisons, rng=RNG).score(world.readings)
     for raters in ({}, {"ann": "us", "bob": "us"}):
         found = fit(world, head=head, raters=raters, objective="worst").score(world.readings)
-        for column in ("mean", "std", "lower", "novelty"):
-            np.testing.assert_array_equal(getattr(found, column), getattr(plain, column))
+        same(found, plain)
 
 
 def test_margins_bounds_and_storage_under_groups(parted, tmp_path: Path) -> None:
@@ -125,10 +119,7 @@ def test_margins_bounds_and_storage_under_groups(parted, tmp_path: Path) -> None
         assert (one.win_probability(mean, std)[:2] > 0.5).tolist() == (mean[:2] > 0).tolist()
         one.save(tmp_path / objective)
         again = load_reward(tmp_path / objective)
-        for column in ("mean", "std", "lower", "novelty"):
-            np.testing.assert_array_equal(
-                getattr(again.score(fresh), column), getattr(scores, column)
-            )
+        same(again.score(fresh), scores)
         assert again.summary() == one.summary()
 
 
@@ -139,11 +130,8 @@ def test_what_cannot_be_grouped_is_refused() -> None:
     with pytest.raises(DataError, match="every rater must have a group; got none for ann"):
         fit(world, raters={"bob": "us"})
 
+    both = planted(30, raters={"ann": 1, "bob": 1})
     with pytest.raises(InputError, match=r"linear reward .*got Calibrated"):
-        fit(
-            planted(30, raters={"ann": 1, "bob": 1}),
-            head=Calibrated(),
-            raters={"ann": "a", "bob": "b"},
-        )
+        fit(both, head=Calibrated(), raters={"ann": "a", "bob": "b"})
     with pytest.raises(InputError, match='may be called "mean"'):
         Groups(raters={"ann": "mean"})

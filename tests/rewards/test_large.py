@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from tests.rewards.material import Planted, planted
-from trueline.models.reading import Readings
-from trueline.records import Comparison, Scores
+from tests.rewards.material import Planted, judged, planted
+from trueline.records import Scores
 from trueline.rewards import bayesian, features
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.features import Features, Training
@@ -25,20 +22,7 @@ def levelled_off(num_pairs: int, *, heavy: bool) -> Planted:
     x = latents[:, 0, 1]
     z = np.clip(x / x.std(0), -1, 1) if heavy else x
     gold = 2.0 * z @ np.linspace(-1, 1, z.shape[1])
-    first, second = gold[::2], gold[1::2]
-    won = rng.random(num_pairs) < 1 / (1 + np.exp(second - first))
-    pairs = [
-        Comparison(chosen=a, rejected=b) if w else Comparison(chosen=b, rejected=a)
-        for (a, b), w in zip(_given(world), won, strict=True)
-    ]
-    return Planted(world.readings, pairs, gold)
-
-
-def _given(world: Planted) -> list[tuple]:
-    """Both responses of each pair, in the order of the readings' rows."""
-    by_key = {r.key: r for c in world.comparisons for r in (c.chosen, c.rejected)}
-    answers = [by_key[key] for key in world.readings.keys]
-    return list(zip(answers[::2], answers[1::2], strict=True))
+    return Planted(world.readings, judged(world, gold, rng), gold)
 
 
 def test_the_evidence_finds_where_a_reward_levels_off() -> None:
@@ -83,24 +67,12 @@ def test_differences_in_parts_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_array_equal(rows.differences(columns), np.subtract(*z[rows.ends]))
 
 
-def test_slices_and_scores_put_together_are_the_whole() -> None:
-    world = planted(20, surprisals=True)
-    parts = list(world.readings.slices(7))
-    assert [len(p) for p in parts] == [7] * 5 + [5]
-    joined = Readings.concat(parts)
-    assert joined.keys == world.readings.keys
-    np.testing.assert_array_equal(joined.latents, world.readings.latents)
-    np.testing.assert_array_equal(joined.surprisals, world.readings.surprisals)
-
+def test_scores_of_parts_put_together_are_the_whole() -> None:
+    world, other = planted(20, surprisals=True), planted(50, surprisals=True)
     world.readings.latents[9] = np.nan
-    reward = Bayesian().fit(planted(50, surprisals=True).readings, _few(), rng=stream(0, "test"))
-    stranger = dataclasses.replace(world.readings, trunk=None)
-    whole = reward.score(stranger)
-    again = Scores.concat([reward.score(part) for part in stranger.slices(7)])
+    reward = Bayesian().fit(other.readings, other.comparisons, rng=stream(0, "test"))
+    whole = reward.score(world.readings)
+    again = Scores.concat([reward.score(part) for part in world.readings.slices(7)])
     np.testing.assert_allclose(again.mean, whole.mean)
     assert dict(again.reasons) == dict(whole.reasons) and list(again.reasons) == [9]
     assert again[9].reason == whole[9].reason
-
-
-def _few() -> list[Comparison]:
-    return planted(50, surprisals=True).comparisons

@@ -72,34 +72,31 @@ def test_cross_validation_chooses_inside_the_training_folds() -> None:
         assert before.folds[0][name] == after.folds[0][name]
 
 
-def test_the_scorer_answers_in_order_with_repeats() -> None:
-    pairs, trunk = questions(40), FakeTrunk(planted={"good": 2.0})
-    reward = Bayesian().fit(trunk.read(pairs), pairs, rng=RNG).on(trunk)
-    texts = ["good a", "bad b", "good a", "bad c"]
-    scores = reward.score(["x", Prompt.of("x"), "x", "y"], texts)
-    assert scores.mean[0] == scores.mean[2] > max(scores.mean[1], scores.mean[3])
-    assert len(reward.score([], [])) == 0
-    with pytest.raises(InputError, match="as many prompts as responses"):
-        reward.score(["x"], texts)
+class Breaking(FakeTrunk):
+    """A trunk that cannot read what is called broken."""
+
+    def read(self, responses: Any, **kwargs: Any) -> Readings:
+        readings = super().read(responses, **kwargs)
+        broken = [
+            key for key, r in zip(readings.keys, responses, strict=False) if "broken" in r.text
+        ]
+        readings.latents[readings.rows(broken)] = np.nan
+        return readings
 
 
-def test_an_unread_response_is_unscored_in_its_own_place() -> None:
-    pairs, trunk = questions(40), FakeTrunk(planted={"good": 2.0})
-    fitted = Bayesian().fit(trunk.read(pairs), pairs, rng=RNG)
-
-    class Breaking(FakeTrunk):
-        def read(self, responses: Any, **kwargs: Any) -> Readings:
-            readings = super().read(responses, **kwargs)
-            for row, response in enumerate(responses[: len(readings)]):
-                if "broken" in response.text:
-                    readings.latents[row] = np.nan
-            return readings
-
-    scores = fitted.on(Breaking(planted={"good": 2.0})).score(["x"] * 3, ["a", "broken", "b"])
-    assert scores.scored.tolist() == [True, False, True]
+def test_the_scorer_answers_in_order_with_repeats_and_unread_rows_in_their_place() -> None:
+    pairs, trunk = questions(40), Breaking(planted={"good": 2.0})
+    reward = Bayesian().fit(trunk.read(pairs.responses), pairs, rng=RNG).on(trunk)
+    asked = ["x", "x", Prompt.of("x"), "x", "y"]
+    scores = reward.score(asked, ["good a", "broken", "bad b", "good a", "bad c"])
+    assert scores.scored.tolist() == [True, False, True, True, True]
     assert scores[1].reason is not None and scores[1].mean is None
+    assert scores.mean[0] == scores.mean[3] > max(scores.mean[2], scores.mean[4])
     with pytest.raises(InputError, match="every row must be scored"):
         scores.column("lower")
+    assert len(reward.score([], [])) == 0
+    with pytest.raises(InputError, match="as many prompts as responses"):
+        reward.score(["x"], ["a", "b"])
 
 
 def test_what_is_no_reward_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
