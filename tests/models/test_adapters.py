@@ -35,21 +35,17 @@ def speaker(request: pytest.FixtureRequest) -> Trunk:
     return trunk
 
 
-def test_weights_are_the_trunks_own(speaker: Trunk) -> None:
+def test_a_fresh_adapter_holds_the_trunks_own_weights_and_says_the_same(
+    speaker: Trunk, responses: list[Response]
+) -> None:
     policy = make(speaker)
     own = {p.data_ptr() for p in speaker.model.parameters()}
     theirs = {p.data_ptr() for p in policy.adapted.parameters() if not p.requires_grad}
-    assert theirs == own
+    assert theirs == own and not any("lora" in n for n, _ in speaker.model.named_modules())
     small = sum(p.numel() for p in policy.trainable())
     assert 0 < small < sum(p.numel() for p in speaker.model.parameters()) / 2
-    assert policy.trainable() and not any("lora" in n for n, _ in speaker.model.named_modules())
-
-
-def test_a_fresh_adapter_says_what_the_trunk_says(
-    speaker: Trunk, responses: list[Response]
-) -> None:
-    fresh, base = make(speaker), BasePolicy(speaker)
-    assert torch.equal(fresh.logp(responses, grad=False), base.logp(responses, grad=False))
+    base = BasePolicy(speaker)
+    assert torch.equal(policy.logp(responses, grad=False), base.logp(responses, grad=False))
 
 
 def test_merged_weights_say_the_same_and_leave_no_trace(
@@ -113,6 +109,7 @@ def test_training_moves_the_policy_and_nothing_else(
     assert float((moved - reference).mean()) > 0.1
     with policy.off():
         assert torch.equal(policy.logp(responses, grad=False), reference)
+    np.testing.assert_allclose(speaker.read(responses).logp, reference.numpy(), atol=1e-3)
     assert torch.equal(policy.logp(responses, grad=False), moved)
     assert speaker.verify_frozen() == fingerprint
     after = speaker.read(responses)
@@ -120,40 +117,23 @@ def test_training_moves_the_policy_and_nothing_else(
     np.testing.assert_array_equal(after.surprisals, before.surprisals)
 
 
-def test_readings_give_the_reference_logp(speaker: Trunk, responses: list[Response]) -> None:
-    policy = make(speaker)
-    train(policy, responses)
-    with policy.off():
-        reference = policy.logp(responses, grad=False).numpy()
-    np.testing.assert_allclose(speaker.read(responses).logp, reference, atol=1e-3)
-
-
-def test_policies_live_side_by_side(chat: Trunk, responses: list[Response]) -> None:
+def test_a_copy_and_a_saved_one_go_on_alone(
+    chat: Trunk, responses: list[Response], tmp_path: Path
+) -> None:
     first = make(chat)
     train(first, responses, steps=1)
-    second = first.copy()
-    kept = first.logp(responses, grad=False)
-    assert torch.equal(second.logp(responses, grad=False), kept)
-    train(second, responses)
-    assert torch.equal(first.logp(responses, grad=False), kept)
-    assert not torch.equal(second.logp(responses, grad=False), kept)
-    mine = {p.data_ptr() for p in first.trainable()}
-    assert mine.isdisjoint(p.data_ptr() for p in second.trainable())
-
-
-def test_save_and_load(chat: Trunk, responses: list[Response], tmp_path: Path) -> None:
-    policy = make(chat)
-    train(policy, responses)
-    policy.save(tmp_path / "a")
-    loaded = LoraPolicy.load(chat, tmp_path / "a")
-    expected = policy.logp(responses, grad=False)
-    assert torch.equal(loaded.logp(responses, grad=False), expected)
-    assert len(loaded.trainable()) == len(policy.trainable())
+    first.save(tmp_path / "a")
     assert not list((tmp_path / "a").glob("*.bin"))
-    # Going on from a saved adapter is going on from the adapter itself.
-    train(policy, responses, steps=1)
-    train(loaded, responses, steps=1)
-    assert torch.equal(loaded.logp(responses, grad=False), policy.logp(responses, grad=False))
+    second, loaded = first.copy(), LoraPolicy.load(chat, tmp_path / "a")
+    kept = first.logp(responses, grad=False)
+    for other in (second, loaded):
+        assert torch.equal(other.logp(responses, grad=False), kept)
+        train(other, responses, steps=1)
+        assert not torch.equal(other.logp(responses, grad=False), kept)
+        mine = {p.data_ptr() for p in first.trainable()}
+        assert mine.isdisjoint(p.data_ptr() for p in other.trainable())
+    assert torch.equal(first.logp(responses, grad=False), kept)
+    assert torch.equal(second.logp(responses, grad=False), loaded.logp(responses, grad=False))
 
 
 def test_adapters_of_another_trunk_are_refused(chat: Trunk, tmp_path: Path) -> None:

@@ -80,29 +80,23 @@ def model(request: pytest.FixtureRequest) -> Any:
         return MistralForCausalLM(MistralConfig(**SMALL, sliding_window=None)).eval()
 
 
-def test_packed_passes_are_those_of_single_rows(model: Any) -> None:
+def test_packed_passes_are_those_of_single_rows_and_gradients_the_padded_ones(model: Any) -> None:
     assert enable_packing(model)
-    rows = rows_of(1)
-    device = torch.device("cpu")
-    packed = response_logps(model, Batch.of(rows, device=device, packed=True))
+    rows, gradients = rows_of(1), []
+    weights = torch.randn(len(rows), 1, generator=torch.Generator().manual_seed(0))
+    for way in (False, True):
+        model.zero_grad()
+        batch = Batch.of(rows, device=torch.device("cpu"), packed=way)
+        packed = response_logps(model, batch)
+        (packed * weights).sum().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-3)
     for row, logps in zip(rows, packed, strict=True):
         logits = model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : row.stop - 1]
         alone = torch.log_softmax(logits, -1)
         said = alone.gather(1, torch.tensor(row.ids[row.start :])[:, None])[:, 0]
         torch.testing.assert_close(logps[: len(said)], said, atol=1e-4, rtol=1e-4)
         assert not logps[len(said) :].any()
-
-
-def test_packed_gradients_are_the_padded_ones(model: Any) -> None:
-    assert enable_packing(model)
-    rows, found = rows_of(2), []
-    weights = torch.randn(len(rows), 1, generator=torch.Generator().manual_seed(0))
-    for packed in (True, False):
-        model.zero_grad()
-        batch = Batch.of(rows, device=torch.device("cpu"), packed=packed)
-        (response_logps(model, batch) * weights).sum().backward()
-        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
-    torch.testing.assert_close(*found, atol=1e-3, rtol=1e-3)
 
 
 def test_what_packed_would_differ_is_left_padded() -> None:

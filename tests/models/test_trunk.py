@@ -108,12 +108,9 @@ def test_chosen_layers_are_the_same_numbers(chat_folder: Path, responses: list[R
     some = Trunk.load(chat_folder, layers=(2, 0)).read(responses)
     assert some.layers == (0, 2)
     np.testing.assert_allclose(some.latents, every.latents[:, [0, 2]], atol=1e-5)
-
-
-@pytest.mark.parametrize("layers", [(3,), (-1,), ()])
-def test_unknown_layers_are_refused(chat_folder: Path, layers: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"among 0\.\.2"):
-        Trunk.load(chat_folder, layers=layers)
+    for layers in ((3,), (-1,), ()):
+        with pytest.raises(InputError, match=r"among 0\.\.2"):
+            Trunk.load(chat_folder, layers=layers)
 
 
 def test_an_encoder_has_no_logp(minilm: Trunk, responses: list[Response]) -> None:
@@ -139,11 +136,6 @@ def test_too_long_keeps_the_response(trunk: Trunk) -> None:
     assert trunk.read(rows).truncated.tolist() == [False, True, False]
 
 
-def test_nothing_to_read_is_an_error(chat: Trunk) -> None:
-    with pytest.raises(DataError, match="at least one response"):
-        chat.read([])
-
-
 def test_fingerprint_is_of_the_content(chat: Trunk, chat_folder: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(chat_folder, moved)
@@ -152,52 +144,46 @@ def test_fingerprint_is_of_the_content(chat: Trunk, chat_folder: Path, tmp_path:
     assert other.fingerprint() != chat.fingerprint()
     chat.read([Response(prompt=Prompt.of("a"), text="b")])
     assert chat.verify_frozen() == chat.fingerprint()
-
-
-def test_changed_weights_are_found(chat: Trunk) -> None:
-    chat.fingerprint()
     with torch.no_grad():
         chat.model.model.norm.weight[0] += 1e-3
     with pytest.raises(InvalidExperiment, match="trunk must stay"):
         chat.verify_frozen()
+    with pytest.raises(DataError, match="at least one response"):
+        chat.read([])
 
 
-def break_folder(folder: Path, how: str) -> None:
-    if how == "nowhere":
-        shutil.rmtree(folder)
-    elif how == "no tokenizer":
-        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-            (folder / name).unlink(missing_ok=True)
-    elif how == "no config":
-        (folder / "config.json").unlink()
-    elif how == "no weights":
-        (folder / "model.safetensors").unlink()
-    elif how == "torn weights":
-        whole = (folder / "model.safetensors").read_bytes()
-        (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    elif how == "a weight missing":
-        weights = load_file(folder / "model.safetensors")
-        weights.pop("model.layers.1.mlp.up_proj.weight")
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+BROKEN = {
+    "nowhere": ["*"],
+    "no tokenizer": ["tokenizer*", "chat_template.jinja"],
+    "no config": ["config.json"],
+    "no weights": ["model.safetensors"],
+    "torn weights": [],
+    "a weight missing": [],
+}
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["nowhere", "no tokenizer", "no config", "no weights", "torn weights", "a weight missing"],
-)
+@pytest.mark.parametrize("how", BROKEN)
 def test_broken_folders_are_refused_in_one_line(
     chat_folder: Path, tmp_path: Path, how: str
 ) -> None:
     folder = tmp_path / "broken"
-    shutil.copytree(chat_folder, folder)
-    break_folder(folder, how)
-    with pytest.raises(SetupError) as refusal:
-        Trunk.load(folder)
-    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
+    shutil.copytree(chat_folder, folder, ignore=shutil.ignore_patterns(*BROKEN[how]))
+    weights = folder / "model.safetensors"
+    if how == "torn weights":
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    elif how == "a weight missing":
+        tensors = load_file(weights)
+        tensors.pop("model.layers.1.mlp.up_proj.weight")
+        save_file(tensors, weights, metadata={"format": "pt"})
+    refused_in_one_line(str(folder))
 
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-model", "a/b/c", "~/nowhere"])
 def test_unknown_names_are_refused_in_one_line(name: str) -> None:
+    refused_in_one_line(name)
+
+
+def refused_in_one_line(name: str) -> None:
     with pytest.raises(SetupError) as refusal:
         Trunk.load(name)
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
