@@ -5,6 +5,7 @@ Bounds of bfloat16 are on the shipped model, whose answers are a few dozen token
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -53,32 +54,18 @@ def test_recomputing_keeps_less_and_gives_the_same_gradients(folder: Path) -> No
     held, gradients = [], []
     for recompute in (False, True):
         policy.adapted.zero_grad()
-        with _saved() as storages:
-            if recompute:
-                with policy.recomputing():
-                    cost = policy.logp(rows).sum()
-            else:
+        storages: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor, storages: dict[int, int] = storages) -> torch.Tensor:
+            if not isinstance(tensor, torch.nn.Parameter):
+                storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            with policy.recomputing() if recompute else contextlib.nullcontext():
                 cost = policy.logp(rows).sum()
         cost.backward()
         held.append(sum(storages.values()))
         gradients.append(torch.cat([p.grad.flatten() for p in policy.trainable()]))
     torch.testing.assert_close(*gradients)
     assert held[1] < held[0] / 2
-
-
-class _saved(torch.autograd.graph.saved_tensors_hooks):
-    """Bytes that the graph keeps, by storage."""
-
-    def __init__(self) -> None:
-        self.storages: dict[int, int] = {}
-        super().__init__(self._keep, lambda tensor: tensor)
-
-    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
-            storage = tensor.untyped_storage()
-            self.storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    def __enter__(self) -> dict[int, int]:  # type: ignore[override]
-        super().__enter__()
-        return self.storages

@@ -4,12 +4,10 @@
 
 LoRA: Hu et al. 2021 (arXiv 2106.09685), by `peft`.
 
-Where we differ: (1) the adapter sits in a second module tree whose base parameters *are* the
-trunk's tensors (same storage, one set of weights in memory; where weights are parted among
-processes, the very modules that gather them), so that the trunk's own modules never hold an adapter
-and reading them cannot be affected; (2) every policy has its own tree, so that
-candidate, certified and working policy live side by side without switching; (3) A is drawn from
-the generator given, never from torch's global one.
+Where we differ: (1) each policy's adapter sits in a module tree of its own whose base parameters
+*are* the trunk's tensors (where weights are parted among processes, the very modules that gather
+them): the trunk's modules never hold an adapter, and policies live side by side without switching;
+(2) A is drawn from the generator given, never from torch's global one.
 
 With several processes (see `distributed`) prompts and responses are parted among them and every one
 holds all results: all must ask alike for samples and for log-probabilities without gradients.
@@ -317,10 +315,8 @@ class LoraPolicy(BasePolicy):
     def merged(self) -> Iterator[Any]:
         """Yield the network with W + (alpha / r) B A in the place of each adapted matrix W.
 
-        The sums stand in copies that only this policy's module tree holds, and the trunk's own
-        parameters come back afterwards: neither the trunk nor another policy sees a change.
-        Weights of more than 1 GiB, or parted among processes, are not copied: there the adapter
-        stays two thin products.
+        The sums stand in copies that only this policy's module tree holds. Weights of more than
+        1 GiB, or parted among processes, are not copied: there the adapter stays two thin products.
         """
         layers = self._layers()
         num_bytes = sum(p.nbytes for p in self.trunk.model.parameters())

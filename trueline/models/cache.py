@@ -3,12 +3,10 @@
     key  = sha256(trunk fingerprint, layers, number type, token ids, response's place)
     file = <folder>/<sha256 of its keys>.safetensors, one a batch
 
-The token ids hold prompt, response and template, so that nothing else need be named. A file is
-written beside its place and renamed into it, its name is its content, and nothing is ever changed:
-processes cannot get in each other's way, and need no lock. The index lives in memory and is brought
-up to date from the folder's listing before every look-up; 100,000 rows in 2,000 files are indexed
-in a second (docs/scale.md). A file that cannot be read, or whose checksum is wrong, is left out
-with a warning and its rows are read again.
+A file is written beside its place and renamed into it, its name is its content, and nothing is ever
+changed: processes need no lock. The index lives in memory and is brought up to date from the
+folder's listing before every look-up. A file that cannot be read, or whose checksum is wrong, is
+left out with a warning and its rows are read again.
 
 A kept row may differ from one read anew in the last bits (1e-6), because it was read in another
 batch. What must repeat bit by bit is read without a cache, or with one of its own.

@@ -174,8 +174,8 @@ class Readings:
             columns: dict[str, Any] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         if "responses" in columns:
             columns["responses"] = _from_json(columns["responses"])
-        lists = {name: tuple(words.pop(name)) for name in ("keys", "layers", "poolings")}
-        return cls(**lists, **words, **columns)
+        columns |= {name: tuple(words.pop(name)) for name in ("keys", "layers", "poolings")}
+        return cls(**words, **columns)
 
     def features(self, layer: int, pooling: str = "both") -> np.ndarray:
         """Return float32 [N, F]: the layer's latents ("last", "mean", or "both" side by side), then

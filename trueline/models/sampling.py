@@ -2,11 +2,11 @@
 
     token = F^-1(u),  F the cumulative softmax(logits / temperature),  u ~ U[0, 1) drawn beforehand
 
-All randomness is drawn before the first token, in the order of the prompts: every sample has its
-own row of uniforms, so that what it says depends neither on the batch it is in nor on how many
-batches there are (up to rounding of the logits). Prompts are sorted by length and padded on the
-right; a prompt's keys and values are computed once and repeated for its K samples. Rows that have
-ended are dropped once they are a quarter, in eights. The forward pass is the model's own.
+All randomness is drawn before the first token: every sample has its own row of uniforms, so that
+what it says depends neither on the batch it is in nor on how many batches there are (up to rounding
+of the logits). Prompts are sorted by length and padded on the right; a prompt's keys and values are
+computed once and repeated for its K samples. Rows that have ended are dropped once they are a
+quarter, in eights. The forward pass is the model's own.
 
 Shapes: B prompts, K samples of each, N = B K, R rows alive, M tokens at most, T tokens of a row, V
 vocabulary. Units: nats.
@@ -57,12 +57,10 @@ class Rollouts:
     """K samples of each of B prompts, with the very tokens sampled; row `b * K + k` is sample k of
     prompt b.
 
-    A text tokenised again need not give the tokens it was sampled as, and a text that was cut has
-    no end: an optimiser that learns from its own samples needs the tokens.
-
-    A response's `logp` is of the sampled tokens, with the end token where a reading has one (chat
-    templates). A reading of the text differs from it where the response was cut (a reading always
-    ends it), or holds a special token midway (the text leaves it out).
+    A text tokenised again need not give the tokens it was sampled as, and one that was cut has no
+    end. A response's `logp` is of the sampled tokens, with the end token where a reading has one
+    (chat templates); a reading of the text differs from it where the response was cut (a reading
+    always ends it), or holds a special token midway (the text leaves it out).
     """
 
     responses: list[list[Response]]
@@ -273,7 +271,7 @@ class _CachedForward:
         longest = max(len(ids) for ids in prefixes)
         padded = [ids + [0] * (longest - len(ids)) for ids in prefixes]
         lengths = torch.tensor([len(ids) for ids in prefixes], device=device)
-        self.cache = DynamicCache(config=self.model.config)
+        self.cache: Any = DynamicCache(config=self.model.config)
         self.cache.layers = [
             _RoomyLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
             for layer in self.cache.layers

@@ -2,9 +2,9 @@
 
     trunk = Trunk.load(folder_or_hub_name);  readings = trunk.read(responses)
 
-Everything else sits on it: reward heads and probes read its latents, optimisers take the reference
-log-probabilities of the same pass, policies add an adapter beside its weights (see `adapters`) and
-never change them; `verify_frozen` proves that by a hash.
+Reward heads read its latents, optimisers take the reference log-probabilities of the same pass,
+policies add an adapter beside its weights (see `adapters`) and never change them; `verify_frozen`
+proves that by a hash.
 
 Layers are numbered as in Hugging Face's `hidden_states`: 0 = embeddings, i = output of block i, the
 last one after the final norm. Pools: "last" is the response's last token (its end token where the
