@@ -61,9 +61,9 @@ def test_recomputing_keeps_less_and_gives_the_same_gradients(folder: Path) -> No
                 storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            with policy.recomputing() if recompute else contextlib.nullcontext():
-                cost = policy.logp(rows).sum()
+        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        with hooks, policy.recomputing() if recompute else contextlib.nullcontext():
+            cost = policy.logp(rows).sum()
         cost.backward()
         held.append(sum(storages.values()))
         gradients.append(torch.cat([p.grad.flatten() for p in policy.trainable()]))
