@@ -256,16 +256,16 @@ def _value(
 ) -> np.ndarray | None:
     """Return what an item counts, [L, S]; None for a part of `Ties` that is none alone."""
     chosen, rejected = sides
-    wins = (np.sign(chosen[:, None] - rejected[None]) + 1.0) / 2.0
+    wins: np.ndarray = (np.sign(chosen[:, None] - rejected[None]) + 1.0) / 2.0
     if kind == "rewardbench":
-        return wins[0]
+        return np.asarray(wins[0])
     if kind == "rm-bench":
         easy, hard = np.tril_indices(len(wins), -1), np.triu_indices(len(wins), 1)
         return np.stack([wins[at].mean(0) for at in (easy, np.diag_indices(len(wins)), hard)])
     if item.subset.lower() != "ties":
         highest = np.maximum(chosen.max(0), rejected.max(0))
         right, wrong = (chosen == highest).sum(0), (rejected == highest).sum(0)
-        return (right / (right + wrong))[None]
+        return np.asarray(right / (right + wrong))[None]
     part, _, number = item.id.partition(":")
     reference = refs.get(f"ref:{number}")
     if part == "ref" or reference is None:
@@ -276,7 +276,7 @@ def _value(
     with np.errstate(divide="ignore", invalid="ignore"):
         margin = np.nan_to_num(np.tanh(least / spread - 1))
     right = 0.3 * (gap > 0) + 0.3 * (other > 0) + 0.2 * (gap > spread) + 0.2 * (least > spread)
-    return (right + 0.01 * margin)[None]
+    return np.asarray(right + 0.01 * margin)[None]
 
 
 def _plan(kind: str, shares: Mapping[str, np.ndarray]) -> _Plan:

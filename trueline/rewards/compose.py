@@ -213,9 +213,7 @@ def _lexicographic(
         finite = np.clip(values, -1e300, 1e300)
         return np.asarray(finite / (scale + np.abs(finite)) / 2)
 
-    def put(values: np.ndarray | None, in_lowest: float) -> np.ndarray | None:
-        if values is None:
-            return None
+    def put(values: np.ndarray, in_lowest: float) -> np.ndarray:
         return np.where(lowest, in_lowest, np.where(kept, 1.0 + margin, 0.0) + squash(values))
 
     spread = squash(taste.mean + taste.std) - squash(taste.mean - taste.std)
@@ -228,8 +226,8 @@ def _lexicographic(
         novelty=np.where(lowest, rule.novelty, np.fmax(rule.novelty, taste.novelty)),
         scored=scored,
         reasons={i: reasons[i] for i in np.flatnonzero(~scored).tolist()},
-        low=put(taste.low, -0.5),
-        high=put(taste.high, 0.5),
+        low=None if taste.low is None else put(taste.low, -0.5),
+        high=None if taste.high is None else put(taste.high, 0.5),
     )
 
 
@@ -251,7 +249,7 @@ def _whole(scores: Mapping[str, Scores], *numbers: np.ndarray) -> Scores:
     rows = sorted(set().union(*why))
     reasons = {i: "; ".join(each[i] for each in why if i in each) for i in rows}
     column = _columns(scores)
-    novelty, scored = column["novelty"].max(0), column["scored"].all(0)
+    novelty, scored = column["novelty"].max(0), np.asarray(column["scored"].all(0))
     return Scores(mean, std, lower, novelty, scored, reasons, *ends)
 
 

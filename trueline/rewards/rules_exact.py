@@ -94,7 +94,8 @@ def extracted(text: str, extract: str) -> str | None:
     if extract == "final":
         return final(text)
     pattern = rf"(?<![\w.])(?:(?<![\d)%])-)?\\?\$?(?:{NUMBER})(?:/\d+)?%?"
-    return (re.findall(pattern, plain(text)) or [None])[-1]
+    numbers = re.findall(pattern, plain(text))
+    return numbers[-1] if numbers else None
 
 
 def final(text: str) -> str:

@@ -82,7 +82,7 @@ def run_calls(
         all where any is missing, forged or unreadable.
     """
     nonce = secrets.token_hex(16)
-    program = "".join(map(getsource, (as_data, _wait_for, _call))) + "_call()\n"
+    program = getsource(as_data) + getsource(_wait_for) + getsource(_call) + "_call()\n"
     output, _ = run_program(program, stdin=json.dumps([nonce, code, list(calls)]), limits=limits)
     lines, start = output.splitlines(), nonce.encode() + b" "
     if len(lines) != len(calls) or not all(line.startswith(start) for line in lines):
