@@ -146,21 +146,18 @@ def test_minimum_of_two_normals_is_right_in_mean_and_std(rng: np.random.Generato
     assert (scores.lower <= (means - stds).min(0)).all()
 
 
-@given(scorers(), st.floats(0.1, 10), st.floats(0, 2), FLAGS, FLAGS)
-def test_rule_first_then_taste(
-    taste: Fixed, scale: float, margin: float, kept: np.ndarray, known: np.ndarray
-) -> None:
+@given(scorers(), FLAGS, FLAGS)
+def test_rule_first_then_taste(taste: Fixed, kept: np.ndarray, known: np.ndarray) -> None:
     value = np.where(known, kept, np.nan).astype(float)
     zero = np.zeros(NUM_ROWS)
     rule = Fixed(Scores(value, zero, value, zero, known, {}))
-    settings = {"keeps_at": 0.5, "scale": scale, "margin": margin}
     parts: Any = {"rule": rule, "taste": taste}
-    scores = ask(Composed(how="lexicographic", parts=parts, settings=settings))
+    scores = ask(Composed(how="lexicographic", parts=parts, settings={"keeps_at": 0.5}))
     tasted = taste.scores.scored
     np.testing.assert_array_equal(scores.scored, known & (tasted | ~kept))
     above, below = scores.scored & kept, scores.scored & ~kept
     highest = scores.mean[below].max(initial=-np.inf)
-    assert scores.lower[above].min(initial=np.inf) >= highest + margin - 1e-9
+    assert scores.lower[above].min(initial=np.inf) >= highest + 0.5 - 1e-9
     for band in (above & tasted, below & tasted):
         order = np.argsort(taste.scores.mean[band])
         assert (np.diff(scores.mean[band][order]) >= 0).all()
@@ -171,7 +168,7 @@ def test_rule_first_then_taste(
 
 
 HEADS = {
-    "lexicographic": Lexicographic(rule=Regex(must=("please",)), taste=Bayesian(), margin=1.0),
+    "lexicographic": Lexicographic(rule=Regex(must=("please",)), taste=Bayesian()),
     "minimum": Minimum(parts={"taste": Bayesian(), "short": MaxWords(n=3)}),
     "weighted_sum": WeightedSum(
         parts={"taste": Bayesian(), "polite": Regex(must=("please",)), "none": MaxWords(n=1)},
@@ -192,7 +189,7 @@ def test_a_composition_lives_like_a_learned_reward(how: str, tmp_path: Path) -> 
     scores = fitted.score(readings)
     assert scores.mean[0] > scores.mean[1] and scores.mean[2] > scores.mean[3]
     if how == "lexicographic":
-        assert scores.mean[:2].min() > scores.mean[2:4].max() + 1.0
+        assert scores.mean[:2].min() > scores.mean[2:4].max() + 0.5
     fitted.save(tmp_path / "reward")
     again = load_reward(tmp_path / "reward", trunk)
     assert equal(again.score(readings), scores) and again.summary() == fitted.summary()
@@ -244,7 +241,7 @@ def test_pairs_that_a_part_leaves_unscored_are_left_out_and_counted(known: int, 
         lambda: WeightedSum(parts={"a": Bayesian()}, weights={"a": 0.0}),
         lambda: WeightedSum(parts={"a": Bayesian()}, weights={"a": float("nan")}),
         lambda: Minimum(parts={}),
-        lambda: Lexicographic(rule=MaxWords(n=1), taste=Bayesian(), scale=0.0),
+        lambda: WeightedSum(parts={}, weights={}),
     ],
 )
 def test_what_means_nothing_is_refused(make: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from trueline.errors import InputError, SetupError
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
-from trueline.rewards import rules, rules_exact
+from trueline.rewards import rules_exact
 from trueline.rewards.protocols import load_reward
 from trueline.rewards.rules import Rule
 from trueline.rewards.rules_arithmetic import Arithmetic, asked_for, equations, value
@@ -92,7 +93,8 @@ def test_no_expected_answer_is_no_score() -> None:
 
 
 def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules.importlib.util, "find_spec", lambda name: None)
+    for library in ("z3", "jsonschema", "regex"):
+        monkeypatch.setitem(sys.modules, library, None)
     for make in (Proof, lambda: JsonSchema(schema={}), lambda: Regex(must=("a",))):
         with pytest.raises(SetupError, match=r"trueline\[rules\]"):
             make()

@@ -5,8 +5,7 @@
     rm-bench        {"prompt", "chosen": [text a style], "rejected": [… alike], "domain", "id"};
                     styles run from plain to fancy
 
-A file holds rows of one shape; any other file of preferences is read as the first, one item a
-comparison and one subset, `all`. Columns:
+A file holds rows of one shape; other preferences are read as the first, in one subset. Columns:
 
     reward          the scorer's mean
     longer          the longer answer is better
@@ -24,8 +23,7 @@ spread = best above worst right one, least gap = the smaller of the prompt's and
 plainer `hard`; domains weigh alike, safety's halves as one; style sensitivity = easy - hard.
 
 Every figure is Σ w_i v_i over items i; its interval is Student's t on the sums by dialogue of
-w_i (v_i - mean of i's subset). N items, L levels (easy, normal and hard of RM-Bench, else one),
-S columns.
+w_i (v_i - mean of i's subset). N items, L levels (three of RM-Bench, else one), S columns.
 
 Where we differ: (1) a tie of a pair counts one half; (2) items with an unscored answer, prompts of
 `Ties` without their reference, and items whose dialogue was trained on are left out of all columns;

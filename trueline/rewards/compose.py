@@ -1,24 +1,23 @@
 """Several rewards as one: a weighted sum, the least of them, or a rule first and then taste.
 
-Each part is a head or a rule under a name; fitting the whole fits every part. With mean m_i, std
-s_i, lower bound l_i and interval [a_i, b_i] of part i:
+Each part is a head or a rule under a name. With mean m_i, std s_i, lower bound l_i and interval
+[a_i, b_i] of part i:
 
     weighted_sum   m = Σ w_i m_i        s² = Σ w_i² s_i²      l = m − √Σ w_i² (m_i − l_i)²
                    [a, b] = Σ w_i [a_i, b_i]  (sums of intervals)
     minimum        m, s: moments of the least of normal variables, two at a time from the lowest
                    mean upwards (Clark 1961, Operations Research 9); l = min(m, min_i l_i);
                    [a, b] = [min a_i, min b_i]
-    lexicographic  bands of taste, squashed: with g(t) = t / (scale + |t|) / 2 in (−½, ½),
-                   rule kept: 1 + margin + g(t)      rule broken: g(t)
+    lexicographic  bands of taste, squashed: with g(t) = t / (1 + |t|) / 2 in (−½, ½),
+                   rule kept: 1.5 + g(t)      rule broken: g(t)
 
 Parts are taken to err independently. Two rewards that read one trunk share errors: then the sum's
 std is too small (by at most √P for P parts) and the minimum's mean too low; intervals, given only
 where all parts have them, need no such assumption. Novelty is the largest of the parts'.
 
-A part unscored makes the row unscored, with the part's name and reason, except where it cannot
-matter: a part of weight 0 is not asked, and taste cannot lift a response that breaks the rule,
-which then scores the bottom of its band, its std and interval saying the whole band. A part alone,
-of weight 1 or as the minimum, is that part exactly.
+A part unscored makes the row unscored, with the part's name and reason, unless it cannot matter: a
+part of weight 0 is not asked, and what breaks the rule scores the bottom of its band where taste
+cannot say, its std and interval saying the whole band. A part alone is that part exactly.
 """
 
 from __future__ import annotations
@@ -90,11 +89,10 @@ class Minimum(_Composition):
 
 @dataclass(frozen=True, kw_only=True)
 class Lexicographic(_Composition):
-    """Rule first, then taste: what breaks the rule is below all that keeps it, by over `margin`.
+    """Rule first, then taste: what breaks the rule is below all that keeps it, by over a half.
 
-    Taste is squashed to a band of width 1 by g, which keeps its order; mean, lower bound and
-    interval go through g as quantiles do (the mean as a median), std is half the image of
-    mean ± std.
+    Mean, lower bound and interval of the taste go through g as quantiles do (the mean as a median),
+    std is half the image of mean ± std.
     """
 
     how = "lexicographic"
@@ -104,15 +102,6 @@ class Lexicographic(_Composition):
     """What orders responses that are alike before the rule."""
     keeps_at: float = 0.5
     """The rule is kept where its lower bound reaches this: beyond doubt."""
-    scale: float = 1.0
-    """The taste at which half of its half of the band is used up."""
-    margin: float = 0.5
-    """The gap between the bands."""
-
-    def __post_init__(self) -> None:
-        if not (self.scale > 0 and self.margin >= 0 and math.isfinite(self.scale + self.margin)):
-            must = "scale must be over 0, and margin at least 0"
-            raise InputError(must, got=f"{self.scale}, {self.margin}")
 
 
 @dataclass(kw_only=True)
@@ -124,7 +113,7 @@ class Composed(RowByRow):
     parts: Mapping[str, Fitted]
     """Name to fitted reward; "rule" and "taste" of a lexicographic one."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """weights, or keeps_at, scale and margin."""
+    """weights, or keeps_at."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Nothing of its own: the parts have theirs."""
 
@@ -202,19 +191,17 @@ def _minimum(scores: Mapping[str, Scores]) -> Scores:
     return _whole(scores, mean, std, np.minimum(mean, column["lower"].min(0)), *ends)
 
 
-def _lexicographic(
-    scores: Mapping[str, Scores], *, keeps_at: float, scale: float, margin: float
-) -> Scores:
+def _lexicographic(scores: Mapping[str, Scores], *, keeps_at: float) -> Scores:
     rule, taste = scores["rule"], scores["taste"]
     kept = rule.scored & (np.where(rule.scored, rule.lower, -np.inf) >= keeps_at)
     lowest = rule.scored & ~kept & ~taste.scored
 
     def squash(values: np.ndarray) -> np.ndarray:
         finite = np.clip(values, -1e300, 1e300)
-        return np.asarray(finite / (scale + np.abs(finite)) / 2)
+        return np.asarray(finite / (1.0 + np.abs(finite)) / 2)
 
     def put(values: np.ndarray, in_lowest: float) -> np.ndarray:
-        return np.where(lowest, in_lowest, np.where(kept, 1.0 + margin, 0.0) + squash(values))
+        return np.where(lowest, in_lowest, np.where(kept, 1.5, 0.0) + squash(values))
 
     spread = squash(taste.mean + taste.std) - squash(taste.mean - taste.std)
     scored = rule.scored & (taste.scored | lowest)

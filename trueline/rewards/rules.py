@@ -3,9 +3,7 @@
 A rule gives each answer a number, or the reason why it gives none (*unscored*). An answer's own
 fault is a definite 0.0; the checker's, or a prompt without what the rule needs, is unscored. The
 number is certain: std 0, lower = low = high = mean, novelty 0. Rules are the one reward that reads
-a prompt's `meta`: what is right stands there, out of the policy's sight.
-
-`fit` learns nothing. The `FittedRule` it returns grades `readings.responses`.
+a prompt's `meta`: what is right stands there, out of the policy's sight. `fit` learns nothing.
 
 >>> [score.reason for score in as_scores([1.0, "no answer known"])]
 [None, 'no answer known']
@@ -13,7 +11,7 @@ a prompt's `meta`: what is right stands there, out of the policy's sight.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from abc import ABC
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -130,8 +128,10 @@ def from_meta(prompt: Prompt, key: str) -> Any:
     return None if isinstance(bare, str | list | tuple) and not bare else value
 
 
-def needs(library: str) -> None:
-    """Refuse to go on without an optional library."""
-    if importlib.util.find_spec(library) is None:
+def needs(library: str) -> Any:
+    """Return an optional library; a SetupError where it is not installed."""
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError:
         do = "pip install 'trueline[rules]'"
-        raise SetupError(f"this rule needs {library}", got="not installed", do=do)
+        raise SetupError(f"this rule needs {library}", got="not installed", do=do) from None

@@ -1,7 +1,7 @@
 """Reward for code that gives the right values, run in the `sandbox`.
 
-Elsewhere in this package no text is ever executed; this rule is the exception, and only where a
-user names it. Tests are values in the prompt's meta, and are compared outside, where no code runs:
+The only text that this package ever executes, and only where a user names this rule. Tests are
+values in the prompt's meta, and are compared outside, where no code runs:
 
     tests = [{"call": "add(1, 2)", "expected": 3},
              {"setup": "s = Stack(); s.push(1)", "call": "s.pop()", "expected": 1},
@@ -10,9 +10,8 @@ user names it. Tests are values in the prompt's meta, and are compared outside, 
 
 A call may await; an awaitable value is awaited. Values are compared as JSON shows them, floats to
 1e-6; what a program prints without blanks at the ends of lines. A value that is missing, for
-whatever reason, is wrong; a prompt without such tests, or no sandbox, leaves the row unscored.
-
-A slow machine needs larger limits. Try a solution that you know to be right first.
+whatever reason, is wrong; a prompt without such tests, or no sandbox, leaves the row unscored. A
+slow machine needs larger limits: try a solution that you know to be right first.
 """
 
 from __future__ import annotations
@@ -32,6 +31,9 @@ from trueline.rewards.rules_text import fenced
 from trueline.rewards.sandbox import SandboxLimits, as_data
 
 __all__ = ["UnitTest"]
+
+
+_KINDS = (("call", "expected"), ("call", "raises"), ("stdin", "expected"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +83,8 @@ def _fault(cases: Any) -> str:
         return "the prompt's meta holds no 'tests'"
     for case in cases:
         has = set(case) if isinstance(case, Mapping) else set()
-        if not has >= {"stdin", "expected"} and not (
-            "call" in has and {"expected", "raises"} & has
-        ):
-            must = "a test must hold 'call' or 'stdin', and 'expected', or 'raises' of a call"
-            return f"{must}; got {case!r:.80}"
+        if not any(has >= {*pair} for pair in _KINDS):
+            return f"a test must hold both of one of {_KINDS}; got {case!r:.80}"
         try:
             compile(str(case.get("setup", "")), "<setup>", "exec")
             compile(str(case.get("call", "0")), "<call>", "eval", 0x2000)  # may await

@@ -1,18 +1,16 @@
 """Reward for proofs: every step follows from one or two named earlier ones.
 
 The prompt's meta holds `premises`, named P1, P2, ... in order, and a `conclusion`. An answer proves
-it by numbered lines, each with the names of what it rests on in brackets; the last one is the
-conclusion. Other lines are read as remarks.
+it by lines with a name, a formula, and in brackets the names of what it rests on; the last one is
+the conclusion. Other lines are remarks.
 
     1. q           [P1, P3]        premises: p -> q, q -> r, p
     2. r           [P2, 1]         conclusion: r
 
 A formula is made of variables, not, and, or, ->, <-> (and ~ ! & | => for some) and parentheses.
 z3 (de Moura & Bjørner 2008) checks each step from the formulas it names alone; so that it does not
-do the proving, a step names at most two formulas and at most `max_atoms` variables stand in all.
-
-A prompt without a conclusion, with formulas that cannot be read, or with premises that contradict
-one another leaves the row unscored; all else that is no proof is 0.
+do the proving, they are at most two, with at most `max_atoms` variables. A prompt with no
+conclusion, or with premises that cannot be read or contradict one another, leaves the row unscored.
 
 >>> from trueline.records import Prompt
 >>> ask = Prompt.of("?", premises=["p -> q", "p"], conclusion="q")
@@ -99,9 +97,8 @@ class _Logic:
     """One z3 context, and formulas in it."""
 
     def __init__(self) -> None:
-        import z3
-
-        self.z3, self.context = z3, z3.Context()
+        self.z3 = needs("z3")
+        self.context = self.z3.Context()
 
     def check(self, formulas: Sequence[Any], *, effort: int) -> str:
         """Return whether all can be true: sat, unsat, or unknown with this effort."""

@@ -13,7 +13,6 @@ array([1., 0.])
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from abc import abstractmethod
@@ -40,8 +39,7 @@ class Regex(Rule, kind="regex"):
     """Patterns that must not be found."""
 
     def __post_init__(self) -> None:
-        needs("regex")
-        regex = importlib.import_module("regex")
+        regex = needs("regex")
         if not self.must and not self.never:
             raise InputError("there must be a pattern", got="none", do="give must=(…,)")
         for pattern in (*self.must, *self.never):
@@ -63,9 +61,8 @@ class Regex(Rule, kind="regex"):
 
 
 def _finds(pattern: str, text: str) -> bool:
-    regex = importlib.import_module("regex")
     try:
-        return regex.search(pattern, text, timeout=PATTERN_S) is not None
+        return needs("regex").search(pattern, text, timeout=PATTERN_S) is not None
     except TimeoutError:
         raise TimeoutError(f"the pattern {pattern!r} took over {PATTERN_S:g} s") from None
 

@@ -2,10 +2,9 @@
 
 The code gets the system's and Python's own files read-only and a small empty folder, no network, no
 other process and no variable of ours, and limits of time, memory, processes and output that it
-cannot raise. What it can read holds no expected value: `run_calls` gives it expressions to evaluate
-and compares nothing; each value comes back on a line of its own under a fresh nonce. The code
-shares a process with what writes there, so it can forge lines; but a forger has to know the right
-value, and who knows it may return it. Anything but one line a call is no answer.
+cannot raise. What it can read holds no expected value: `run_calls` compares nothing. It shares a
+process with what writes the values, each on a line under a fresh nonce, so it can forge lines; but
+a forger has to know the right value, and who knows it may return it.
 
 Where the sandbox cannot be made (no bubblewrap: `SetupError`; user namespaces refused: `NotRun`),
 nothing runs: there is no weaker mode. It needs no root.
