@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trueline.data.comparisons import Comparisons
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Prompt, Response, Scores
 
@@ -63,6 +64,16 @@ def planted(
         chosen, rejected = (first, second) if first_wins else (second, first)
         comparisons.append(Comparison(chosen=chosen, rejected=rejected, rater=rater))
     return Planted(readings, comparisons, gold)
+
+
+def questions(num: int) -> Comparisons:
+    """Pairs on different prompts, of which "good" is preferred."""
+    pairs = []
+    for i in range(num):
+        ask = Prompt.of(f"q{i}")
+        good, plain = (Response(prompt=ask, text=f"{word} {i}") for word in ("good", "plain"))
+        pairs.append(Comparison(chosen=good, rejected=plain))
+    return Comparisons(tuple(pairs))
 
 
 def judged(world: Planted, gold: np.ndarray, rng: np.random.Generator) -> list[Comparison]:

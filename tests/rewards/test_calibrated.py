@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.rewards.material import Planted, planted
+from tests.rewards.material import Planted, planted, questions
 from trueline.data.comparisons import Comparisons
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Outcome, Prompt, Response
+from trueline.records import Outcome
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated, CalibratedReward
 from trueline.rewards.conservative import Conservative
@@ -53,12 +53,9 @@ def test_with_too_few_prompts_the_interval_is_infinite_and_with_one_refused() ->
     reward = fit(world)
     score = reward.score(world.readings)[0]
     assert score.interval == (-np.inf, np.inf)
-    ask = Prompt.of("one")
-    a, b = (Response(prompt=ask, text=text) for text in "ab")
+    pairs = questions(1)
     with pytest.raises(DataError, match="two prompts"):
-        Calibrated().fit(
-            FakeTrunk().read([a, b]), [Comparison(chosen=a, rejected=b)], rng=stream(0, "x")
-        )
+        Calibrated().fit(FakeTrunk().read(pairs), pairs, rng=stream(0, "x"))
 
 
 def test_the_mean_is_the_wrapped_heads_and_the_doubt_is_never_smaller() -> None:
@@ -103,11 +100,9 @@ def test_what_is_too_far_is_unscored_with_the_reason_everywhere(tmp_path: Path) 
 
 
 def test_the_text_scorer_carries_intervals_and_reasons_through_repeats() -> None:
-    trunk, asked = FakeTrunk(planted={"good": 2.0}), [Prompt.of(f"? {i}") for i in range(60)]
-    both = [[Response(prompt=p, text=f"{w} {p.key}") for w in ("good", "bad")] for p in asked]
-    pairs = [Comparison(chosen=a, rejected=b) for a, b in both]
-    readings = trunk.read([r for pair in both for r in pair])
-    fitted = replace(Calibrated().fit(readings, pairs, rng=stream(0, "test")), novelty_limit=1.1)
+    trunk, pairs = FakeTrunk(planted={"good": 2.0}), questions(60)
+    fitted = Calibrated().fit(trunk.read(pairs), pairs, rng=stream(0, "test"))
+    fitted = replace(fitted, novelty_limit=1.1)
     texts = [f"good {i}" for i in range(30)] + ["good 0", "good 1"]
     scores = fitted.on(trunk).score(["?"] * 32, texts)
     assert 0 < scores.scored.sum() < 32

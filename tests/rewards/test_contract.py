@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.rewards.material import Planted, planted, same, swapped
+from tests.rewards.material import Planted, planted, questions, same, swapped
 from trueline.errors import DataError, InputError, SetupError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Outcome, Prompt, Response
+from trueline.records import Comparison, Outcome
 from trueline.rewards import REWARDS
 from trueline.rewards.protocols import Fitted, load_reward
 from trueline.rng import stream
@@ -69,37 +69,23 @@ def test_saved_and_loaded_is_equal(head: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(*margins)
 
 
-def test_row_order_is_irrelevant(head: Any) -> None:
-    world = planted(90)
+def test_the_order_of_rows_and_those_not_compared_are_irrelevant(head: Any) -> None:
+    world, other = planted(90), planted(40, seed=5)
     shuffle = np.random.default_rng(1)
-    rows, order = shuffle.permutation(len(world.readings)), shuffle.permutation(90)
-    mixed = head.fit(
-        world.readings.take(rows), [world.comparisons[i] for i in order], rng=stream(0, "test")
-    )
-    plain = fit(head, world).score(world.readings)
-    np.testing.assert_array_equal(mixed.score(world.readings).mean, plain.mean)
-    np.testing.assert_allclose(mixed.score(world.readings.take(rows)).std, plain.std[rows])
-
-
-def test_rows_that_are_not_compared_change_nothing(head: Any) -> None:
-    world, other = planted(60), planted(40, seed=5)
     both = Readings.concat([world.readings, other.readings])
-    joined = head.fit(both, world.comparisons, rng=stream(0, "test"))
-    np.testing.assert_array_equal(
-        joined.score(world.readings).mean, fit(head, world).score(world.readings).mean
+    order = shuffle.permutation(90)
+    mixed = head.fit(
+        both.take(shuffle.permutation(len(both))),
+        [world.comparisons[i] for i in order],
+        rng=stream(0, "test"),
     )
+    same(mixed.score(world.readings), fit(head, world).score(world.readings))
 
 
 def test_readings_and_trunk_are_left_as_they_were(head: Any) -> None:
     trunk = FakeTrunk(planted={"good": 2.0}, surprisals=True)
-    pairs = [
-        Comparison(
-            chosen=Response(prompt=ask, text=f"good {i}"),
-            rejected=Response(prompt=ask, text=f"plain {i}"),
-        )
-        for i, ask in enumerate(Prompt.of(f"? {i}") for i in range(30))
-    ]
-    readings = trunk.read([r for c in pairs for r in (c.chosen, c.rejected)])
+    pairs = questions(30)
+    readings = trunk.read(pairs)
     before, latents = trunk.fingerprint(), readings.latents.copy()
     reward = head.fit(readings, pairs, rng=stream(0, "test")).on(trunk)
     scores = reward.score(["?", "?"], ["a good one", "a bad one"])

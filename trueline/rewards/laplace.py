@@ -40,7 +40,6 @@ __all__ = [
     "belief_of",
     "bradley_terry",
     "dual_mode",
-    "hessian",
     "primal_mode",
 ]
 
@@ -109,14 +108,14 @@ def belief_of(prior: np.ndarray, rows: np.ndarray, curvature: np.ndarray) -> Bel
     [N], in the smaller form."""
     num_rows, width = rows.shape
     if width <= num_rows:
-        return Dense(_factor(hessian(rows, curvature, prior)))
+        return Dense(_factor(_hessian(rows, curvature, prior)))
     spread, root = rows.T / prior[:, None], np.sqrt(curvature)
     chol = _factor(_scaled(rows @ spread, root))
     half = solve_triangular(chol, (spread * root).T, lower=True, check_finite=False)
     return LowRank(prior, half.T)
 
 
-def hessian(rows: np.ndarray, curvature: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def _hessian(rows: np.ndarray, curvature: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """Return rowsᵀ diag(curvature) rows + diag(prior), [F, F]: minus the log posterior's Hessian.
 
     Summed in parts, so that no second table [N, F] is built.
@@ -164,7 +163,7 @@ def primal_mode(
     terms, height = bradley_terry(margins, label_noise), -np.inf
     for _ in range(MAX_NEWTON):
         height = terms.loglik.sum() - 0.5 * prior @ weights**2
-        chol = _factor(hessian(rows, terms.curvature, prior))
+        chol = _factor(_hessian(rows, terms.curvature, prior))
         gradient = terms.slope @ rows - prior * weights
         step = cho_solve((chol, True), gradient, check_finite=False)
         if gradient @ step < tol:
