@@ -181,9 +181,7 @@ def test_an_optimiser_improves_by_an_engine(trunk, policy, prompts):
         policy.sampler = engine(server)
         adamw = AdamWSettings(learning_rate=5e-3, epochs=2, batch_size=8)
         optimiser = GRPO(num_samples=6, beta=0.0, adamw=adamw)
-        new = optimiser.improve(
-            policy, prompts, bandit.CountsUp(), rng=np.random.default_rng(0)
-        ).policy
+        new = optimiser.improve(policy, prompts, bandit.COUNTS, rng=np.random.default_rng(0)).policy
     policy.sampler = new.sampler = None
     before, after = (
         np.mean([r.text.split().count("up") for row in said for r in row])

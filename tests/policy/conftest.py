@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -76,62 +78,43 @@ def prompts() -> list[Prompt]:
     return [Prompt.of(f"go {'left ' * i}".strip()) for i in range(12)]
 
 
-class CountsUp:
-    """Reward: how many times the answer says "up"."""
+@dataclass(frozen=True)
+class By:
+    """A scorer by what a function says of the text, None = unscored; `nothing` stands there."""
+
+    worth: Callable[[str], float | None]
+    novelty: Callable[[np.ndarray], np.ndarray] = np.ones_like
+    nothing: float = np.nan
 
     def score(self, prompts: object, responses: list[str]) -> Scores:
-        return as_scores([float(text.split().count("up")) for text in responses])
+        values = [self.worth(text) for text in responses]
+        known = np.array([value is not None for value in values])
+        mean = np.array([self.nothing if value is None else value for value in values])
+        novelty = np.where(known, self.novelty(mean), self.nothing)
+        return Scores(mean, np.zeros_like(mean), mean, novelty, known)
 
 
-class Constant:
-    """Every answer is worth the same."""
-
-    def score(self, prompts: object, responses: list[str]) -> Scores:
-        return as_scores([1.0 for _ in responses])
+def ups(text: str) -> float:
+    """How many times the answer says "up"."""
+    return float(text.split().count("up"))
 
 
-class Blind:
-    """Cannot score an answer that says "down", whatever number stands there; else counts "up"."""
-
-    def __init__(self, nothing: float = 0.0) -> None:
-        self.nothing = nothing
-
-    def score(self, prompts: object, responses: list[str]) -> Scores:
-        counted = CountsUp().score(prompts, responses)
-        known = np.array(["down" not in text.split() for text in responses])
-        lower, novelty = (
-            np.where(known, column, self.nothing) for column in (counted.lower, counted.novelty)
-        )
-        return Scores(lower, counted.std, lower, novelty, known)
+COUNTS = By(ups)
+LOST = By(ups, novelty=lambda mean: 1.0 + mean)
+"""Counting "up" takes it away from its data."""
 
 
-class Mute:
-    """Cannot score anything."""
-
-    def score(self, prompts: object, responses: list[str]) -> Scores:
-        nan = np.full(len(responses), np.nan)
-        return Scores(nan, nan, nan, nan, np.zeros(len(nan), bool))
+def blind(nothing: float = 0.0) -> By:
+    """Cannot score an answer that says "down", whatever number stands there."""
+    return By(lambda text: None if "down" in text.split() else ups(text), nothing=nothing)
 
 
-class Lost:
-    """Counts "up", which takes it away from its data."""
-
-    def score(self, prompts: object, responses: list[str]) -> Scores:
-        counted = CountsUp().score(prompts, responses)
-        novelty = 1.0 + counted.lower
-        return Scores(counted.mean, counted.std, counted.lower, novelty, counted.scored)
-
-
-class Reads(CountsUp):
+@dataclass(frozen=True)
+class Reads:
     """Counts "up", and hands out what its trunk read."""
 
-    def __init__(self, trunk: Trunk) -> None:
-        self.trunk = trunk
+    trunk: Trunk
+    score = COUNTS.score
 
     def read(self, responses: list[Response]) -> tuple[Scores, Readings]:
         return self.score([], [r.text for r in responses]), self.trunk.read(responses)
-
-
-def as_scores(values: list[float]) -> Scores:
-    mean = np.array(values)
-    return Scores(mean, np.zeros_like(mean), mean, np.ones_like(mean), np.ones(len(mean), bool))

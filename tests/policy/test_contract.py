@@ -12,12 +12,10 @@ import pytest
 import torch
 from scipy.stats import permutation_test
 
-from tests.policy.conftest import Blind, Constant, CountsUp, Lost, Mute
+from tests.policy.conftest import COUNTS, LOST, By, blind
 from trueline.errors import InputError
 from trueline.policy import DPO, GRPO, OPTIMISERS, AdamWSettings, BestOfN, Limits, Samples
 from trueline.policy.adamw import GradientSteps
-
-COUNTS = CountsUp()
 
 
 def p_value(a: np.ndarray, b: np.ndarray) -> float:
@@ -72,7 +70,7 @@ def same(one: Any, two: Any, atol: float = 0.0) -> bool:
 def test_it_improves_and_leaves_the_old_policy_alone(optimiser, policy, prompts):
     before, old = answers(policy, prompts).lower.ravel(), weights(policy)
     policy.trunk.fingerprint()
-    update = improve(optimiser, policy, prompts, CountsUp())
+    update = improve(optimiser, policy, prompts, COUNTS)
     after = answers(update.policy, prompts).lower.ravel()
     a, b = after[np.isfinite(after)], before[np.isfinite(before)]
     assert a.mean() > b.mean() and update.stopped is None
@@ -84,10 +82,10 @@ def test_it_improves_and_leaves_the_old_policy_alone(optimiser, policy, prompts)
 
 @every
 @pytest.mark.parametrize(
-    ("scorer", "why"), [(Constant(), "alike"), (Mute(), "unscored")], ids=["alike", "unscored"]
+    ("worth", "why"), [(1.0, "alike"), (None, "unscored")], ids=["alike", "unscored"]
 )
-def test_where_nothing_can_be_told_apart_nothing_changes(optimiser, scorer, why, policy, prompts):
-    update = improve(optimiser, policy, prompts, scorer, limits=Limits())
+def test_where_nothing_can_be_told_apart_nothing_changes(optimiser, worth, why, policy, prompts):
+    update = improve(optimiser, policy, prompts, By(lambda _: worth), limits=Limits())
     assert update.policy is policy
     assert update.stopped == why
     assert update.stats["prompts_used"] == 0
@@ -97,7 +95,7 @@ def test_where_nothing_can_be_told_apart_nothing_changes(optimiser, scorer, why,
 @every
 def test_an_unscored_sample_counts_for_nothing(optimiser, policy, prompts):
     """Whatever number stands where nothing was scored."""
-    one, two = (improve(optimiser, policy, prompts, Blind(nothing=number)) for number in (0.0, 1e6))
+    one, two = (improve(optimiser, policy, prompts, blind(number)) for number in (0.0, 1e6))
     assert same(one.policy, two.policy) and not same(one.policy, policy)
     assert 0 < one.stats["unscored_frac"] < 1
 
@@ -110,7 +108,7 @@ def test_a_stronger_kl_weight_ends_nearer(name, policy, prompts):
     if isinstance(optimiser, DPO):
         extra = {"anchor": 0.0, "adamw": replace(ADAMW, learning_rate=3e-3)}
     near, far = (
-        distance(improve(optimiser, policy, prompts, CountsUp(), beta=b, **extra).policy, prompts)
+        distance(improve(optimiser, policy, prompts, COUNTS, beta=b, **extra).policy, prompts)
         for b in (strong, weak)
     )
     assert near[0] + 2 * near[1] < far[0] - 2 * far[1]
@@ -119,8 +117,8 @@ def test_a_stronger_kl_weight_ends_nearer(name, policy, prompts):
 @every
 def test_a_kl_budget_is_kept(optimiser, policy, prompts):
     limits = replace(FREE, kl_budget=0.5)
-    free = improve(optimiser, policy, prompts, CountsUp())
-    update = improve(optimiser, policy, prompts, CountsUp(), limits=limits)
+    free = improve(optimiser, policy, prompts, COUNTS)
+    update = improve(optimiser, policy, prompts, COUNTS, limits=limits)
     kl, error = distance(update.policy, prompts)
     assert distance(free.policy, prompts)[0] > 2 * 0.5, "the test would show nothing"
     assert update.stopped == "kl" and not same(update.policy, policy)
@@ -134,8 +132,8 @@ def test_a_kl_budget_is_kept(optimiser, policy, prompts):
 @pytest.mark.parametrize("name", ["best_of_n", "dpo"])
 def test_the_step_back_is_along_the_line_to_the_old_policy(name, policy, prompts):
     limits = replace(FREE, kl_budget=0.5)
-    far = improve(FAST[name], policy, prompts, CountsUp()).policy
-    update = improve(FAST[name], policy, prompts, CountsUp(), limits=limits)
+    far = improve(FAST[name], policy, prompts, COUNTS).policy
+    update = improve(FAST[name], policy, prompts, COUNTS, limits=limits)
     frac = update.stats["step_frac"]
     assert 0 < frac < 1 and (32 * frac).is_integer()
     for old, new, end in zip(weights(policy), weights(update.policy), weights(far), strict=True):
@@ -148,29 +146,23 @@ def test_a_policy_that_is_over_its_budget_is_handed_back(optimiser, policy, prom
         for parameter in policy.trainable():
             parameter.add_(0.05)
     limits = replace(FREE, kl_budget=0.01)
-    update = improve(optimiser, policy, prompts, CountsUp(), limits=limits)
+    update = improve(optimiser, policy, prompts, COUNTS, limits=limits)
     assert update.stopped == "kl" and update.policy is policy
     assert update.stats["kl"] > 0.1
-
-
-@pytest.mark.parametrize("name", ["kl_budget", "novelty_limit"])
-def test_a_limit_must_be_above_zero(name):
-    with pytest.raises(InputError, match=name):
-        Limits(**{name: 0.0})
 
 
 @every
 def test_a_reward_that_is_lost_stops_it(optimiser, policy, prompts):
     """At once where half of the old policy's samples are too far, and else on the way."""
-    at_once = improve(optimiser, policy, prompts, Lost(), limits=replace(FREE, novelty_limit=0.5))
+    at_once = improve(optimiser, policy, prompts, LOST, limits=replace(FREE, novelty_limit=0.5))
     assert at_once.stopped == "novelty" and at_once.policy is policy
     assert at_once.stats["novelty"] > 1 and at_once.stats["kl"] == pytest.approx(0, abs=1e-4)
     free, update = (
-        improve(optimiser, policy, prompts, Lost(), limits=limits)
+        improve(optimiser, policy, prompts, LOST, limits=limits)
         for limits in (FREE, replace(FREE, novelty_limit=1.5))
     )
     unlimited, limited = (
-        float((answers(each.policy, prompts, 32, scorer=Lost()).novelty > 1.5).mean())
+        float((answers(each.policy, prompts, 32, scorer=LOST).novelty > 1.5).mean())
         for each in (free, update)
     )
     assert unlimited > 0.57, "the test would show nothing"
@@ -184,7 +176,7 @@ def test_four_accumulated_batches_of_two_are_one_of_eight(optimiser, policy, pro
             optimiser,
             policy,
             prompts[:8],
-            CountsUp(),
+            COUNTS,
             adamw=replace(optimiser.adamw, epochs=1, micro_batch_size=size),
         ).policy
         for size in (None, 2)
@@ -195,7 +187,7 @@ def test_four_accumulated_batches_of_two_are_one_of_eight(optimiser, policy, pro
 @every
 def test_the_same_stream_gives_the_same_policy(optimiser, policy, prompts):
     limits = replace(FREE, kl_budget=0.5)
-    one, two = (improve(optimiser, policy, prompts, CountsUp(), limits=limits) for _ in range(2))
+    one, two = (improve(optimiser, policy, prompts, COUNTS, limits=limits) for _ in range(2))
     assert same(one.policy, two.policy) and one.stats == two.stats
 
 
@@ -226,3 +218,6 @@ def test_the_rate_warms_up_and_decays_and_there_must_be_something_to_do(policy):
     for wrong in ({"epochs": 0}, {"micro_batch_size": 0}, {"learning_rate": 0.0}):
         with pytest.raises(InputError):
             replace(ADAMW, **wrong)
+    for name in ("kl_budget", "novelty_limit"):
+        with pytest.raises(InputError, match=name):
+            Limits(**{name: 0.0})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.policy.conftest import Blind, CountsUp, Mute, Reads
+from tests.policy.conftest import COUNTS, By, Reads, blind
 from trueline.models.adapters import LoraPolicy
 from trueline.policy import GRPO, Limits, Samples
 
@@ -38,7 +39,7 @@ def test_the_reference_is_the_same_by_the_reading_and_by_a_pass(moved, prompts, 
         return logp(self, rows, grad=grad)
 
     monkeypatch.setattr(LoraPolicy, "logp", counted)
-    by_pass = draw(moved, prompts, CountsUp())
+    by_pass = draw(moved, prompts, COUNTS)
     everything = len(passed)
     assert everything == 8 * len(prompts)
     passed.clear()
@@ -55,7 +56,7 @@ def test_the_reference_is_the_same_by_the_reading_and_by_a_pass(moved, prompts, 
 
 
 def test_readings_of_another_trunk_are_not_taken_for_the_reference(moved, prompts, monkeypatch):
-    right = draw(moved, prompts, CountsUp()).reference
+    right = draw(moved, prompts, COUNTS).reference
     read = moved.trunk.read
 
     def by_another(responses: Any) -> Any:
@@ -67,19 +68,19 @@ def test_readings_of_another_trunk_are_not_taken_for_the_reference(moved, prompt
 
 
 def test_unscored_and_cut_samples_are_never_chosen(policy, prompts):
-    samples = draw(policy, prompts, Blind(nothing=1e6))
+    samples = draw(policy, prompts, blind(1e6))
     assert 0 < samples.counts()["unscored_frac"] < 1
     for row in np.concatenate(samples.extremes()):
         assert "down" not in samples.rollouts.flat[row].text.split()
         assert samples.rollouts.ended[row]
     assert samples.stats()["novelty"] < 1e5
-    mute = draw(policy, prompts, Mute())
+    mute = draw(policy, prompts, By(lambda _: None))
     assert mute.counts()["unscored_frac"] == 1 and mute.uninformative() == "unscored"
     assert "novelty" not in mute.stats(), "what was not measured has no number"
 
 
 def test_kl_and_entropy_are_those_of_the_samples(moved, prompts):
-    samples = draw(moved, prompts, CountsUp())
+    samples = draw(moved, prompts, COUNTS)
     rows = samples.rollouts.rows
     with moved.off():
         reference = moved.logp(rows, grad=False).double().numpy()
@@ -90,26 +91,19 @@ def test_kl_and_entropy_are_those_of_the_samples(moved, prompts):
     assert stats["entropy"] == pytest.approx(-own.sum() / tokens, abs=1e-4)
 
 
-class Lagging:
-    """Says what a policy of older weights would say."""
-
-    def __init__(self, older: LoraPolicy) -> None:
-        self.older = older
-
-    def rollouts(self, policy: Any, prompts: Any, **options: Any) -> Any:
-        return self.older.rollouts(prompts, **options)
-
-
 @pytest.fixture
-def older(moved: LoraPolicy) -> Lagging:
-    rng = np.random.default_rng(0)
-    room = moved.max_new_tokens
-    return Lagging(LoraPolicy.create(moved.trunk, rank=8, rng=rng, max_new_tokens=room))
+def older(moved: LoraPolicy) -> Any:
+    """An engine that says what a policy of older weights would say."""
+    rng, room = np.random.default_rng(0), moved.max_new_tokens
+    before = LoraPolicy.create(moved.trunk, rank=8, rng=rng, max_new_tokens=room)
+    return SimpleNamespace(
+        rollouts=lambda policy, prompts, **options: before.rollouts(prompts, **options)
+    )
 
 
 def test_an_engine_s_samples_have_the_policy_s_own_log_probabilities(moved, older, prompts):
     moved.sampler = older
-    samples = draw(moved, prompts, CountsUp())
+    samples = draw(moved, prompts, COUNTS)
     own = moved.logp(samples.rollouts.rows, grad=False).double().numpy()
     logp = np.array([row.sum() for row in samples.logps])
     assert np.allclose(logp, own, atol=1e-4)
@@ -123,7 +117,7 @@ def test_grpo_clips_the_ratio_to_what_the_engine_said(moved, older, prompts):
         moved.sampler = sampler
         free = Limits(kl_budget=math.inf, novelty_limit=math.inf)
         optimiser = GRPO(num_samples=4, limits=free, epsilon=epsilon)
-        update = optimiser.improve(moved, prompts, CountsUp(), rng=np.random.default_rng(1))
+        update = optimiser.improve(moved, prompts, COUNTS, rng=np.random.default_rng(1))
         return [p.detach() for p in update.policy.trainable()]
 
     for sampler, alike in ((None, True), (older, False)):
@@ -137,7 +131,7 @@ def test_limits_are_held_to_what_the_model_itself_says(moved, older, prompts):
     moved.sampler = older
     limits = Limits(kl_budget=1e9)
     kept = [
-        limits.keep(old, each, prompts, CountsUp(), seed=0, stats={}).stats["kl"]
+        limits.keep(old, each, prompts, COUNTS, seed=0, stats={}).stats["kl"]
         for each in (moved, old.copy())
     ]
     assert kept[0] == kept[1] > 0.1 and moved.sampler is older

@@ -78,20 +78,17 @@ def test_a_torn_last_line_is_dropped(run: RunFolder, torn: bytes) -> None:
     assert [row["round"] for row in reopen(run).metrics()] == [1, 2, 3]
 
 
-def test_a_broken_line_in_the_middle_is_not_guessed_at(run: RunFolder) -> None:
-    run.log({"round": 1})
+def test_a_round_is_rewritten_and_a_broken_line_in_the_middle_not_guessed_at(
+    run: RunFolder,
+) -> None:
+    for number in (1, 2, 2, 3):
+        run.log({"round": number})
+    run.rewrite_metrics(lambda row: row["round"] < 2)
+    assert [row["round"] for row in run.metrics()] == [1]
     with open(run.folder / "metrics.jsonl", "ab") as file:
         file.write(b'nonsense\n{"round": 2}\n')
     with pytest.raises(SetupError, match=r"metrics\.jsonl:2"):
         reopen(run)
-
-
-def test_rewriting_drops_an_interrupted_round(run: RunFolder) -> None:
-    for number in (1, 2, 2, 3):
-        run.log({"round": number})
-    run.rewrite_metrics(lambda row: row["round"] < 2)
-    run.log({"round": 2})
-    assert [row["round"] for row in reopen(run).metrics()] == [1, 2]
 
 
 def fill(run: RunFolder, name: str, text: str) -> None:
@@ -104,22 +101,15 @@ def stored(run: RunFolder, name: str) -> str:
     return (run.path(name) / "part" / "weights.txt").read_text()
 
 
-def test_a_checkpoint_appears_whole_and_can_be_replaced(run: RunFolder) -> None:
-    with run.checkpoint("round-1") as folder:
+def test_a_checkpoint_appears_whole_and_an_exception_keeps_the_old_one(run: RunFolder) -> None:
+    with run.checkpoint("latest") as folder:
         (folder / "a").write_text("x")
-        assert not run.path("round-1").exists()
-    fill(run, "latest", "old")
+        assert not run.path("latest").exists()
     fill(run, "latest", "new")
-    assert stored(run, "latest") == "new"
-    assert sorted(p.name for p in (run.folder / "checkpoints").iterdir()) == ["latest", "round-1"]
-
-
-def test_an_exception_inside_a_checkpoint_keeps_the_old_one(run: RunFolder) -> None:
-    fill(run, "latest", "old")
     with pytest.raises(KeyboardInterrupt), run.checkpoint("latest") as folder:
         (folder / "half").write_text("x")
         raise KeyboardInterrupt
-    assert stored(run, "latest") == "old"
+    assert stored(run, "latest") == "new"
     assert [p.name for p in (run.folder / "checkpoints").iterdir()] == ["latest"]
 
 
