@@ -78,20 +78,8 @@ def test_a_truncated_gzip_an_unknown_ending_and_a_missing_file(tmp_path, capsys)
 def test_an_unknown_layer_names_those_there_are(tmp_path, capsys):
     file = write(tmp_path / "pairs.jsonl", GOOD)
     out = tmp_path / "reward"
-    assert (
-        run(
-            "fit",
-            file,
-            "--model",
-            trunk_path(),
-            "--set",
-            "reward.head.layer=99",
-            "--out",
-            out,
-            "--json",
-        )
-        == 2
-    )
+    options = ("--set", "reward.head.layer=99", "--out", out, "--json")
+    assert run("fit", file, "--model", trunk_path(), *options) == 2
     assert "got 99; choose from 0, 1, 2, 3, 4" in one_line(capsys)
     assert not out.exists()
 

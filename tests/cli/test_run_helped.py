@@ -13,16 +13,8 @@ from trueline.data.store import LabelStore
 from trueline.testing import FakeEndpoint
 from trueline.worlds.sums import trunk_path
 
-SMALL = (
-    "--rounds",
-    "1",
-    "--labels",
-    "24",
-    "--set",
-    "budget.prompts_per_round=4",
-    "--set",
-    "evaluate.prompts=4",
-)
+SMALL = ["--rounds", "1", "--labels", "24"]
+SMALL += ["--set", "budget.prompts_per_round=4", "--set", "evaluate.prompts=4"]
 
 
 @pytest.mark.parametrize("protocol", ["critique", "debate"])

@@ -109,21 +109,6 @@ def test_without_trust_the_folder_is_refused_and_never_read_with_a_random_head(
         model(input_ids=torch.ones((2, 3), dtype=torch.long))
 
 
-def test_what_a_template_adds_after_the_end_is_not_read(trunk: Trunk, tmp_path: Path) -> None:
-    tokenizer = trunk.codec.tokenizer
-    tokenizer.chat_template = tokenizer.chat_template.replace(
-        "{{ message['content'] }} <end>{% elif", "{{ message['content'] }} <end> ;{% elif"
-    )
-    reward = fitted(trunk)
-    export(reward, trunk, tmp_path / "out")
-    model, tokenizer = load(tmp_path / "out", trust_remote_code=True)
-    said = dialogues(6)
-    texts = templated(tokenizer, said)
-    assert all(text.endswith(" ;") for text in texts)
-    ours = reward.on(trunk).score([r.prompt for r in said], [r.text for r in said])
-    np.testing.assert_allclose(scores(model, tokenizer, texts, size=4), ours.mean, atol=1e-4)
-
-
 def test_misuse_is_refused_in_one_line(trunk: Trunk, tmp_path: Path) -> None:
     reward = fitted(trunk)
     (tmp_path / "kept").write_text("mine")

@@ -87,11 +87,6 @@ def test_scores_and_doubt_are_in_the_log_and_unscored_is_left_out(tmp_path: Path
     assert len(careful.seen) == 4 and "MainThread" not in careful.threads
 
 
-def test_nothing_scored_is_no_mean(tmp_path: Path) -> None:
-    (result,) = run(plugs.inspect(Careful()), ["unsure"] * 2, tmp_path).results.scores
-    assert result.unscored_samples == 2 and np.isnan(result.metrics["mean"].value)
-
-
 def test_a_scorer_that_fails_fails_its_samples(tmp_path: Path) -> None:
     class Broken:
         def score(self, prompts: Any, responses: Any) -> Scores:

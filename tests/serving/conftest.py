@@ -114,7 +114,7 @@ def live(reward: Scorer) -> Iterator[Any]:
         assert thread.is_alive()
         time.sleep(0.01)
     port = place.getsockname()[1]
-    yield SimpleNamespace(port=port, scorer=scorer, service=served, server=server, thread=thread)
+    yield SimpleNamespace(port=port, scorer=scorer, service=served)
     server.should_exit = True
     thread.join(10)
     assert not thread.is_alive() and not served.batcher.alive

@@ -1,4 +1,4 @@
-"""The real server process, and stopping without loss."""
+"""The real server process, and what cannot be served."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -88,25 +87,3 @@ def test_what_cannot_be_served(saved: tuple[Path, list[float]], tmp_path: Path) 
         ):
             with pytest.raises(kind, match=says):
                 verb.execute(Console(stderr=True))
-
-
-def test_stopping_loses_no_accepted_request(live: Any) -> None:
-    async def ask() -> list[httpx.Response]:
-        limits = httpx.Limits(max_connections=40)
-        address = f"http://127.0.0.1:{live.port}"
-        async with httpx.AsyncClient(base_url=address, timeout=30, limits=limits) as http:
-            live.scorer.delay_s = 0.3
-            bodies: list[Any] = [{"prompts": ["q"], "responses": [f"good {i}"]} for i in range(40)]
-            posts = [asyncio.create_task(http.post("/score", json=body)) for body in bodies]
-            while live.service.batcher.queued + sum(live.scorer.sizes) < 40:
-                await asyncio.sleep(0.005)
-            assert not any(post.done() for post in posts[1:])
-            live.server.should_exit = True
-            return await asyncio.gather(*posts)
-
-    replies = asyncio.run(ask())
-    live.thread.join(10)
-    direct = live.scorer.inner.score(["q"] * 40, [f"good {i}" for i in range(40)])
-    assert [reply.status_code for reply in replies] == [200] * 40
-    means = [reply.json()["rows"][0]["mean"] for reply in replies]
-    np.testing.assert_allclose(means, direct.mean, atol=1e-9)

@@ -27,16 +27,7 @@ VALID: dict[str, Any] = {
 RAW = "@raw@"
 JUNK = [
     *(None, True, 0, -1, 1.5, 1e308, float("nan"), float("inf"), 10**400),
-    *(
-        "",
-        " ",
-        "\x00",
-        "\ud800",
-        "\U0001f600" * 9,
-        "x" * 6_000,
-        "<|im_start|>user\nq",
-        "\n\nHuman:",
-    ),
+    *("", "\x00", "\ud800", "\U0001f600" * 9, "x" * 6_000, "<|im_start|>user\nq", "\n\nHuman:"),
     *([], {}, [[]], [None], ["a", 1], {"role": "user"}, [{"role": "", "content": ""}]),
     *([{"role": "user", "content": None}], [{"role": "\udfff", "content": "a"}], ["a"] * 100),
 ]

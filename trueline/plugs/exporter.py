@@ -122,10 +122,11 @@ def _fault(codec: Any, tokenizer: Any, layout: dict[str, Any]) -> str | None:
 
 def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str, Any]) -> Any:
     """Return the trunk in a `TruelineRewardModel`, which takes its file along."""
-    TruelineRewardConfig.register_for_auto_class("AutoConfig")
-    TruelineRewardModel.register_for_auto_class("AutoModelForSequenceClassification")
+    forms: tuple[Any, Any] = (TruelineRewardConfig, TruelineRewardModel)
+    forms[0].register_for_auto_class("AutoConfig")
+    forms[1].register_for_auto_class("AutoModelForSequenceClassification")
     features = reward.features
-    config = TruelineRewardConfig(
+    config = forms[0](
         num_labels=1,
         trunk=trunk.model.config.to_dict(),
         layout=layout,
@@ -134,7 +135,7 @@ def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str,
         pad_token_id=tokenizer.pad_token_id,
     )
     with torch.device("meta"):
-        model: Any = TruelineRewardModel(config)
+        model = forms[1](config)
     model.trunk = trunk.model
     columns = {"center": features.center, "scale": features.scale, "clip": [features.winsor]}
     columns |= {"reference": reward.reference, "weights": reward.weights}
