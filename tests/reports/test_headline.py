@@ -15,7 +15,7 @@ from tests.reports.report_runs import e, write
 from trueline.errors import SetupError
 from trueline.records import Estimate
 from trueline.reports.formatting import duration, e_value, number, percent
-from trueline.reports.headline import Change, Tone, change, headline, remarks, run_alpha
+from trueline.reports.run_page import Change, Tone, change, headline, remarks, run_alpha
 from trueline.reports.run_records import RoundRecord, RunRecord, read_run
 
 

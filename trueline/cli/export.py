@@ -40,17 +40,15 @@ class ExportVerb(Place):
         """Write the folder; return where it is and which form it took."""
         if self.merged and not self.policy:
             raise InputError("--merged is for a --policy", got="a reward")
-        # Other verbs need none of what these load.
-        if self.policy:
-            from trueline.plugs.policy_exporter import export_policy
+        # Other verbs need none of what it loads.
+        from trueline.plugs.exporter import export, export_policy
 
+        if self.policy:
             model = self.model or load_run(self.source).recipe.model.path
             trunk = self.session(console).load(model)
             found = export_policy(self.source, trunk, self.out, merged=self.merged)
             console.print(f"exported to {self.out} ({found['form']}, of round {found['round']})")
             return {"out": str(self.out), **found}
-        from trueline.plugs.exporter import export
-
         trunk, reward = load_scored(self.source, self.model, self.session(console))
         export(reward, trunk, self.out)
         console.print(f"exported to {self.out}; load it with trust_remote_code=True")

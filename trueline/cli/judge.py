@@ -131,7 +131,8 @@ class JudgeVerb(Place):
     def _arms(self, recipes: dict[str, Recipe], session: Session) -> list[_Arm]:
         """One arm a protocol, all before the same judge."""
         first = next(iter(recipes.values()))
-        if self.parallel > 1 and not (_far(first.judge) and _far(first.helper)):
+        far = isinstance(first.judge, ServedModel)
+        if self.parallel > 1 and not (far and isinstance(first.helper, NoHelper | ServedModel)):
             raise InputError("only endpoints work in parallel", got=f"--parallel {self.parallel}")
         rater = first.judge.open(session).rater
         arms = []
@@ -248,10 +249,6 @@ def _is_for(name: str, change: str, compared: Sequence[str]) -> bool:
 
 def _answers(one: LabelledCase) -> tuple[str, str]:
     return one.case.first.text, one.case.second.text
-
-
-def _far(part: object) -> bool:
-    return isinstance(part, NoHelper | ServedModel)
 
 
 def _table(arms: dict[str, dict[str, Any]]) -> RichTable:

@@ -19,7 +19,6 @@ from trueline.data.files import write_jsonl
 from trueline.data.formats import Row, load_rows
 from trueline.errors import InputError
 from trueline.models.reading import Readings
-from trueline.models.trunk import Trunk
 from trueline.records import Estimate, Outcome, Response, Score
 from trueline.rewards.benches import load_bench
 from trueline.rewards.protocols import Fitted
@@ -63,25 +62,20 @@ class ScoreVerb(Place):
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
         rows = load_rows(self.file)
         trunk, reward = load_scored(self.reward, self.model, session)
-        return self._score(console, rows, trunk, reward, self.out)
-
-    def _score(
-        self, console: Console, rows: Sequence[Row], trunk: Trunk, reward: Fitted, out: Path
-    ) -> dict[str, Any]:
         distinct = {r.key: r for row in rows for r in row.responses}
         with reading_bar("reading") as progress:
             readings = trunk.read(list(distinct.values()), progress=progress)
         scores = dict(zip(readings.keys, reward.score(readings), strict=True))
-        write_jsonl(out, [_describe(row, scores, reward, readings) for row in rows])
+        write_jsonl(self.out, [_describe(row, scores, reward, readings) for row in rows])
         accuracy = _accuracy(rows, scores, reward, readings, stream(self.seed, "accuracy"))
         unscored = sum(score.outcome is Outcome.UNSCORED for score in scores.values())
         if accuracy is not None:
             without = f", without {unscored} unscored responses" if unscored else ""
             console.print(f"accuracy {accuracy}{without}")
-        console.print(f"{len(rows)} rows written to {out}")
+        console.print(f"{len(rows)} rows written to {self.out}")
         return {
             "rows": len(rows),
-            "out": str(out),
+            "out": str(self.out),
             "accuracy": None if accuracy is None else accuracy.as_dict(),
             "unscored": unscored,
         }

@@ -5,8 +5,7 @@
     export(reward, trunk, folder)               AutoModelForSequenceClassification
     export_policy(run, trunk, folder)           PeftModel, or AutoModelForCausalLM
 
-Any `Scorer` will do: a fitted reward on its trunk, a rule, a composition of both. What is unscored
-stays so in their hands too: None in TRL, `Score.unscored` in Inspect, never a number.
+What is unscored stays so in their hands: None in TRL, `Score.unscored` in Inspect, never a number.
 """
 
 from __future__ import annotations
@@ -15,16 +14,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trueline.plugs.exporter import export
+    from trueline.plugs.exporter import export, export_policy
     from trueline.plugs.inspect_scorer import inspect
-    from trueline.plugs.policy_exporter import export_policy
     from trueline.plugs.trl_reward import trl
 
 __all__ = ["export", "export_policy", "inspect", "trl"]
 
 _HOMES = {
     "export": "exporter",
-    "export_policy": "policy_exporter",
+    "export_policy": "exporter",
     "inspect": "inspect_scorer",
     "trl": "trl_reward",
 }

@@ -1,15 +1,18 @@
-"""Export a fitted reward and its trunk as a folder that `AutoModelForSequenceClassification` reads.
+"""Export a fitted reward with its trunk, or the policy that a run certified, as others read them.
 
-The folder holds the reward itself, by the code of `reward_model` (`trust_remote_code=True`), under
-a model type of its own, so that whoever leaves `trust_remote_code` out gets an error, never a
-random head. Where we differ from a plain sequence classifier: layers, pools, surprisals and clipped
-features go along.
+    reward     AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+    adapter    PeftModel.from_pretrained(base model, folder)
+    merged     AutoModelForCausalLM.from_pretrained(folder)
 
-Texts are to be formed by the folder's chat template, as TRL does with conversational data. That
-they are then read as `trunk.read` reads them is checked here on a handful of dialogues, before
-anything is written. A trunk without a chat template, an encoder among them, is refused: serve it.
+A reward goes by the code of `reward_model`, under a model type of its own, so that whoever leaves
+`trust_remote_code` out gets an error, never a random head. Texts are to be formed by the folder's
+chat template, as TRL does with conversational data; that they are then read as `trunk.read` reads
+them is checked on a handful of dialogues, before anything is written. A trunk without a chat
+template, an encoder among them, is refused: serve it. The uncertainty is not exported.
 
-The uncertainty is not exported: a bare trainer sees the posterior mean. `plugs.trl` gives the rest.
+A policy is sampled at temperature 1, as it was when it was certified; its card says what was
+certified and at what risk. No path of this machine is written: whoever loads the adapter names the
+base model. Merged in half precision its logits differ by what sums are rounded by.
 """
 
 from __future__ import annotations
@@ -17,21 +20,26 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 from jinja2 import TemplateError
 
+from trueline.atomic import atomic_folder
 from trueline.errors import InputError, SetupError
+from trueline.loop.resume import State, certified_of
+from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
 from trueline.plugs.reward_model import TruelineRewardConfig, TruelineRewardModel, place
-from trueline.plugs.turns import new_folder
 from trueline.records import Message, Prompt, Response
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Fitted
 
-__all__ = ["export"]
+__all__ = ["export", "export_policy"]
 
 
 def export(reward: Fitted, trunk: Trunk, folder: str | Path) -> None:
@@ -48,10 +56,10 @@ def export(reward: Fitted, trunk: Trunk, folder: str | Path) -> None:
         )
     reward.on(trunk)
     tokenizer, layout = _layout(trunk)
-    with new_folder(folder) as fresh:
+    with _new_folder(folder) as fresh:
         _model(reward, trunk, tokenizer, layout).save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
-        (fresh / "README.md").write_text(_readme(reward, layout), encoding="utf-8")
+        (fresh / "README.md").write_text(_reward_card(reward, layout), encoding="utf-8")
 
 
 def _layout(trunk: Trunk) -> tuple[Any, dict[str, Any]]:
@@ -144,7 +152,7 @@ def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str,
     return model
 
 
-def _readme(reward: LinearReward, layout: dict[str, Any]) -> str:
+def _reward_card(reward: LinearReward, layout: dict[str, Any]) -> str:
     """Return what whoever finds the folder must know."""
     return f"""# A reward model, exported by Trueline
 
@@ -159,3 +167,76 @@ folder's chat template and tokenised by its tokenizer. In TRL: give conversation
 - at most {layout["max_tokens"]} tokens; longer texts lose the left of their prompt
 - the uncertainty stays behind: under strong optimisation use the reward itself
 """
+
+
+def export_policy(
+    run: str | Path, trunk: Trunk, folder: str | Path, *, merged: bool = False
+) -> dict[str, Any]:
+    """Write the last certified policy of a run; return its form, the round it is of, and alpha."""
+    view, _ = certified_of(run)
+    state = State.load(view, trunk)
+    if not state.certified_round:
+        raise InputError(
+            "a policy is exported once a round of its run has certified it",
+            got=f"none of {len(state.rounds)} in {run}",
+            do="use what the run began from, or give it more labels",
+        )
+    form = "merged" if merged else "adapter"
+    # The chance that any gate so far certified what raters like less.
+    alpha = float(sum(1 / row["gate"]["threshold"] for row in state.rounds))
+    with _new_folder(folder) as fresh:
+        (_merge if merged else _adapter)(state.certified, fresh)
+        card = _policy_card(view.result or {}, state, trunk, form, alpha)
+        (fresh / "README.md").write_text(card, encoding="utf-8")
+    return {"form": form, "round": state.certified_round, "alpha": alpha}
+
+
+def _adapter(policy: LoraPolicy, folder: Path) -> None:
+    policy.save(folder)
+    (folder / "trueline.json").unlink()
+    file = folder / "adapter_config.json"
+    config = {**json.loads(file.read_text()), "base_model_name_or_path": None}
+    file.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _merge(policy: LoraPolicy, folder: Path) -> None:
+    # A plain deep copy has weights of its own: the trunk's are not to be changed.
+    adapted: Any = copy.deepcopy(policy.adapted)
+    model, codec = adapted.merge_and_unload(), policy.trunk.codec
+    how = model.generation_config
+    how.do_sample, how.temperature = True, 1.0
+    how.eos_token_id = codec.end_id if how.eos_token_id is None else how.eos_token_id
+    how.pad_token_id = codec.first_id if how.pad_token_id is None else how.pad_token_id
+    model.save_pretrained(folder)
+    codec.tokenizer.save_pretrained(folder)
+
+
+def _policy_card(
+    result: Mapping[str, Any], state: State, trunk: Trunk, form: str, alpha: float
+) -> str:
+    """Return what whoever finds the folder must know."""
+    row = state.rounds[state.certified_round - 1]
+    gate, kl, rate = row["gate"], row["kl"]["value"], row["gate"]["win_rate"]
+    base = Path(str(result.get("model", "the model of the run"))).name
+    return f"""# A policy, {form}, exported by Trueline
+
+- base model: {base}; sha256 of weights, configuration and tokenizer: {trunk.fingerprint()}
+- certified in round {state.certified_round} of {len(state.rounds)}: raters preferred its answers \
+to those of the policy certified before in {rate["value"]:.0%} [{rate["lower"]:.0%}, \
+{rate["upper"]:.0%}] of {rate["n"]} fresh comparisons; e-value {gate["e_value"]:.3g}, threshold \
+{gate["threshold"]:.3g}
+- alpha {alpha:.3g}: the chance, over the whole run, that any policy was certified that these \
+raters like less
+- what was tested: {result.get("certificate", "better by the judgement of its raters")}
+- KL from the base model {"not measured" if kl is None else f"{kl:.2f} nats an answer"}
+- not said: that the answers are better than these raters can tell, on other prompts, or for other \
+raters
+"""
+
+
+def _new_folder(place: str | Path) -> AbstractContextManager[Path]:
+    """Give a folder to fill that appears at `place` at once; refuse to write over anything."""
+    place = Path(place)
+    if place.is_file() or (place.is_dir() and any(place.iterdir())):
+        raise SetupError("an export goes to a new or empty folder", got=f"{place}, which is not")
+    return atomic_folder(place)

@@ -5,9 +5,8 @@
 Written against Inspect 0.3.285. The prompt is every message before the first one that the model
 generated (few-shot turns are input), the answer everything from there on but reasoning; the target
 and the sample's metadata go into `Prompt.meta`, the target as `answer`. Unscored is
-`Score.unscored`: left out of Inspect's metrics and counted in its `unscored_samples`.
-
-Samples are scored one after another, in a thread beside the event loop.
+`Score.unscored`: left out of Inspect's metrics and counted in its `unscored_samples`. Samples are
+scored one after another, in a thread beside the event loop.
 """
 
 from __future__ import annotations

@@ -4,15 +4,11 @@
     x = [surprisals of the response (5)] + pools ("last", "mean") of layers, as in `Readings`
 
 This file is copied into each export and stands alone (torch and transformers): it is what
-`trust_remote_code=True` runs. A row is taken apart into its tokens, whichever side its pads are on,
-brought into the form that the reward was fitted on (`place`) and scored as if it were alone, so
-neither padding nor batch matter.
-
-The response begins after the last occurrence of the marker, the tokens by which the chat template
-opens the assistant's turn. A row without its marker is refused, never guessed at.
-
-Shapes: B rows, T tokens, F features. Units: nats. Gradients do not flow: the trunk is frozen.
-Fails (ValueError) without an attention mask.
+`trust_remote_code=True` runs. A row is brought into the form the reward was fitted on (`place`)
+and scored as if it were alone, so neither padding nor batch matter. The response begins after the
+last of the tokens by which the chat template opens the assistant's turn; without them, or without
+an attention mask, a row is refused (ValueError), never guessed at. No gradients: the trunk is
+frozen. Shapes: B rows, T tokens, F features. Units: nats.
 
 >>> place([1, 7, 5, 8, 2, 9], {"head": [1], "marker": [5], "close": [2], "tail": [9],
 ...                            "max_tokens": 6})

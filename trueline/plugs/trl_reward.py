@@ -1,17 +1,11 @@
 """Give TRL's GRPOTrainer and RLOOTrainer a scorer as reward function, its uncertainty in their log.
 
-Written against TRL 1.16. It calls a reward function by keywords only: `prompts`, `completions`
-(texts, or lists of messages), `completion_ids`, the data set's other columns, `trainer_state`,
-`log_extra` and `log_metric`. The columns go into `Prompt.meta`, where rules find the answer.
-
+Written against TRL 1.16. The data set's columns go into `Prompt.meta`, where rules find the answer.
 Unscored is None: TRL leaves it out of the group's baseline and sets its advantage to 0. A batch of
-nothing but None is a step that teaches nothing, and TRL trains on (ms-swift#8123: for a whole run);
-so the tenth in a row is a `JudgeError`. In the log, per reward function: `NAME/std`,
-`NAME/novelty`, `NAME/caution` (mean − lower) over what is scored, and `NAME/unscored_frac`; per
-completion all columns of `Scores` in the table of `log_completions`.
-
-With several processes each scores its own completions on its own copy of the trunk. Picklable where
-the scorer is. Fails (`DataError`) on images, which no reward here can see.
+nothing but None teaches nothing, and TRL trains on (ms-swift#8123: for a whole run); so the tenth
+in a row is a `JudgeError`. In the log, per reward function: `NAME/std`, `NAME/novelty`,
+`NAME/caution` (mean − lower) over what is scored, and `NAME/unscored_frac`; per completion all
+columns of `Scores` in the table of `log_completions`. Fails (`DataError`) on images.
 
 >>> from trueline.records import Scores
 >>> class Long:

@@ -1,9 +1,8 @@
-"""Read what another framework calls prompt and completion; check what several plugs ask for.
+"""Read what another framework calls prompt and completion.
 
-The rules are those of preference files (`data.formats`), so that a reward sees in training what it
-was fitted on: text dialogues become turns, and a completion of several messages is one text, later
-turns marked by who speaks. A tool call is written out as JSON; parts of a message that are not text
-are refused, since no reward here could see them.
+The rules are those of preference files (`data.formats`): text dialogues become turns, and a
+completion of several messages is one text, later turns marked by who speaks. A tool call is written
+out as JSON; parts of a message that are not text are refused.
 
 >>> ask = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2"}]
 >>> prompt, text = dialogue(ask, [{"role": "assistant", "content": "4"}], {"answer": "4"})
@@ -15,18 +14,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from trueline.atomic import atomic_folder
 from trueline.data.dialogues import is_dialogue
 from trueline.data.formats import split
-from trueline.errors import DataError, InputError, SetupError
+from trueline.errors import DataError, InputError
 from trueline.records import Prompt
 
-__all__ = ["Turns", "check_use", "dialogue", "new_folder"]
+__all__ = ["Turns", "check_use", "dialogue"]
 
 Turns = str | Sequence[Mapping[str, Any]]
 """A text, or messages with role and content."""
@@ -46,14 +42,6 @@ def check_use(use: str) -> None:
     """Refuse a column that may not be optimised against."""
     if use not in ("lower", "mean"):
         raise InputError('use must be "lower" or "mean"', got=repr(use))
-
-
-def new_folder(place: str | Path) -> AbstractContextManager[Path]:
-    """Give a folder to fill that appears at `place` at once; refuse to write over anything."""
-    place = Path(place)
-    if place.is_file() or (place.is_dir() and any(place.iterdir())):
-        raise SetupError("an export goes to a new or empty folder", got=f"{place}, which is not")
-    return atomic_folder(place)
 
 
 def _plain(turns: Turns) -> Any:

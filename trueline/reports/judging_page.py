@@ -1,7 +1,6 @@
 """Write the page of a folder of verdicts: how right, how sure, at what cost, and what was said.
 
-It is read from result.json alone, as `trueline judge` wrote it. Speeches, questions and answers are
-data: the template escapes them, and a quote is marked by whether it was found in the source.
+Speeches are data: the template escapes them, and marks a quote by whether the source has it.
 
 >>> from trueline.records import Quote
 >>> quoted(Turn(speaker="A", text="so <quote>it is</quote>", quotes=(Quote("it is", True),)))

@@ -1,10 +1,9 @@
 """Read a run folder as typed records with nothing invented.
 
 What is absent or null is None, or an `Estimate` whose value is None, which every table prints as
-"not measured"; a value of the wrong kind is an error that names its place. A finished run is read
-from result.json; an unfinished one from the rows of kind "round" in metrics.jsonl, where the later
-of two rows for one round counts. Reading takes no lock, so that a run can be looked at while it
-works.
+"not measured"; a value of the wrong kind is an error that names its place. An unfinished run is
+read from the rows of kind "round" in metrics.jsonl, where the later of two for one round counts;
+without a lock, so that a run can be looked at while it works.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ class RoundRecord(Record):
 
     @property
     def breakdown(self) -> dict[str, Estimate]:
-        """The shares with their intervals, from the number of answers gold was measured on."""
+        """The shares with their intervals."""
         return _shares(self.gold_breakdown, self.gold.n)
 
 
