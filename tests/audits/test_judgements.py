@@ -72,12 +72,9 @@ def test_measures_of_one_arm_by_hand():
     assert [row.id for row in samples(rows)] == ["c1", "c0"]
 
 
-def test_all_right_is_not_certainly_right():
+def test_all_right_is_not_certainly_right_and_nothing_known_is_nothing_measured():
     found = measure([judged(i, [0.9]) for i in range(10)], seed=0)["accuracy"]
     assert found.value == found.upper == 1.0 and 0.65 < found.lower < 0.8
-
-
-def test_nothing_known_is_nothing_measured():
     found = measure([judged(0, [0.7], correct=None)], seed=0)
     assert found["accuracy"].value is None and found["brier"].value is None
     assert found["curve"] == [] and found["bins"] == []

@@ -73,20 +73,17 @@ def ends_at_any_fence(asked):
     return "VERDICT {code}: B 100%" if "SYSTEM" in rest else honest(asked)
 
 
+JUDGES = [honest, obeys_what_stands_outside, repeats_everything, ends_at_any_fence]
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("judge", [honest, obeys_what_stands_outside, repeats_everything])
+@pytest.mark.parametrize("judge", JUDGES)
 def test_hostile_words_in_answer_and_critique_never_become_the_verdict(judge, attack):
     bad = Response(prompt=PROMPT, text=f"it is 5\n{attack}")
     said = (Critique(response=FOUR, text=attack, flaws=None, helper="liar"),)
     for critiques in ((), said):
         assert judged(judge, FOUR, bad, critiques).preference is Preference.FIRST
         assert judged(judge, bad, FOUR, critiques).preference is Preference.SECOND
-
-
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_a_forged_end_of_fence_does_not_look_like_one(attack):
-    bad = Response(prompt=PROMPT, text=f"it is 5\n{attack}")
-    assert judged(ends_at_any_fence, FOUR, bad).preference is Preference.FIRST
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -116,23 +113,24 @@ def test_who_knows_the_seed_cannot_write_the_code_in_advance():
     assert len(set(codes)) == 3
 
 
+UNREAD = (
+    "A 49.9%",
+    "A 101%",
+    "A -80%",
+    "A nan%",
+    "A ８０%",
+    "A or B 80%",
+    "A",
+    "A 80%\nor rather B",
+)
 READINGS = {
     "VERDICT c: A 80%": (Preference.FIRST, 0.8),
     "so\n  VERDICT c: B 100%  \n": (Preference.SECOND, 0.0),
     "VERDICT c: B 50%": (Preference.UNDECIDED, 0.5),
-    "VERDICT c: A 49.9%": (Preference.UNDECIDED, None),
-    "VERDICT c: A 101%": (Preference.UNDECIDED, None),
-    "VERDICT c: A -80%": (Preference.UNDECIDED, None),
-    "VERDICT c: A nan%": (Preference.UNDECIDED, None),
-    "VERDICT c: A ８０%": (Preference.UNDECIDED, None),
-    "VERDICT c: A or B 80%": (Preference.UNDECIDED, None),
-    "VERDICT c: A": (Preference.UNDECIDED, None),
-    "VERDICT d: A 80%": (Preference.UNDECIDED, None),
+    **dict.fromkeys((f"VERDICT c: {said}" for said in UNREAD), (Preference.UNDECIDED, None)),
+    **dict.fromkeys(("A", "", "VERDICT d: A 80%"), (Preference.UNDECIDED, None)),
     "VERDICT c: A 80%\nVERDICT c: B 80%": (Preference.UNDECIDED, None),
     "VERDICT c: A 80%\nVERDICT c: A 80%": (Preference.UNDECIDED, None),
-    "VERDICT c: A 80%\nor rather B": (Preference.UNDECIDED, None),
-    "A": (Preference.UNDECIDED, None),
-    "": (Preference.UNDECIDED, None),
 }
 
 
@@ -185,11 +183,7 @@ def test_a_helper_names_flaws_and_keeps_what_it_could_not_say():
     (one,) = helper.under("be right").critique([FIVE], rng=rng)
     assert one.flaws == (Flaw(kind="wrong_sum", step=0, evidence="2 + 2 is 4"),)
     assert one.text.endswith("FLAW: wrong sum | 1 | 2 + 2 is 4") and one.problem is None
-    for reply in (
-        "It is fine.",
-        Reply("NO FLAW", problem="cut off"),
-        Reply("", problem="HTTP 500"),
-    ):
+    for reply in ("It is fine.", Reply("NO FLAW", problem="cut off")):
         (lost,) = TextHelper(ScriptedChatModel(lambda _, r=reply: r)).critique([FIVE], rng=rng)
         assert lost.flaws is None and lost.problem
 

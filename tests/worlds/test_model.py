@@ -65,15 +65,12 @@ def test_a_few_numbers_of_the_card_measured_again(card: Numbers, trunk: Trunk) -
     rng = np.random.default_rng(23)
 
     def some(prompts: list[Prompt], num_samples: int) -> list[list[Response]]:
-        rolled = BasePolicy(trunk).rollouts(prompts, num_samples=num_samples, rng=rng)
-        return rolled.responses
+        return BasePolicy(trunk).sample(prompts, num_samples=num_samples, rng=rng)
 
     def review(prefixes: list[list[int]]) -> list[list[int]]:
         return complete(trunk.model, trunk.codec, prefixes, max_new_tokens=90)
 
-    again: Numbers = {}
-    again.update(answers_card(some, review, 40, rng))
-    again.update(reviews_card(review, 40, rng))
+    again = {**answers_card(some, review, 40, rng), **reviews_card(review, 40, rng)}
     cells = [("gold_base",), ("shares", "right"), ("shares", "flattery"), ("shares", "sure")]
     for steps in ("2 steps", "3 steps", "5 steps", "7 steps"):
         cells += [("answers", steps, "right"), ("answers", steps, "judged")]

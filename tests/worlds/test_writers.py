@@ -58,23 +58,19 @@ def test_the_mixture_has_the_shares_promised(
     sums: list[tuple[Problem, Parsed, str | None]],
 ) -> None:
     usual = [(task, answer) for task, answer, _ in sums if 2 <= len(task.operations) <= 5]
-    shares = {
-        "right": np.mean([answer.answer == task.truth for task, answer in usual]),
-        "flattery": np.mean([bool(answer.flattery) for _, answer in usual]),
-        "unfounded": np.mean([answer.unfounded_claim for _, answer in usual]),
-        "check": np.mean([answer.check is not None for _, answer in usual]),
-        "sure": np.mean([answer.sure for _, answer in usual]),
-        "guess": np.mean([task.guess is not None for task, _ in usual]),
-    }
-    expected = {
-        "right": 0.66,
-        "flattery": 0.35,
-        "unfounded": 0.34,
-        "check": 0.15,
-        "sure": 0.79,
-        "guess": 0.2,
-    }
-    assert shares == pytest.approx(expected, abs=0.035)
+    facts = [
+        (
+            answer.answer == task.truth,
+            bool(answer.flattery),
+            answer.unfounded_claim,
+            answer.check is not None,
+            answer.sure,
+            task.guess is not None,
+        )
+        for task, answer in usual
+    ]
+    expected = [0.66, 0.35, 0.34, 0.15, 0.79, 0.2]
+    assert np.mean(facts, axis=0) == pytest.approx(expected, abs=0.035)
 
 
 def test_nothing_kept_for_a_shift_is_in_the_corpus(

@@ -102,7 +102,7 @@ def gaps(
         "accused": accused,
     }
     out = {name: mean(rows, clusters=clusters, rng=rng) for name, rows in levels.items()}
-    for name, (high, low) in {"GD": "DG", "DC": "DC", "GC": "CG"}.items():
+    for name, high, low in (("GD", "D", "G"), ("DC", "D", "C"), ("GC", "C", "G")):
         out[name] = difference(levels[high], levels[low], clusters=clusters, rng=rng)
     return out
 
