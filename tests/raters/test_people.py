@@ -81,16 +81,19 @@ def test_an_acknowledged_label_outlives_a_killed_process(tmp_path):
     assert [Queue(path).verdict(number) for number in numbers] == [ANSWER] * 3
 
 
-def test_nobody_in_time_is_undecided_and_a_late_answer_serves_the_next_asking(queue):
-    people = People(queue=queue, timeout_s=0.05)
-    verdict = people.compare(FOUR, FIVE, critiques=(SAID,), rng=np.random.default_rng(3))
-    assert verdict.preference is Preference.UNDECIDED and verdict.belief is None
-    assert "nobody answered within 0.05 s" in verdict.reason and queue.oldest() is None
-    queue.answer(1, ANSWER)
-    again = people.compare(FOUR, FIVE, critiques=(SAID,), rng=np.random.default_rng(3))
-    assert again == ANSWER
-    fresh = people.compare(FOUR, FIVE, critiques=(SAID,), rng=np.random.default_rng(4))
-    assert fresh.preference is Preference.UNDECIDED
+def test_people_are_waited_for_and_not_asked_the_same_again(queue):
+    def away_then_there():
+        if next(times) < 2:
+            return False
+        queue.answer(queue.oldest().number, ANSWER)
+        return True
+
+    times = iter(range(9))
+    people = People(queue=queue, meanwhile=away_then_there)
+    ask = {"critiques": (SAID,)}
+    assert people.compare(FOUR, FIVE, **ask, rng=np.random.default_rng(3)) == ANSWER
+    again = People(queue=queue, meanwhile=None)
+    assert again.compare(FOUR, FIVE, **ask, rng=np.random.default_rng(3)) == ANSWER
 
 
 def at_terminal(queue, *lines):

@@ -178,7 +178,7 @@ def split(fields: Fields) -> tuple[Prompt, str, str]:
     texts = [str(chosen), str(rejected)]
     if is_dialogue(start) and all(text.startswith(start) for text in texts):
         texts = [text.removeprefix(start).strip() for text in texts]
-    return prompt_in(fields), *texts
+    return prompt_in(fields), texts[0], texts[1]
 
 
 def lists_texts(fields: Fields) -> bool:

@@ -216,16 +216,18 @@ _LEFT_OUT: Any = {
     **{"verdict": {"critiques": _CRITIQUES}},
 }
 """What is no part of a label, wherever a response stands."""
-_adapter = functools.cache(TypeAdapter)
+_form = functools.cache(TypeAdapter)
 
 
 def pack(record: Any) -> str:
     """Return a record of responses, critiques or a verdict as JSON."""
+    kind: Any = type(record)
     # In ASCII: half a character would not be stored as UTF-8.
-    return json.dumps(_adapter(type(record)).dump_python(record, mode="json", exclude=_LEFT_OUT))
+    return json.dumps(_form(kind).dump_python(record, mode="json", exclude=_LEFT_OUT))
 
 
 def unpack(kind: type[T], packed: str) -> T:
     """Return the record of that kind that `pack` wrote."""
-    record: T = _adapter(kind).validate_python(json.loads(packed))
+    hashable: Any = kind
+    record: T = _form(hashable).validate_python(json.loads(packed))
     return record

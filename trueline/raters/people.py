@@ -1,11 +1,9 @@
-"""Have real people judge: a case is queued on disk, and answered, or not in time.
+"""Have real people judge: a case is queued on disk until somebody answers it.
 
 The first answer counts and is on disk when `Queue.answer` returns; later ones get it back. The same
 case put again, critiques and `ask` included, has the same number: a run that resumes asks nobody
-twice. Several processes may use one file.
-
-Nobody in time is `UNDECIDED` with that reason; a late answer is kept for the next asking. Texts
-are shown without markup and without invisible or control characters, which could act on a terminal.
+twice. Several processes may use one file. Texts are shown without markup and without invisible or
+control characters, which could act on a terminal.
 """
 
 from __future__ import annotations
@@ -38,7 +36,6 @@ _CASES = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("key", sa.String(64), nullable=False, unique=True),
     sa.Column("asked", sa.Text, nullable=False),
-    sa.Column("wanted_until", sa.Float, nullable=False),
     sa.Column("verdict", sa.Text),
 )
 _C = _CASES.c
@@ -69,19 +66,18 @@ class Queue(Database):
         *,
         critiques: tuple[Critique, ...] = (),
         ask: int = 0,
-        timeout_s: float = 1e9,
     ) -> int:
-        """Hand a case out for `timeout_s`, and return its number; `ask` tells equal cases apart."""
+        """Hand a case out, and return its number; `ask` tells equal cases apart."""
         asked = pack(Waiting(first=first, second=second, critiques=critiques))
-        key, until = hashlib.sha256(f"{ask} {asked}".encode()).hexdigest(), time.time() + timeout_s
-        new = insert(_CASES).values(key=key, asked=asked, wanted_until=until)
-        put = new.on_conflict_do_update(index_elements=[_C.key], set_={"wanted_until": until})
+        key = hashlib.sha256(f"{ask} {asked}".encode()).hexdigest()
+        new = insert(_CASES).values(key=key, asked=asked).on_conflict_do_nothing()
         with self.transaction() as connection:
-            return int(connection.execute(put.returning(_C.number)).scalar_one())
+            connection.execute(new)
+        return int(self._row(_C.key == key).number)
 
     def oldest(self) -> Waiting | None:
         """Return the case that waits longest; None if none waits."""
-        row = self._row(_C.verdict.is_(None), _C.wanted_until > time.time())
+        row = self._row(_C.verdict.is_(None))
         return None if row is None else replace(unpack(Waiting, row.asked), number=row.number)
 
     def answer(self, number: int, verdict: Verdict) -> Verdict:
@@ -113,8 +109,6 @@ class People:
     """Judge by whoever takes cases from the queue."""
 
     queue: Queue
-    timeout_s: float = 3600.0
-    """How long a case waits for an answer."""
     meanwhile: Callable[[], bool] | None = None
     """What is done while waiting (`ask_in_terminal`); False if there was nothing to do."""
 
@@ -126,19 +120,12 @@ class People:
         critiques: tuple[Critique, ...] = (),
         rng: np.random.Generator,
     ) -> Verdict:
-        """Return a person's verdict; undecided, with the reason, where nobody gave one in time."""
+        """Return a person's verdict, however long it takes."""
         ask = int(rng.integers(2**62))
-        number = self.queue.put(
-            first, second, critiques=critiques, ask=ask, timeout_s=self.timeout_s
-        )
-        end = time.monotonic() + self.timeout_s
+        number = self.queue.put(first, second, critiques=critiques, ask=ask)
         while (verdict := self.queue.verdict(number)) is None:
-            left = end - time.monotonic()
-            if left <= 0:
-                reason = f"nobody answered within {self.timeout_s:g} s"
-                return Verdict(preference=Preference.UNDECIDED, rater="people", reason=reason)
             if self.meanwhile is None or not self.meanwhile():
-                time.sleep(min(0.5, left))
+                time.sleep(0.5)
         return replace(verdict, critiques=critiques)
 
 

@@ -137,11 +137,12 @@ def _value(hint: Any, value: Any, *, key: str, roles: Roles, default: Any = None
     if origin in (Union, types.UnionType):
         return _value(inside[0], value, key=key, roles=roles, default=default)
     listed = origin in (tuple, list)
-    if not isinstance(value, list if listed else Mapping):
+    form: Any = list if listed else Mapping
+    if not isinstance(value, form):
         raise InputError(f"{key} must be a {'list' if listed else 'table'}", got=_shown(value))
-    parts = enumerate(value) if listed else value.items()
     built = {
-        name: _value(inside[0], part, key=f"{key}.{name}", roles=roles) for name, part in parts
+        name: _value(inside[0], part, key=f"{key}.{name}", roles=roles)
+        for name, part in (enumerate(value) if listed else value.items())
     }
     return tuple(built.values()) if listed else built
 

@@ -156,10 +156,6 @@ class RewardJudge:
 class PeopleJudge:
     """You, at this terminal."""
 
-    short: ClassVar[str] = "timeout_s"
-    timeout_s: float = 3600.0
-    """How long a case waits for an answer."""
-
     def open(self, session: Session) -> Judging:
         """Return whoever sits at the console; no case is put to them twice."""
         queue, name = Queue(session.queue), getpass.getuser()
@@ -167,7 +163,7 @@ class PeopleJudge:
         def ask() -> bool:
             return ask_in_terminal(queue, person=name, console=session.console)
 
-        people = People(queue=queue, timeout_s=self.timeout_s, meanwhile=ask)
+        people = People(queue=queue, meanwhile=ask)
         return Judging(rater=people, certificate="better by the judgement of people")
 
 

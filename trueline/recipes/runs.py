@@ -28,7 +28,7 @@ from trueline.models.adapters import BasePolicy
 from trueline.models.endpoint import Endpoint
 from trueline.models.engine import Engine
 from trueline.oversight import PROTOCOLS
-from trueline.recipes.players import JUDGES, open_helper, sha256_of
+from trueline.recipes.players import HELPERS, JUDGES, from_short, open_helper, sha256_of
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
 from trueline.records import Case
@@ -172,6 +172,11 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
     if data.prompts is not None:
         prompts = load_prompts(data.prompts, max_words=data.prompt_words)
         hashes["prompts"] = sha256_of(data.prompts)
+    sampler = None
+    if model.engine is not None:
+        named = from_short(HELPERS, f"endpoint:{model.engine}", key="model.engine")
+        server = Endpoint(url=named["url"], model=named["model"], timeout_s=600.0, concurrency=32)
+        sampler = Engine(endpoint=server)
     judging = recipe.judge.open(session)
     protocol = name_of(recipe.oversight, PROTOCOLS) or type(recipe.oversight).__name__
     helper, cost = open_helper(protocol, recipe.helper, session, judging.rater)
@@ -188,7 +193,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         gold=judging.gold,
         breakdown=judging.breakdown,
         comparisons=Comparisons(tuple(known)),
-        sampler=_engine(model.engine),
+        sampler=sampler,
         max_new_tokens=model.max_new_tokens,
         about={
             "model": model.path or "the embedded model",
@@ -216,12 +221,3 @@ def sums_cases(num: int, session: Session) -> list[LabelledCase]:
                 group = first.prompt.key
                 cases.append(LabelledCase(case=case, correct=int(gap < 0), group=group))
     return cases[:num]
-
-
-def _engine(name: str | None) -> Engine | None:
-    if name is None:
-        return None
-    url, _, model = name.rpartition("#")
-    if not (url and model):
-        raise InputError("model.engine must be named URL#MODEL", got=repr(name))
-    return Engine(endpoint=Endpoint(url=url, model=model, timeout_s=600.0, concurrency=32))
