@@ -25,7 +25,6 @@ from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.rules_exact import Exact, number
 from trueline.rewards.rules_proof import Proof
 from trueline.rewards.rules_text import JsonSchema, MaxSentences, MaxWords, Regex
-from trueline.rewards.sandbox import SandboxLimits
 from trueline.testing import FakeTrunk
 
 EXAMPLES: dict[str, Rule] = {
@@ -36,7 +35,7 @@ EXAMPLES: dict[str, Rule] = {
     "max_words": MaxWords(n=3),
     "proof": Proof(max_atoms=3),
     "regex": Regex(must=("a",), never=("b", "c")),
-    "unit_test": UnitTest(limits=SandboxLimits(cpu_s=1)),
+    "unit_test": UnitTest(cpu_s=1),
 }
 
 
@@ -240,7 +239,7 @@ def test_rules_on_texts(rule: Rule, texts: dict[str, int]) -> None:
         (lambda: Regex(must=("(",)), "pattern"), (Regex, "pattern"),
         (lambda: JsonSchema(schema={"type": "no such type"}), "JSON schema"),
         (lambda: MaxWords(n=0), "at least 1"), (lambda: Exact(extract="here"), "after:MARKER"),
-        (lambda: SandboxLimits(memory_mb=-1), "positive"),
+        (lambda: UnitTest(memory_mb=-1), "positive"),
     ],
 )  # fmt: skip
 def test_settings_that_mean_nothing_are_refused(make: Any, why: str) -> None:

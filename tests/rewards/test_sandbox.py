@@ -17,9 +17,9 @@ from trueline.errors import SetupError
 from trueline.records import Prompt
 from trueline.rewards import sandbox
 from trueline.rewards.rules_code import UnitTest
-from trueline.rewards.sandbox import SandboxLimits, run_calls, run_program
+from trueline.rewards.sandbox import run_calls, run_program
 
-QUICK = SandboxLimits(cpu_s=1, wall_s=20.0)
+QUICK = {"cpu_s": 1, "wall_s": 20.0, "memory_mb": 512}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,13 +32,13 @@ def bubblewrap() -> None:
         pytest.skip(reason)
 
 
-def grade(code: str, tests: Any, limits: SandboxLimits = QUICK) -> float | str:
+def grade(code: str, tests: Any, limits: Any = QUICK) -> float | str:
     (grade,) = grades([code], tests, limits)
     return grade
 
 
-def grades(codes: list[str], tests: Any, limits: SandboxLimits = QUICK) -> list[float | str]:
-    scores = UnitTest(limits=limits).score([Prompt.of("?", tests=tests)] * len(codes), codes)
+def grades(codes: list[str], tests: Any, limits: Any = QUICK) -> list[float | str]:
+    scores = UnitTest(**limits).score([Prompt.of("?", tests=tests)] * len(codes), codes)
     return [str(s.reason) if s.mean is None else s.mean for s in scores]
 
 
@@ -177,9 +177,9 @@ LIMITED = [
 @pytest.mark.parametrize("code", LIMITED)
 def test_limits_hold(code: str) -> None:
     started = time.monotonic()
-    limits = SandboxLimits(cpu_s=1, wall_s=5.0, memory_mb=256)
+    limits: Any = {"cpu_s": 1, "wall_s": 5.0, "memory_mb": 256}
     assert grade(code + "\n" + RIGHT, TESTS, limits) == 0.0
-    output, ended = run_program(code, stdin="", limits=limits)
+    output, ended = run_program(code, stdin="", **limits)
     assert ended != 0 and len(output) <= sandbox.MOST_BYTES + 1
     assert time.monotonic() - started < 60
 
@@ -220,7 +220,7 @@ def test_nothing_outside_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         }  # fmt: skip
         calls = [("", act.format(**places)) for act in BREAKOUTS.values()]
         calls += [("", "sorted(os.environ)"), ("", "os.listdir('.')")]
-        answers = run_calls("import os, socket, resource", calls, limits=QUICK)
+        answers = run_calls("import os, socket, resource", calls, **QUICK)
         with pytest.raises(BlockingIOError):
             listener.accept()
     for name, answer in zip(BREAKOUTS, answers[:-2], strict=True):

@@ -20,15 +20,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isclose
 from typing import Any
 
+from trueline.errors import InputError
 from trueline.records import Response
 from trueline.rewards import sandbox
 from trueline.rewards.rules import Grade, Rule, from_meta
 from trueline.rewards.rules_text import fenced
-from trueline.rewards.sandbox import SandboxLimits, as_data
+from trueline.rewards.sandbox import as_data
 
 __all__ = ["UnitTest"]
 
@@ -40,8 +41,16 @@ _KINDS = (("call", "expected"), ("call", "raises"), ("stdin", "expected"))
 class UnitTest(Rule, kind="unit_test"):
     """1 if the response's code gives the values that the prompt's meta["tests"] expect."""
 
-    limits: SandboxLimits = field(default_factory=SandboxLimits)
-    """What the code of one response may use up."""
+    cpu_s: int = 5
+    """Processor seconds of a process."""
+    wall_s: float = 20.0
+    """Seconds until all that one response started is ended."""
+    memory_mb: int = 512
+    """Megabytes of a process."""
+
+    def __post_init__(self) -> None:
+        if min(vars(self).values()) <= 0:
+            raise InputError("limits must be positive", got=str(self))
 
     def grade(self, responses: Sequence[Response]) -> list[Grade]:
         """Return a grade for each response; as many run at a time as there are cores."""
@@ -65,7 +74,7 @@ class UnitTest(Rule, kind="unit_test"):
 
     def _passes(self, code: str, cases: Sequence[Mapping[str, Any]]) -> bool:
         for case in (case for case in cases if "stdin" in case):
-            output, ended = sandbox.run_program(code, stdin=str(case["stdin"]), limits=self.limits)
+            output, ended = sandbox.run_program(code, stdin=str(case["stdin"]), **vars(self))
             printed = _lines(output.decode("utf-8", "replace"))
             if ended != 0 or printed != _lines(str(case["expected"])):
                 return False
@@ -73,7 +82,7 @@ class UnitTest(Rule, kind="unit_test"):
         if not calls:
             return True
         pairs = [(str(case.get("setup", "")), str(case["call"])) for case in calls]
-        answers = sandbox.run_calls(code, pairs, limits=self.limits)
+        answers = sandbox.run_calls(code, pairs, **vars(self))
         return bool(answers) and all(map(_right, calls, answers))
 
 

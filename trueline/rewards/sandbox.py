@@ -20,16 +20,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from inspect import getsource
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from trueline.errors import InputError, SetupError
-from trueline.rewards.storage import stored
+from trueline.errors import SetupError
 
-__all__ = ["NotRun", "SandboxLimits", "as_data", "needs_bubblewrap", "run_calls", "run_program"]
+__all__ = ["NotRun", "as_data", "needs_bubblewrap", "run_calls", "run_program"]
 
 MOST_PROCESSES, MOST_BYTES = 16, 1 << 20
 """Processes and threads at a time; bytes of output, and of each file."""
@@ -45,23 +43,6 @@ class NotRun(RuntimeError):
     """The code was not started with all limits in force; says why, in one line."""
 
 
-@stored
-@dataclass(frozen=True, kw_only=True)
-class SandboxLimits:
-    """What one answer's code may use up."""
-
-    cpu_s: int = 5
-    """Processor seconds of a process."""
-    wall_s: float = 20.0
-    """Seconds until all is ended."""
-    memory_mb: int = 512
-    """Megabytes of a process."""
-
-    def __post_init__(self) -> None:
-        if min(vars(self).values()) <= 0:
-            raise InputError("limits must be positive", got=str(self))
-
-
 def needs_bubblewrap() -> str:
     """Return where bubblewrap is."""
     path = shutil.which("bwrap")
@@ -71,9 +52,7 @@ def needs_bubblewrap() -> str:
     return path
 
 
-def run_calls(
-    code: str, calls: Sequence[tuple[str, str]], *, limits: SandboxLimits
-) -> list[dict[str, Any]]:
+def run_calls(code: str, calls: Sequence[tuple[str, str]], **limits: Any) -> list[dict[str, Any]]:
     """Evaluate expressions on what code defines, each after its set-up statements.
 
     Returns:
@@ -82,7 +61,7 @@ def run_calls(
     """
     nonce = secrets.token_hex(16)
     program = getsource(as_data) + getsource(_wait_for) + getsource(_call) + "_call()\n"
-    output, _ = run_program(program, stdin=json.dumps([nonce, code, list(calls)]), limits=limits)
+    output, _ = run_program(program, stdin=json.dumps([nonce, code, list(calls)]), **limits)
     lines, start = output.splitlines(), nonce.encode() + b" "
     if len(lines) != len(calls) or not all(line.startswith(start) for line in lines):
         return []
@@ -93,12 +72,19 @@ def run_calls(
     return answers if all(isinstance(answer, dict) for answer in answers) else []
 
 
-def run_program(code: str, *, stdin: str, limits: SandboxLimits) -> tuple[bytes, int | None]:
-    """Run code as a script; return what it prints, and its exit code (None: time was up)."""
+def run_program(
+    code: str, *, stdin: str, cpu_s: int, wall_s: float, memory_mb: int
+) -> tuple[bytes, int | None]:
+    """Run code as a script; return what it prints, and its exit code (None: time was up).
+
+    Args:
+        cpu_s, memory_mb: processor seconds and megabytes of a process.
+        wall_s: seconds until all is ended.
+    """
     python = [os.path.realpath(getattr(sys, "_base_executable", sys.executable)), "-I", "-S"]
     # A user of its own for each sandbox: the kernel counts a user's processes together.
     user = (1 << 20) + secrets.randbelow(1 << 30)
-    most = [limits.cpu_s, limits.memory_mb << 20, MOST_PROCESSES, MOST_BYTES, user]
+    most = [cpu_s, memory_mb << 20, MOST_PROCESSES, MOST_BYTES, user]
     with ExitStack() as stack:
         source, asked, printed, errors, ready = (
             stack.enter_context(TemporaryFile()) for _ in range(5)
@@ -115,7 +101,7 @@ def run_program(code: str, *, stdin: str, limits: SandboxLimits) -> tuple[bytes,
             pass_fds=[source.fileno(), ready.fileno()],
         )  # fmt: skip
         try:
-            ended: int | None = process.wait(limits.wall_s)
+            ended: int | None = process.wait(wall_s)
         except subprocess.TimeoutExpired:
             # With bubblewrap ends all that runs in it (--die-with-parent, its own pids).
             process.kill()
