@@ -44,12 +44,6 @@ def test_the_table_is_made_from_results():
     assert (ROOT / "results" / "README.md").read_text() == everything()
 
 
-@pytest.mark.parametrize("folder", ["benchmarks", "docs", "results", "scripts", "trueline/loop"])
-def test_the_tree_is_there(folder):
-    assert (ROOT / folder).is_dir()
-    assert f"{folder.rsplit('/', maxsplit=1)[-1]}/" in README
-
-
 def test_every_verb_and_make_target_named_is_real():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     assert set(re.findall(r"`?make (\w+)`?", README)) - {"s"} <= targets
@@ -57,11 +51,10 @@ def test_every_verb_and_make_target_named_is_real():
     assert verbs == {"fit", "score", "judge", "run", "report", "serve", "export", "recipe"}
 
 
-def test_the_recipe_of_the_readme_holds(tmp_path):
+def test_the_recipe_of_the_readme_holds_and_its_folders_are_there(tmp_path):
+    assert len(README.splitlines()) <= 180, "three screens"
+    for folder in ("benchmarks", "docs", "results", "scripts", "trueline/loop"):
+        assert (ROOT / folder).is_dir() and f"{folder.rpartition('/')[2]}/" in README
     (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
     (tmp_path / "mine.toml").write_text(block)
     assert Recipe.of(tmp_path / "mine.toml").budget.rounds == 4
-
-
-def test_the_readme_fits_three_screens():
-    assert len(README.splitlines()) <= 180

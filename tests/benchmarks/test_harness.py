@@ -19,24 +19,13 @@ HELPERS = {"__init__", "common", "material", "plot", "rivals", "table", "trl_arm
 NAMES = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - HELPERS)
 
 
-def test_a_killed_benchmark_measures_only_what_is_missing(tmp_path: Path) -> None:
-    path, calls = tmp_path / "x.cells.jsonl", []
-
-    def compute(seed: int) -> list[float]:
-        calls.append(seed)
-        return [seed / 3]
-
-    first = [Cells(path).get(lambda: compute(0), seed=0)]
-    again = Cells(path)
-    assert [again.get(lambda s=s: compute(s), seed=s) for s in (0, 1)] == [*first, [1 / 3]]
-    assert calls == [0, 1]
-
-
-def test_cells_of_another_commit_are_measured_again(
+def test_only_cells_that_this_commit_has_not_measured_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.cells.jsonl"
-    Cells(path).get(lambda: 1, seed=0)
+    first = Cells(path).get(lambda: [1 / 3], seed=0)
+    again = Cells(path)
+    assert again.get(lambda: [0.0], seed=0) == first and again.get(lambda: [2.0], seed=1) == [2.0]
     monkeypatch.setattr(common, "commit", lambda: "another")
     assert Cells(path).get(lambda: 2, seed=0) == 2
 
@@ -67,32 +56,22 @@ def test_a_result_holds_command_commit_machine_rows_and_numbers(
     assert record["total"] == 9 and record["seeds"] == [1, 2] and record["commit"]
     (row,) = record["headlines"]
     assert row["met"] and row["bar"] == "≥ 1" and row["value"]["lower"] == 8
-    assert [file.name for file in tmp_path.iterdir()] == ["made_up.json"]
-
-
-def test_quick_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["made_up.py", "--quick"])
     common.run(measure, Tiny)
-    assert not list(tmp_path.iterdir())
+    assert [file.name for file in tmp_path.iterdir()] == ["made_up.json"], "quick writes nothing"
 
 
-@pytest.mark.parametrize(
-    ("row", "met"),
-    [
+def test_bars_are_met_by_intervals_and_ratios_are_of_neighbours() -> None:
+    rows = [
         (Row.positive("x", Estimate(1.0, 0.1, 2.0, 5)), True),
         (Row.positive("x", Estimate(1.0, -0.1, 2.0, 5)), False),
         (Row.positive("x", Estimate(1.0, None, None, 1)), False),
         (Row.least("x", 0.8, 0.8), True),
         (Row.most("x", 300.1, 300), False),
         (Row("x", "3 of 3"), None),
-    ],
-)
-def test_bars(row: Row, met: bool | None) -> None:
-    assert row.as_dict()["met"] is met
-
-
-def test_ratios_are_of_neighbours() -> None:
+    ]
+    assert [row.as_dict()["met"] for row, _ in rows] == [met for _, met in rows]
     ratio = median_ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0])
     assert (ratio.value, ratio.lower, ratio.upper, ratio.n) == (2.0, 1.0, 3.0, 3)
 
@@ -115,16 +94,11 @@ def test_the_tables_show_results_and_nothing_else(
     assert "**missed**" in page and "| second | 3.000 |" in page and "commit abc" in page
 
 
-def test_at_most_fifteen_benchmarks_and_each_has_words_for_a_newcomer() -> None:
-    assert len(NAMES) <= 15
-    assert set(NAMES) <= set(table.MEASURED)
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_every_benchmark_is_on_the_harness(name: str) -> None:
+def test_every_benchmark_is_on_the_harness_and_has_words_for_a_newcomer(name: str) -> None:
     pytest.importorskip("psutil")
     module = importlib.import_module(f"benchmarks.{name}")
-    assert f"python -m benchmarks.{name}" in module.__doc__
+    assert f"python -m benchmarks.{name}" in module.__doc__ and name in table.MEASURED
     assert list(inspect.signature(module.measure).parameters) == ["options", "cells"]
     own = [kind for kind in vars(module).values() if isinstance(kind, type)]
     assert any(issubclass(kind, Options) and kind is not Options for kind in own)
