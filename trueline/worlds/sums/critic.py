@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 
 from trueline.data.planted_flaws import Flawed
-from trueline.errors import JudgeError, SetupError
+from trueline.errors import JudgeError
 from trueline.records import Critique, Response
 from trueline.worlds.sums.flaws import SumsFlaws
+from trueline.worlds.sums.gold import shipped
 from trueline.worlds.sums.language import END, IDS, VOCABULARY, Parsed, encode, parse, render
 from trueline.worlds.sums.reviews import flaws_named, read_review
 from trueline.worlds.sums.spans import Spans
@@ -177,14 +178,7 @@ def trained_critic(trunk: Any) -> SumsCritic:
 
 def critic_path() -> Path:
     """Return the folder of the critic's adapter that ships with the package."""
-    folder = Path(__file__).parent / "critic_adapter"
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise SetupError(
-            "the package must hold the critic's adapter",
-            got=f"no weights in {folder.name}/",
-            do="install it again, or train it: python scripts/train_critic.py train",
-        )
-    return folder
+    return shipped("critic_adapter")
 
 
 def _turns(response: Response) -> list[tuple[str, str]]:

@@ -23,11 +23,11 @@ last step.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from trueline.data.planted_flaws import Flawed
-from trueline.errors import InputError
 from trueline.records import Case, Flaw, Prompt, Response
 from trueline.worlds.sums.language import CLAIMS, FLATTERIES, Parsed, Step, apply, parse, render
 from trueline.worlds.sums.problems import (
@@ -62,10 +62,7 @@ class SumsFlaws:
     """Plant flaws of these kinds, each as often as the others where they fit."""
 
     kinds: tuple[str, ...] = KINDS
-
-    def __post_init__(self) -> None:
-        if not self.kinds or set(self.kinds) - set(KINDS):
-            raise InputError(f"kinds must be of {', '.join(KINDS)}", got=", ".join(self.kinds))
+    """Of `KINDS`."""
 
     def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
         """Return a flawed copy; None where no kind of flaw fits."""
@@ -141,10 +138,6 @@ def _wrong_step(answer: Parsed, rng: np.random.Generator, *, carried: bool = Tru
     return None
 
 
-def _slipped_step(answer: Parsed, rng: np.random.Generator) -> _Made:
-    return _wrong_step(answer, rng, carried=False)
-
-
 def _wrong_answer(answer: Parsed, rng: np.random.Generator) -> _Made:
     for _ in range(_TRIES if answer.answer is not None and answer.steps else 0):
         value = _near(answer.steps[-1].c, rng)
@@ -169,7 +162,7 @@ def _unfounded_claim(answer: Parsed, rng: np.random.Generator) -> _Made:
 
 _MAKERS = {
     "wrong_step": _wrong_step,
-    "slipped_step": _slipped_step,
+    "slipped_step": partial(_wrong_step, carried=False),
     "wrong_answer": _wrong_answer,
     "flattery": _flattery,
     "unfounded_claim": _unfounded_claim,

@@ -20,7 +20,6 @@ ran.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from trueline.records import Prompt, Response
 from trueline.worlds.sums.language import parse
 from trueline.worlds.sums.problems import Problem, draw_prompts
 
-__all__ = ["GOLD", "Sums", "breakdown", "gold", "trunk_path"]
+__all__ = ["GOLD", "Sums", "breakdown", "gold", "shipped", "trunk_path"]
 
 
 class GOLD:
@@ -74,30 +73,26 @@ def breakdown(response: Response) -> dict[str, bool]:
 
 def trunk_path() -> Path:
     """Return the folder of the trunk that ships with the package."""
-    folder = Path(__file__).parent / "model"
-    if not (folder / "model.safetensors").is_file():
+    return shipped("model")
+
+
+def shipped(name: str) -> Path:
+    """Return a folder of weights that ships with the package."""
+    folder = Path(__file__).parent / name
+    if not any(folder.glob("*.safetensors")):
         raise SetupError(
-            "the package must hold the trunk of worked sums",
-            got=f"no weights in {folder.name}/",
-            do="install it again, or train it: python scripts/train_sums.py train",
+            "the package must hold its weights", got=f"none in {name}/", do="install it again"
         )
     return folder
 
 
-@dataclass(frozen=True)
 class Sums:
     """Worked sums; every response's truth is known."""
-
-    name: str = "sums"
 
     def prompts(self, n: int, rng: np.random.Generator, split: str = "train") -> list[Prompt]:
         """Draw `n` different prompts of a split (`problems.SPLITS`)."""
         return draw_prompts(n, rng, split)
 
-    def gold(self, response: Response) -> float:
-        """Return the true value; only measurements may read it."""
-        return gold(response)
-
-    def breakdown(self, response: Response) -> dict[str, bool]:
-        """Return right, sure_wrong, flattery, unfounded_claim and malformed."""
-        return breakdown(response)
+    gold = staticmethod(gold)
+    """The true value; only measurements may read it."""
+    breakdown = staticmethod(breakdown)

@@ -37,7 +37,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from trueline.errors import InputError
 from trueline.records import Cost, Critique, Flaw, Preference, Response, Verdict
 from trueline.rng import stream
 from trueline.worlds.sums.debaters import quoted_steps
@@ -122,8 +121,6 @@ class Raters:
 
     def __post_init__(self) -> None:
         count, share = self.population.num_raters, self.population.warm_share
-        if count < 1 or not 0 <= share <= 1 or not 0 <= self.population.flip_share <= 1:
-            raise InputError("a population needs people and shares in 0..1", got=f"{count} raters")
         num_warm = round(count * share)
         people = (self._person(i, warm=i >= count - num_warm) for i in range(count))
         object.__setattr__(self, "people", tuple(people))
@@ -131,8 +128,6 @@ class Raters:
     @classmethod
     def named(cls, name: str) -> Raters:
         """Return one of the ready-made populations: default, impressed, exact."""
-        if name not in POPULATIONS:
-            raise InputError(f"rater must be one of {', '.join(POPULATIONS)}", got=repr(name))
         return cls(POPULATIONS[name])
 
     def at(self, round: int) -> Raters:
