@@ -145,8 +145,8 @@ def online(policy: LoraPolicy, rate: float, num: int, rng: np.random.Generator) 
     """One round on those of its own reviews that moved the judges furthest."""
     cases = [draw_case(rng) for _ in range(num)]
     asked = [(case, response) for case in cases for response in case.responses]
-    critic = model_critic(policy, sampled=True)
-    tries = [critic.critique([r for _, r in asked], rng=rng) for _ in range(NUM_CRITIQUES)]
+    critic = model_critic(policy, rng=rng)
+    tries = [critic.critique([r for _, r in asked]) for _ in range(NUM_CRITIQUES)]
     rows, moves = [], []
     for i, (case, response) in enumerate(asked):
         own = [few[i] for few in tries]

@@ -64,6 +64,8 @@ def test_it_is_a_helper_that_reviews_the_same_or_anew(trunk: Trunk) -> None:
     assert isinstance(critic, Helper)
     sound, spoiled = critic.critique(answers, rng=np.random.default_rng(0))
     assert sound.flaws == () and [flaw.step for flaw in spoiled.flaws or ()] == [0]
-    sampled = model_critic(LoraPolicy.load(trunk, critic_path()), sampled=True)
-    one, same = (sampled.critique(answers, rng=np.random.default_rng(5)) for _ in range(2))
+    policy = LoraPolicy.load(trunk, critic_path())
+    one, same = (
+        model_critic(policy, rng=np.random.default_rng(5)).critique(answers) for _ in range(2)
+    )
     assert [c.text for c in one] == [c.text for c in same]

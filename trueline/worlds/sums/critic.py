@@ -46,9 +46,8 @@ __all__ = [
     "trained_critic",
 ]
 
-Complete = Callable[..., list[list[int]]]
-"""Complete token prefixes (rows of ids) greedily, with or without their <end>; with a second
-argument, a generator, by sampling."""
+Complete = Callable[[list[list[int]]], list[list[int]]]
+"""Complete token prefixes (rows of ids), with or without their <end>."""
 _MAX_REVIEW = 96
 """Where a review is cut: 15 steps have 95 words."""
 _WORK = frozenset({"wrong_step", "wrong_answer"})
@@ -69,8 +68,6 @@ class SumsCritic:
     name: str = "critic"
     kinds: frozenset[str] = _ALL_KINDS
     """Flaws it names."""
-    sampled: bool = False
-    """Whether reviews are drawn at temperature 1 rather than the likeliest."""
     division: Spans = field(default_factory=Spans)
     """How answers fall into parts that it can criticise (`oversight.recursive`)."""
 
@@ -84,9 +81,8 @@ class SumsCritic:
     def critique(
         self, responses: Sequence[Response], *, rng: np.random.Generator | None = None
     ) -> list[Critique]:
-        """Return one critique a response, in order; `rng` matters where reviews are sampled."""
-        prefixes = [review_prefix(response) for response in responses]
-        completions = self.complete(prefixes, rng) if self.sampled else self.complete(prefixes)
+        """Return one critique a response, in order."""
+        completions = self.complete([review_prefix(response) for response in responses])
         critiques = []
         for response, ids in zip(responses, completions, strict=True):
             words = _words(ids)
@@ -154,18 +150,17 @@ def review_prefix(response: Response) -> list[int]:
     return [*ids, IDS["<review>"]]
 
 
-def model_critic(policy: Any, *, sampled: bool = False, name: str = "critic") -> SumsCritic:
-    """Return a policy (the trunk, with or without an adapter) as critic."""
+def model_critic(
+    policy: Any, *, name: str = "critic", rng: np.random.Generator | None = None
+) -> SumsCritic:
+    """Return a policy (the trunk, with or without an adapter) as critic; `rng` samples reviews."""
     from trueline.models.sampling import complete
 
-    def review(
-        prefixes: list[list[int]], rng: np.random.Generator | None = None
-    ) -> list[list[int]]:
-        return complete(
-            policy.network, policy.trunk.codec, prefixes, max_new_tokens=_MAX_REVIEW, rng=rng
-        )
+    def review(prefixes: list[list[int]]) -> list[list[int]]:
+        network, codec = policy.network, policy.trunk.codec
+        return complete(network, codec, prefixes, max_new_tokens=_MAX_REVIEW, rng=rng)
 
-    return SumsCritic(review, name, sampled=sampled)
+    return SumsCritic(review, name)
 
 
 def trained_critic(trunk: Any) -> SumsCritic:
