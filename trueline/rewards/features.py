@@ -205,8 +205,9 @@ class Training:
         out = np.empty((len(self.raters), len(features.center)))
         # In parts: both sides of a large table at once would be twice its size again.
         for start in range(0, len(out), SLICE):
-            ends = (self.readings.take(rows) for rows in self.ends[:, start : start + SLICE])
-            np.subtract(*map(features.clipped, ends), out=out[start : start + SLICE])
+            part = slice(start, start + SLICE)
+            first, second = (self.readings.take(rows[part]) for rows in self.ends)
+            out[part] = features.clipped(first) - features.clipped(second)
         return out
 
 
