@@ -22,6 +22,7 @@ last step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -160,7 +161,7 @@ def _unfounded_claim(answer: Parsed, rng: np.random.Generator) -> _Made:
     return replace(answer, claim=claim, check=None), Flaw(kind="unfounded_claim")
 
 
-_MAKERS = {
+_MAKERS: dict[str, Callable[[Parsed, np.random.Generator], _Made]] = {
     "wrong_step": _wrong_step,
     "slipped_step": partial(_wrong_step, carried=False),
     "wrong_answer": _wrong_answer,
