@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,19 +54,16 @@ def test_folds_are_even_seeded_and_refused_beyond_the_groups() -> None:
 
 
 @pytest.mark.parametrize("frac", [0.01, 0.3, 0.5, 0.99])
-def test_split_parts_no_group(frac: float, rng: np.random.Generator) -> None:
+def test_split_parts_no_group_and_needs_two(frac: float, rng: np.random.Generator) -> None:
     rows = many(200, 40)
     first, rest = rows.split(frac, rng)
     assert not set(first.groups) & set(rest.groups)
     assert len(first) + len(rest) == 200 and len(first) and len(rest)
     assert abs(len(first) - 200 * frac) <= 5
     assert {*first.rows, *rest.rows} == set(rows.rows)
-
-
-@pytest.mark.parametrize(("num_prompts", "frac"), [(1, 0.5), (5, 1.0)])
-def test_split_refuses_what_cannot_be_split(num_prompts: int, frac: float, rng: Any) -> None:
-    with pytest.raises(InputError):
-        many(5, num_prompts).split(frac, rng)
+    for few, part in ((many(5, 1), frac), (rows, 1.0)):
+        with pytest.raises(InputError):
+            few.split(part, rng)
 
 
 def test_branches_of_one_dialogue_are_one_group() -> None:

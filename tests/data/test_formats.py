@@ -32,28 +32,21 @@ PLAIN = {"prompt": "Hello?", "chosen": "Hi.", "rejected": "No."}
 SAID = "\n\nHuman: Hello?\n\nAssistant:"
 FORMS: dict[str, list[dict[str, Any]]] = {
     "text": [PLAIN],
-    "question": [{"question": "Hello?", "chosen": "Hi.", "rejected": "No."}],
-    "instruction": [{"instruction": "Hello?", "input": "", "chosen": "Hi.", "rejected": "No."}],
     "text dialogues": [{"chosen": f"{SAID} Hi.", "rejected": f"{SAID} No."}],
     "text dialogue as prompt": [{"prompt": SAID, "chosen": " Hi.", "rejected": " No."}],
-    "the same, repeated": [
-        {"prompt": f"{SAID} ", "chosen": f"{SAID} Hi.", "rejected": f"{SAID} No."}
-    ],
+    "repeated": [{"prompt": f"{SAID} ", "chosen": f"{SAID} Hi.", "rejected": f"{SAID} No."}],
     "messages": [{"prompt": [ASK], "chosen": [GOOD], "rejected": [BAD]}],
     "message dialogues": [{"chosen": [ASK, GOOD], "rejected": [ASK, BAD]}],
-    "messages repeat the prompt": [
-        {"prompt": "Hello?", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]}
-    ],
+    "messages again": [{"prompt": "Hello?", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]}],
     "text prompt, messages": [{"prompt": "Hello?", "chosen": [GOOD], "rejected": [BAD]}],
     "unpaired": [
-        {"prompt": "Hello?", "completion": "No.", "label": False},
-        {"prompt": "Hello?", "completion": "Hi.", "label": True},
+        {"prompt": "Hello?", "completion": text, "label": text == "Hi."} for text in ("No.", "Hi.")
     ],
     "unpaired messages": [
-        {"prompt": [ASK], "completion": [GOOD], "label": 1},
-        {"prompt": [ASK], "completion": [BAD], "label": 0},
+        {"prompt": [ASK], "completion": [said], "label": int(said is GOOD)} for said in (GOOD, BAD)
     ],
 }
+"""Each says that "Hi." is the better answer to "Hello?"."""
 
 
 BINARIZED = {**FORMS["message dialogues"][0], "score_chosen": 8.5, "score_rejected": 3.0}
@@ -61,13 +54,7 @@ PANDALM = {
     **{"instruction": "Hello?", "input": "", "response1": "b", "response2": "a"},
     **{"annotator1": 2, "annotator2": 0, "annotator3": 1},
 }
-REWARDBENCH_2 = {
-    "prompt": "Hello?",
-    "chosen": ["a"],
-    "rejected": ["b", "c"],
-    "num_correct": 1,
-    "subset": "Factuality",
-}
+REWARDBENCH_2 = {"prompt": "Hello?", "chosen": ["a"], "rejected": ["b", "c"], "num_correct": 1}
 RM_BENCH = {"prompt": "Hello?", "chosen": ["a", "A"], "rejected": ["b", "B"], "domain": "chat"}
 PUBLIC: dict[str, tuple[dict[str, Any], list[str], int]] = {
     "ultrafeedback binarized": (BINARIZED, ["Hi.>No."], 0),
@@ -279,22 +266,6 @@ def test_public_files_lose_nothing_silently(shared: Path) -> None:
     assert people.skipped["tie"] > 250
     stories = load_prompts(shared / "data/tinystories_val/stories.jsonl.gz", max_words=12)
     assert len(stories) > 1500 and all(len(p.text.split()) == 12 for p in stories)
-
-
-def test_trl_s_own_conversions_change_nothing(tmp_path: Path) -> None:
-    """Its functions turn one form of a preference into another; all read as the same pair."""
-    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
-    rows = [FORMS["message dialogues"][0], {"chosen": [ASK, BAD], "rejected": [ASK, GOOD]}]
-    rows[1] = json.loads(json.dumps(rows[1]).replace("Hello?", "Two?"))
-    implicit = datasets.Dataset.from_list(rows)
-    explicit = implicit.map(trl.extract_prompt)
-    unpaired = trl.unpair_preference_dataset(explicit)
-    read = []
-    for number, dataset in enumerate((implicit, explicit, unpaired)):
-        dataset.to_parquet(str(tmp_path / f"{number}.parquet"))
-        read.append(Comparisons.load(tmp_path / f"{number}.parquet"))
-    assert shown(read[0]) == ["Hi.>No.", "No.>Hi."]
-    assert all(comparisons.rows == read[0].rows for comparisons in read)
 
 
 junk = st.sampled_from([None, True, 0, -1.5, "", "a", "0", [], [None], ["a"], [{}], {}, {"a": 1}])

@@ -88,7 +88,7 @@ def test_every_optimiser(kind: str, tmp_path: Path):
     assert left.result["rounds"][0]["optimiser"]
 
 
-@pytest.mark.parametrize("population", ["default", "impressed", "exact"])
+@pytest.mark.parametrize("population", ["impressed", "exact"])
 def test_every_simulated_population(population: str, tmp_path: Path):
     run(tmp_path, judge={"kind": "simulated", "population": population})
 

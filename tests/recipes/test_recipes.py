@@ -11,19 +11,18 @@ import pytest
 import trueline.models.trunk as trunk_module
 from trueline.errors import InputError
 from trueline.policy import DPO, GRPO, BestOfN
-from trueline.recipes import KINDS, Recipe
+from trueline.recipes import Recipe
 from trueline.recipes.players import HELPERS, JUDGES, from_short
 from trueline.recipes.schema import SHIPPED
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 
 
-def refused(table, *words: str, changes=()) -> str:
+def refused(table, *words: str, changes=()) -> None:
     with pytest.raises(InputError) as caught:
         Recipe.of(table, changes=changes)
     line = str(caught.value)
     assert "\n" not in line and all(word in line for word in words), line
-    return line
 
 
 @pytest.mark.parametrize(
@@ -44,10 +43,7 @@ def refused(table, *words: str, changes=()) -> str:
         ({"reward": {"kind": "lexicographic", "rule": "exact"}}, ("reward.taste must be given",)),
         ({"reward": {"kind": "minimum", "parts": [1]}}, ("reward.parts must be a table",)),
         ({"judge": {"kind": "rule"}}, ("judge.name must be given",)),
-        (
-            {"judge": {"kind": "simulated", "population": "all"}},
-            ("judge.population", "'impressed'"),
-        ),
+        ({"judge": {"kind": "simulated", "population": 1}}, ("judge.population", "'impressed'")),
         ({"oversight": {"kind": "critique", "helper": "nobody"}}, ("oversight.helper.kind",)),
     ],
 )
@@ -122,26 +118,3 @@ def test_a_missing_or_broken_file_is_one_line(tmp_path):
     refused("nowhere.toml", "sums", "'nowhere.toml'")
     (tmp_path / "x.toml").write_text("a = [")
     refused(tmp_path / "x.toml", "TOML", "x.toml")
-
-
-def test_every_kind_says_what_it_is_and_every_field_what_it_means():
-    import ast
-    import dataclasses
-    import inspect
-    import itertools
-    import textwrap
-
-    silent = []
-    for role, kinds in KINDS.items():
-        for name, kind in kinds.items():
-            if not kind.__doc__ or kind.__doc__.startswith(kind.__name__ + "("):
-                silent.append(f"{role} {name}")
-            body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
-            helped = {
-                node.target.id
-                for node, after in itertools.pairwise(body)
-                if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr)
-            }
-            own = {f.name for f in dataclasses.fields(kind) if f.init} & set(kind.__annotations__)
-            silent += [f"{role} {name}.{field}" for field in sorted(own - helped)]
-    assert not silent
