@@ -43,6 +43,7 @@ def refused(table, *words: str, changes=()) -> None:
         ({"reward": {"kind": "lexicographic", "rule": "exact"}}, ("reward.taste must be given",)),
         ({"reward": {"kind": "minimum", "parts": [1]}}, ("reward.parts must be a table",)),
         ({"judge": {"kind": "rule"}}, ("judge.name must be given",)),
+        ({"judge": {"kind": "rule", "name": "brevity"}}, ("judge: the rule", "joy", "brevity")),
         ({"judge": {"kind": "simulated", "population": 1}}, ("judge.population", "'impressed'")),
         ({"oversight": {"kind": "critique", "helper": "nobody"}}, ("oversight.helper.kind",)),
     ],

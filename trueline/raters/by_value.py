@@ -54,6 +54,7 @@ class RuleRater:
     """Apply one rule of `RULES` without error."""
 
     name: str
+    """Name of the rule."""
 
     def __post_init__(self) -> None:
         if self.name not in RULES:

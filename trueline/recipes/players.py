@@ -92,17 +92,15 @@ class SimulatedJudge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuleJudge:
+class RuleJudge(RuleRater):
     """A rater that follows a written rule which the reward never sees."""
 
     short: ClassVar[str] = "name"
-    name: str
-    """Name of a rule of `trueline.raters.RULES`."""
 
     def open(self, session: Session) -> Judging:
         """Return the rule; its value is all that it wants, so that is the gold."""
         return Judging(
-            rater=RuleRater(name=self.name),
+            rater=self,
             certificate=f"better by the rule '{self.name}'",
             gold=lambda response: RULES[self.name](response.text),
         )
@@ -158,11 +156,8 @@ class PeopleJudge:
 
     def open(self, session: Session) -> Judging:
         """Return whoever sits at the console; no case is put to them twice."""
-        queue, name = Queue(session.queue), getpass.getuser()
-
-        def ask() -> bool:
-            return ask_in_terminal(queue, person=name, console=session.console)
-
+        queue, who = Queue(session.queue), getpass.getuser()
+        ask = partial(ask_in_terminal, queue, person=who, console=session.console)
         people = People(queue=queue, meanwhile=ask)
         return Judging(rater=people, certificate="better by the judgement of people")
 
