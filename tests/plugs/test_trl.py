@@ -14,34 +14,28 @@ import pytest
 
 from trueline import plugs
 from trueline.errors import DataError, InputError, JudgeError
-from trueline.models.trunk import Trunk
-from trueline.records import Comparison, Prompt, Response, Scores
-from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.conservative import Conservative
+from trueline.records import Prompt, Scores
 from trueline.worlds.sums import Sums, trunk_path
 
 ASK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2"}]
 
 
 class ByLength:
-    """Scores a text's number of words; unscored where its last letter has an odd code."""
+    """Scores a text's number of letters, and cannot score every third text."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[Prompt, str]] = []
+        self.scores: list[Scores] = []
 
     def score(self, prompts: Any, responses: Any) -> Scores:
         self.seen += zip(prompts, responses, strict=True)
-        words = np.array([float(len(text.split())) for text in responses])
-        scored = np.array([self.can(text) for text in responses])
+        scored = np.array([(len(text) + sum(map(ord, text))) % 3 > 0 for text in responses])
         reasons = {int(i): "odd" for i in np.flatnonzero(~scored)}
-        nothing = np.where(scored, 0.0, np.nan)
-        return Scores(
-            words + nothing, nothing + 0.5, words - 1 + nothing, nothing + 2.0, scored, reasons
-        )
-
-    @staticmethod
-    def can(text: str) -> bool:
-        return not text or ord(text[-1]) % 2 == 0
+        size = np.where(scored, [float(len(text)) for text in responses], np.nan)
+        ends = {"low": size - 9, "high": size + 9}
+        other = (size * 0 + 0.5, size - 1, size / 4)
+        self.scores.append(Scores(size, *other, scored, reasons, **ends))
+        return self.scores[-1]
 
 
 def call(reward: Any, prompts: list[Any], completions: list[Any], **more: Any) -> Any:
@@ -55,9 +49,9 @@ def call(reward: Any, prompts: list[Any], completions: list[Any], **more: Any) -
 
 
 def test_lower_bound_or_mean_and_none_where_it_is_unscored() -> None:
-    texts = ["a b", "a b c", "d f"]
-    assert call(plugs.trl(ByLength()), ["?"] * 3, texts) == [1.0, None, 1.0]
-    assert call(plugs.trl(ByLength(), use="mean"), ["?"] * 3, texts) == [2.0, None, 2.0]
+    texts = ["a b", "d f", "b a"]
+    assert call(plugs.trl(ByLength()), ["?"] * 3, texts) == [2.0, None, 2.0]
+    assert call(plugs.trl(ByLength(), use="mean"), ["?"] * 3, texts) == [3.0, None, 3.0]
 
 
 def test_messages_and_columns_arrive() -> None:
@@ -85,17 +79,17 @@ def test_text_dialogues_become_turns() -> None:
 def test_many_batches_of_nothing_in_a_row_are_refused() -> None:
     reward = plugs.trl(ByLength(), max_blank=2)
     metrics: dict[str, float] = {}
-    assert call(reward, ["?"], ["c"], log_metric=metrics.__setitem__) == [None]
+    assert call(reward, ["?"], ["b"], log_metric=metrics.__setitem__) == [None]
     assert metrics == {"trueline_lower/unscored_frac": 1.0}
+    call(reward, ["?"], ["a"])
     call(reward, ["?"], ["b"])
-    call(reward, ["?"], ["c"])
     with pytest.raises(JudgeError, match=r"none in 2 in a row \(odd\)"):
-        call(reward, ["?"], ["c"])
+        call(reward, ["?"], ["b"])
 
 
 def test_it_can_be_pickled_and_refuses_what_makes_no_sense() -> None:
     reward = pickle.loads(pickle.dumps(plugs.trl(ByLength(), name="taste")))
-    assert reward.__name__ == "taste" and call(reward, ["?"], ["a b"]) == [1.0]
+    assert reward.__name__ == "taste" and call(reward, ["?"], ["a b"]) == [2.0]
     with pytest.raises(InputError, match="use must be"):
         plugs.trl(ByLength(), use="upper")
     seen = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
@@ -103,38 +97,9 @@ def test_it_can_be_pickled_and_refuses_what_makes_no_sense() -> None:
         call(plugs.trl(ByLength()), [seen], [[{"role": "assistant", "content": "4"}]])
 
 
-class Recorder:
-    """A real conservative reward on the embedded trunk, which cannot score every third text."""
-
-    def __init__(self) -> None:
-        trunk = Trunk.load(trunk_path())
-        pairs = [
-            Comparison(
-                chosen=Response(prompt=prompt, text="answer 7 , sure"),
-                rejected=Response(prompt=prompt, text="let us see"),
-            )
-            for prompt in Sums().prompts(9, np.random.default_rng(1))
-        ]
-        readings = trunk.read([r for pair in pairs for r in (pair.chosen, pair.rejected)])
-        head = Conservative(head=Bayesian(layer=2), k=1.0)
-        self.reward = head.fit(readings, pairs, rng=np.random.default_rng(0)).on(trunk)
-        self.seen: list[tuple[Prompt, str]] = []
-        self.scores: list[Scores] = []
-
-    def score(self, prompts: Any, responses: Any) -> Scores:
-        self.seen += zip(prompts, responses, strict=True)
-        scores = self.reward.score(prompts, responses)
-        scored = np.array([sum(map(ord, text)) % 3 > 0 for text in responses])
-        names = ("mean", "std", "lower", "novelty")
-        columns = {name: np.where(scored, getattr(scores, name), np.nan) for name in names}
-        low, high = columns["mean"] - 9.0, columns["mean"] + 9.0
-        self.scores.append(Scores(**columns, scored=scored, low=low, high=high))
-        return self.scores[-1]
-
-
 @pytest.mark.parametrize("trainer", ["GRPOTrainer", "RLOOTrainer"])
 def test_inside_a_real_run(trainer: str, tmp_path: Path) -> None:
-    scorer = Recorder()
+    scorer = ByLength()
     run, asked = short_run(trainer, plugs.trl(scorer), tmp_path)
     assert run.reward_func_names == ["trueline_lower"]
     steps = [line for line in run.state.log_history if "reward" in line]

@@ -2,7 +2,7 @@
 
     /score     everything: mean, std, lower, novelty, interval, outcome, reason
     /openrlhf  {"query", "prompts", "labels"} -> {"rewards", "scores", "extra_logs"}
-    /classify  {"model", "input", "use_activation"} -> data[i].probs, as vLLM, for verl
+    /classify  {"input", "use_activation"} -> data[i].probs, as vLLM, for verl
     /slime     {"prompt", "response", "label"} -> a number
     /health    whether it is ready (503 if not), what it serves, how much it has done
 
@@ -11,7 +11,7 @@ full; 503 only where the scorer is broken, the server closing or full, or `timeo
 is asked for as `Authorization: Bearer` or, of trainers that can be given a URL and nothing else, as
 `?token=`. Without one only loopback names are served, so that no web page can reach the server by a
 name of its own. In formats of one number an unscored row is refused or given the operator's number;
-/classify applies vLLM's sigmoid unless `use_activation` is false, and gives no token counts.
+/classify applies vLLM's sigmoid unless `use_activation` is false.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ import asyncio
 import contextlib
 import secrets
 import socket
-import time
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -176,22 +174,11 @@ def _routes(service: Service) -> APIRouter:
 
     @router.post("/classify")
     async def classify(asked: ClassifyRequest) -> dict[str, Any]:
-        """Answer as vLLM's classification of one-label models, as verl asks for it."""
+        """Answer what verl reads of vLLM's classification of one-label models."""
         numbers = [service.number(row) for row in await service.rows(asked)]
         if asked.use_activation is not False:
             numbers = [float(expit(x)) for x in numbers]
-        data = [
-            {"index": i, "label": None, "probs": [x], "num_classes": 1}
-            for i, x in enumerate(numbers)
-        ]
-        known = {
-            "id": f"classify-{uuid.uuid4().hex}",
-            "object": "list",
-            "created": int(time.time()),
-        }
-        # A name in a body may hold what UTF-8 cannot say.
-        model = asked.model.encode("utf-8", "replace").decode()
-        return {**known, "model": model, "data": data, "usage": None}
+        return {"data": [{"index": i, "probs": [x]} for i, x in enumerate(numbers)]}
 
     @router.post("/slime")
     async def slime(asked: SlimeRequest) -> float:

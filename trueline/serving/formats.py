@@ -193,7 +193,6 @@ class OpenRLHFRequest(BaseModel):
 class ClassifyRequest(BaseModel):
     """vLLM's: texts that hold prompt and response, no token ids."""
 
-    model: str = "reward"
     input: str | list[str]
     use_activation: bool | None = None
 
