@@ -98,7 +98,7 @@ def test_unscored_is_null_or_refused_and_never_silently_a_number(moody: Moody) -
     ("path", "body", "says"),
     [
         ("/score", {"prompts": ["a"], "responses": []}, "as long as"),
-        ("/score", {"prompts": [[]], "responses": ["a"]}, "must not be empty"),
+        ("/score", {"prompts": [[]], "responses": ["a"]}, "`prompt`"),
         ("/score", {"prompts": ["a"]}, "body.responses: Field required"),
         ("/openrlhf", {"query": ["a"], "prompts": ["a", "b"]}, "as long as"),
         ("/openrlhf", {"query": ["xyz"], "prompts": ["a"]}, "must begin with its prompt"),
