@@ -47,9 +47,12 @@ def test_flaws(answer: str, flaws: list[tuple[str, int | None]], end: bool) -> N
 
 
 @pytest.mark.parametrize("said", ["", "7 + 5 =", "answer", "sure sure", "7 + 5 = 12 ; banana"])
-def test_unreadable_reviews_name_nothing_at_all(said: str) -> None:
+def test_unreadable_reviews_name_nothing_at_all_and_mend_nothing(said: str) -> None:
     said = " ".join(word if word in IDS else "<unk>" for word in said.split())
-    assert critique("7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure", said) is None
+    answer = "7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure"
+    assert critique(answer, said) is None
+    with pytest.raises(JudgeError, match="a review of steps"):
+        revised(answer, WORK, lambda _: [[IDS[word] for word in said.split()]])
 
 
 def test_the_prefix_is_the_dialogue_up_to_the_review() -> None:
@@ -112,12 +115,3 @@ def test_under_a_principle_only_its_flaws_are_named():
     ]
     assert kinds == [{"wrong_step", "flattery"}, {"flattery"}, set()]
     assert helper.under("be kind") == helper
-
-
-def test_a_review_that_cannot_be_read_names_nothing_and_mends_nothing():
-    unreadable = lambda prefixes: [[IDS["sure"]] for _ in prefixes]  # noqa: E731
-    response = Response(prompt=PLAIN, text="7 + 5 = 13 ; answer 13")
-    (critique,) = SumsCritic(unreadable).critique([response])
-    assert critique.flaws is None
-    with pytest.raises(JudgeError, match="a review of steps"):
-        SumsCritic(unreadable).revise(response, principle=WORK, critique=critique)

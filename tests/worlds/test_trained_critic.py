@@ -6,16 +6,12 @@ import hashlib
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 import train_critic
 
-from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
-from trueline.protocols import Helper
-from trueline.records import Prompt, Response
 from trueline.worlds.sums import trunk_path
-from trueline.worlds.sums.critic import critic_path, model_critic, trained_critic
+from trueline.worlds.sums.critic import critic_path, trained_critic
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -52,20 +48,3 @@ def test_a_few_numbers_of_the_card_measured_again(
                 measure,
             )
     trunk.verify_frozen()
-
-
-def test_it_is_a_helper_that_reviews_the_same_or_anew(trunk: Trunk) -> None:
-    prompt = Prompt.of("start 7 , + 5 , * 3")
-    answers = [
-        Response(prompt=prompt, text=f"7 + 5 = {n} ; {n} * 3 = {3 * n} ; answer {3 * n} sure")
-        for n in (12, 13)
-    ]
-    critic = trained_critic(trunk)
-    assert isinstance(critic, Helper)
-    sound, spoiled = critic.critique(answers, rng=np.random.default_rng(0))
-    assert sound.flaws == () and [flaw.step for flaw in spoiled.flaws or ()] == [0]
-    policy = LoraPolicy.load(trunk, critic_path())
-    one, same = (
-        model_critic(policy, rng=np.random.default_rng(5)).critique(answers) for _ in range(2)
-    )
-    assert [c.text for c in one] == [c.text for c in same]
