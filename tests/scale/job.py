@@ -117,7 +117,6 @@ def trials(folder: Path, out: Path) -> dict[str, Any]:
         "passes_again": workers.each(lambda: passes[0] - first),
         "held": workers.each(lambda: held_frac(trunk)),
         "once": workers.once(alone),
-        "share": workers.each(lambda: workers.share(3).tolist()),
         "order": workers.spread([3, 1, 2, 5, 4], lambda at: (at * 10, None))[0].tolist(),
         "told": [
             _error(lambda: workers.once(lambda: 1 // 0)),

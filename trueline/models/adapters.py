@@ -178,19 +178,15 @@ class BasePolicy:
     def _logps(self, rows: Sequence[Encoded], slots: int) -> Tensor:
         packed = self.trunk.packs
         groups = row_batches(rows, max_tokens=self.trunk.batch_tokens, packed=packed)
-        passes = len(groups)
         if self.trunk.sharded and torch.is_grad_enabled():
-            # Parted weights are gathered in each pass: all processes make as many.
-            passes = self.trunk.workers.most(passes)
+            # Parted weights are gathered in each pass: every process makes one.
+            groups = [np.arange(len(rows))]
         parts = [torch.zeros(0, slots, device=self.trunk.device)]
-        for turn in range(passes):
-            group = groups[turn] if turn < len(groups) else groups[-1]
+        for group in groups:
             part = [rows[i] for i in group]
             batch = Batch.of(part, device=self.trunk.device, packed=packed)
             logps = response_logps(self.network, batch)
-            padded = torch.nn.functional.pad(logps, (0, slots - logps.shape[1]))
-            # A pass made for the others' sake leaves no row, but its graph is gone through.
-            parts.append(padded if turn < len(groups) else padded[:0])
+            parts.append(torch.nn.functional.pad(logps, (0, slots - logps.shape[1])))
         order = np.array([i for group in groups for i in group], dtype=np.int64)
         return torch.cat(parts)[torch.as_tensor(order.argsort(), device=self.trunk.device)]
 

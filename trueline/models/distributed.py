@@ -69,10 +69,6 @@ class Workers:
         """The device that `accelerate` gives to this process."""
         return torch.device(_state().device)
 
-    def share(self, num_items: int) -> np.ndarray:
-        """Return which of `num_items` this process does: neighbours, which may share a prompt."""
-        return np.array_split(np.arange(num_items), self.num)[self.rank]
-
     def each(self, act: Callable[[], T]) -> list[T]:
         """Run `act` in each process; return all results by rank, or raise the error of any."""
         if self.num == 1:
@@ -82,7 +78,10 @@ class Workers:
         # end frees them.
         if self.sharded:
             _unpack(mine)
-        outcomes = _gather(mine)
+        from accelerate.utils import gather_object
+
+        _patient_group()
+        outcomes = list(gather_object([mine]))
         outcomes[self.rank] = mine
         return [_unpack(outcome) for outcome in outcomes]
 
@@ -120,10 +119,6 @@ class Workers:
         sizes = [tensor.numel() for tensor in tensors]
         for tensor, part in zip(tensors, torch.split(summed, sizes), strict=True):
             tensor.copy_(part.view_as(tensor))
-
-    def most(self, number: int) -> int:
-        """Return the largest of the processes' numbers; they ask even within `each`."""
-        return int(max(_gather(number)))
 
     def _tried(self, act: Callable[[], Any]) -> tuple[Any, Exception | None]:
         """Run `act` for this process alone; return its result or the error, as can be sent."""
@@ -213,14 +208,6 @@ def _leave() -> None:
         if not hasattr(sys, "last_value"):
             torch.distributed.barrier(group=_patient_group())
         torch.distributed.destroy_process_group()
-
-
-def _gather(mine: Any) -> list[Any]:
-    """Return every process's object, by rank."""
-    from accelerate.utils import gather_object
-
-    _patient_group()
-    return list(gather_object([mine]))
 
 
 def _is_set(variable: str) -> bool:

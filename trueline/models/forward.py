@@ -13,13 +13,11 @@ Rows of causal models are packed, laid end to end with the prompt they share onc
     tokens [N] = prompt_1 answer_11 .. answer_1K prompt_2 answer_21 ..
     row r attends along grid[r] = where its tokens lie;   position = place in the row
 
-All but attention acts on tokens one by one, so that no padding and no token is computed twice.
 Attention (registered with transformers' `AttentionInterface`) spreads queries, keys and values out
-to [R, T], pads at the end, where no real token looks. What a prompt gets back in the gradient is
-the sum over its rows. A model whose attention is anything but plain and causal, or whose packed
-log-probabilities are not those of its rows (tried once), is padded on the right instead, without an
-attention mask: a real token cannot attend what comes after it. Encoders attend both ways and get
-their mask.
+to [R, T], pads at the end, where no real token looks; all else acts on tokens one by one. A model
+whose attention is anything but plain and causal, or whose packed log-probabilities are not those of
+its rows (tried once), is padded on the right instead, without an attention mask: a real token
+cannot attend what comes after it. Encoders attend both ways and get their mask.
 
 Shapes: B = R rows, T tokens of the longest, N tokens in all, S response tokens, V vocabulary, L
 layers, P pools, D width, H heads, E head width. N is rounded up to a multiple of 64: oneDNN

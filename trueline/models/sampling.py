@@ -271,11 +271,12 @@ class _CachedForward:
         longest = max(len(ids) for ids in prefixes)
         padded = [ids + [0] * (longest - len(ids)) for ids in prefixes]
         lengths = torch.tensor([len(ids) for ids in prefixes], device=device)
-        self.cache: Any = DynamicCache(config=self.model.config)
-        self.cache.layers = [
+        cache = DynamicCache(config=self.model.config)
+        cache.layers = [
             _RoomyLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
-            for layer in self.cache.layers
+            for layer in cache.layers
         ]
+        self.cache: Any = cache
         last = torch.arange(len(padded), device=device) * longest + lengths - 1
         with logits_at(self.model, last):
             logits = self.model(
@@ -285,7 +286,7 @@ class _CachedForward:
             ).logits[0]
         each = torch.arange(len(padded), device=device).repeat_interleave(width)
         if width > 1:
-            self.cache.reorder_cache(each)
+            cache.reorder_cache(each)  # type: ignore[arg-type]
         self.positions = lengths[each]
         # The pads of shorter prompts stay in the cache, and are masked from now on.
         self.mask: Tensor | None = None

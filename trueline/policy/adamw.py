@@ -86,7 +86,8 @@ class GradientSteps:
             group["lr"] = rate
         for parameter in self._parameters:
             parameter.grad = torch.zeros_like(parameter)
-        mine = batch[self._workers.share(len(batch))]
+        # Neighbours, which may share a prompt.
+        mine = np.array_split(batch, self._workers.num)[self._workers.rank]
         largest = -(-len(batch) // self._workers.num)
         total = sum(self._workers.each(lambda: self._backward(batch, mine, largest, loss)))
         self._workers.add([p.grad for p in self._parameters if p.grad is not None])
