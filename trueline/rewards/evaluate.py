@@ -38,7 +38,7 @@ class Validation:
     unscored: int
     """Held-out pairs with a side that the reward does not score; they are in no number above."""
     folds: tuple[dict[str, Any], ...]
-    """The reward's summary for each fold, with its accuracy and the pairs tested."""
+    """The reward's summary for each fold."""
 
 
 def cross_validate(
@@ -52,8 +52,8 @@ def cross_validate(
     """Fit on each fold's training rows (`make_folds`) and rank its test rows."""
     groups = np.asarray(comparisons.groups)
     correct, notes, unscored = np.full(len(comparisons), np.nan), [], 0
-    sides = (comparisons.chosen_keys, comparisons.rejected_keys)
-    chosen, rejected = (readings.rows(keys) for keys in sides)
+    sides = comparisons.chosen_keys, comparisons.rejected_keys
+    ends = np.stack([readings.rows(keys) for keys in sides])
     for train, test in folds:
         shared = set(groups[train]) & set(groups[test])
         if shared:
@@ -63,14 +63,13 @@ def cross_validate(
                 do="split by comparisons.groups, as make_folds does",
             )
         fitted = head.fit(readings, comparisons.take(train), rng=rng)
-        rows, at = np.unique([chosen[test], rejected[test]], return_inverse=True)
+        rows, at = np.unique(ends[:, test], return_inverse=True)
         scored = fitted.score(readings.take(rows)).scored[at.reshape(2, -1)].all(0)
-        known, right = test[scored], None
+        known = test[scored]
         if len(known):
-            mean, _ = fitted.margin(readings, chosen[known], rejected[known])
+            mean, _ = fitted.margin(readings, *ends[:, known])
             correct[known] = (np.sign(mean) + 1.0) / 2.0
-            right = float(correct[known].mean())
-        notes.append({**fitted.summary(), "accuracy": right, "tested": len(known)})
+        notes.append(fitted.summary())
         unscored += len(test) - len(known)
     tested = np.isfinite(correct)
     return Validation(
