@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from trueline.errors import InputError, SetupError
 from trueline.protocols import Scorer
-from trueline.records import Comparison, Prompt, Response, Scores
+from trueline.records import Comparison, Prompt, Response
 from trueline.rewards import rules_exact
 from trueline.rewards.protocols import load_reward
 from trueline.rewards.rules import Rule
@@ -39,15 +39,8 @@ EXAMPLES: dict[str, Rule] = {
 }
 
 
-def outcome(scores: Scores, i: int = 0) -> float | str:
-    """The number of a row, or the reason why it has none."""
-    score = scores[i]
-    return str(score.reason) if score.mean is None else score.mean
-
-
-def answers(scorer: Scorer, texts: list[str], ask: str = "?", **meta: Any) -> list[float | str]:
-    scores = scorer.score([Prompt.of(ask, **meta)] * len(texts), texts)
-    return [outcome(scores, i) for i in range(len(texts))]
+def answers(rule: Rule, texts: list[str], ask: str = "?", **meta: Any) -> list[float | str]:
+    return rule.grade([Response(prompt=Prompt.of(ask, **meta), text=text) for text in texts])
 
 
 # What all of them share.
@@ -168,9 +161,8 @@ def test_formulas_are_compared_by_what_they_mean() -> None:
         ([r"\frac{1}{2}", "x"], r"\dfrac{2}{4}", 1.0), ("42", "9^9^9^9", 0.0),
         (r"\{1, 2\}", r"\{2, 1\}", 1.0), ("5", "__import__('os').system('true')", 0.0),
     ]  # fmt: skip
-    scores = Exact().score([Prompt.of("?", answer=r) for r, _, _ in rows], [t for _, t, _ in rows])
-    for i, (_, text, expected) in enumerate(rows):
-        assert outcome(scores, i) == expected, text
+    given = [Response(prompt=Prompt.of("?", answer=right), text=text) for right, text, _ in rows]
+    assert Exact().grade(given) == [expected for _, _, expected in rows]
 
 
 def _scripted(row_s: int) -> None:

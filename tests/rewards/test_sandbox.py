@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from trueline.errors import SetupError
-from trueline.records import Prompt
+from trueline.records import Prompt, Response
 from trueline.rewards import sandbox
 from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.sandbox import run_calls, run_program
@@ -38,8 +38,8 @@ def grade(code: str, tests: Any, limits: Any = QUICK) -> float | str:
 
 
 def grades(codes: list[str], tests: Any, limits: Any = QUICK) -> list[float | str]:
-    scores = UnitTest(**limits).score([Prompt.of("?", tests=tests)] * len(codes), codes)
-    return [str(s.reason) if s.mean is None else s.mean for s in scores]
+    ask = Prompt.of("?", tests=tests)
+    return UnitTest(**limits).grade([Response(prompt=ask, text=code) for code in codes])
 
 
 RIGHT = "def add(a, b):\n    return a + b\n"
