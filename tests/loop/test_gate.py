@@ -92,16 +92,18 @@ def decided(wins: list[float], **options: object) -> GateSession:
     return session
 
 
-def test_decisions_mirror_each_other_and_an_open_session_is_a_hold() -> None:
+def test_decisions_mirror_each_other_and_an_open_session_is_a_hold(
+    rng: np.random.Generator,
+) -> None:
     up, down, partly = decided([1.0] * 12), decided([0.0] * 12), decided([1.0, 0.5, 0.0])
     assert (up.decision, down.decision, partly.decision) == (ACCEPT, ROLL_BACK, None)
-    a, b, open_ = up.record(), down.record(), partly.record()
+    a, b, open_ = (session.record(rng) for session in (up, down, partly))
     assert a["e_value"] == pytest.approx(1.4**12) == b["e_value_worse"]
     assert a["e_value_worse"] == pytest.approx(0.6**12) == b["e_value"]
     assert a["win_rate"]["lower"] == pytest.approx(1 - b["win_rate"]["upper"])
     assert (open_["decision"], open_["labels"], open_["win_rate"]["value"]) == ("hold", 3, 0.5)
     assert open_["threshold"] == pytest.approx(50)
-    assert decided([]).record()["win_rate"]["value"] is None
+    assert decided([]).record(rng)["win_rate"]["value"] is None
 
 
 def test_what_is_shown_never_contradicts_the_decision(rng: np.random.Generator) -> None:
@@ -109,7 +111,7 @@ def test_what_is_shown_never_contradicts_the_decision(rng: np.random.Generator) 
         session = Gate().session(1)
         while session.decision is None:
             session.observe(float(rng.random() < p))
-        rate = session.record()["win_rate"]
+        rate = session.record(rng)["win_rate"]
         assert 0 <= rate["lower"] <= rate["value"] <= rate["upper"] <= 1
         assert (session.decision is not ACCEPT) or rate["lower"] >= 0.5
         assert (session.decision is not ROLL_BACK) or rate["upper"] <= 0.5
@@ -135,6 +137,5 @@ def test_the_gate_says_what_wins_at_equal_length(rng: np.random.Generator) -> No
     while session.decision is None:
         longer = float(rng.integers(-9, 10))
         session.observe(float(rng.random() < 1 / (1 + np.exp(-longer / 4))), longer=longer)
-    even = session.record(rng=rng)["win_rate_at_equal_length"]
+    even = session.record(rng)["win_rate_at_equal_length"]
     assert even["lower"] < 0.5 < even["upper"] and even["n"] == session.labels
-    assert session.record()["win_rate_at_equal_length"]["value"] is None, "not asked for"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from trueline.stats.length_control import length_controlled
+from trueline.stats import length_controlled
 
 RNG = np.random.default_rng
 

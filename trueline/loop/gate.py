@@ -31,14 +31,12 @@ import numpy as np
 
 from trueline.errors import DataError, InputError, InvalidExperiment
 from trueline.records import Estimate
-from trueline.stats import BettingTest, confidence_sequence
-from trueline.stats.length_control import length_controlled
+from trueline.stats import BettingTest, confidence_sequence, length_controlled
 
 __all__ = ["Decision", "Gate", "GateSession"]
 
 BET = (0.4,)
 """Fraction of the stake: 0.8 times win - 1/2, which is Kelly's bet at a win rate of 0.7."""
-_NOT_MEASURED = Estimate(None, None, None, 0)
 
 
 class Decision(enum.StrEnum):
@@ -92,16 +90,16 @@ class GateSession:
         self._better = BettingTest(0.5, fractions=BET)
         self._worse = BettingTest(0.5, fractions=BET)
         self._wins: list[float] = []
-        self._longer: list[float | None] = []
+        self._longer: list[float] = []
 
     @property
     def labels(self) -> int:
         """How many verdicts were observed."""
         return len(self._wins)
 
-    def observe(self, win: float, *, longer: float | None = None) -> None:
+    def observe(self, win: float, *, longer: float = 0.0) -> None:
         """Take in a verdict: 1 if the new policy's answer was preferred, 0 if the certified one's,
-        0.5 if neither; `longer`: by how many tokens it was the longer one, if known."""
+        0.5 if neither; `longer`: by how many tokens it was the longer one."""
         if win not in (0, 0.5, 1):
             raise DataError("a win must be 0, 0.5 or 1", got=str(win))
         if self.decision is not None:
@@ -120,18 +118,15 @@ class GateSession:
         elif self.labels >= self.max_labels:
             self.decision = Decision.HOLD
 
-    def record(self, *, rng: np.random.Generator | None = None) -> dict[str, Any]:
+    def record(self, rng: np.random.Generator) -> dict[str, Any]:
         """Return the record that stands in results; a session left open is a HOLD.
 
         `e_value` speaks for "better", `e_value_worse` for "worse". The win rate's 95 % interval is
         valid whenever one stops, made of the same bets: after ACCEPT its lower end is at least 1/2
-        where the round's alpha is at most 0.025. With `rng`, for the bootstrap, also what it would
-        be were both answers equally long; that decides nothing.
+        where the round's alpha is at most 0.025. What it would be were both answers equally long
+        (bootstrapped by `rng`) decides nothing.
         """
-        known = [gap for gap in self._longer if gap is not None]
-        even = _NOT_MEASURED
-        if rng is not None and known and len(known) == self.labels:
-            even = length_controlled(self._wins, known, rng=rng)
+        even = length_controlled(self._wins, self._longer, rng=rng)
         return {
             "decision": (self.decision or Decision.HOLD).value,
             "e_value": math.exp(self._better.log_e),
@@ -145,7 +140,7 @@ class GateSession:
 
     def _win_rate(self) -> Estimate:
         if not self._wins:
-            return _NOT_MEASURED
+            return Estimate(None, None, None, 0)
         value = sum(self._wins) / self.labels
         lower, upper = confidence_sequence(self._wins, 0.05, fractions=BET)
         low, high = float(lower[-1]), float(upper[-1])

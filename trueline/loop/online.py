@@ -212,7 +212,8 @@ class Steps:
         asked = self.labels.ask(cases, purpose="gate", round=self.t)
         for case, verdict in zip(cases, asked, strict=False):
             budget.spend("gate", 1)
-            session.observe(_WINS[verdict.preference], longer=_longer(case))
+            longer = (case.first.num_tokens or 0) - (case.second.num_tokens or 0)
+            session.observe(_WINS[verdict.preference], longer=longer)
             if session.decision is not None:
                 break
 
@@ -222,7 +223,7 @@ class Steps:
         """Return what a round did and took, beside its evaluation."""
         return {
             "round": self.t,
-            "gate": gate.record(rng=self._rng("gate", "length")),
+            "gate": gate.record(self._rng("gate", "length")),
             **self.labels.taken(self.t),
             "reward": reward.summary(),
             "optimiser": dict(update.stats),
@@ -235,9 +236,3 @@ class Steps:
 
     def _prompts(self, num: int, purpose: str, step: str) -> list[Prompt]:
         return self.task.draw(num, purpose, self._rng(step))
-
-
-def _longer(case: Case) -> float | None:
-    """Return by how many tokens the candidate's answer is the longer one, if known."""
-    first, second = (r.num_tokens for r in case.responses)
-    return None if first is None or second is None else float(first - second)
