@@ -104,13 +104,10 @@ def _value(tree: ast.expr) -> Fraction:
     match tree:
         case ast.Constant(value=int() | float() as one):
             return Fraction(str(one))
-        case ast.UnaryOp(op=ast.USub()):
-            return -_value(tree.operand)
-        case ast.UnaryOp(op=ast.UAdd()):
-            return _value(tree.operand)
+        case ast.UnaryOp():
+            return _value(tree.operand) * (-1 if isinstance(tree.op, ast.USub) else 1)
         case ast.BinOp() if type(tree.op) in _OPERATIONS:
-            both = _value(tree.left), _value(tree.right)
-            return Fraction(_OPERATIONS[type(tree.op)](*both))
+            return Fraction(_OPERATIONS[type(tree.op)](_value(tree.left), _value(tree.right)))
     raise ValueError("not a sum of numbers")
 
 
@@ -143,9 +140,6 @@ def equations(text: str) -> list[list[str]]:
     """Return every chain "a = b [= c ...]" of numbers and signs in a text, as its sides.
 
     One of which a part is no number ("3 apples + 5 = 8") is left out.
-
-    >>> equations("so 7 + 5 = 12, and 3 x 4 makes 12")
-    [['7 + 5', '12'], ['3 * 4', '12']]
     """
     text = plain(text)
     for pattern, replacement in _REWRITTEN:
