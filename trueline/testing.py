@@ -72,6 +72,7 @@ ENGINE_FAULTS = (
 trunk's own whatever adapter was asked for."""
 
 
+@dataclass(eq=False, kw_only=True)
 class FakeTrunk:
     """Read like a `Trunk`: Gaussian latents of a text's hash, plus planted directions.
 
@@ -79,19 +80,13 @@ class FakeTrunk:
     drawn from the text's hash, one token a word.
     """
 
+    width: int = 16
+    seed: int = 0
+    planted: Mapping[str, float] = field(default_factory=dict)
+    surprisals: bool = False
+
     is_encoder = False
     layers, layer = (0, 1, 2, 3), 2
-
-    def __init__(
-        self,
-        *,
-        width: int = 16,
-        seed: int = 0,
-        planted: Mapping[str, float] | None = None,
-        surprisals: bool = False,
-    ) -> None:
-        self.width, self.seed, self.surprisals = width, seed, surprisals
-        self.planted = dict(planted or {})
 
     def direction(self, word: str) -> np.ndarray:
         """Return the unit vector [D] that a planted word lies along, in every pool of its layer."""
@@ -130,7 +125,7 @@ class FakeTrunk:
 
     def fingerprint(self) -> str:
         """Return a hash of what it was made with."""
-        made = [self.width, self.seed, self.planted, self.surprisals]
+        made = [self.width, self.seed, dict(self.planted), self.surprisals]
         return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
     def verify_frozen(self) -> str:
@@ -148,11 +143,12 @@ class FakeTrunk:
         return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
 
 
+@dataclass(eq=False)
 class ScriptedRater:
     """Prefer the response of the higher value; equal ones are undecided."""
 
-    def __init__(self, value: Callable[[Response], float], *, name: str = "scripted") -> None:
-        self.value, self.name = value, name
+    value: Callable[[Response], float]
+    name: str = "scripted"
 
     def compare(
         self,
@@ -172,17 +168,13 @@ class ScriptedRater:
         )
 
 
+@dataclass(eq=False)
 class ScriptedHelper:
     """Find the flaws that the function names; None stands for text that could not be read."""
 
-    def __init__(
-        self,
-        find: Callable[[Response], tuple[Flaw, ...] | None],
-        *,
-        rewrite: Callable[[str], str] = str,
-        name: str = "scripted",
-    ) -> None:
-        self.find, self.rewrite, self.name = find, rewrite, name
+    find: Callable[[Response], tuple[Flaw, ...] | None]
+    rewrite: Callable[[str], str] = field(default=str, kw_only=True)
+    name: str = field(default="scripted", kw_only=True)
 
     def critique(
         self, responses: Sequence[Response], *, rng: np.random.Generator
@@ -212,11 +204,11 @@ class ScriptedHelper:
         return Response(prompt=response.prompt, text=self.rewrite(response.text))
 
 
+@dataclass(eq=False)
 class ScriptedChatModel:
     """Answer as the function says to the last message of a dialogue."""
 
-    def __init__(self, answer: Callable[[str], str | Reply]) -> None:
-        self.answer = answer
+    answer: Callable[[str], str | Reply]
 
     def say(
         self, dialogues: Sequence[Sequence[Message]], *, rng: np.random.Generator

@@ -16,7 +16,6 @@ from trueline.errors import InvalidExperiment, SetupError
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.endpoint import Endpoint
 from trueline.models.engine import Engine, read_samples
-from trueline.policy import GRPO, AdamWSettings
 from trueline.records import Prompt
 from trueline.testing import ENGINE_FAULTS, FakeEngine
 
@@ -174,20 +173,3 @@ def test_a_wrong_set_up_is_refused_in_one_line(trunk, policy, prompts):
         with pytest.raises(SetupError, match="does not exist"):
             roll(gone, policy, prompts[:1])
     assert roll(Engine(endpoint=off), policy, []).rows == []
-
-
-def test_an_optimiser_improves_by_an_engine(trunk, policy, prompts):
-    with FakeEngine(trunk) as server:
-        policy.sampler = engine(server)
-        adamw = AdamWSettings(learning_rate=5e-3, epochs=2, batch_size=8)
-        optimiser = GRPO(num_samples=6, beta=0.0, adamw=adamw)
-        new = optimiser.improve(policy, prompts, bandit.COUNTS, rng=np.random.default_rng(0)).policy
-    policy.sampler = new.sampler = None
-    before, after = (
-        np.mean([r.text.split().count("up") for row in said for r in row])
-        for said in (
-            each.sample(prompts, num_samples=6, rng=np.random.default_rng(9))
-            for each in (policy, new)
-        )
-    )
-    assert after > before + 0.5, (before, after)
