@@ -160,20 +160,3 @@ def test_a_reward_is_refused_beside_another_trunk(fitted, tmp_path, capsys, shar
     assert ended.value.code == 2
     assert "fitted on" in capsys.readouterr().err
     assert not out.exists()
-
-
-def test_a_run_by_a_file_of_pairs_says_whose_judgement_it_certifies(tmp_path, capsys):
-    pairs = save(tmp_path / "pairs.jsonl", rows(80))
-    prompts = save(tmp_path / "prompts.jsonl", [{"prompt": r["prompt"]} for r in rows(120, 5)])
-    changes = ("budget.prompts_per_round=12", "evaluate.prompts=12")
-    small = ["--rounds", "1", "--labels", "40"]
-    small += [part for change in changes for part in ("--set", change)]
-    found = call(
-        capsys,
-        *("run", "--model", MODEL, "--prompts", prompts, "--rater", f"file:{pairs}"),
-        *("--out", tmp_path / "run", *small),
-    )
-    assert found["gold_final"] is None, "nobody knows gold here"
-    assert "not by people" in found["certificate"]
-    assert found["labels_used"] <= 40
-    assert found["rounds"][0]["reward"]["n"] > found["labels"]["learn"], "the file taught it too"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from trueline import plugs
-from trueline.errors import InputError, SetupError
+from trueline.errors import SetupError
 from trueline.records import Prompt, Scores
 
 inspect_ai = pytest.importorskip(
@@ -85,15 +85,6 @@ def test_scores_and_doubt_are_in_the_log_and_unscored_is_left_out(tmp_path: Path
     assert [m.role for m in prompt.messages] == ["system", "user"]
     assert prompt.meta["k"] == 1 and prompt.text == f"ask {prompt.meta['answer']}"
     assert len(careful.seen) == 4 and "MainThread" not in careful.threads
-
-
-def test_a_scorer_that_fails_fails_its_samples(tmp_path: Path) -> None:
-    class Broken:
-        def score(self, prompts: Any, responses: Any) -> Scores:
-            raise InputError("the trunk must be there")
-
-    log = run(plugs.inspect(Broken(), use="mean"), ["a", "b"], tmp_path)
-    assert log.status == "error" and "the trunk must be there" in log.error.message
 
 
 def test_without_inspect_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,9 +62,8 @@ class ScoreVerb(Place):
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
         rows = load_rows(self.file)
         trunk, reward = load_scored(self.reward, self.model, session)
-        distinct = {r.key: r for row in rows for r in row.responses}
         with reading_bar("reading") as progress:
-            readings = trunk.read(list(distinct.values()), progress=progress)
+            readings = trunk.read([r for row in rows for r in row.responses], progress=progress)
         scores = dict(zip(readings.keys, reward.score(readings), strict=True))
         write_jsonl(self.out, [_describe(row, scores, reward, readings) for row in rows])
         accuracy = _accuracy(rows, scores, reward, readings, stream(self.seed, "accuracy"))
