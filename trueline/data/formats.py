@@ -66,7 +66,7 @@ _ANNOTATOR = re.compile(r"annotator_?\d+$")
 
 def _filled(text: str) -> str:
     if not text.strip():
-        raise PydanticCustomError("blank", "text should not be empty")
+        raise PydanticCustomError("blank", "must not be empty")
     return text
 
 
