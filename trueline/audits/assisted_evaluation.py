@@ -11,10 +11,6 @@ Saunders et al. 2022 (arXiv 2206.05802): people shown critiques find about half 
 All intervals resample prompts. Where we differ: flaws are planted, so their place is known; false
 alarms and time stand beside what was found, since a critic that names everything finds everything;
 an undecided case counts as half right. It says nothing of flaws that nobody can plant.
-
->>> arm = Arm(**{name: np.array([0.0, 1.0]) for name in MEASURES}, prompts=("a", "b"))
->>> print(compare(arm, arm, rng=np.random.default_rng(0))["found"])
-0.000 [0.000, 0.000] (n=2)
 """
 
 from __future__ import annotations

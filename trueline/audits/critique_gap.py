@@ -12,11 +12,6 @@ Where we differ: (1) D and C are both forced choices between the two texts: a fa
 a missed flaw does, and a coin has 0.5; (2) only the *planted* flaw counts as found; (3) D's
 teaching pairs must be of other prompts (`InvalidExperiment`). The judge's slips are in C: measure
 an ideal critic beside it. D is what one linear head reads off, a lower bound of what is known.
-
->>> ones, half, none = np.ones(4), np.array([1.0, 1.0, 0.0, 0.0]), np.zeros(4)
->>> found = gaps(half, ones, half, none, clusters="abcd", rng=np.random.default_rng(0))
->>> found["C"].value, found["DC"].value
-(0.75, 0.25)
 """
 
 from __future__ import annotations

@@ -7,14 +7,6 @@
 
 All intervals resample whole groups (prompts). Beliefs not stated and truths not known are left out,
 and n says how many are left.
-
->>> from trueline.records import Turn
->>> turns = tuple(Turn(speaker="judge", text="", round=r, belief=p) for r, p in enumerate((.5, .8)))
->>> verdict = Verdict(preference=Preference.FIRST, rater="r", belief=0.8, transcript=turns)
->>> one = JudgedCase(id="a", group="a", protocol="debate", question="q", answers=("x", "y"),
-...                  verdict=verdict, correct=1)
->>> [round(p, 1) for p in one.beliefs]
-[0.5, 0.2]
 """
 
 from __future__ import annotations

@@ -3,10 +3,4 @@
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.data.formats import Row, load_prompts, load_rows
 
-__all__ = [
-    "Comparisons",
-    "Row",
-    "load_prompts",
-    "load_rows",
-    "make_folds",
-]
+__all__ = ["Comparisons", "Row", "load_prompts", "load_rows", "make_folds"]

@@ -4,12 +4,6 @@ The bag of words is a Bradley–Terry reward r(y) = w·φ(y) (1952) with a ridge
 response's words and neighbouring pairs of words; its strength is chosen by log loss on held-out
 groups. A reward that does not beat it has read nothing in the latents that the words do not say.
 Correctness is 1, 0, or 0.5 for a tie, float [N].
-
->>> from trueline.records import Comparison, Prompt, Response
->>> ask = Prompt.of("2 + 2")
->>> short, long = Response(prompt=ask, text="4"), Response(prompt=ask, text="surely 5")
->>> longer_wins(Comparisons((Comparison(chosen=short, rejected=long),)))
-array([0.])
 """
 
 from __future__ import annotations

@@ -76,12 +76,7 @@ class Constitution:
         return transcript.conclude()
 
     def pairs(
-        self,
-        responses: Sequence[Response],
-        *,
-        helper: Any,
-        judge: Rater,
-        rng: np.random.Generator,
+        self, responses: Sequence[Response], *, helper: Any, judge: Rater, rng: np.random.Generator
     ) -> Revisions:
         """Revise each response, and have original and revision judged unaided.
 

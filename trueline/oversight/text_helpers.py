@@ -4,12 +4,6 @@ Whatever others wrote stands between fences made for the one request, with the r
 before and after; a reply counts only in the form asked for (see `parsing`). What cannot be read is
 None or `UNDECIDED` with its reason, never a guess. A model can still be talked round by what it
 reads: how often, planted flaws measure (`planted_flaws`).
-
->>> from trueline.testing import ScriptedChatModel
->>> two = [Response(prompt=Prompt.of("2 + 2"), text=text) for text in "45"]
->>> judge = TextJudge(ScriptedChatModel(lambda asked: "A, of course."))
->>> judge.compare(*two, rng=np.random.default_rng(0)).reason
-'no verdict in the form asked for'
 """
 
 from __future__ import annotations

@@ -83,10 +83,7 @@ class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        **_: Any,
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any
     ) -> SequenceClassifierOutput:
         """Return rewards as logits [B, 1]."""
         if attention_mask is None:

@@ -8,15 +8,6 @@
 A role is a structural type such as `Head`; `Roles` says which dictionary of kinds plays it. Every
 error names the key as it stands in the file, what it must be and what it got, and nothing is
 loaded before the whole recipe has been built.
-
->>> from dataclasses import dataclass
->>> @dataclass(frozen=True, kw_only=True)
-... class Steps:
-...     rate: float = 1e-3
->>> build(Steps, {"rate": 1}, key="policy.steps", roles={})
-Steps(rate=1.0)
->>> to_plain(Steps(), roles={})
-{'rate': 0.001}
 """
 
 from __future__ import annotations

@@ -135,10 +135,7 @@ def load_run(folder: str | Path) -> LoadedRun:
     if not file.is_file():
         raise SetupError(f"a run folder must hold {RECIPE}", got=f"none in {folder}")
     return LoadedRun(
-        folder=view.folder,
-        recipe=Recipe.of(read(file)),
-        records=view.metrics(),
-        result=view.result,
+        folder=view.folder, recipe=Recipe.of(read(file)), records=view.metrics(), result=view.result
     )
 
 

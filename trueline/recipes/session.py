@@ -1,8 +1,4 @@
-"""What the parts of one command share: models that are loaded once, a console, a seed.
-
->>> Session(seed=3).seed
-3
-"""
+"""What the parts of one command share: models that are loaded once, a console, a seed."""
 
 from __future__ import annotations
 

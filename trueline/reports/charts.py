@@ -3,10 +3,6 @@
 The colours are the page's CSS variables, so that charts follow light and dark; ElementTree escapes
 every string. Each point carries its interval as a bar and its words as a tooltip; what was not
 measured leaves a gap. Colour never carries a meaning alone: series differ in dash and marker too.
-
->>> line = Series(name="a<b", x=[1], y=[Estimate(0.5, 0.4, 0.6, 9)])
->>> "a&lt;b" in section("t", [line, line], Axis("round"), Axis("gold")).chart
-True
 """
 
 from __future__ import annotations

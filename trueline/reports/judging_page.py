@@ -1,10 +1,6 @@
 """Write the page of a folder of verdicts: how right, how sure, at what cost, and what was said.
 
 Speeches are data: the template escapes them, and marks a quote by whether the source has it.
-
->>> from trueline.records import Quote
->>> quoted(Turn(speaker="A", text="so <quote>it is</quote>", quotes=(Quote("it is", True),)))
-[('so ', ''), ('it is', 'now')]
 """
 
 from __future__ import annotations

@@ -12,9 +12,6 @@ the MOVER method, for independent estimates; somewhat too wide on the same promp
 
 Where it holds 0, the sentence says that there are too few answers to tell, never that nothing
 changed; where an interval is missing, nothing is said to have changed.
-
->>> change(Estimate(0.7, 0.6, 0.8, 300), Estimate(2.4, 2.3, 2.5, 300))
-<Change.ROSE: 'rose'>
 """
 
 from __future__ import annotations

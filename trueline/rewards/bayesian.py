@@ -21,17 +21,6 @@ Deterministic: `rng` is not drawn from; the order of rows and comparisons is irr
 bit. Fails where raters prefer what no layer shows linearly; then the evidence stays near that of
 coin tosses (`metadata["coin_evidence"]`), the prior shrinks and every answer scores about alike.
 And where two layers matter only together: each is judged by itself before they meet.
-
->>> from trueline.testing import FakeTrunk
->>> from trueline.records import Comparison, Prompt, Response
->>> ask, trunk = Prompt.of("?"), FakeTrunk(planted={"good": 3.0})
->>> texts = [(Response(prompt=ask, text=f"good {i}"), Response(prompt=ask, text=f"bad {i}"))
-...          for i in range(40)]
->>> pairs = [Comparison(chosen=a, rejected=b) for a, b in texts]
->>> readings = trunk.read([r for both in texts for r in both])
->>> reward = Bayesian().fit(readings, pairs, rng=np.random.default_rng(0))
->>> reward.layers, bool(reward.margin(readings, [0], [1])[0] > 0)
-((2,), True)
 """
 
 from __future__ import annotations

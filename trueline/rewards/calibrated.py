@@ -20,9 +20,6 @@ fits (CV+), at a K-th of the cost. The final fit is bolder: on worked sums 88 % 
 The mean is the wrapped head's, to the last bit. With fewer than 1/α − 1 prompts the interval is
 infinite. Fails where the reward is wrong inside its data: of raters impressed by form the verdicts
 are covered (90 %) and the better answers are not (75 %).
-
->>> Calibrated().alpha
-0.1
 """
 
 from __future__ import annotations

@@ -16,9 +16,6 @@ Where we differ: (1) the mean difference is scaled to log-odds by its held-out m
 covariance S is shrunk towards a multiple of the identity by F / (F + N), as novelty's is.
 Shapes: N pairs, F features; S is F × F. Unit: nats. Surprisals are read and weigh nothing.
 Fails where the wordings of the pairs, not what they mean, are what the direction picks up.
-
->>> Concept(layer=3).pooling
-'separation'
 """
 
 from __future__ import annotations

@@ -9,9 +9,6 @@ share its errors.
 
 Where we differ: k and distance must not be negative, so the bound can never flatter.
 Fails where the reward is wrong inside the data: neither std nor novelty sees that.
-
->>> Conservative(head=Bayesian(layer=3), k=2.0).k
-2.0
 """
 
 from __future__ import annotations

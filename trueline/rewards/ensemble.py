@@ -17,9 +17,6 @@ disagreement alone, which knows nothing where no member has been (Lakshminarayan
 Shapes: N rows, F features, M members, H hidden units. Units: nats of log-odds. At most 20,000
 comparisons are looked at for the members. Fails where no layer holds anything linear for the
 evidence to find; and all members read one trunk, whose errors they share.
-
->>> Ensemble(members=5).hidden
-256
 """
 
 from __future__ import annotations

@@ -17,13 +17,6 @@ the weights form with the mean of v_i).
 Shapes: B blocks of differences [N, F_b]. Where F > N everything happens on Gram matrices [N, N],
 otherwise on weights [F]; the results are the same to rounding.
 Fails where labels hold no signal: then V ends small, and the reward is close to constant.
-
->>> import numpy as np
->>> rows = np.random.default_rng(0).standard_normal((200, 3))
->>> rows *= np.sign(rows[:, :1])                         # the first feature decides
->>> best = climb(MarginalLikelihood(rows, np.array([0, 1, 1])))
->>> bool(best.precisions[1] > 10 * best.precisions[0])
-True
 """
 
 from __future__ import annotations

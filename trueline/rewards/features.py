@@ -18,12 +18,6 @@ nor on who won, so that a fit repeats, and reverses with its labels, to the last
 
 Shapes: N rows or comparisons, F = 5 + layers x pools x D features, float64. `standard` is z before
 clipping. Fails where a column is constant in training: it then stays 0 whatever it does later.
-
->>> import numpy as np
->>> latents = np.array([-1.0, 1.0]).reshape(2, 1, 1, 1)
->>> table = Readings(keys=("a", "b"), latents=latents, layers=(4,), poolings=("mean",))
->>> Features.learn(table, ((4, "mean"),)).clipped(table).ravel()
-array([-1.,  1.])
 """
 
 from __future__ import annotations

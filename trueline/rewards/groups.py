@@ -19,9 +19,6 @@ Shapes: N rows, G groups, F features. Fails where groups see different prompts (
 judged it takes from the others), where they differ in few directions (there is one ρ for all), and
 for the minimum where groups are known badly: on worked sums the best of 16 by the mean left the
 worse-off group 1.15 gold points up, by the minimum 0.87, by one reward for all 0.06.
-
->>> Groups(raters={"ann": "here", "bob": "there"}, objective="worst").objective
-'worst'
 """
 
 from __future__ import annotations

@@ -14,10 +14,6 @@ nor an N × N matrix is built where it would be the larger.
 
 Shapes: N comparisons or rows, F features. Unit: the reward is in nats of log-odds.
 Fails when features are not standardised: one prior precision a block then means nothing.
-
->>> import numpy as np
->>> belief_of(np.full(2, 4.0), np.eye(2)[:1], np.array([4.0])).var(np.eye(2))
-array([0.125, 0.25 ])
 """
 
 from __future__ import annotations

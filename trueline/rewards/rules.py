@@ -4,9 +4,6 @@ A rule gives each answer a number, or the reason why it gives none (*unscored*).
 fault is a definite 0.0; the checker's, or a prompt without what the rule needs, is unscored. The
 number is certain: std 0, lower = low = high = mean, novelty 0. Rules are the one reward that reads
 a prompt's `meta`: what is right stands there, out of the policy's sight. `fit` learns nothing.
-
->>> [score.reason for score in as_scores([1.0, "no answer known"])]
-[None, 'no answer known']
 """
 
 from __future__ import annotations

@@ -4,12 +4,6 @@ A dataclass of a class in `STORED` is kept field by field, whatever it is made o
 tuple, mapping, array and part stands under its kind, {"kind": content}. Written beside its place
 and moved there in one step, so that a killed run leaves no half of it. Another version of the
 format is refused, and so is a folder with a part missing. Never pickle.
-
->>> import tempfile
->>> place = Path(tempfile.mkdtemp()) / "reward"
->>> write_folder(place, {"weights": np.ones(2), "parts": ((3, "mean"),)}, trunk="a folder")
->>> read_folder(place)
-{'weights': array([1., 1.]), 'parts': ((3, 'mean'),)}
 """
 
 from __future__ import annotations

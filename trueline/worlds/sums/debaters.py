@@ -19,12 +19,6 @@ their looks, and neither tastes nor coin flips nor assertions move them.
 
 Related: debate with hidden text, Khan et al. 2024 (arXiv 2402.06782). It fails as a model of
 argument in that nothing is rebutted.
-
->>> from trueline.records import Prompt
->>> prompt = Prompt.of("start 7 , + 5 , * 3")
->>> texts = ("7 + 5 = 12 ; 12 * 3 = 36 ; answer 36", "7 + 5 = 13 ; 13 * 3 = 39 ; answer 39")
->>> hide(*(Response(prompt=prompt, text=text) for text in texts)).source.splitlines()[2]
-'answer 39 step 1 : 7 + 5 = 13'
 """
 
 from __future__ import annotations

@@ -31,14 +31,7 @@ import numpy as np
 from trueline.data.planted_flaws import Flawed
 from trueline.records import Case, Flaw, Prompt, Response
 from trueline.worlds.sums.language import CLAIMS, FLATTERIES, Parsed, Step, apply, parse, render
-from trueline.worlds.sums.problems import (
-    LARGE,
-    LIMIT,
-    Problem,
-    draw_offset,
-    draw_problem,
-    fits,
-)
+from trueline.worlds.sums.problems import LARGE, LIMIT, Problem, draw_offset, draw_problem, fits
 from trueline.worlds.sums.reviews import true_flaws
 from trueline.worlds.sums.writers import Writer, write
 

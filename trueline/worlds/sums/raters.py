@@ -22,9 +22,6 @@ warm one. A named wrong answer is held against the last written result. Where th
 Related: AI-assisted human feedback, Saunders et al. 2022 (arXiv 2206.05802); raters taken in by
 form, Hosking et al. 2023 (2309.16349). Where we differ: every weakness is a number one can set. It
 fails as a model of people in that help never tires or persuades them.
-
->>> Raters.named("exact").people[0].name
-'strict-00'
 """
 
 from __future__ import annotations

@@ -7,13 +7,6 @@ A trunk that has read chains of 2 to 5 steps can read spans of one of 16. What s
 the steps (flattery, claims, guesses) is in no span. The last span keeps the written answer, and
 whatever steps are missing or too many, so that every fault of the working lies in some span.
 Values above 99, which no prompt of this world can hold, are given as 99.
-
->>> from trueline.records import Prompt, Response
->>> chain = Response(prompt=Prompt.of("start 7 , + 5 , * 3"),
-...                  text="great question ! 7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 sure")
->>> last = Spans().part(chain, 1, 2)
->>> last.prompt.text, last.text
-('start 13 , * 3', '13 * 3 = 39 ; answer 39')
 """
 
 from __future__ import annotations

@@ -98,10 +98,7 @@ def _work(problem: Problem, writer: Writer, rng: np.random.Generator) -> tuple[S
 
 
 def _spoil(
-    step: Step,
-    rest: tuple[tuple[str, int], ...],
-    limit: int,
-    rng: np.random.Generator,
+    step: Step, rest: tuple[tuple[str, int], ...], limit: int, rng: np.random.Generator
 ) -> Step:
     """Return a wrong step near the right one, from which the chain can go on; else the right."""
     misread = rng.random() < MIXTURE.misread
