@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from trueline.loop.evaluation import Measuring
 from trueline.loop.online import Online
 from trueline.loop.task import Task
 from trueline.models.trunk import Trunk
@@ -29,14 +30,12 @@ QUICK = Online(
     alpha=0.99,  # a few wins certify: round 1 does, round 2 does not
     prompts_per_round=6,
     samples_per_prompt=2,
-    measured_prompts=4,
+    evaluate=Measuring(prompts=4, curve_prompts=2, curve_samples=1, oracle_samples=1),
     rank=2,
     optimiser=BestOfN(
         num_samples=4, limits=FREE, adamw=AdamWSettings(learning_rate=5e-3, epochs=6)
     ),
     protocol=Direct(),
-    curve=(2, 1),
-    oracle_samples=1,
     seed=2,
 )
 Start = Callable[..., dict[str, Any]]

@@ -39,7 +39,7 @@ def test_the_result_holds_what_a_reader_needs(whole):
     assert [row["round"] for row in result["rounds"]] == [1, 2]
     for row in result["rounds"]:
         for name in ("gold", "proxy", "kl", "uncertainty", "novelty", "length"):
-            assert row[name]["n"] == QUICK.measured_prompts
+            assert row[name]["n"] == QUICK.evaluate.prompts
             assert row[name]["lower"] <= row[name]["value"] <= row[name]["upper"]
         assert row["gate"]["decision"] in ("accept", "hold", "roll_back")
         assert row["gate"]["threshold"] == pytest.approx(2 / QUICK.alpha)

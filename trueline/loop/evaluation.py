@@ -26,10 +26,24 @@ from trueline.records import Comparison, Estimate, Prompt, Response
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
-__all__ = ["Evaluation", "agreement_with_gold", "calibration"]
+__all__ = ["Evaluation", "Measuring", "agreement_with_gold", "calibration"]
 
 _SHOWN = 12
 """Prompts whose answers before and after stand in the result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """What is measured after each round and at the end."""
+
+    prompts: int = 200
+    """Prompts set apart for measuring."""
+    curve_prompts: int = 40
+    """Prompts of the best-of-n curve at the end."""
+    curve_samples: int = 64
+    """Its largest n."""
+    oracle_samples: int = 16
+    """Answers of which the oracle takes the best, where the truth is known."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +51,12 @@ class Evaluation:
     """The prompts set apart for evaluation, and what policies answer to them."""
 
     task: Task
-    num_prompts: int
+    how: Measuring
     seed: int
 
     @cached_property
     def _prompts(self) -> list[Prompt]:
-        return self.task.draw(self.num_prompts, "measure", self._rng("prompts"))
+        return self.task.draw(self.how.prompts, "measure", self._rng("prompts"))
 
     @cached_property
     def _base(self) -> list[Response]:
@@ -83,7 +97,7 @@ class Evaluation:
             "cut": int((~rolled.ended).sum()) if ends else None,
         }
 
-    def conclude(self, state: State, *, curve: tuple[int, int], oracle: int) -> dict[str, Any]:
+    def conclude(self, state: State) -> dict[str, Any]:
         """Return the result object; `gold_*` are None where the task knows no gold."""
         assert state.reward is not None
         rows = [*state.rounds, {name: {"helpers": n} for name, n in self.task.helper_cost.items()}]
@@ -99,9 +113,9 @@ class Evaluation:
             "labels_used": sum(labels.values()),
             "labels": labels,
             "judge_s": judge_s,
-            **self._gain(final, oracle),
+            **self._gain(final),
             "gold_breakdown_base": self._gold(self._base)["gold_breakdown"],
-            "best_of_n": self._best_of_n(state.reward, *curve),
+            "best_of_n": self._best_of_n(state.reward),
             "samples": self._side_by_side(state.reward, final),
         }
 
@@ -114,14 +128,14 @@ class Evaluation:
             parts = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         return {"gold": gold, "gold_breakdown": parts}
 
-    def _gain(self, final: Sequence[Response], num_samples: int) -> dict[str, Any]:
+    def _gain(self, final: Sequence[Response]) -> dict[str, Any]:
         """Return gold before, after, and of the truly best of n base samples; and the share of the
         oracle's gain, where that is clearly above zero: a ratio to nothing means nothing."""
         gold = self.task.gold
         names = ("gold_base", "gold_final", "gold_oracle", "gain_share")
         if gold is None:
             return dict.fromkeys(names)
-        rows = self._base_samples(self.num_prompts, num_samples, "oracle")
+        rows = self._base_samples(self.how.prompts, self.how.oracle_samples, "oracle")
         before, after = (np.array([gold(r) for r in answers]) for answers in (self._base, final))
         oracle = np.array([max(gold(r) for r in row) for row in rows])
         whole, share = stats.mean(oracle - before), Estimate(None, None, None, len(before))
@@ -130,13 +144,12 @@ class Evaluation:
         means = [_mean(values) for values in (before, after, oracle)]
         return dict(zip(names, [*means, share.as_dict()], strict=True))
 
-    def _best_of_n(
-        self, reward: Fitted, num_prompts: int, num_samples: int
-    ) -> dict[str, Any] | None:
+    def _best_of_n(self, reward: Fitted) -> dict[str, Any] | None:
         """Return gold of best-of-n by the reward's mean, by its lower bound, and by gold itself."""
         if (worth := self.task.gold) is None:
             return None
-        rows = self._base_samples(num_prompts, num_samples, "best-of-n")
+        num_samples = self.how.curve_samples
+        rows = self._base_samples(self.how.curve_prompts, num_samples, "best-of-n")
         scores = reward.score(self._read([r for row in rows for r in row]))
         gold = np.array([[worth(r) for r in row] for row in rows])
         ns = [2**i for i in range(num_samples.bit_length()) if 2**i <= num_samples]

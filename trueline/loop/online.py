@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from trueline.data.comparisons import Comparisons
-from trueline.loop.evaluation import Evaluation, agreement_with_gold, calibration
+from trueline.loop.evaluation import Evaluation, Measuring, agreement_with_gold, calibration
 from trueline.loop.gate import Gate, GateSession
 from trueline.loop.labels import Budget, Labels
 from trueline.loop.pair_selection import informative_pairs
@@ -44,13 +44,31 @@ from trueline.rewards.protocols import Fitted, Head
 from trueline.rng import stream
 from trueline.runs import RunFolder
 
-__all__ = ["Online", "Steps"]
+__all__ = ["Online", "Spending", "Steps"]
 
 _WINS = {Preference.FIRST: 1.0, Preference.SECOND: 0.0, Preference.UNDECIDED: 0.5}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Online:
+class Spending:
+    """What a run may spend, and on what."""
+
+    rounds: int = 4
+    """How often the loop goes round."""
+    labels: int = 2000
+    """The whole budget: what the reward learns from and what the gates certify with."""
+    gate_frac: float = 0.2
+    """Share of the labels kept for the gates; at 1 the reward must learn nothing (rules)."""
+    alpha: float = 0.1
+    """Chance, over the whole run, that any policy is certified that the raters like less."""
+    prompts_per_round: int = 192
+    """Prompts a round on which the policy is improved."""
+    samples_per_prompt: int = 4
+    """Answers sampled to a prompt of which a pair is judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Online(Spending):
     """The loop's configuration; `run` is the loop.
 
     >>> Online(rounds=2, labels=600).run(task, folder)  # doctest: +SKIP
@@ -62,26 +80,9 @@ class Online:
     """Any kind of policy optimiser."""
     protocol: Oversight = field(default_factory=WithCritique)
     """How raters are asked, to learn from and by the gate alike."""
-    rounds: int = 4
-    """How often the loop goes round."""
-    labels: int = 2000
-    """The whole budget: what the reward learns from and what the gates certify with."""
-    gate_frac: float = 0.2
-    """Share of the labels kept for the gates; at 1 the reward must learn nothing (rules)."""
-    alpha: float = 0.1
-    """Chance, over the whole run, that any policy is certified that the raters like less."""
     rank: int = 16
     """Rank of the policy's adapter."""
-    prompts_per_round: int = 192
-    """Prompts on which the policy is improved."""
-    samples_per_prompt: int = 4
-    """Answers of which a pair is chosen to ask about."""
-    measured_prompts: int = 200
-    """Prompts set apart for evaluation."""
-    curve: tuple[int, int] = (40, 64)
-    """Prompts and samples of the best-of-n curve at the end."""
-    oracle_samples: int = 16
-    """Base samples of which the truly best is the oracle's."""
+    evaluate: Measuring = field(default_factory=Measuring)
     seed: int = 0
     """All randomness comes from it."""
 
@@ -98,7 +99,7 @@ class Online:
         once, rng = task.trunk.workers.once, stream(self.seed, "adapter")
         state = State.start_or_resume(folder, task, self._budget(), rank=self.rank, rng=rng)
         labels = Labels(folder, task, self.protocol, self.seed)
-        evaluation = Evaluation(task, self.measured_prompts, self.seed)
+        evaluation = Evaluation(task, self.evaluate, self.seed)
         once(partial(state.restart_metrics, folder, evaluation.gold_base))
         while len(state.rounds) < self.rounds:
             steps = Steps(len(state.rounds) + 1, self.seed, task, labels, bar)
@@ -106,7 +107,7 @@ class Online:
             once(partial(state.save, folder, judged, task.comparisons))
         bar.step(self.rounds, "conclude")
         task.trunk.verify_frozen()
-        result = evaluation.conclude(state, curve=self.curve, oracle=self.oracle_samples)
+        result = evaluation.conclude(state)
         wall_s, left = round(time.monotonic() - started, 1), self._budget(state.spent).left
         result |= {"unspent": left, "wall_s": wall_s, "run": str(folder.folder)}
         once(lambda: folder.finish(result))

@@ -141,12 +141,9 @@ def load_run(folder: str | Path) -> LoadedRun:
 
 def make_loop(recipe: Recipe, *, seed: int) -> Online:
     """Return the loop that the recipe configures."""
-    evaluate = recipe.evaluate
     return Online(
         **asdict(recipe.budget),
-        measured_prompts=evaluate.prompts,
-        curve=(evaluate.curve_prompts, evaluate.curve_samples),
-        oracle_samples=evaluate.oracle_samples,
+        evaluate=recipe.evaluate,
         rank=recipe.model.rank,
         reward=recipe.reward,
         optimiser=recipe.policy,

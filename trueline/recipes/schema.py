@@ -21,6 +21,8 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from trueline.errors import InputError
+from trueline.loop.evaluation import Measuring
+from trueline.loop.online import Spending
 from trueline.oversight import PROTOCOLS
 from trueline.oversight.direct import Direct
 from trueline.policy import OPTIMISERS
@@ -77,38 +79,6 @@ class DataSection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetSection:
-    """What may be spent, and on what."""
-
-    rounds: int = 4
-    """Rounds of the loop."""
-    labels: int = 2000
-    """Comparisons in all: for learning and for the gates."""
-    gate_frac: float = 0.2
-    """Share of the labels kept for the gates."""
-    alpha: float = 0.1
-    """Chance, over the whole run, of certifying a policy that the judge likes less."""
-    prompts_per_round: int = 192
-    """Prompts a round on which the policy is improved."""
-    samples_per_prompt: int = 4
-    """Answers sampled to a prompt of which a pair is judged."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateSection:
-    """What is measured after each round and at the end."""
-
-    prompts: int = 200
-    """Prompts set apart for measuring."""
-    curve_prompts: int = 40
-    """Prompts of the best-of-n curve at the end."""
-    curve_samples: int = 64
-    """Its largest n."""
-    oracle_samples: int = 16
-    """Answers of which the oracle takes the best, where the truth is known."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One run, checked: its sections as the objects that do the work."""
 
@@ -120,8 +90,8 @@ class Recipe:
     helper: Any = field(default_factory=NoHelper)
     """In the file a key of the section `oversight`."""
     policy: Any = field(default_factory=BestOfN)
-    budget: BudgetSection = BudgetSection()
-    evaluate: EvaluateSection = EvaluateSection()
+    budget: Spending = field(default_factory=Spending)
+    evaluate: Measuring = field(default_factory=Measuring)
 
     @classmethod
     def of(cls, source: str | Path | Mapping[str, Any], *, changes: Sequence[str] = ()) -> Recipe:
