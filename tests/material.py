@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from trueline.cli import main
 from trueline.data.comparisons import Comparisons
 from trueline.data.files import write_jsonl
 from trueline.records import Comparison, Response
@@ -15,12 +19,12 @@ from trueline.worlds.sums.language import render
 from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.writers import Writer, write
 
-__all__ = ["prompts_in", "right_over_wrong", "says"]
+__all__ = ["prompts_in", "right_over_wrong", "says", "verb"]
 
 
-def right_over_wrong(num: int) -> Comparisons:
+def right_over_wrong(num: int, seed: int = 0) -> Comparisons:
     """Right answers preferred to wrong ones, to so many sums."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     rows = []
     for prompt in Sums().prompts(num, rng):
         problem = Problem.read(prompt.text)
@@ -49,3 +53,17 @@ def prompts_in(file: Path) -> Path:
     rows = ({"prompt": prompt.text} for prompt in Sums().prompts(80, np.random.default_rng(0)))
     write_jsonl(file, rows)
     return file
+
+
+def verb(capsys: Any, *arguments: object, code: int = 0) -> Any:
+    """The JSON object of a command; where it must fail, the one line of its error."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main([*(str(a) for a in arguments), "--json"])
+    captured = capsys.readouterr()
+    assert ended.value.code == code, captured.err
+    if not code:
+        return json.loads(captured.out)
+    (line,) = [line for line in captured.err.splitlines() if line.strip()]
+    assert captured.out == "" and line.startswith("trueline: ")
+    return line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import json
 import os
 import shutil
@@ -11,102 +10,60 @@ from pathlib import Path
 
 import pytest
 
-from trueline.cli import main
+from tests.material import right_over_wrong, verb
 from trueline.worlds.sums import trunk_path
-
-GOOD = [{"prompt": f"question {i}", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(12)]
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    return int(ended.value.code or 0)
-
-
-def write(path: Path, rows: list[object]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def one_line(capsys: pytest.CaptureFixture[str]) -> str:
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if line.strip()]
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("trueline: ")
-    return lines[0]
 
 
 def files(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*")}
 
 
-CASES = {
-    "empty": b"",
-    "one_class": b'{"prompt": "a", "completion": "b", "label": true}\n'
-    b'{"prompt": "a", "completion": "c", "label": true}\n',
-    "no_shared_prompt": b'{"chosen": "\\n\\nHuman: a\\n\\nAssistant: b", '
-    b'"rejected": "\\n\\nHuman: c\\n\\nAssistant: d"}\n',
-    "not_utf8": b'{"prompt": "a", "chosen": "\xff\xfe", "rejected": "c"}\n',
-    "nan": b'{"prompt": "a", "chosen": NaN, "rejected": "c"}\n',
-    "null": b'{"prompt": "a", "chosen": null, "rejected": "c"}\n',
-    "not_an_object": b"[1, 2]\n",
-    "broken": b'{"prompt": "a", "chosen"\n',
-    "only_prompts": b'{"prompt": "a"}\n',
-}
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    right_over_wrong(12).save(tmp_path / "pairs.jsonl")
+    return tmp_path / "pairs.jsonl"
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_bad_preference_file_is_one_line_and_leaves_nothing(name, tmp_path, capsys):
-    file = tmp_path / f"{name}.jsonl"
-    file.write_bytes(CASES[name])
-    before = files(tmp_path)
-    assert run("fit", file, "--model", trunk_path(), "--out", tmp_path / "reward", "--json") == 2
-    assert name in one_line(capsys)
-    assert files(tmp_path) == before
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.jsonl", b""),
+        ("one_class.jsonl", b'{"prompt": "a", "completion": "b", "label": true}\n' * 2),
+        ("not_utf8.jsonl", b'{"prompt": "a", "chosen": "\xff\xfe", "rejected": "c"}\n'),
+        ("nan.jsonl", b'{"prompt": "a", "chosen": NaN, "rejected": "c"}\n'),
+        ("only_prompts.jsonl", b'{"prompt": "a"}\n'),
+        ("pairs.xlsx", b"PK"),
+    ],
+)
+def test_a_bad_preference_file_is_one_line_and_leaves_nothing(name, content, tmp_path, capsys):
+    file = tmp_path / name
+    file.write_bytes(content)
+    command = ("fit", file, "--model", trunk_path(), "--out", tmp_path / "reward")
+    assert name in verb(capsys, *command, code=2)
+    assert files(tmp_path) == {name}
 
 
-def test_a_truncated_gzip_an_unknown_ending_and_a_missing_file(tmp_path, capsys):
-    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in GOOD).encode())
-    (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "pairs.xlsx").write_bytes(b"PK")
-    for name in ("cut.jsonl.gz", "pairs.xlsx", "missing.jsonl"):
-        assert run("fit", tmp_path / name, "--model", trunk_path(), "--json") == 2
-        assert name in one_line(capsys)
-
-
-def test_an_unknown_layer_names_those_there_are(tmp_path, capsys):
-    file = write(tmp_path / "pairs.jsonl", GOOD)
-    out = tmp_path / "reward"
-    options = ("--set", "reward.head.layer=99", "--out", out, "--json")
-    assert run("fit", file, "--model", trunk_path(), *options) == 2
-    assert "got 99; choose from 0, 1, 2, 3, 4" in one_line(capsys)
-    assert not out.exists()
-
-
-def test_a_model_folder_without_tokenizer_and_one_that_is_not_there(tmp_path, capsys):
-    file = write(tmp_path / "pairs.jsonl", GOOD)
+def test_a_layer_or_a_model_that_is_not_there_is_one_line(pairs, tmp_path, capsys):
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("config.json", "model.safetensors"):
         shutil.copy(trunk_path() / name, bare / name)
-    assert run("fit", file, "--model", bare, "--json") == 2
-    assert "tokenizer" in one_line(capsys)
-    assert run("fit", file, "--model", tmp_path / "nowhere", "--json") == 2
-    one_line(capsys)
+    for model, options, says in (
+        (trunk_path(), ("--set", "reward.head.layer=99"), "got 99; choose from 0, 1, 2, 3, 4"),
+        (bare, (), "tokenizer"),
+        (tmp_path / "nowhere", (), "nowhere"),
+    ):
+        command = ("fit", pairs, "--model", model, "--out", tmp_path / "reward", *options)
+        assert says in verb(capsys, *command, code=2)
+    assert not (tmp_path / "reward").exists()
 
 
-def test_a_run_folder_of_another_version_or_of_another_configuration(tmp_path, capsys):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"format": 99}))
-    (folder / "environment.json").write_text("{}")
-    before = files(folder)
-    assert run("run", "--out", folder, "--json") == 2
-    assert "99" in one_line(capsys)
-    assert files(folder) - before <= {".lock"}
-    assert run("report", folder, "--json") == 2
-    one_line(capsys)
+def test_a_run_folder_of_another_version_is_left_alone(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps({"format": 99}))
+    (tmp_path / "environment.json").write_text("{}")
+    before = files(tmp_path)
+    assert "99" in verb(capsys, "run", "--out", tmp_path, code=2)
+    assert files(tmp_path) - before <= {".lock"}
 
 
 @pytest.mark.parametrize(
@@ -115,30 +72,24 @@ def test_a_run_folder_of_another_version_or_of_another_configuration(tmp_path, c
         (("--model", "x"), "--prompts"),
         (("--rater", "nobody"), "nobody"),
         (("--labels", "3", "--rounds", "5"), "--labels"),
-        (("--helper", "endpoint:http://x"), "URL#MODEL"),
         (("--protocol", "debate", "--helper", "none"), "debate"),
         (("--protocol", "recursive", "--helper", "raised", "--labels", "100"), "raising helpers"),
-        (("--set", "reward.k=-1"), "reward: k"),
         (("--set", "budget.alpha=2"), "alpha"),
-        (("--set", "budget.alpha=x"), "budget.alpha"),
-        (("--optimiser", "ppo"), "policy.kind"),
-        (("nowhere.toml",), "nowhere.toml"),
     ],
 )
 def test_options_that_do_not_fit_together(options, word, tmp_path, capsys):
-    assert run("run", "--out", tmp_path / "run", *options, "--json") == 2
-    assert word in one_line(capsys)
+    assert word in verb(capsys, "run", "--out", tmp_path / "run", *options, code=2)
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_a_full_disk_is_exit_code_one_and_nothing_half_written(tmp_path, capsys, monkeypatch):
+def test_a_full_disk_is_exit_code_one_and_nothing_half_written(
+    pairs, tmp_path, capsys, monkeypatch
+):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    file = write(tmp_path / "pairs.jsonl", GOOD)
     before = files(tmp_path)
     monkeypatch.setattr(os, "fsync", full)
-    out = tmp_path / "reward"
-    assert run("fit", file, "--model", trunk_path(), "--folds", 3, "--out", out, "--json") == 1
-    assert "No space left" in capsys.readouterr().err
+    command = ("fit", pairs, "--model", trunk_path(), "--folds", 3, "--out", tmp_path / "reward")
+    assert "No space left" in verb(capsys, *command, code=1)
     assert files(tmp_path) == before

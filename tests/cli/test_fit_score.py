@@ -6,52 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
+from tests.material import right_over_wrong, verb
 from trueline.cli import main
+from trueline.data.files import write_jsonl
 from trueline.rewards.protocols import load_reward
-from trueline.worlds.sums import Sums, trunk_path
-from trueline.worlds.sums.language import render
-from trueline.worlds.sums.problems import Problem
-from trueline.worlds.sums.writers import Writer, write
+from trueline.worlds.sums import trunk_path
 
 MODEL = str(trunk_path())
 
 
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    """The one JSON object of a command that must end well."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main([*(str(a) for a in arguments), "--json"])
-    captured = capsys.readouterr()
-    assert ended.value.code == 0, captured.err
-    (line,) = captured.out.splitlines()
-    found: dict[str, Any] = json.loads(line)
-    return found
-
-
-def rows(num: int, seed: int = 0) -> list[dict[str, str]]:
-    """Right answers preferred to wrong ones, flat or flattering alike."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for prompt in Sums().prompts(num, rng):
-        task = Problem.read(prompt.text)
-        good, bad = (render(write(task, Writer(wrong_step=w), rng)) for w in (0.0, 0.9))
-        made.append({"prompt": prompt.text, "chosen": good, "rejected": bad})
-    return made
-
-
-def save(path: Path, records: list[dict[str, Any]]) -> Path:
-    if path.suffix == ".csv":
-        pd.DataFrame(records).to_csv(path, index=False)
-    elif path.suffix == ".parquet":
-        pd.DataFrame(records).to_parquet(path)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(records))
-    else:
-        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+def saved(path: Path, num: int, seed: int = 0) -> Path:
+    right_over_wrong(num, seed).save(path)
     return path
 
 
@@ -65,7 +32,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory, own_cache: Any) -> Path:
     folder = tmp_path_factory.mktemp("fit")
-    pairs = save(folder / "pairs.jsonl", rows(120))
+    pairs = saved(folder / "pairs.jsonl", 120)
     with pytest.raises(SystemExit) as ended:
         main(["fit", str(pairs), "--model", MODEL, "--out", str(folder / "reward")])
     assert ended.value.code == 0
@@ -73,8 +40,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, own_cache: Any) -> Path:
 
 
 def test_fit_reports_accuracy_beside_its_floors(tmp_path, capsys):
-    pairs = save(tmp_path / "pairs.jsonl", rows(100))
-    found = call(capsys, "fit", pairs, "--model", MODEL, "--out", tmp_path / "reward")
+    pairs = saved(tmp_path / "pairs.jsonl", 100)
+    found = verb(capsys, "fit", pairs, "--model", MODEL, "--out", tmp_path / "reward")
     assert found["accuracy"]["n"] == 100
     assert found["accuracy"]["lower"] > 0.75 > found["floors"]["bag_of_words"]["value"]
     for floor in ("longer", "bag_of_words"):
@@ -84,11 +51,10 @@ def test_fit_reports_accuracy_beside_its_floors(tmp_path, capsys):
     assert (Path(found["reward"]) / "card.json").is_file()
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
-def test_score_describes_both_answers_and_their_margin(ending, fitted, tmp_path, capsys):
-    file = save(tmp_path / f"fresh.{ending}", rows(30, seed=7))
+def test_score_describes_both_answers_and_their_margin(fitted, tmp_path, capsys):
+    file = saved(tmp_path / "fresh.jsonl", 30, seed=7)
     out = tmp_path / "scores.jsonl"
-    found = call(capsys, "score", fitted, file, "--out", out)
+    found = verb(capsys, "score", fitted, file, "--out", out)
     assert found["rows"] == 30 and found["out"] == str(out)
     assert found["accuracy"]["value"] > 0.75 and found["unscored"] == 0
     for line in out.read_text().splitlines():
@@ -103,28 +69,29 @@ def test_score_describes_both_answers_and_their_margin(ending, fitted, tmp_path,
 
 
 def test_rows_without_preference_are_scored_in_order_and_have_no_accuracy(fitted, tmp_path, capsys):
-    pairs = rows(6, seed=3)
-    single = [{"prompt": p["prompt"], "response": p["chosen"]} for p in pairs]
-    out = tmp_path / "scores.jsonl"
-    found = call(capsys, "score", fitted, save(tmp_path / "single.jsonl", single), "--out", out)
+    pairs, single, out = (tmp_path / f"{name}.jsonl" for name in ("pairs", "single", "scores"))
+    made = right_over_wrong(6, seed=3)
+    made.save(pairs)
+    write_jsonl(single, [{"prompt": p.prompt.text, "response": p.chosen.text} for p in made])
+    found = verb(capsys, "score", fitted, single, "--out", out)
     assert found["accuracy"] is None and found["rows"] == 6
     alone = [json.loads(line)["mean"] for line in out.read_text().splitlines()]
-    call(capsys, "score", fitted, save(tmp_path / "pairs.jsonl", pairs), "--out", out)
+    verb(capsys, "score", fitted, pairs, "--out", out)
     paired = [json.loads(line)["chosen"]["mean"] for line in out.read_text().splitlines()]
     assert alone == pytest.approx(paired, abs=1e-6)
 
 
 def test_a_calibrated_fit_tells_what_its_interval_holds_and_scores_with_it(tmp_path, capsys):
-    pairs, out = save(tmp_path / "pairs.jsonl", rows(80)), tmp_path / "reward"
+    pairs, out = saved(tmp_path / "pairs.jsonl", 80), tmp_path / "reward"
     changes = ("reward.head.kind=calibrated", "reward.head.head.layer=3", "reward.distance=0")
     options = ("--folds", 2, *(part for change in changes for part in ("--set", change)))
-    found = call(capsys, "fit", pairs, "--model", MODEL, "--out", out, *options)
+    found = verb(capsys, "fit", pairs, "--model", MODEL, "--out", out, *options)
     told = found["calibration"]
     assert told["alpha"] == 0.1 and told["n"] == 80
     assert 0.8 < told["coverage"]["value"] <= 1.0 and 0 <= told["decided"]["value"] <= 1
     scores = tmp_path / "scores.jsonl"
-    fresh = save(tmp_path / "fresh.jsonl", rows(20, seed=7))
-    assert call(capsys, "score", out, fresh, "--out", scores)["accuracy"]["value"] > 0.7
+    fresh = saved(tmp_path / "fresh.jsonl", 20, seed=7)
+    assert verb(capsys, "score", out, fresh, "--out", scores)["accuracy"]["value"] > 0.7
     chosen = json.loads(scores.read_text().splitlines()[0])["chosen"]
     low, high = chosen["interval"]
     assert low <= chosen["mean"] <= high
@@ -132,7 +99,7 @@ def test_a_calibrated_fit_tells_what_its_interval_holds_and_scores_with_it(tmp_p
     reward = load_reward(out)
     reward.novelty_limit = 1.0
     reward.save(out, model=MODEL)
-    found = call(capsys, "score", out, fresh, "--out", scores)
+    found = verb(capsys, "score", out, fresh, "--out", scores)
     said = [json.loads(line) for line in scores.read_text().splitlines()]
     sides = [row[side]["outcome"] for row in said for side in ("chosen", "rejected")]
     assert found["unscored"] == sides.count("unscored") > 0, "what accuracy leaves out is counted"
@@ -141,22 +108,17 @@ def test_a_calibrated_fit_tells_what_its_interval_holds_and_scores_with_it(tmp_p
 
 def test_an_exported_reward_goes_to_an_empty_folder_once(fitted, tmp_path, capsys):
     out = tmp_path / "exported"
-    found = call(capsys, "export", fitted, out)
+    found = verb(capsys, "export", fitted, out)
     assert found == {"out": str(out)}
     assert {"config.json", "model.safetensors", "reward_model.py"} <= {
         p.name for p in out.iterdir()
     }
-    with pytest.raises(SystemExit) as ended:
-        main(["export", str(fitted), str(out)])
-    assert ended.value.code == 2
+    assert "empty" in verb(capsys, "export", fitted, out, code=2)
 
 
 def test_a_reward_is_refused_beside_another_trunk(fitted, tmp_path, capsys, shared):
-    file = save(tmp_path / "pairs.jsonl", rows(5))
+    file, out = saved(tmp_path / "pairs.jsonl", 5), tmp_path / "scores.jsonl"
     other = shared / "data" / "stories260K"
-    out = tmp_path / "scores.jsonl"
-    with pytest.raises(SystemExit) as ended:
-        main(["score", str(fitted), str(file), "--out", str(out), "--model", str(other)])
-    assert ended.value.code == 2
-    assert "fitted on" in capsys.readouterr().err
+    command = ("score", fitted, file, "--out", out, "--model", other)
+    assert "fitted on" in verb(capsys, *command, code=2)
     assert not out.exists()

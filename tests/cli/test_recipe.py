@@ -1,51 +1,79 @@
-"""`trueline recipe` prints what a run would do; Ctrl-C ends a verb with 130 and one line."""
+"""`trueline recipe` prints what a run would do, and the flags of `run` fill a recipe in."""
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from trueline.cli import main, run
+from tests.material import verb
+from trueline.cli import main
+from trueline.cli.run import RunVerb
+from trueline.errors import InputError
+from trueline.models.engine import Engine
+from trueline.policy import GRPO, BestOfN
 from trueline.recipes import KINDS, Recipe
-
-
-def call(capsys: Any, *arguments: str) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main(["recipe", *arguments])
-    assert ended.value.code == 0
-    return str(capsys.readouterr().out)
+from trueline.recipes.players import RuleJudge, ServedModel
+from trueline.recipes.runs import make_loop, make_task
+from trueline.recipes.session import Session
 
 
 def test_a_recipe_is_printed_whole_and_reads_back(tmp_path: Path, capsys):
-    printed = call(capsys, "sums", "--set", "policy.kind=grpo", "--set", "budget.rounds=2")
+    changes = ["policy.kind=grpo", "budget.rounds=2"]
+    with pytest.raises(SystemExit):
+        main(["recipe", "sums", *(part for change in changes for part in ("--set", change))])
+    printed = capsys.readouterr().out
     (tmp_path / "mine.toml").write_text(printed)
-    expected = Recipe.of("sums", changes=["policy.kind=grpo", "budget.rounds=2"])
-    assert Recipe.of(tmp_path / "mine.toml") == expected
+    assert Recipe.of(tmp_path / "mine.toml") == Recipe.of("sums", changes=changes)
     assert tomllib.loads(printed)["budget"]["alpha"] == 0.1, "defaults are written out"
-    again = json.loads(call(capsys, "own-model", "--json"))["recipe"]
+    again = verb(capsys, "recipe", "own-model")["recipe"]
     assert Recipe.of(tomllib.loads(again)) == Recipe.of("own-model")
 
 
 def test_shipped_recipes_and_kinds_are_listed(capsys):
-    assert set(json.loads(call(capsys, "--json"))["recipes"]) >= {"sums", "own-model"}
-    listed = json.loads(call(capsys, "--kinds", "--json"))
-    assert {role: list(kinds) for role, kinds in listed.items()} == {
-        role: list(kinds) for role, kinds in KINDS.items()
-    }
-    assert "lexicographic" in call(capsys, "--kinds")
+    assert set(verb(capsys, "recipe")["recipes"]) >= {"sums", "own-model"}
+    listed = verb(capsys, "recipe", "--kinds")
+    assert listed.keys() == KINDS.keys()
+    assert all(list(listed[role]) == list(kinds) for role, kinds in KINDS.items())
 
 
 def test_ctrl_c_is_130_and_one_line(monkeypatch, capsys):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run.RunVerb, "execute", interrupted)
-    with pytest.raises(SystemExit) as ended:
-        main(["run"])
-    assert ended.value.code == 130
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "goes on" in line
+    monkeypatch.setattr(RunVerb, "execute", interrupted)
+    assert "goes on" in verb(capsys, "run", code=130)
+
+
+def test_flags_fill_in_the_shipped_recipe(tmp_path: Path):
+    assert RunVerb(optimiser="best_of_n", rounds=4).checked() == Recipe.of("sums")
+    own = RunVerb(model="folder", prompts=Path("prompts.txt"), rater="rule:joy").checked()
+    assert (own.model.path, own.data.prompts) == ("folder", Path("prompts.txt"))
+    assert own.judge == RuleJudge(name="joy")
+    recipe = RunVerb(labels=10, rounds=2, optimiser="grpo", set=("policy.beta=0.5",)).checked()
+    loop = make_loop(recipe, seed=7)
+    assert (loop.labels, loop.rounds, loop.seed) == (10, 2, 7)
+    assert loop.optimiser == recipe.policy == GRPO(beta=0.5)
+    named = "endpoint:http://h/v1#m"
+    served = RunVerb(rater=named, helper=named, protocol="debate").checked()
+    assert served.judge == served.helper == ServedModel(url="http://h/v1", model="m")
+    # Another optimiser takes none of the fields of the recipe's own.
+    (tmp_path / "r.toml").write_text('[policy]\nkind = "grpo"\nbeta = 0.5\n')
+    other = RunVerb(recipe=str(tmp_path / "r.toml"), optimiser="best_of_n")
+    assert other.checked().policy == BestOfN()
+
+
+def test_an_engine_samples_for_the_optimiser():
+    session = Session()
+    named = Recipe.of("sums", changes=["model.engine=http://localhost:8000/v1#org/model"])
+    assert isinstance(make_task(named, session).sampler, Engine)
+    assert make_task(Recipe.of("sums"), session).sampler is None
+    with pytest.raises(InputError, match="URL#MODEL"):
+        make_task(Recipe.of("sums", changes=["model.engine='http://localhost#'"]), session)
+
+
+def test_a_source_that_cannot_be_continued_is_one_line(tmp_path: Path, capsys):
+    command = ("run", "--from", tmp_path / "none", "--out", tmp_path / "run")
+    assert "must hold config.json" in verb(capsys, *command, code=2)
+    assert not (tmp_path / "run").exists()

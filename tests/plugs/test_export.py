@@ -21,25 +21,23 @@ from trueline.rewards.linear import LinearReward
 from trueline.worlds.sums import trunk_path
 
 WORDS = [" 7", " 12", " +", " ;", " answer", " sure", " the", " dog", " 3", " not"]
-TURNS = ("how many", " five", "go on then")
+TURNS = (Message("user", "how many"), Message("assistant", " five"), Message("user", "go on"))
 
 
 def dialogues(num: int) -> list[Response]:
     """Answers of one to eight words to prompts of one turn and of three."""
     rng = np.random.default_rng(1)
-    roles = ("user", "assistant", "user")
-    several = tuple(Message(role, text) for role, text in zip(roles, TURNS, strict=True))
-    prompts = [Prompt.of("start 7 , + 5"), Prompt(messages=several)]
+    prompts = [Prompt.of("start 7 , + 5"), Prompt(messages=TURNS)]
     return [
         Response(prompt=prompts[i // 2 % 2], text=f" {i}" + "".join(rng.choice(WORDS, 1 + i % 8)))
         for i in range(num)
     ]
 
 
-def fitted(trunk: Trunk, head: Bayesian | None = None) -> LinearReward:
+def fitted(trunk: Trunk) -> LinearReward:
     said = dialogues(60)
     pairs = [Comparison(chosen=a, rejected=b) for a, b in zip(said[::2], said[1::2], strict=True)]
-    return (head or Bayesian()).fit(trunk.read(said), pairs, rng=np.random.default_rng(0))
+    return Bayesian().fit(trunk.read(said), pairs, rng=np.random.default_rng(0))
 
 
 def load(folder: Path, **given: Any) -> tuple[Any, Any]:
@@ -111,15 +109,9 @@ def test_without_trust_the_folder_is_refused_and_never_read_with_a_random_head(
 
 def test_misuse_is_refused_in_one_line(trunk: Trunk, tmp_path: Path) -> None:
     reward = fitted(trunk)
-    (tmp_path / "kept").write_text("mine")
-    with pytest.raises(SetupError, match="new or empty folder"):
-        export(reward, trunk, tmp_path)
     with pytest.raises(InputError, match="linear in a trunk's reading; got Conservative"):
         export(Conservative(), trunk, tmp_path / "out")  # type: ignore[arg-type]
     trunk.codec.tokenizer.chat_template = "{{ messages[0]['content'] }}"
     trunk.codec._rendered.clear()
     with pytest.raises(SetupError, match="generation prompt that is empty"):
-        export(reward, trunk, tmp_path / "out")
-    trunk.codec.chat = False
-    with pytest.raises(SetupError, match="got no chat template"):
         export(reward, trunk, tmp_path / "out")

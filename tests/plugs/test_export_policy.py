@@ -55,13 +55,18 @@ def test_the_adapter_on_its_base_model_is_the_certified_policy(trunk, certified,
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] is None
     assert trunk.verify_frozen() == before
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    gate = state.rounds[0]["gate"]
+    assert f"{gate['win_rate']['value']:.0%}" in card and f"of {gate['labels']} fresh" in card
+    for file in (tmp_path / "adapter").iterdir():
+        assert str(trunk_path()).encode() not in file.read_bytes()
+        assert str(place).encode() not in file.read_bytes()
 
 
 def test_merged_it_is_a_whole_model_that_generates(trunk, certified, tmp_path):
     place, state = certified
     out = tmp_path / "merged"
-    told = export_policy(place, trunk, out, merged=True)
-    assert told["form"] == "merged"
+    assert export_policy(place, trunk, out, merged=True)["form"] == "merged"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
     expected = logits(state.certified.network, trunk)
     assert torch.allclose(logits(model, trunk), expected, atol=1e-4)
@@ -72,18 +77,6 @@ def test_merged_it_is_a_whole_model_that_generates(trunk, certified, tmp_path):
     assert said[0, -1] == trunk.codec.end_id
     assert not list(out.glob("adapter*"))
     trunk.verify_frozen()
-
-
-def test_the_card_says_what_was_certified_and_no_path(trunk, certified, tmp_path):
-    place, state = certified
-    export_policy(place, trunk, tmp_path / "out")
-    card = (tmp_path / "out" / "README.md").read_text()
-    gate = state.rounds[0]["gate"]
-    assert f"{gate['win_rate']['value']:.0%}" in card and f"of {gate['labels']} fresh" in card
-    assert "better by the simulated raters' own judgement" in card and "not said" in card
-    for file in (tmp_path / "out").iterdir():
-        assert str(trunk_path()).encode() not in file.read_bytes()
-        assert str(place).encode() not in file.read_bytes()
 
 
 def test_what_was_not_certified_is_not_exported(trunk, certified, tmp_path):

@@ -16,9 +16,7 @@ from trueline import plugs
 from trueline.errors import SetupError
 from trueline.records import Prompt, Scores
 
-inspect_ai = pytest.importorskip(
-    "inspect_ai", reason="needs the extra: pip install 'trueline[inspect]'"
-)
+inspect_ai = pytest.importorskip("inspect_ai", reason="needs the extra 'trueline[inspect]'")
 
 
 class Careful:
@@ -50,16 +48,10 @@ def run(scorer: Any, answers: list[str], folder: Path, **sample: Any) -> Any:
     for output in outputs:
         # Else their scripted model counts tokens with a vocabulary from the network.
         output.usage = ModelUsage()
-    task = inspect_ai.Task(
-        dataset=samples, solver=[system_message("Be brief."), generate()], scorer=scorer
-    )
-    (log,) = inspect_ai.eval(
-        task,
-        model=get_model("mockllm/model", custom_outputs=outputs),
-        log_dir=str(folder),
-        display="none",
-        max_samples=4,
-    )
+    solver = [system_message("Be brief."), generate()]
+    task = inspect_ai.Task(dataset=samples, solver=solver, scorer=scorer)
+    model = get_model("mockllm/model", custom_outputs=outputs)
+    (log,) = inspect_ai.eval(task, model=model, log_dir=str(folder), display="none", max_samples=4)
     return read_eval_log(log.location)
 
 

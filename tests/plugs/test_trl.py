@@ -39,19 +39,8 @@ class ByLength:
 
 
 def call(reward: Any, prompts: list[Any], completions: list[Any], **more: Any) -> Any:
-    return reward(
-        prompts=prompts,
-        completions=completions,
-        completion_ids=[[1]] * len(prompts),
-        trainer_state=object(),
-        **more,
-    )
-
-
-def test_lower_bound_or_mean_and_none_where_it_is_unscored() -> None:
-    texts = ["a b", "d f", "b a"]
-    assert call(plugs.trl(ByLength()), ["?"] * 3, texts) == [2.0, None, 2.0]
-    assert call(plugs.trl(ByLength(), use="mean"), ["?"] * 3, texts) == [3.0, None, 3.0]
+    more |= {"completion_ids": [[1]] * len(prompts), "trainer_state": object()}
+    return reward(prompts=prompts, completions=completions, **more)
 
 
 def test_messages_and_columns_arrive() -> None:
@@ -63,17 +52,12 @@ def test_messages_and_columns_arrive() -> None:
         {"role": "assistant", "content": "It is 4"},
     ]
     call(plugs.trl(scorer), [ASK, ASK], [answer, steps], answer=["4", "four"], environments=[0, 0])
-    (prompt, text), (_, joined) = scorer.seen
+    call(plugs.trl(scorer), ["\n\nHuman: Hello\n\nAssistant:"], [" Hi there"])
+    (prompt, text), (_, joined), (dialogue, said) = scorer.seen
+    assert (dialogue.text, dialogue.messages[0].role, said) == ("Hello", "user", "Hi there")
     assert [(m.role, m.content) for m in prompt.messages] == [tuple(m.values()) for m in ASK]
     assert (text, joined) == ("4", '{"name": "add"}\n\ntool: 4\n\nAssistant: It is 4')
-    assert [dict(p.meta) for p, _ in scorer.seen] == [{"answer": "4"}, {"answer": "four"}]
-
-
-def test_text_dialogues_become_turns() -> None:
-    scorer = ByLength()
-    call(plugs.trl(scorer), ["\n\nHuman: Hello\n\nAssistant:"], [" Hi there"])
-    prompt, text = scorer.seen[0]
-    assert (prompt.text, prompt.messages[0].role, text) == ("Hello", "user", "Hi there")
+    assert [dict(p.meta) for p, _ in scorer.seen[:2]] == [{"answer": "4"}, {"answer": "four"}]
 
 
 def test_many_batches_of_nothing_in_a_row_are_refused() -> None:
@@ -87,9 +71,10 @@ def test_many_batches_of_nothing_in_a_row_are_refused() -> None:
         call(reward, ["?"], ["b"])
 
 
-def test_it_can_be_pickled_and_refuses_what_makes_no_sense() -> None:
+def test_it_can_be_pickled_gives_bound_or_mean_and_refuses_what_makes_no_sense() -> None:
     reward = pickle.loads(pickle.dumps(plugs.trl(ByLength(), name="taste")))
-    assert reward.__name__ == "taste" and call(reward, ["?"], ["a b"]) == [2.0]
+    assert reward.__name__ == "taste" and call(reward, ["?"] * 2, ["a b", "d f"]) == [2.0, None]
+    assert call(plugs.trl(ByLength(), use="mean"), ["?"] * 2, ["a b", "d f"]) == [3.0, None]
     with pytest.raises(InputError, match="use must be"):
         plugs.trl(ByLength(), use="upper")
     seen = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
@@ -112,12 +97,11 @@ def test_inside_a_real_run(trainer: str, tmp_path: Path) -> None:
         assert 0 < ok.sum() < len(ok) == 8
         lower = scores.lower[ok]
         logged = {name.removeprefix("trueline_lower/"): value for name, value in line.items()}
-        assert logged["rewards/trueline_lower/mean"] == pytest.approx(lower.mean(), abs=1e-5)
-        assert logged["reward"] == pytest.approx(lower.mean(), abs=1e-5)
-        assert logged["unscored_frac"] == pytest.approx(1 - ok.mean())
-        assert logged["std"] == pytest.approx(scores.std[ok].mean(), abs=1e-5)
-        assert logged["novelty"] == pytest.approx(scores.novelty[ok].mean(), abs=1e-5)
-        assert logged["caution"] == pytest.approx((scores.mean[ok] - lower).mean(), abs=1e-5)
+        expected = {"rewards/trueline_lower/mean": lower, "reward": lower, "unscored_frac": ~ok}
+        expected |= {"std": scores.std[ok], "novelty": scores.novelty[ok]}
+        expected |= {"caution": scores.mean[ok] - lower}
+        for name, values in expected.items():
+            assert logged[name] == pytest.approx(values.mean(), abs=1e-5), name
         assert all(np.isfinite(x) for x in line.values() if isinstance(x, float))
         if trainer == "GRPOTrainer":
             check_table(tmp_path / "completions" / f"completions_{step:05d}.parquet", scores)
@@ -142,21 +126,11 @@ def short_run(trainer: str, reward: Any, folder: Path) -> tuple[Any, list[Prompt
     asked = Sums().prompts(4, np.random.default_rng(0))
     chats = [[{"role": m.role, "content": m.content} for m in p.messages] for p in asked]
     rows = {"prompt": chats, "answer": list("abcd")}
-    config = getattr(trl, trainer.replace("Trainer", "Config"))(
-        output_dir=str(folder),
-        max_steps=2,
-        per_device_train_batch_size=8,
-        num_generations=4,
-        max_completion_length=12,
-        logging_steps=1,
-        log_completions=True,
-        num_completions_to_print=1,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
-        seed=0,
-    )
+    size = {"max_steps": 2, "per_device_train_batch_size": 8, "num_generations": 4}
+    size |= {"max_completion_length": 12, "logging_steps": 1, "num_completions_to_print": 1}
+    quiet = {"log_completions": True, "save_strategy": "no", "report_to": [], "use_cpu": True}
+    config_type = getattr(trl, trainer.replace("Trainer", "Config"))
+    config = config_type(output_dir=str(folder), bf16=False, seed=0, **size, **quiet)
     run = getattr(trl, trainer)(
         model=str(trunk_path()),
         reward_funcs=reward,
@@ -167,9 +141,14 @@ def short_run(trainer: str, reward: Any, folder: Path) -> tuple[Any, list[Prompt
     return run, asked
 
 
-def test_the_plugs_are_loaded_when_they_are_used() -> None:
-    code = "import sys, trueline.plugs; print({'torch', 'trl', 'inspect_ai'} & {*sys.modules})"
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("trueline.plugs", {"torch", "trl", "inspect_ai"}),
+        ("trueline.cli", {"pandas", "sklearn", "pyarrow", "fastapi", "trl"}),
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_used(module: str, heavy: set[str]) -> None:
+    code = f"import sys, {module}; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = plugs.nothing

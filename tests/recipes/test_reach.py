@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 import trueline as tl
-from tests.material import prompts_in, right_over_wrong, says
-from trueline.cli import main
+from tests.material import prompts_in, right_over_wrong, says, verb
 from trueline.oversight import PROTOCOLS
 from trueline.policy import OPTIMISERS
 from trueline.recipes.players import HELPERS, JUDGES
@@ -146,13 +145,3 @@ def test_every_judge(kind: str, pairs_file, tmp_path: Path, monkeypatch, capsys)
             # The embedded model is no chat model: its verdicts are undecided, and teach nothing.
             own["data"]["comparisons"] = str(pairs_file)  # type: ignore[index]
         run(tmp_path, judge=judge, **own)
-
-
-def verb(capsys, *arguments: object) -> dict[str, Any]:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main([*(str(a) for a in arguments), "--json"])
-    captured = capsys.readouterr()
-    assert ended.value.code == 0, captured.err
-    result: dict[str, Any] = json.loads(captured.out)
-    return result

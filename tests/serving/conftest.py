@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
+from tests.material import right_over_wrong
 from trueline.errors import DataError
 from trueline.models.trunk import Trunk
 from trueline.protocols import Scorer
@@ -35,17 +36,9 @@ def texts(count: int, seed: int = 0) -> tuple[list[str], list[str]]:
 
 
 def sums_reward(trunk: Trunk) -> LinearReward:
-    """A reward of the embedded trunk that likes right answers to "start 7"."""
-    prompts = [Prompt.of(f"start 7 , + {n}") for n in range(1, 9)]
-    pairs = [
-        Comparison(
-            chosen=Response(prompt=p, text="7 + 5 = 12 ; answer 12 sure"),
-            rejected=Response(prompt=p, text="7 + 5 = 13 ; answer 13 sure"),
-        )
-        for p in prompts
-    ]
-    read = trunk.read([r for c in pairs for r in (c.chosen, c.rejected)])
-    return Bayesian().fit(read, pairs, rng=np.random.default_rng(0))
+    """A reward of the embedded trunk that likes right answers to sums."""
+    pairs = right_over_wrong(12)
+    return Bayesian().fit(trunk.read(pairs.responses), pairs, rng=np.random.default_rng(0))
 
 
 @pytest.fixture(scope="session")

@@ -112,14 +112,13 @@ def test_what_nobody_waits_for_is_dropped(moody: Moody) -> None:
 
 
 def test_http_says_full_and_broken(moody: Moody) -> None:
-    body = {"prompts": ["q"] * 5, "responses": ["good"] * 5}
+    one = {"prompt": "q", "response": "good"}
     with client(moody, queue=4) as http:
-        full = http.post("/score", json=body)
+        full = http.post("/score", json={"prompts": ["q"] * 5, "responses": ["good"] * 5})
         moody.broken = True
-        broken = http.post("/slime", json={"prompt": "q", "response": "good"})
-        health = http.get("/health")
+        broken, health = http.post("/slime", json=one), http.get("/health")
         moody.broken = False
-        assert http.post("/slime", json={"prompt": "q", "response": "good"}).status_code == 200
+        assert http.post("/slime", json=one).status_code == 200
         assert http.get("/health").json()["ready"]
     assert full.status_code == 429 and int(full.headers["retry-after"]) >= 1
     assert broken.status_code == 503 and "out of order" in broken.json()["detail"]

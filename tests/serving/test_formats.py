@@ -21,17 +21,16 @@ from .conftest import Moody, client, sums_reward, texts
 def test_json_says_all_there_is_to_say_in_order(reward: Scorer) -> None:
     prompts, responses = texts(50)
     direct = reward.score(prompts, responses)
+    turns = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello"}]
+    asked = {"prompts": [*prompts, turns], "responses": [*responses, "good"]}
     with client(reward) as http:
-        rows = http.post("/score", json={"prompts": prompts, "responses": responses}).json()["rows"]
+        *rows, last = http.post("/score", json=asked).json()["rows"]
     assert len(rows) == 50
     for name in ("mean", "std", "lower", "novelty"):
         np.testing.assert_allclose([row[name] for row in rows], getattr(direct, name), atol=1e-9)
     assert {row["outcome"] for row in rows} == {"scored"}
-    turns = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello"}]
-    with client(reward) as http:
-        reply = http.post("/score", json={"prompts": [turns], "responses": ["good"]}).json()
     expected = reward.score([Prompt.of("hello", system="be kind")], ["good"])[0]
-    assert reply["rows"][0]["mean"] == pytest.approx(expected.mean, abs=1e-9)
+    assert last["mean"] == pytest.approx(expected.mean, abs=1e-9)
 
 
 @pytest.mark.parametrize("use", ["mean", "lower"])
@@ -76,7 +75,7 @@ ONE_NUMBER = {
 
 
 def test_unscored_is_null_or_refused_and_never_silently_a_number(moody: Moody) -> None:
-    with client(moody) as http:
+    with client(moody, about={"reward": {"limit": math.inf}}) as http:
         asked = {"prompts": ["q", "q"], "responses": ["good", "silent"]}
         good, silent = http.post("/score", json=asked).json()["rows"]
         assert good["outcome"] == "scored" and silent["outcome"] == "unscored"
@@ -86,7 +85,10 @@ def test_unscored_is_null_or_refused_and_never_silently_a_number(moody: Moody) -
         for path, body in ONE_NUMBER.items():
             reply = http.post(path, json=body)
             assert reply.status_code == 422 and "it is silent" in reply.json()["detail"]
-        assert http.get("/health").json()["unscored"] == 4
+        health, api = http.get("/health").json(), http.get("/openapi.json").json()
+    assert health["ready"] is True and health["unscored"] == 4
+    assert health["reward"] == {"limit": None}
+    assert {"/score", "/openrlhf", "/classify", "/slime", "/health"} == api["paths"].keys()
     with client(moody, unscored=-7.5) as http:
         replies = {path: http.post(path, json=body).json() for path, body in ONE_NUMBER.items()}
     assert replies["/slime"] == -7.5 and replies["/classify"]["data"][0]["probs"] == [-7.5]
@@ -99,10 +101,7 @@ def test_unscored_is_null_or_refused_and_never_silently_a_number(moody: Moody) -
     [
         ("/score", {"prompts": ["a"], "responses": []}, "as long as"),
         ("/score", {"prompts": [[]], "responses": ["a"]}, "`prompt`"),
-        ("/score", {"prompts": ["a"]}, "body.responses: Field required"),
-        ("/openrlhf", {"query": ["a"], "prompts": ["a", "b"]}, "as long as"),
         ("/openrlhf", {"query": ["xyz"], "prompts": ["a"]}, "must begin with its prompt"),
-        ("/classify", {"input": [1, 2]}, "valid string"),
         ("/classify", {"input": "good"}, "Human"),
         ("/classify", {}, "body.input: Field required"),
         ("/slime", {"prompt": "<|im_start|>user\nq", "response": "a"}, "the trunk's own"),
@@ -140,23 +139,10 @@ def test_a_token_is_asked_for(reward: Scorer) -> None:
 
 
 def test_without_a_token_only_loopback_names_are_served(reward: Scorer) -> None:
+    hosts = ("127.0.0.1:8700", "[::1]:8700", "localhost", "evil.example", "")
     with client(reward) as http:
-        codes = [
-            http.get("/health", headers={"Host": host}).status_code
-            for host in ("127.0.0.1:8700", "[::1]:8700", "localhost", "evil.example", "")
-        ]
+        codes = [http.get("/health", headers={"Host": host}).status_code for host in hosts]
     assert codes == [200, 200, 200, 400, 400]
-
-
-def test_health_and_documentation(moody: Moody) -> None:
-    about = {"name": "taste", "reward": {"n": 3, "limit": math.inf}}
-    with client(moody, about=about) as http:
-        http.post("/score", json={"prompts": ["q"] * 3, "responses": ["good"] * 3})
-        health, api = http.get("/health").json(), http.get("/openapi.json").json()
-        assert http.get("/docs").status_code == 200
-    assert health["ready"] is True and health["scored"] == 3 and health["name"] == "taste"
-    assert health["reward"] == {"n": 3, "limit": None}
-    assert {"/score", "/openrlhf", "/classify", "/slime", "/health"} == api["paths"].keys()
 
 
 TEMPLATES = {
@@ -210,10 +196,8 @@ def test_rendered_texts_are_cut_where_the_template_cuts(
 
 def test_a_text_of_nothing_but_marks_is_refused_at_once(trunk: Trunk) -> None:
     splitter = Splitter(trunk.codec)
-    for text in (
-        "<bos> <user> " + "a <assistant> b <end> <user> " * 200_000,
-        "\n\nHuman:" * 500_000,
-    ):
+    rendered = "<bos> <user> " + "a <assistant> b <end> <user> " * 200_000
+    for text in (rendered, "\n\nHuman:" * 500_000):
         with pytest.raises(InputError):
             splitter.whole(text)
 

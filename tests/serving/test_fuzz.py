@@ -66,8 +66,17 @@ def body(path: str, rng: random.Random) -> bytes:
 
 KINDS = ["application/json"] * 9 + ["", "text/plain", "application/json; charset=\xff", "a/b" * 99]
 METHODS = ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "NOPE"]
-PATHS = ["/", "//", "/score/", "/%00", "/../etc", "/health", "/é", "/" + "a" * 3_000]
-QUERIES = ["?reply=%ff", "?token=%00", "?" + "a&" * 2_000, "?=&&="]
+PATHS = [
+    "/",
+    "//",
+    "/score/",
+    "/%00",
+    "/../etc",
+    "/health",
+    "/é",
+    "/slime?token=%00",
+    "/slime?=&&=",
+]
 NAMES = [b"Content-Length", b"Accept", b"Authorization", b"Content-Encoding", b"X"]
 VALUES = [b"", b"-1", b"nan", b"\xff\xfe", b"9" * 30, b"gzip", b"Bearer " * 9]
 
@@ -77,12 +86,10 @@ def request(rng: random.Random) -> tuple[str, str, dict[str, Any]]:
     path, method = rng.choice(list(VALID)), "POST"
     headers = {b"Content-Type": rng.choice(KINDS).encode("latin-1")}
     content = body(path, rng)
-    if rng.random() < 0.08:
-        method = rng.choice(METHODS)
-    if rng.random() < 0.08:
-        path = rng.choice(PATHS)
     if rng.random() < 0.1:
-        path += rng.choice(QUERIES)
+        method = rng.choice(METHODS)
+    if rng.random() < 0.1:
+        path = rng.choice(PATHS)
     if rng.random() < 0.1:
         headers[rng.choice(NAMES)] = rng.choice(VALUES)
     return method, path, {"headers": headers, "content": content}
@@ -122,12 +129,10 @@ HEAD = b"POST /slime HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/js
 WIRES = {
     "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 50 + b"\r\n\r\n",
     "a huge header": HEAD + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
-    "a negative length": HEAD + b"Content-Length: -5\r\n\r\n",
     "a length of a terabyte": HEAD + b"Content-Length: 1099511627776\r\n\r\n{",
     "less than promised": HEAD + b"Content-Length: 500\r\n\r\n" + GOOD,
     "an endless chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + GOOD,
     "bytes in the path": b"GET /\xff\xfe\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "half a header": HEAD[:40],
     "a giant": HEAD + b"Content-Length: 300000\r\n\r\n" + b"[" * 300_000,
 }
 
