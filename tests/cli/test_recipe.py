@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.material import verb
+from tests.material import prompts_in, says, verb
 from trueline.cli import main
 from trueline.cli.run import RunVerb
+from trueline.data.store import LabelStore
 from trueline.errors import InputError
 from trueline.models.engine import Engine
 from trueline.policy import GRPO, BestOfN
@@ -17,6 +18,8 @@ from trueline.recipes import KINDS, Recipe
 from trueline.recipes.players import RuleJudge, ServedModel
 from trueline.recipes.runs import make_loop, make_task
 from trueline.recipes.session import Session
+from trueline.testing import FakeEndpoint
+from trueline.worlds.sums import trunk_path
 
 
 def test_a_recipe_is_printed_whole_and_reads_back(tmp_path: Path, capsys):
@@ -77,3 +80,19 @@ def test_a_source_that_cannot_be_continued_is_one_line(tmp_path: Path, capsys):
     command = ("run", "--from", tmp_path / "none", "--out", tmp_path / "run")
     assert "must hold config.json" in verb(capsys, *command, code=2)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_on_ones_own_prompts_judged_and_helped_by_a_served_model(tmp_path: Path, capsys):
+    prompts = prompts_in(tmp_path / "prompts.jsonl")
+    small = ("--rounds", 1, "--labels", 24, "--set", "evaluate.prompts=4")
+    with FakeEndpoint(says) as server:
+        name = f"endpoint:{server.url}#fake"
+        players = ("--rater", name, "--helper", name, "--protocol", "critique")
+        own = ("--model", trunk_path(), "--prompts", prompts, "--out", tmp_path / "run")
+        found = verb(capsys, "run", *own, *players, *small, "--set", "budget.prompts_per_round=4")
+    assert found["assist"] == "critique" and found["gold_final"] is None
+    assert found["judge_s"] == {}, "nobody counted seconds, which is not none"
+    assert (tmp_path / "run" / "report.html").is_file()
+    learned = LabelStore(tmp_path / "run" / "labels.sqlite").comparisons()
+    assert len(learned) > 5
+    assert all(len(c.chosen.text) >= len(c.rejected.text) for c in learned)

@@ -21,21 +21,17 @@ def pair(i: int, chosen: str, rejected: str) -> Comparison:
     )
 
 
-def planted(num_rows: int, rng: np.random.Generator, *, kind: str, rude: str) -> Comparisons:
-    def answer(tail: str) -> str:
-        return " ".join([*rng.choice(WORDS, size=8), tail])
-
-    return Comparisons(tuple(pair(i, answer(kind), answer(rude)) for i in range(num_rows)))
-
-
 def test_longer_wins_counts_ties_as_half() -> None:
     rows = Comparisons((pair(0, "abc", "ab"), pair(1, "a", "ab"), pair(2, "ab", "cd")))
     assert longer_wins(rows).tolist() == [1.0, 0.0, 0.5]
 
 
 def test_a_telling_word_is_found_and_noise_is_not(rng: np.random.Generator) -> None:
+    def answer(tail: str) -> str:
+        return " ".join([*rng.choice(WORDS, size=8), tail])
+
     for kind, rude, low, high in (("thanks", "idiot", 0.98, 1.0), ("same", "same", 0.4, 0.6)):
-        rows = planted(400, rng, kind=kind, rude=rude)
+        rows = Comparisons(tuple(pair(i, answer(kind), answer(rude)) for i in range(400)))
         estimate = baseline_accuracy(rows, make_folds(rows.groups, 5, rng), rng)["bag_of_words"]
         assert estimate.value is not None and low <= estimate.value <= high
         assert estimate.n == 400

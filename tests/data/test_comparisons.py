@@ -44,16 +44,16 @@ def test_folds_are_even_seeded_and_refused_beyond_the_groups() -> None:
     groups = [f"g{i % 97}" for i in range(500)]
     folds = make_folds(groups, 5, np.random.default_rng(0))
     assert max(abs(len(test) - 100) for _, test in folds) <= 3
-    again = make_folds(groups, 5, np.random.default_rng(0))
-    other = make_folds(groups, 5, np.random.default_rng(1))
-    assert all(np.array_equal(a[1], b[1]) for a, b in zip(folds, again, strict=True))
-    assert not all(np.array_equal(a[1], b[1]) for a, b in zip(folds, other, strict=True))
+    for seed in (0, 1):
+        again = make_folds(groups, 5, np.random.default_rng(seed))
+        same = [np.array_equal(a[1], b[1]) for a, b in zip(folds, again, strict=True)]
+        assert all(same) == (seed == 0)
     for k in (1, 98):
         with pytest.raises(InputError, match="folds"):
             make_folds(groups, k, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("frac", [0.01, 0.3, 0.5, 0.99])
+@pytest.mark.parametrize("frac", [0.01, 0.5, 0.99])
 def test_split_parts_no_group_and_needs_two(frac: float, rng: np.random.Generator) -> None:
     rows = many(200, 40)
     first, rest = rows.split(frac, rng)
@@ -73,18 +73,11 @@ def test_branches_of_one_dialogue_are_one_group() -> None:
     assert group_of(start) == group_of(later) == group_of(framed) != group_of(Prompt.of("bye"))
 
 
-def test_sequence_and_keys() -> None:
-    rows = many(6, 3)
-    assert len(rows[1:3]) == 2 and rows[1:3].rows == rows.rows[1:3]
-    assert rows.take(np.array([4, 0]))[0] == rows[4]
-    assert rows.chosen_keys[2] == rows[2].chosen.key and rows.rejected_keys[2] != rows[2].chosen.key
-    doubled = Comparisons(rows.rows + rows.rows)
-    assert len(doubled.responses) == 12
-    assert {r.key for r in doubled.responses} == {*rows.chosen_keys, *rows.rejected_keys}
-
-
-def test_sha256_knows_content_and_order() -> None:
+def test_keys_and_sha256_know_content_and_order() -> None:
     rows = many(3, 3)
+    doubled = Comparisons(rows.rows + rows.rows)
+    assert [r.key for r in doubled.responses] == [r.key for r in rows.responses]
+    assert {r.key for r in rows.responses} == {*rows.chosen_keys, *rows.rejected_keys}
     turned = Comparisons((rows[1], rows[0], rows[2]))
     other = Comparisons((*rows.rows[:2], pair(rows[2].prompt, "b2", "a2")))
     assert len({rows.sha256, turned.sha256, other.sha256}) == 3

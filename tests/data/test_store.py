@@ -97,10 +97,14 @@ def test_a_repeated_label_counts_once_and_the_first_stays(tmp_path: Path) -> Non
         assert store.spent() == {"learn": 1, "gate": 0}
         store.add(verdict("second"), AB, purpose="learn", round=2)
         store.add(verdict(), AB.mirrored, purpose="learn", round=1)
-        store.add(verdict(rater="bob"), AB, purpose="learn", round=1)
+        store.add(verdict("undecided", "bob"), AB, purpose="learn", round=0)
         store.add(verdict(), AB, purpose="gate", round=1)
         assert store.spent() == {"learn": 4, "gate": 1}
-        assert len(store.comparisons(last_round=1)) == 3
+        assert len(store.comparisons(last_round=1)) == 2
+        rows = store.comparisons()
+    found = [(row.chosen, row.rejected, row.rater, row.round) for row in rows]
+    assert found == [(A, B, "ann", 1), (B, A, "ann", 2), (B, A, "ann", 1)], "in their order"
+    assert rows.skipped == {"undecided": 1}
 
 
 def test_a_verdict_comes_back_whole_and_to_its_asking_alone(tmp_path: Path) -> None:
@@ -130,19 +134,6 @@ def test_a_verdict_comes_back_whole_and_to_its_asking_alone(tmp_path: Path) -> N
         assert store.seconds("gate", round=1) == [12.5, 0.0] and not store.seconds("gate", round=2)
         assert store.find(AB, rater="bob", purpose="gate", round=1) is None
         assert store.find(AB, purpose="learn", round=1) is None
-
-
-def test_comparisons_keep_order_rater_round_and_count_the_undecided(tmp_path: Path) -> None:
-    with LabelStore(tmp_path / "labels.db") as store:
-        store.add(verdict("second", "bob"), AB, purpose="learn", round=2)
-        store.add(verdict("undecided"), AB, purpose="learn", round=1)
-        store.add(verdict("first"), AB, purpose="learn", round=0)
-        rows = store.comparisons()
-    assert [(r.chosen, r.rejected, r.rater, r.round) for r in rows] == [
-        (B, A, "bob", 2),
-        (A, B, "ann", 0),
-    ]
-    assert rows.skipped == {"undecided": 1}
 
 
 def test_gate_labels_cannot_be_learned_from(tmp_path: Path) -> None:

@@ -61,14 +61,13 @@ def _result(gold: tuple[float | None, ...], rounds: list[dict[str, Any]]) -> dic
     base = e(0.71, 0.09) if known else None
     final = next((r["gold"] for r in rounds[::-1] if r["round"] in accepted), base)
     curve = [e(0.7 + 0.2 * i, 0.06, 200) for i in range(5)]
+    curves = {"n": [1, 2, 4, 8, 16], **dict.fromkeys(("plain", "conservative", "oracle"), curve)}
     answer = {"text": "7 + 5 = 13 ; answer 13", "gold": -1.5, "mean": -0.62, "std": 0.31}
     after = {"text": "7 + 5 = 12 ; answer 12", "gold": 2.5, "mean": 1.87, "std": None}
+    names = {"model": "sums-base", "world": "sums", "rater": "simulated", "assist": "critique"}
     return {
+        **names,
         "schema": 1,
-        "model": "sums-base",
-        "world": "sums",
-        "rater": "simulated",
-        "assist": "critique",
         "certificate": "better by the raters' own judgement",
         "rounds": rounds,
         "labels_used": 2000,
@@ -78,9 +77,7 @@ def _result(gold: tuple[float | None, ...], rounds: list[dict[str, Any]]) -> dic
         "gold_oracle": e(2.64, 0.04) if known else None,
         "gain_share": e((final["value"] - 0.71) / 1.93, 0.04) if known else None,
         "certified_round": max(accepted, default=0),
-        "best_of_n": {"n": [1, 2, 4, 8, 16], "plain": curve, "conservative": curve, "oracle": curve}
-        if known
-        else None,
+        "best_of_n": curves if known else None,
         "samples": [{"prompt": "start 7 , + 5", "before": answer, "after": after}] * 6,
         "unspent": 1200,
         "wall_s": 252.3,
@@ -96,6 +93,7 @@ def _round(t: int, gold: float | None, win: float, rng: np.random.Generator) -> 
     seen = np.clip(predicted + 0.05 * rng.normal(size=6), 0.01, 0.99)
     ends = [{"lower": max(0.0, s - 0.1), "upper": min(1.0, s + 0.1), "n": 36} for s in seen]
     pairs = zip(predicted.tolist(), seen.tolist(), ends, strict=True)
+    bins = [{"predicted": p, "observed": s, **end} for p, s, end in pairs]
     return {
         "round": t + 1,
         "gold": e(gold, 0.06) if gold is not None else None,
@@ -114,12 +112,7 @@ def _round(t: int, gold: float | None, win: float, rng: np.random.Generator) -> 
         },
         "labels": {"learn": 360, "gate": labels},
         "reward": {"layer": 3, "precision": {"layer 3 last": 412.73}, "n": 400},
-        "calibration": {
-            "bins": [{"predicted": p, "observed": s, **end} for p, s, end in pairs],
-            "ece": e(0.046, 0.02),
-        }
-        if t
-        else None,
+        "calibration": {"bins": bins, "ece": e(0.046, 0.02)} if t else None,
         "accuracy": e(0.8, 0.04, 360) if t else None,
         "gold_breakdown": {"right": 0.8, "flattery": 0.1 + 0.1 * t} if gold is not None else None,
         "rater_gold_agreement": e(0.86, 0.03, 400) if gold is not None else None,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.reports.report_runs import e, write
 from trueline.errors import SetupError
 from trueline.records import Estimate
-from trueline.reports.formatting import duration, e_value, number, percent
+from trueline.reports.formatting import e_value, number, percent
 from trueline.reports.run_page import Change, Tone, change, headline, remarks, run_alpha
 from trueline.reports.run_records import RoundRecord, RunRecord, read_run
 
@@ -24,21 +24,13 @@ def made(folder: Path, scenario: str, **changes: Any) -> RunRecord:
     return read_run(write(folder / name, scenario, **changes))
 
 
-def rounds(folder: Path, scenario: str) -> list[dict[str, Any]]:
-    """The rounds of a scenario as result.json holds them, to be changed."""
-    write(folder / "first", scenario)
-    return json.loads((folder / "first" / "result.json").read_text())["rounds"]
-
-
 @pytest.mark.parametrize(
     ("scenario", "tone", "says"),
     [
         ("good", Tone.BETTER, "Gold rose from 0.71 to 2.36 [2.30, 2.42], 85 % of the way"),
-        ("good", Tone.BETTER, "4 of 5 rounds were certified; 2,000 labels used"),
         ("wrong", Tone.WORSE, "Gold fell from 0.71 to −0.42 [−0.48, −0.36]; 5 of 5 rounds"),
         ("no_gold", Tone.JUDGED, "3 of 4 rounds were certified by the raters' own judgement (win"),
         ("held", Tone.UNCLEAR, "The policy it began with stays, with gold 0.71"),
-        ("held", Tone.UNCLEAR, "1,200 labels unspent"),
         ("unfinished", Tone.UNFINISHED, "Unfinished, 3 of 5 rounds done. So far: gold rose"),
     ],
 )
@@ -54,14 +46,11 @@ def test_too_few_answers_are_said_to_be_too_few(tmp_path: Path) -> None:
     tone, sentence = headline(made(tmp_path, "good", gold_final=e(0.9, 0.4, 30)))
     assert tone is Tone.UNCLEAR
     assert sentence.startswith("Gold, too few answers to tell whether it changed (n = 30): 0.71")
-    begun = made(tmp_path, "unfinished").path
-    (begun / "metrics.jsonl").unlink()
-    assert headline(read_run(begun))[1] == "Unfinished, 0 of 5 rounds done."
 
 
 def test_a_fall_that_raters_like_is_said_to_be_beyond_the_gate(tmp_path: Path) -> None:
-    rows = rounds(tmp_path, "wrong")
-    run = made(tmp_path, "wrong", rounds=rows, gold_breakdown_base={"flattery": 0.1, "right": 0.6})
+    run = made(tmp_path, "wrong", gold_breakdown_base={"flattery": 0.1, "right": 0.6})
+    rows = json.loads((run.path / "result.json").read_text())["rounds"]
     texts = " ".join(remarks(run)).replace("\u00a0", " ")
     assert "In 5 of 5 rounds the raters preferred" in texts and "it asks the same raters" in texts
     assert "flattery from 10 % to 50 % of the answers" in texts
@@ -86,12 +75,9 @@ def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -
     ("file", "text", "says"),
     [
         ("config.json", '{"format": 99}', "format 1; got format 99"),
-        ("config.json", "{", "config.json must hold JSON"),
         ("config.json", '{"format": 1, "recipe": "a = "}', "Invalid value"),
-        ("result.json", '{"schema": 2}', r"schema: Input should be 1 \('2'\)"),
         ("result.json", '{"rounds": [{"round": 1, "kl": "far"}]}', r"rounds\.0\.kl.*\('far'\)"),
         ("result.json", '{"rounds": [{"gold": null}]}', r"rounds\.0\.round: Field required"),
-        ("result.json", '{"labels": {"learn": "x"}}', r"labels\.learn"),
     ],
 )
 def test_a_broken_folder_is_refused_in_one_clear_line(
@@ -122,9 +108,8 @@ def test_change_finds_what_the_normal_approximation_finds() -> None:
 
 
 def test_numbers_are_short_and_never_invented() -> None:
-    shown = [number(x) for x in (0.0, -0.001, 2.345678, -12.5, 128.44, 20410.2, None)]
-    assert shown == ["0.00", "−1.0 × 10⁻³", "2.35", "−12.50", "128.4", "20,410", "not measured"]
-    shown = [e_value(x) for x in (None, 0, 0.031, 1, 49.96, 1235.4, 8.7e12)]
-    assert shown == ["not measured", "0", "0.031", "1.0", "50", "1,235", "8.7 × 10¹²"]
-    assert [duration(x) for x in (8.2, 252.3, 7384)] == ["0:00:08", "0:04:12", "2:03:04"]
-    assert percent(None) == "not measured" and RoundRecord(round=1).gold.value is None
+    shown = [number(x) for x in (0.0, -0.001, 2.345678, 20410.2)]
+    assert shown == ["0.00", "−1.0 × 10⁻³", "2.35", "20,410"]
+    assert [e_value(x) for x in (0, 0.031, 49.96, 8.7e12)] == ["0", "0.031", "50", "8.7 × 10¹²"]
+    assert {number(None), e_value(None), percent(None)} == {"not measured"}
+    assert RoundRecord(round=1).gold.value is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from html.parser import HTMLParser
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from tests.reports.report_runs import HOSTILE, SCENARIOS, e, save, write
 from trueline.errors import SetupError
 from trueline.records import Estimate
-from trueline.reports import summary, write_judging, write_report
+from trueline.reports import write_judging, write_report
 from trueline.reports.charts import Axis, Series, section
 from trueline.reports.formatting import estimate
 from trueline.reports.run_records import read_run
@@ -66,9 +64,8 @@ class Page(HTMLParser):
         assert not {"script", "img", "iframe", "object", "form"} & {tag for tag, _ in self.tags}
         for tag, attributes in self.tags:
             assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
-            for name in ("src", "href", "action", "data"):
-                value = attributes.get(name) or "#"
-                assert value.startswith(("#", "data:")), (tag, name, value)
+            for name in {"src", "href", "action", "data"} & attributes.keys():
+                assert str(attributes[name]).startswith(("#", "data:")), (tag, attributes)
         policy = next(a["content"] for t, a in self.tags if t == "meta" and "http-equiv" in a)
         assert policy is not None and policy.startswith("default-src 'none'; style-src")
 
@@ -77,18 +74,14 @@ def judged(folder: Path, **changes: Any) -> Path:
     """A finished folder of judgements with two arms."""
     arm = {
         "n": 20,
-        "accuracy": {"value": 0.9, "lower": 0.7, "upper": 1.0, "n": 20},
+        "accuracy": e(0.85, 0.15, 20),
         "brier": {"value": None, "lower": None, "upper": None, "n": 0},
         "curve": [e(0.5 + i / 4, 0.1) for i in (0, 1)],
         "bins": [{"predicted": 0.7, "observed": 0.8, "lower": 0.6, "upper": 0.9, "n": 10}] * 2,
         "failed": {"no words": 3},
     }
-    contrast = {"value": 0.02, "lower": -0.1, "upper": 0.14, "n": 20}
-    result = {
-        "arms": {"debate": arm, "direct": {**arm, "bins": []}},
-        "contrasts": {"debate - direct": contrast},
-        "samples": [CASE],
-    }
+    arms = {"debate": arm, "direct": {**arm, "bins": []}}
+    result = {"arms": arms, "contrasts": {"debate - direct": e(0.02, 0.12, 20)}, "samples": [CASE]}
     return save(folder, {"verb": "judge", "seed": 0}, {**result, **changes})
 
 
@@ -156,23 +149,15 @@ def test_every_string_poisoned_nothing_executes(kind: str, tmp_path: Path) -> No
 def test_judgements_say_who_is_ahead_only_where_the_interval_does(tmp_path: Path) -> None:
     made = Page(write_judging(judged(tmp_path / "a")))
     assert "debate against direct: 2 [−10, 14] points of accuracy, 20 cases: too few" in made.text
-    assert "90 % [70, 100]" in made.text and "Brier" not in made.text
+    assert "85 % [70, 100]" in made.text and "Brier" not in made.text
     assert "preferred B, better: A" in made.text and "belief in A 25 %" in made.text
     assert ("mark", {"class": "now"}) in made.tags
     assert "3 verdicts undecided because no words" in made.text and made.count("figure") == 2
-    ahead = {"debate - direct": {"value": 0.2, "lower": 0.1, "upper": 0.3, "n": 20}}
+    ahead = {"debate - direct": e(0.2, 0.1, 20)}
     made = Page(write_judging(judged(tmp_path / "b", contrasts=ahead)))
     assert "20 [10, 30] points of accuracy, 20 cases: ahead." in made.text
     with pytest.raises(SetupError, match=r"arms: .* at least 1 item"):
         write_judging(judged(tmp_path / "c", arms={}))
-
-
-def test_the_terminal_shows_each_round(tmp_path: Path) -> None:
-    console = Console(width=110, record=True, file=io.StringIO())
-    console.print(summary(write(tmp_path / "run", "good")))
-    text = console.export_text().replace("\u00a0", " ")
-    assert re.search(r"2\s+2\.04 \[1\.98, 2\.10\].*certified", text)
-    assert "4 of 5 rounds were certified" in " ".join(text.split())
 
 
 def test_no_run_and_a_wrong_run_are_refused_and_leave_nothing(tmp_path: Path) -> None:

@@ -66,17 +66,7 @@ def body(path: str, rng: random.Random) -> bytes:
 
 KINDS = ["application/json"] * 9 + ["", "text/plain", "application/json; charset=\xff", "a/b" * 99]
 METHODS = ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "NOPE"]
-PATHS = [
-    "/",
-    "//",
-    "/score/",
-    "/%00",
-    "/../etc",
-    "/health",
-    "/é",
-    "/slime?token=%00",
-    "/slime?=&&=",
-]
+PATHS = ["/", "/score/", "/%00", "/../etc", "/health", "/é", "/" + "a" * 3_000, "/slime?=&&=%ff"]
 NAMES = [b"Content-Length", b"Accept", b"Authorization", b"Content-Encoding", b"X"]
 VALUES = [b"", b"-1", b"nan", b"\xff\xfe", b"9" * 30, b"gzip", b"Bearer " * 9]
 
