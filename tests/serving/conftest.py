@@ -22,7 +22,7 @@ from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.linear import LinearReward
-from trueline.serving import Service, create_app
+from trueline.serving.app import Service, create_app
 from trueline.serving.formats import Splitter
 from trueline.testing import FakeTrunk
 

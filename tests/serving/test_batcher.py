@@ -13,9 +13,8 @@ import pytest
 from trueline.errors import DataError
 from trueline.protocols import Scorer
 from trueline.records import Outcome, Prompt
-from trueline.serving import Batcher
 from trueline.serving import batcher as module
-from trueline.serving.batcher import QueueFull, ScorerBroken
+from trueline.serving.batcher import Batcher, QueueFull, ScorerBroken
 
 from .conftest import Moody, client, texts
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from trueline.protocols import Scorer
-from trueline.serving import create_app
+from trueline.serving.app import create_app
 
 from .conftest import Moody, service, texts
 

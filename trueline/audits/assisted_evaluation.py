@@ -155,7 +155,6 @@ def stance_of(estimate: Estimate) -> Stance:
 
 
 def _measure(planted: PlantedCase, verdict: Verdict) -> tuple[float, ...]:
-    """Return the measures of one case, in the order of `MEASURES`."""
     undecided = verdict.preference is Preference.UNDECIDED
     false_sides = [side for side, flaw in verdict.found if planted.invented(side, flaw)]
     return (

@@ -98,7 +98,6 @@ class FitVerb(Place):
 
 
 def _calibrated(calibration: dict[str, Any]) -> str:
-    """What the calibrated interval holds."""
     share = f"{100 * (1 - calibration['alpha']):.0f} % interval"
     if calibration["limit"] is None:
         return f"{share}: infinite, too few prompts to calibrate on"

@@ -129,7 +129,6 @@ class JudgeVerb(Place):
         return recipes
 
     def _arms(self, recipes: dict[str, Recipe], session: Session) -> list[_Arm]:
-        """One arm a protocol, all before the same judge."""
         first = next(iter(recipes.values()))
         far = isinstance(first.judge, ServedModel)
         if self.parallel > 1 and not (far and isinstance(first.helper, NoHelper | ServedModel)):
@@ -172,7 +171,6 @@ class JudgeVerb(Place):
     def _conclude(
         self, console: Console, rows: Sequence[JudgedCase], folder: RunFolder
     ) -> dict[str, Any]:
-        """Measure, save, report."""
         arms = {arm: measure(some, seed=self.seed) for arm, some in by_arm(rows).items()}
         result: dict[str, Any] = {
             "verb": "judge",
@@ -191,7 +189,6 @@ class JudgeVerb(Place):
         return {**jsonlib.loads(to_json(result)), "out": str(folder.folder), "report": str(page)}
 
     def _folder(self, recipes: dict[str, Recipe]) -> RunFolder:
-        """The run folder: a new one, or the same run's to go on with."""
         config: dict[str, Any] = {
             "verb": "judge",
             "seed": self.seed,
@@ -252,7 +249,6 @@ def _answers(one: LabelledCase) -> tuple[str, str]:
 
 
 def _table(arms: dict[str, dict[str, Any]]) -> RichTable:
-    """One row an arm: how good, how often undecided, at what cost."""
     names = {"undecided": "undecided", "calibration_error": "ECE", "brier": "Brier"}
     names |= {"calls": "calls", "tokens": "tokens", "judge_s": "judge s"}
     table = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")

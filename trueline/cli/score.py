@@ -111,7 +111,6 @@ def _scored(pair: Sequence[Response], scores: dict[str, Score]) -> bool:
 
 
 def _margins(pairs: Sequence[Sequence[Response]], reward: Fitted, readings: Readings) -> Any:
-    """Return mean and std of each pair's margin."""
     chosen, rejected = (readings.rows([pair[side].key for pair in pairs]) for side in (0, 1))
     return reward.margin(readings, chosen, rejected)
 

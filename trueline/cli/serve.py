@@ -43,10 +43,6 @@ class ServeVerb(Place):
     """What those formats give for an unscored row: an error (422), or this number."""
     no_token: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Ask for no token (loopback only). Otherwise it is $TRUELINE_TOKEN, or drawn and printed."""
-    body_mb: float = 8.0
-    """Largest body of one request, in MiB."""
-    timeout_s: float = 170.0
-    """Longest wait for an answer; OpenRLHF gives up after 180."""
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Serve until a signal comes; return what was done."""
@@ -66,8 +62,8 @@ class ServeVerb(Place):
                 do="leave --no-token out",
             )
         unscored = None if self.unscored == "refuse" else self.unscored
-        if min(self.body_mb, self.timeout_s) <= 0 or not math.isfinite(unscored or 0.0):
-            raise InputError("--body-mb and --timeout-s must be above 0, --unscored finite")
+        if not math.isfinite(unscored or 0.0):
+            raise InputError("--unscored must be finite", got=str(unscored))
         place = app.bind(self.host, self.port)
         trunk, reward = load_scored(self.reward, self.model, self.session(console))
         named = os.environ.get("TRUELINE_TOKEN")
@@ -76,8 +72,6 @@ class ServeVerb(Place):
             splitter=Splitter(trunk.codec),
             use=self.use,
             unscored=unscored,
-            body_bytes=int(self.body_mb * 2**20),
-            timeout_s=self.timeout_s,
             token=None if self.no_token else named or secrets.token_urlsafe(16),
             about={
                 "name": self.reward.resolve().name,

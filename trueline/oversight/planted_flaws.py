@@ -98,7 +98,6 @@ def passed(planted: PlantedCase, verdict: Verdict) -> bool:
 
 
 def _rest(limit: Cost, spent: Cost, *, share: float = 1.0) -> Cost:
-    """Return a share of what is left of the limit."""
     return Cost(
         calls=(limit.calls - spent.calls) * share,
         tokens=(limit.tokens - spent.tokens) * share,

@@ -169,6 +169,5 @@ def middle_of(start: int, stop: int) -> int:
 
 
 def _first_named(critique: Critique, count: int) -> int | None:
-    """Return the first piece among `count` that a critique names."""
     steps = (flaw.step for flaw in critique.flaws or ())
     return next((step for step in steps if step is not None and 0 <= step < count), None)

@@ -233,7 +233,6 @@ def _answer_texts(response: Response) -> list[tuple[str, str]]:
 
 
 def _as_text(prompt: Prompt) -> str:
-    """Return a prompt's turns as one text."""
     if len(prompt.messages) == 1:
         return prompt.text
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in prompt.messages)

@@ -153,7 +153,6 @@ def _model(reward: LinearReward, trunk: Trunk, tokenizer: Any, layout: dict[str,
 
 
 def _reward_card(reward: LinearReward, layout: dict[str, Any]) -> str:
-    """Return what whoever finds the folder must know."""
     return f"""# A reward model, exported by Trueline
 
     AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, trust_remote_code=True)
@@ -214,7 +213,6 @@ def _merge(policy: LoraPolicy, folder: Path) -> None:
 def _policy_card(
     result: Mapping[str, Any], state: State, trunk: Trunk, form: str, alpha: float
 ) -> str:
-    """Return what whoever finds the folder must know."""
     row = state.rounds[state.certified_round - 1]
     gate, kl, rate = row["gate"], row["kl"]["value"], row["gate"]["win_rate"]
     base = Path(str(result.get("model", "the model of the run"))).name

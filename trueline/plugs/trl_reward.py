@@ -101,6 +101,5 @@ def _means(scores: Scores) -> dict[str, float]:
 
 
 def _column(scores: Scores, name: str) -> list[float | None]:
-    """Return that column row by row, None where it is unscored."""
     pairs = zip(np.asarray(getattr(scores, name)), scores.scored, strict=True)
     return [float(value) if scored else None for value, scored in pairs]

@@ -115,7 +115,6 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _value(hint: Any, value: Any, *, key: str, roles: Roles, default: Any = None) -> Any:
-    """One field's value, as its annotation says."""
     kinds = _kinds_of(hint, roles)
     if kinds is not None:
         return build_kind(kinds, value, key=key, roles=roles, default=default)

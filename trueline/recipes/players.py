@@ -278,11 +278,8 @@ HELPERS = register(
 
 
 def open_helper(name: str, helper: Any, session: Session, judge: Rater) -> Help:
-    """Return the helper at work for the protocol of that name, and what raising it took.
-
-    Raises:
-        InputError: the helper cannot do what the protocol needs.
-    """
+    """Return the helper at work for the protocol of that name, and what raising it took;
+    `InputError` where the helper cannot do what the protocol needs."""
     opened: Help = helper.help(session, protocol=name, judge=judge)
     if name in NEEDS:
         require(opened[0], NEEDS[name], name)
@@ -290,14 +287,7 @@ def open_helper(name: str, helper: Any, session: Session, judge: Rater) -> Help:
 
 
 def from_short(kinds: Mapping[str, type], text: str, *, key: str) -> dict[str, Any]:
-    """Return the table that a short form stands for: `kind`, or `kind:REST`.
-
-    Raises:
-        InputError: an unknown kind, or an endpoint without "#".
-
-    >>> from_short(JUDGES, "rule:joy", key="judge")
-    {'kind': 'rule', 'name': 'joy'}
-    """
+    """Return the table that a short form stands for: `kind`, or `kind:REST`."""
     kind, _, rest = text.partition(":")
     known(kind, kinds, f"{key} must be one of")
     if not rest:

@@ -125,11 +125,8 @@ def run(
 
 
 def load_run(folder: str | Path) -> LoadedRun:
-    """Return what a run left in `folder`, finished or not.
-
-    Raises:
-        SetupError: the folder holds no run, or one without its recipe.
-    """
+    """Return what a run left in `folder`, finished or not; `SetupError` where that is no run, or
+    one without its recipe."""
     view = RunFolder.view(folder)
     file = view.folder / RECIPE
     if not file.is_file():

@@ -145,11 +145,7 @@ def read(source: str | Path) -> dict[str, Any]:
 
 
 def merged(table: Mapping[str, Any], parts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the table with dotted keys set to values; a value of None leaves it as it is.
-
-    >>> merged({"budget": {"rounds": 4}}, [("budget.labels", 10), ("model.path", None)])
-    {'budget': {'rounds': 4, 'labels': 10}}
-    """
+    """Return the table with dotted keys set to values; a value of None leaves it as it is."""
     changed = deepcopy(dict(table))
     for key, value in parts:
         if value is not None:

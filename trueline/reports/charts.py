@@ -74,8 +74,6 @@ class Axis:
 
 
 class _Scale:
-    """Maps an axis' values to pixels."""
-
     def __init__(self, axis: Axis, values: Sequence[float], start: float, stop: float) -> None:
         self.axis, self.start, self.stop = axis, start, stop
         places = [self._place(v) for v in axis.limits or values]

@@ -129,7 +129,6 @@ def _beliefs(judging: JudgingRecord) -> ReportSection:
 
 
 def _calibration(judging: JudgingRecord) -> ReportSection:
-    """Chart how often the judge was right against how sure it was."""
     series = [
         Series(name=name, x=[b.predicted for b in arm.bins], y=[b.share for b in arm.bins])
         for name, arm in judging.arms.items()

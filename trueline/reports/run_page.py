@@ -123,7 +123,6 @@ def _names(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _chapters(each: Named) -> dict[str, list[ReportSection]]:
-    """Return the charts of each chapter of the template."""
     oracle = each[0][0].gold_oracle.value
     level = None if oracle is None else ("oracle", oracle)
     rounds = round_axis(max((r.round for run, _ in each for r in run.rounds), default=1))
@@ -189,7 +188,6 @@ def _calibration(run: RunRecord, tail: str) -> ReportSection:
 
 
 def _best_of_n(run: RunRecord, tail: str) -> ReportSection:
-    """Chart the gold of the best of n by each way of picking it."""
     picks = dict(run.best_of_n)
     sizes = [e.value for e in picks.pop("n", ()) if e.value is not None]
     series = [Series(name=pick, x=sizes, y=gold) for pick, gold in picks.items()]
@@ -319,7 +317,6 @@ def remarks(run: RunRecord) -> list[str]:
 
 
 def _liked_worse(run: RunRecord) -> str | None:
-    """Say that raters liked what gold says is worse."""
     liked = [r for r in run.rounds if (r.gate.win_rate.value or 0) > 0.5]
     if change(run.gold_base, run.gold_final) is not Change.FELL or not liked:
         return None

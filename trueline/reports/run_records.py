@@ -209,7 +209,6 @@ def parse(kind: type[Kind], folder: RunFolder) -> Kind:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under names joined by dots."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         nested = isinstance(value, Mapping)
@@ -238,5 +237,4 @@ def _certified_so_far(run: RunRecord) -> RunRecord:
 
 
 def _shares(shares: Mapping[str, float], n: int) -> dict[str, Estimate]:
-    """Give shares of n answers Wilson intervals."""
     return {name: wilson(value * n, n) for name, value in shares.items() if n}

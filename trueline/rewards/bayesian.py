@@ -86,11 +86,8 @@ class Bayesian:
     def fit(
         self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
     ) -> LinearReward:
-        """Return the posterior given these comparisons, all of whose responses have been read.
-
-        Raises:
-            DataError: there is no comparison, a response was not read, or a reading is not finite.
-        """
+        """Return the posterior given these comparisons, all of whose responses have been read;
+        `DataError` where there is none, one was not read, or a reading is not finite."""
         started = time.perf_counter()
         everything = Training.of(readings, comparisons)
         training = everything.sample(SAMPLE)
@@ -215,7 +212,6 @@ class Bayesian:
         return _Candidate(features, evidence.at(x, start=start, tol=1e-2), evidence)
 
     def _climbed(self, candidate: _Candidate, **how: Any) -> _Candidate:
-        """Return the same parts at the precisions that suit them best."""
         if not isinstance(self.precision, str):
             return candidate
         point = climb(candidate.evidence, candidate.point, **how)

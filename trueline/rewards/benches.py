@@ -5,12 +5,7 @@
     rm-bench        {"prompt", "chosen": [text a style], "rejected": [… alike], "domain", "id"};
                     styles run from plain to fancy
 
-A file holds rows of one shape; other preferences are read as the first, in one subset. Columns:
-
-    reward          the scorer's mean
-    longer          the longer answer is better
-    bag_of_words    a linear reward on words, fitted on the reward's own training data
-    chance          the mean over random orders
+A file holds rows of one shape; other preferences are read as the first, in one subset.
 
 RewardBench (Lambert et al. 2024, arXiv 2403.13787): share of pairs ranked right, by subset; a
 section is the mean of its subsets weighted by the example counts of the authors' repository, and
@@ -146,8 +141,8 @@ class BenchResult:
 
     kind: str
     figures: Mapping[str, Mapping[str, Estimate]]
-    """Figure to reward, longer, bag_of_words (where there is training data), chance; none where no
-    item could be scored."""
+    """Figure to reward, longer (wins), bag_of_words (fitted on the same training data, where there
+    is any), chance (the mean over random orders); none where no item could be scored."""
     num_items: int
     num_unscored: int
     """Of them, and in no figure."""
@@ -212,7 +207,6 @@ def _score(
 def _figures(
     kind: str, known: Sequence[tuple[BenchItem, _Sides]], names: Sequence[str]
 ) -> dict[str, dict[str, Estimate]]:
-    """Return every figure, with the interval of every column."""
     refs = {item.id: sides for item, sides in known if item.subset.lower() == "ties"}
     all_of_them = [(item, _value(kind, item, sides, refs)) for item, sides in known]
     items = [item for item, value in all_of_them if value is not None]

@@ -191,5 +191,4 @@ class CalibratedReward(Wrapped):
         return mean, std, far, novelty
 
     def _far(self, novelty: np.ndarray) -> np.ndarray:
-        """Return what may be wrong with rows because they are new."""
         return np.asarray(self.spread * np.maximum(novelty - 1.0, 0.0))

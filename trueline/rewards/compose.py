@@ -224,7 +224,6 @@ _COMBINE: dict[str, Callable[..., Scores]] = {
 
 
 def _columns(scores: Mapping[str, Scores]) -> dict[str, np.ndarray]:
-    """Return every column that all parts have, [P, N]."""
     names = min((part.columns for part in scores.values()), key=len)
     return {n: np.stack([getattr(part, n) for part in scores.values()]) for n in names}
 

@@ -93,11 +93,8 @@ class Features:
         return 5 * self.surprisals + pools * self.width
 
     def standard(self, readings: Readings) -> np.ndarray:
-        """Return standardised columns, not yet clipped, [N, F]; rows that are not finite are NaN.
-
-        Raises:
-            InputError: the readings have another width, or lack surprisals, or have them.
-        """
+        """Return standardised columns, not yet clipped, [N, F]; rows that are not finite are NaN;
+        `InputError` where the readings have another width, or lack surprisals, or have them."""
         has = readings.surprisals is not None
         if (readings.width, has) != (self.width, self.surprisals):
             raise InputError(
@@ -164,11 +161,8 @@ class Training:
 
     @classmethod
     def of(cls, readings: Readings, comparisons: Sequence[Comparison]) -> Training:
-        """Find the readings of these comparisons.
-
-        Raises:
-            DataError: there is no comparison, a response was not read, or a reading is not finite.
-        """
+        """Find the readings of these comparisons; `DataError` where there is none, a response was
+        not read, or a reading is not finite."""
         if not len(comparisons):
             raise DataError("a reward needs at least one comparison", got="none")
         pairs = in_order(comparisons)

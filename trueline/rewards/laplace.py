@@ -147,12 +147,8 @@ def primal_mode(
 ) -> Mode:
     """Return the mode of the weights under N(0, diag(1/prior)) by Newton's method.
 
-    Args:
-        rows: differences D, [N, F].
-        prior: precision of each weight, [F].
-        start: weights from where to go, [F]; 0 if absent.
-        label_noise: share of labels flipped at random.
-        tol: squared Newton decrement (in nats) below which it is done.
+    `rows`: D [N, F]; `prior` [F]; `start`: weights to go from [F], 0 if absent; `tol`: squared
+    Newton decrement (in nats) below which it is done.
     """
     weights = np.zeros(rows.shape[1]) if start is None else start
     margins = rows @ weights
@@ -207,7 +203,6 @@ def dual_mode(
 
 
 def _scaled(gram: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Return I + root gram root."""
     out = root[:, None] * gram * root
     out.flat[:: len(root) + 1] += 1.0
     return np.asarray(out)

@@ -55,9 +55,8 @@ def needs_bubblewrap() -> str:
 def run_calls(code: str, calls: Sequence[tuple[str, str]], **limits: Any) -> list[dict[str, Any]]:
     """Evaluate expressions on what code defines, each after its set-up statements.
 
-    Returns:
-        For each (setup, call) `{"value": ...}` as JSON shows it or `{"raised": name}`; nothing at
-        all where any is missing, forged or unreadable.
+    For each (setup, call) `{"value": ...}` as JSON shows it or `{"raised": name}`; nothing at all
+    where any is missing, forged or unreadable.
     """
     nonce = secrets.token_hex(16)
     program = getsource(as_data) + getsource(_wait_for) + getsource(_call) + "_call()\n"
@@ -77,9 +76,7 @@ def run_program(
 ) -> tuple[bytes, int | None]:
     """Run code as a script; return what it prints, and its exit code (None: time was up).
 
-    Args:
-        cpu_s, memory_mb: processor seconds and megabytes of a process.
-        wall_s: seconds until all is ended.
+    `cpu_s`, `memory_mb`: of a process; `wall_s`: until all is ended.
     """
     python = [os.path.realpath(getattr(sys, "_base_executable", sys.executable)), "-I", "-S"]
     # A user of its own for each sandbox: the kernel counts a user's processes together.

@@ -32,11 +32,8 @@ MAX_TEXTS = 8
 
 
 def selfcheck(trunk: Any, responses: Sequence[Response]) -> dict[str, str]:
-    """Check a trunk on a few responses: return what was found by name of the check.
-
-    Raises:
-        InvalidExperiment: a check failed.
-    """
+    """Check a trunk on a few responses: return what was found by name of the check;
+    `InvalidExperiment` where one failed."""
     texts = list({r.key: r for r in responses}.values())[:MAX_TEXTS]
     if not texts:
         raise InputError("a self-check needs at least one response", got="none")

@@ -59,11 +59,8 @@ def write_folder(place: Path, reward: Any, **about: str | None) -> None:
 
 
 def read_folder(place: Path) -> Any:
-    """Return the reward of a folder.
-
-    Raises:
-        SetupError: a file is missing or broken, or of another version of the format.
-    """
+    """Return the reward of a folder; `SetupError` where a file is missing, broken or of another
+    version of the format."""
     for name in (CARD, ARRAYS):
         if not (place / name).is_file():
             raise SetupError(f"a reward folder must hold {name}", got=f"none in {place}")
@@ -108,7 +105,6 @@ def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Return what `_packed` was given."""
     if isinstance(value, list):
         return [_unpacked(item, arrays) for item in value]
     if not isinstance(value, dict):

@@ -4,8 +4,4 @@
 listens.
 """
 
-from trueline.serving.app import Service, create_app, listen
-from trueline.serving.batcher import Batcher
-from trueline.serving.formats import Splitter
-
-__all__ = ["Batcher", "Service", "Splitter", "create_app", "listen"]
+__all__: list[str] = []

@@ -219,7 +219,6 @@ class RequestTimeout:
         self.app, self.timeout_s = app, timeout_s
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass the request on, for so long."""
         try:
             async with asyncio.timeout(self.timeout_s if scope["type"] == "http" else None):
                 await self.app(scope, receive, send)

@@ -127,7 +127,6 @@ class Batcher:
         return rows
 
     def _halved(self, items: list[Item]) -> list[Row]:
-        """Score the items; halve what fails."""
         try:
             scores = self.scorer.score([p for p, _ in items], [text for _, text in items])
             return list(scores)

@@ -6,10 +6,6 @@ None where the review cannot be read. Related: Saunders et al. 2022 (arXiv 2206.
 differ: the critic names no flaw in words; it works the sum out, because at this size bare verdicts
 stay at chance.
 
-As a reviser (Bai et al. 2022, arXiv 2212.08073) it keeps the steps before the first one faulted,
-writes that one as the review has it, and lets the trunk go on greedily; flattery and claims faulted
-are left out.
-
 The bare trunk reviews chains of the lengths it has read (1 to 6 and 8) all but perfectly; on others
 it invents flaws and loses its place. `trained_critic` is the adapter that ships with the package,
 made by `scripts/train_critic.py`: supervised on planted flaws, then online, on those of its own
@@ -108,7 +104,8 @@ class SumsCritic:
         critique: Critique,
         rng: np.random.Generator | None = None,
     ) -> Response:
-        """Return the answer without the flaws that the critique names."""
+        """Return the answer with the first step faulted as the review has it and the trunk's words
+        after it, without the flattery and claims faulted (Bai et al. 2022, arXiv 2212.08073)."""
         review, flaws = read_review(critique.text), critique.flaws or ()
         if review is None:
             raise JudgeError("a revision needs a review of steps", got=repr(critique.text[:40]))
@@ -135,7 +132,6 @@ class SumsCritic:
         return SumsFlaws().inject(response, rng=rng)
 
     def _continue(self, response: Response, start: str) -> str:
-        """Return a begun answer with what the trunk writes after it."""
         ids, _ = encode([*_turns(response), ("assistant", start)])
         (completion,) = self.complete([ids[:-1]])
         return " ".join([start, *_words(completion)])
@@ -181,5 +177,4 @@ def _turns(response: Response) -> list[tuple[str, str]]:
 
 
 def _words(ids: list[int]) -> list[str]:
-    """Return the words of a completion, up to its end."""
     return [VOCABULARY[i] for i in (ids[: ids.index(END)] if END in ids else ids)]

@@ -110,7 +110,6 @@ def _lines(written: Parsed) -> list[str]:
 
 
 def _steps(answer: int | None, lines: Sequence[str]) -> dict[int, Step]:
-    """Return what lines say of an answer's steps."""
     found = [match for line in lines if (match := _LINE.fullmatch(line))]
     return {int(m[2]) - 1: Step.read(m[3]) for m in found if int(m[1]) == answer}
 

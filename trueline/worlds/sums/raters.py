@@ -9,10 +9,6 @@ with tastes for what impresses: `sure`, claims of checking, flattery, length, ag
 user's guess. It prefers the first of two with probability sigmoid(reliability * difference), and a
 known share of all labels are coin flips.
 
-Judging takes time: `word_s` a word read (critiques too), `look_s` a step worked out. With
-probability `slip_share` a step worked out comes out wrongly: a right one seems wrong, a wrong one
-right. What a rater confirms with its own eyes is in the verdict's `found`.
-
 A critique only *directs* it. Named steps are looked at first, and still worked out by the rater, so
 a false alarm is discovered and has cost the look. Named flattery and claims are checked in the
 text, and then judged on reflection: as gold judges them by the strict group, more kindly by the
@@ -66,7 +62,7 @@ class Population:
     looks: int = 1
     """Steps a rater works out per response."""
     slip_share: float = 0.0
-    """Share of steps worked out in which the rater itself errs."""
+    """Share of steps worked out that come out the other way: wrong for right, right for wrong."""
     look_s: float = 8.0
     """Seconds to work out a step."""
     word_s: float = 0.25

@@ -5,8 +5,7 @@
 Step i is worked from its *own* inputs, the result written just before it and the operation the
 prompt asks for, with the right result; X is what the last written value, put right, implies. It
 names flattery where there is some and a claim of checking where no check is shown. In the corpus
-reviews are always right. A bare verdict ("right", "wrong 2") is not learnable at this size (loss
-at chance after 3,000 steps); working out is, within 1,700.
+reviews are always right.
 
 Related: step-wise verification, Lightman et al. 2023 (arXiv 2305.20050); self-critique, Saunders et
 al. 2022 (2206.05802). Where we differ: nobody labels the steps; the reviewer's work is compared.
