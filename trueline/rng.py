@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TypeAlias
 
 import numpy as np
 
 from trueline.errors import InputError
 
-__all__ = ["rng", "stream", "torch_seed"]
+__all__ = ["Rng", "rng", "stream", "torch_seed"]
+
+Rng: TypeAlias = np.random.Generator
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:

@@ -28,6 +28,7 @@ from trueline.oversight.direct import Direct
 from trueline.oversight.planted_flaws import passed
 from trueline.protocols import Oversight, Rater
 from trueline.records import Estimate, Finding, Preference, Stance, Verdict
+from trueline.rng import Rng
 from trueline.stats import bootstrap, difference, mean
 
 __all__ = [
@@ -59,7 +60,7 @@ class AssistedEvaluation:
     protocol: Oversight = field(default_factory=WithCritique)
     """How judges are helped."""
 
-    def run(self, target: JudgedFlaws, *, rng: np.random.Generator) -> Finding:
+    def run(self, target: JudgedFlaws, *, rng: Rng) -> Finding:
         """Return the difference in flaws found, helped less alone; the same draws for both."""
         seed = int(rng.integers(2**62))
         helped, alone = (
@@ -98,7 +99,7 @@ class Arm:
     prompts: tuple[str, ...]
     """Keys of the cases' prompts, the clusters."""
 
-    def estimates(self, *, rng: np.random.Generator) -> dict[str, Estimate]:
+    def estimates(self, *, rng: Rng) -> dict[str, Estimate]:
         """Return each measure's mean, with its interval by prompts."""
         return {
             name: mean(getattr(self, name), clusters=self.prompts, rng=rng) for name in MEASURES
@@ -114,7 +115,7 @@ def judge_planted(
     *,
     helper: Any = None,
     judge: Rater,
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> Arm:
     """Judge every case once; the same `rng` draws the same judges for another protocol."""
     rows = [
@@ -126,7 +127,7 @@ def judge_planted(
     return Arm(**dict(zip(MEASURES, columns, strict=True)), prompts=prompts)
 
 
-def compare(helped: Arm, alone: Arm, *, rng: np.random.Generator) -> dict[str, Estimate]:
+def compare(helped: Arm, alone: Arm, *, rng: Rng) -> dict[str, Estimate]:
     """Return helped - alone, measure by measure, paired by case."""
     return {
         name: difference(
@@ -136,7 +137,7 @@ def compare(helped: Arm, alone: Arm, *, rng: np.random.Generator) -> dict[str, E
     }
 
 
-def found_ratio(helped: Arm, alone: Arm, *, rng: np.random.Generator) -> Estimate:
+def found_ratio(helped: Arm, alone: Arm, *, rng: Rng) -> Estimate:
     """Return how many times as many flaws helped judges find; no value if the others find none."""
 
     def ratio(a: Floats, b: Floats) -> float:

@@ -28,6 +28,7 @@ from trueline.oversight.critique import WithCritique
 from trueline.protocols import Oversight
 from trueline.records import Comparison, Estimate, Finding
 from trueline.rewards.protocols import Head, Reader
+from trueline.rng import Rng
 from trueline.stats import difference, mean
 
 __all__ = ["CritiqueGap", "GapTarget", "discriminate", "gaps"]
@@ -53,7 +54,7 @@ class CritiqueGap:
     protocol: Oversight = field(default_factory=WithCritique)
     """How the judge is shown the critiques."""
 
-    def run(self, target: GapTarget, *, rng: np.random.Generator) -> Finding:
+    def run(self, target: GapTarget, *, rng: Rng) -> Finding:
         """Return the gap DC, with all levels and gaps as evidence."""
         teaching, judging, resampling = rng.spawn(3)
         if len(target.generated) != len(target.planted):
@@ -82,7 +83,7 @@ def gaps(
     accused: Floats,
     *,
     clusters: Sequence[str],
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> dict[str, Estimate]:
     """Return G, D, C, what C is made of, and the gaps, of N problems with one planted case each.
 
@@ -102,7 +103,7 @@ def gaps(
     return out
 
 
-def discriminate(target: GapTarget, *, rng: np.random.Generator) -> Floats:
+def discriminate(target: GapTarget, *, rng: Rng) -> Floats:
     """Return D [N]: whether a head taught on other pairs scores the sound answer higher."""
     planted, taught_on = target.planted, target.taught_on
     shared = {p.case.prompt.key for p in planted} & {p.case.prompt.key for p in taught_on}

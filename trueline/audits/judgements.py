@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from trueline import stats
 from trueline.errors import DataError
 from trueline.records import Estimate, Preference, Verdict
-from trueline.rng import stream
+from trueline.rng import Rng, stream
 
 __all__ = [
     "JudgedCase",
@@ -129,7 +129,7 @@ def measure(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Any]:
     }
 
 
-def accuracy(rows: Sequence[JudgedCase], *, rng: np.random.Generator) -> Estimate:
+def accuracy(rows: Sequence[JudgedCase], *, rng: Rng) -> Estimate:
     """Return the share right of those decided whose truth is known."""
     known = [(row.right, row.group) for row in rows if row.right is not None]
     right, groups = [r for r, _ in known], [g for _, g in known]
@@ -139,9 +139,7 @@ def accuracy(rows: Sequence[JudgedCase], *, rng: np.random.Generator) -> Estimat
     return stats.accuracy(right, clusters=groups, rng=rng)
 
 
-def contrast(
-    ours: Sequence[JudgedCase], theirs: Sequence[JudgedCase], *, rng: np.random.Generator
-) -> Estimate:
+def contrast(ours: Sequence[JudgedCase], theirs: Sequence[JudgedCase], *, rng: Rng) -> Estimate:
     """Return how much more often one arm is right than another, on what both decided."""
     others = {row.id: row.right for row in theirs}
     pairs = [
@@ -175,9 +173,7 @@ def samples(rows: Sequence[JudgedCase]) -> list[JudgedCase]:
     return shown
 
 
-def belief_curve(
-    rows: Sequence[JudgedCase], *, rng: np.random.Generator
-) -> list[dict[str, float | int | None]]:
+def belief_curve(rows: Sequence[JudgedCase], *, rng: Rng) -> list[dict[str, float | int | None]]:
     """Return the mean belief in the better answer, round by round."""
     paths = [(row.beliefs, row.group) for row in rows if row.correct is not None]
     curve = []
@@ -189,7 +185,7 @@ def belief_curve(
     return curve
 
 
-def _reliability(rows: Sequence[JudgedCase], rng: np.random.Generator) -> dict[str, Any]:
+def _reliability(rows: Sequence[JudgedCase], rng: Rng) -> dict[str, Any]:
     """Return calibration error, Brier score and bins of the last belief stated."""
     known = [(row.belief, row.group) for row in rows if row.belief is not None]
     sure = np.array([max(p, 1 - p) for p, _ in known])

@@ -17,13 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from trueline.oversight.recursive import Division, HelperLevels, Recursive, middle_of
 from trueline.protocols import Rater
 from trueline.records import Case, Comparison, Cost, Critique, Flaw, Preference, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.protocols import Reader
+from trueline.rng import Rng
 from trueline.worlds.sums.flaws import draw_cases
 from trueline.worlds.sums.spans import Spans
 
@@ -38,9 +37,7 @@ class BisectionHelper:
     """How good each part is; only the order matters."""
     division: Division
 
-    def critique(
-        self, responses: Sequence[Response], *, rng: np.random.Generator
-    ) -> list[Critique]:
+    def critique(self, responses: Sequence[Response], *, rng: Rng) -> list[Critique]:
         """Name the first piece of the worse half of each answer, which has two pieces or more."""
         critiques = []
         for response in responses:
@@ -62,7 +59,7 @@ class BisectionHelper:
 
 
 def raise_on_sums(
-    trunk: Reader, *, judge: Rater, labels: Sequence[int], rng: np.random.Generator
+    trunk: Reader, *, judge: Rater, labels: Sequence[int], rng: Rng
 ) -> tuple[HelperLevels, Cost]:
     """Raise helpers for worked sums, one level after another; return them and what judging cost.
 
@@ -89,9 +86,7 @@ def raise_on_sums(
     return helper, total
 
 
-def _learn(
-    trunk: Reader, comparisons: Sequence[Comparison], rng: np.random.Generator
-) -> BisectionHelper:
+def _learn(trunk: Reader, comparisons: Sequence[Comparison], rng: Rng) -> BisectionHelper:
     """Return what points by a Bayesian reward on the trunk's readings of judged parts."""
     readings = trunk.read([r for c in comparisons for r in (c.chosen, c.rejected)])
     reward = Bayesian().fit(readings, comparisons, rng=rng)

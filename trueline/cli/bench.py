@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +16,7 @@ from trueline.data.comparisons import Comparisons
 from trueline.protocols import Scorer
 from trueline.records import Estimate
 from trueline.rewards.benches import Bench, BenchResult, run_bench
+from trueline.rng import Rng
 
 __all__ = ["interval", "measure"]
 
@@ -27,7 +27,7 @@ def measure(
     bench: Bench,
     path: Path,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     train: Comparisons | None = None,
 ) -> dict[str, Any]:
     """Run, print, and return what --json prints; `train`: what the scorer was fitted on."""

@@ -22,7 +22,7 @@ from trueline.models.reading import Readings
 from trueline.records import Estimate, Outcome, Response, Score
 from trueline.rewards.benches import load_bench
 from trueline.rewards.protocols import Fitted
-from trueline.rng import stream
+from trueline.rng import Rng, stream
 
 __all__ = ["ScoreVerb"]
 
@@ -116,11 +116,7 @@ def _margins(pairs: Sequence[Sequence[Response]], reward: Fitted, readings: Read
 
 
 def _accuracy(
-    rows: Sequence[Row],
-    scores: dict[str, Score],
-    reward: Fitted,
-    readings: Readings,
-    rng: np.random.Generator,
+    rows: Sequence[Row], scores: dict[str, Score], reward: Fitted, readings: Readings, rng: Rng
 ) -> Estimate | None:
     """Share of preferences ranked right, equal margins half, of those with both sides scored;
     clustered by dialogue."""

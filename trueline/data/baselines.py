@@ -15,6 +15,7 @@ import numpy as np
 from trueline import stats
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.records import Estimate
+from trueline.rng import Rng
 
 __all__ = ["bag_of_words", "baseline_accuracy", "longer_wins", "word_reward"]
 
@@ -22,9 +23,7 @@ _GRID = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 def baseline_accuracy(
-    comparisons: Comparisons,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    rng: np.random.Generator,
+    comparisons: Comparisons, folds: Sequence[tuple[np.ndarray, np.ndarray]], rng: Rng
 ) -> dict[str, Estimate]:
     """Return both accuracies over the test rows of K folds (train, test), clustered by group."""
     tested = np.concatenate([test for _, test in folds])
@@ -45,16 +44,14 @@ def longer_wins(comparisons: Comparisons) -> np.ndarray:
     return (np.sign(margins) + 1) / 2
 
 
-def bag_of_words(train: Comparisons, test: Comparisons, *, rng: np.random.Generator) -> np.ndarray:
+def bag_of_words(train: Comparisons, test: Comparisons, *, rng: Rng) -> np.ndarray:
     """Return whether a bag of words fitted on `train` ranks the rows of `test` right, [N]."""
     reward = word_reward(train, rng=rng)
     chosen, rejected = (row.chosen.text for row in test), (row.rejected.text for row in test)
     return np.asarray((np.sign(reward([*chosen]) - reward([*rejected])) + 1) / 2)
 
 
-def word_reward(
-    train: Comparisons, *, rng: np.random.Generator
-) -> Callable[[Sequence[str]], np.ndarray]:
+def word_reward(train: Comparisons, *, rng: Rng) -> Callable[[Sequence[str]], np.ndarray]:
     """Fit a bag of words; return a function from texts to rewards [N], 0 where no word helps."""
     # scikit-learn takes a hundred megabytes, which nobody needs who makes no baseline.
     from scipy import sparse

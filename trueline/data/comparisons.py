@@ -25,6 +25,7 @@ from trueline.data.files import write_jsonl
 from trueline.data.formats import SAVED_MARK, load_rows, pair_up
 from trueline.errors import InputError
 from trueline.records import Comparison, Prompt, Response
+from trueline.rng import Rng
 
 __all__ = ["Comparisons", "group_of", "make_folds"]
 
@@ -80,7 +81,7 @@ class Comparisons(Sequence[Comparison]):
         """Return those rows, in that order."""
         return Comparisons(tuple(self.rows[int(row)] for row in rows))
 
-    def split(self, frac: float, rng: np.random.Generator) -> tuple[Comparisons, Comparisons]:
+    def split(self, frac: float, rng: Rng) -> tuple[Comparisons, Comparisons]:
         """Return two parts with no group in common, the first of about `frac` of the rows."""
         names, sizes = np.unique(np.asarray(self.groups), return_counts=True)
         if not 0 < frac < 1 or len(names) < 2:
@@ -120,9 +121,7 @@ def group_of(prompt: Prompt) -> str:
     return prompt.key if first is None else Prompt.of(first.content.strip()).key
 
 
-def make_folds(
-    groups: Sequence[str], k: int, rng: np.random.Generator
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def make_folds(groups: Sequence[str], k: int, rng: Rng) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return K (train rows, test rows): no group in both, each row tested once, sizes even."""
     names, rows, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     if not 2 <= k <= len(names):

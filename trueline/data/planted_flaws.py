@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-import numpy as np
-
 from trueline.records import Case, Flaw, Response
+from trueline.rng import Rng
 
 __all__ = ["ArithmeticFlaws", "FlawPlanter", "Flawed", "PlantedCase", "plant_flaws"]
 
@@ -39,7 +38,7 @@ class Flawed:
 class FlawPlanter(Protocol):
     """A source of flaws: a rule on texts, a world's, or a language model."""
 
-    def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
+    def inject(self, response: Response, *, rng: Rng) -> Flawed | None:
         """Return a copy with exactly one more flaw; None where none would fit."""
 
 
@@ -73,7 +72,7 @@ class PlantedCase:
 
 
 def plant_flaws(
-    responses: Sequence[Response], planter: FlawPlanter, *, rng: np.random.Generator
+    responses: Sequence[Response], planter: FlawPlanter, *, rng: Rng
 ) -> list[PlantedCase]:
     """Put each response beside its flawed copy, the side drawn; leave out those without one."""
     planted = []
@@ -95,7 +94,7 @@ _APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator
 class ArithmeticFlaws:
     """Changes the result of one sum in a text."""
 
-    def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
+    def inject(self, response: Response, *, rng: Rng) -> Flawed | None:
         """Return a copy with one wrong sum.
 
         None where no sum holds, or where notes (<<3*4=12>>) would tell.
@@ -123,7 +122,7 @@ def _holds(found: re.Match[str]) -> bool:
     return (found[2] != "/" or right != 0) and _APPLY[found[2]](left, right) == result
 
 
-def _wrong(written: str, rng: np.random.Generator) -> str:
+def _wrong(written: str, rng: Rng) -> str:
     """Be off by one to three in the last place that is not nought: round numbers stay round."""
     value = _value(written)
     off = int(rng.integers(1, 4)) * Decimal(10) ** int(value.normalize().as_tuple().exponent)

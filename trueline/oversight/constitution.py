@@ -20,12 +20,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from trueline.errors import InputError, JudgeError
 from trueline.oversight.transcript import UNLIMITED, Transcript, require
 from trueline.protocols import Helper, Rater
 from trueline.records import Case, Comparison, Cost, Preference, Response, Verdict
+from trueline.rng import Rng
 
 __all__ = ["PRINCIPLES", "Constitution", "Revisions"]
 
@@ -61,9 +60,7 @@ class Constitution:
         if not self.principles:
             raise InputError("a constitution needs a principle", got="none")
 
-    def judge(
-        self, case: Case, *, helper: Helper | None = None, judge: Rater, rng: np.random.Generator
-    ) -> Verdict:
+    def judge(self, case: Case, *, helper: Helper | None = None, judge: Rater, rng: Rng) -> Verdict:
         """Return one verdict after critiques of both answers under one principle."""
         critic = require(helper, "critique", "constitution")
         (drawing,) = rng.spawn(1)
@@ -76,7 +73,7 @@ class Constitution:
         return transcript.conclude()
 
     def pairs(
-        self, responses: Sequence[Response], *, helper: Any, judge: Rater, rng: np.random.Generator
+        self, responses: Sequence[Response], *, helper: Any, judge: Rater, rng: Rng
     ) -> Revisions:
         """Revise each response, and have original and revision judged unaided.
 
@@ -99,9 +96,7 @@ class Constitution:
             counts[outcome] += 1
         return Revisions(comparisons=tuple(comparisons), counts=counts, cost=cost)
 
-    def _revise(
-        self, response: Response, helper: Any, rng: np.random.Generator
-    ) -> tuple[Response, str, Cost]:
+    def _revise(self, response: Response, helper: Any, rng: Rng) -> tuple[Response, str, Cost]:
         """Return the revision, why it is not to be judged (or ""), and the cost."""
         principle = self.principles[int(rng.integers(len(self.principles)))]
         cost = Cost()

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from trueline.oversight.transcript import UNLIMITED, Transcript, require
 from trueline.protocols import Helper, Rater
 from trueline.records import Case, Cost, Verdict
+from trueline.rng import Rng
 
 __all__ = ["WithCritique"]
 
@@ -27,9 +26,7 @@ class WithCritique:
     limit: Cost = UNLIMITED
     """The most that one case may cost."""
 
-    def judge(
-        self, case: Case, *, helper: Helper | None = None, judge: Rater, rng: np.random.Generator
-    ) -> Verdict:
+    def judge(self, case: Case, *, helper: Helper | None = None, judge: Rater, rng: Rng) -> Verdict:
         """Return one verdict, with the critiques that were shown."""
         critic = require(helper, "critique", "critique")
         transcript = Transcript(case, judge, rng, self.limit)

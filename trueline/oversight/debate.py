@@ -19,12 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from trueline.errors import InputError
 from trueline.oversight.transcript import UNLIMITED, Transcript, require
 from trueline.protocols import Debater, Rater
 from trueline.records import Case, Cost, Verdict
+from trueline.rng import Rng
 
 __all__ = ["Consultancy", "Debate"]
 
@@ -45,7 +44,7 @@ class _Argued:
             raise InputError("rounds must be at least 1", got=str(self.rounds))
 
     def judge(
-        self, case: Case, *, helper: Debater | None = None, judge: Rater, rng: np.random.Generator
+        self, case: Case, *, helper: Debater | None = None, judge: Rater, rng: Rng
     ) -> Verdict:
         """Return one verdict; `helper` argues, knowing only what was said, and is first by lot."""
         debater = require(helper, "argue", self.name)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from trueline.oversight.transcript import UNLIMITED, Transcript
 from trueline.protocols import Rater
 from trueline.records import Case, Cost, Verdict
+from trueline.rng import Rng
 
 __all__ = ["Direct"]
 
@@ -23,8 +22,6 @@ class Direct:
     limit: Cost = UNLIMITED
     """The most that one case may cost."""
 
-    def judge(
-        self, case: Case, *, helper: object = None, judge: Rater, rng: np.random.Generator
-    ) -> Verdict:
+    def judge(self, case: Case, *, helper: object = None, judge: Rater, rng: Rng) -> Verdict:
         """Return the judge's verdict; the helper is not asked."""
         return Transcript(case, judge, rng, self.limit).conclude()

@@ -22,9 +22,8 @@ import hashlib
 import re
 import unicodedata
 
-import numpy as np
-
 from trueline.records import Flaw, Preference
+from trueline.rng import Rng
 
 __all__ = [
     "defuse",
@@ -49,7 +48,7 @@ _JOINERS = "\n\t\u200c\u200d"
 _EVEN = 0.5
 
 
-def draw_marks(rng: np.random.Generator, *words: str) -> tuple[str, str]:
+def draw_marks(rng: Rng, *words: str) -> tuple[str, str]:
     """Return nonce and code of one request about these words."""
     digest = hashlib.sha256(rng.bytes(16) + "\0".join(words).encode("utf-8", "replace"))
     return digest.hexdigest()[:12], digest.hexdigest()[12:24]

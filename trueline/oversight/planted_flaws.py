@@ -20,14 +20,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from trueline.data.planted_flaws import ArithmeticFlaws, FlawPlanter, PlantedCase, plant_flaws
 from trueline.errors import InputError
 from trueline.oversight.direct import Direct
 from trueline.oversight.transcript import UNLIMITED
 from trueline.protocols import Oversight, Rater
 from trueline.records import Case, Cost, Preference, Turn, Verdict
+from trueline.rng import Rng
 
 __all__ = ["PlantedFlaws", "passed"]
 
@@ -47,9 +46,7 @@ class PlantedFlaws:
         if not 0 <= self.share <= 1:
             raise InputError("the share of controls must be in 0..1", got=str(self.share))
 
-    def judge(
-        self, case: Case, *, helper: Any = None, judge: Rater, rng: np.random.Generator
-    ) -> Verdict:
+    def judge(self, case: Case, *, helper: Any = None, judge: Rater, rng: Rng) -> Verdict:
         """Return the inner protocol's verdict; undecided where the control was failed."""
         drawing, controlling, judging = rng.spawn(3)
         planter = helper if hasattr(helper, "inject") else ArithmeticFlaws()
@@ -79,9 +76,7 @@ class PlantedFlaws:
         )
         return replace(verdict, cost=spent + verdict.cost, transcript=(*turns, *verdict.transcript))
 
-    def _plant(
-        self, case: Case, planter: FlawPlanter, rng: np.random.Generator
-    ) -> PlantedCase | None:
+    def _plant(self, case: Case, planter: FlawPlanter, rng: Rng) -> PlantedCase | None:
         """Return a control made of one answer or the other, where three calls can be paid."""
         for i in rng.permutation(2) if self.limit.calls >= 3 else ():
             for planted in plant_flaws([case.responses[i]], planter, rng=rng):

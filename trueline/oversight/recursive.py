@@ -28,12 +28,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-
 from trueline.errors import InputError
 from trueline.oversight.transcript import UNLIMITED, Transcript, require
 from trueline.protocols import Helper, Rater
 from trueline.records import Case, Cost, Critique, Flaw, Response, Verdict
+from trueline.rng import Rng
 
 __all__ = ["Division", "HelperLevels", "Recursive", "Sentences", "middle_of"]
 
@@ -91,12 +90,7 @@ class Recursive:
             raise InputError("depth must be 0 or more", got=str(self.depth))
 
     def judge(
-        self,
-        case: Case,
-        *,
-        helper: HelperLevels | Helper | None = None,
-        judge: Rater,
-        rng: np.random.Generator,
+        self, case: Case, *, helper: HelperLevels | Helper | None = None, judge: Rater, rng: Rng
     ) -> Verdict:
         """Return one verdict, given where the helpers' bisections of both answers end."""
         transcript = Transcript(case, judge, rng, self.limit)
@@ -127,7 +121,7 @@ class Recursive:
         transcript: Transcript,
         levels: Sequence[Helper],
         division: Division,
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Critique | None:
         """Return where in an answer the judge should look; None where no helper was asked."""
         count = division.count(response)

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from trueline.data.planted_flaws import Flawed
 from trueline.errors import JudgeError
 from trueline.oversight.parsing import draw_marks, fence, read_flaws, read_new_answer, read_verdict
@@ -28,6 +26,7 @@ from trueline.records import (
     Response,
     Verdict,
 )
+from trueline.rng import Rng
 
 __all__ = ["TextDebater", "TextHelper", "TextJudge"]
 
@@ -87,9 +86,7 @@ class TextHelper:
         """Return the same helper, looking at answers by that principle alone."""
         return replace(self, principle=principle)
 
-    def critique(
-        self, responses: Sequence[Response], *, rng: np.random.Generator
-    ) -> list[Critique]:
+    def critique(self, responses: Sequence[Response], *, rng: Rng) -> list[Critique]:
         """Return one critique a response; `flaws` is None where the reply cannot be read."""
         requests = [_Request(rng, r.key) for r in responses]
         by = f" by this principle: {self.principle}" if self.principle else ""
@@ -105,7 +102,7 @@ class TextHelper:
         ]
 
     def revise(
-        self, response: Response, *, principle: str, critique: Critique, rng: np.random.Generator
+        self, response: Response, *, principle: str, critique: Critique, rng: Rng
     ) -> Response:
         """Return another answer to the same prompt; JudgeError where the reply holds none."""
         task = _REVISER.replace("{principle}", f" by this principle: {principle},")
@@ -114,7 +111,7 @@ class TextHelper:
             raise JudgeError("a reply must hold one new answer", got="more")
         return new
 
-    def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
+    def inject(self, response: Response, *, rng: Rng) -> Flawed | None:
         """Return a copy with one flaw planted by the model; None where it gave nothing readable.
 
         That the copy is worse is not checked: look at some before a number rests on it.
@@ -129,7 +126,7 @@ class TextHelper:
         return Flawed(response=new, flaw=flaws[0])
 
     def _rewrite(
-        self, response: Response, task: str, rng: np.random.Generator, *more: tuple[str, str]
+        self, response: Response, task: str, rng: Rng, *more: tuple[str, str]
     ) -> tuple[Response, str, str]:
         """Return the new answer that a task asks for, the words after it, and the code."""
         request = _Request(rng, response.key, *(text for _, text in more))
@@ -150,9 +147,7 @@ class TextDebater:
     model: ChatModel
     name: str = "debater"
 
-    def argue(
-        self, case: Case, *, side: int, said: Sequence[Critique], rng: np.random.Generator
-    ) -> Critique:
+    def argue(self, case: Case, *, side: int, said: Sequence[Critique], rng: Rng) -> Critique:
         """Return a charge against the other answer if it names flaws, else a defence of its own."""
         own, other = case.responses[side], case.responses[1 - side]
         request = _Request(rng, own.key, other.key, case.source or "", *(c.text for c in said))
@@ -174,12 +169,7 @@ class TextJudge:
     name: str = "judge"
 
     def compare(
-        self,
-        first: Response,
-        second: Response,
-        *,
-        critiques: tuple[Critique, ...] = (),
-        rng: np.random.Generator,
+        self, first: Response, second: Response, *, critiques: tuple[Critique, ...] = (), rng: Rng
     ) -> Verdict:
         """Return one verdict; undecided, with the reason, where the reply cannot be read."""
         request = _Request(rng, first.key, second.key, *(c.text for c in critiques))
@@ -204,7 +194,7 @@ class TextJudge:
 class _Request:
     """One request about some words: its fence and its code."""
 
-    def __init__(self, rng: np.random.Generator, *words: str) -> None:
+    def __init__(self, rng: Rng, *words: str) -> None:
         self.nonce, self.code = draw_marks(rng, *words)
 
     def dialogue(

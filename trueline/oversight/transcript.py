@@ -20,12 +20,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
-
 from trueline.errors import InputError, JudgeError
 from trueline.oversight.quotes import mark_quotes
 from trueline.protocols import Debater, Helper, Rater
 from trueline.records import Case, Cost, Critique, Preference, Response, Turn, Verdict
+from trueline.rng import Rng
 
 __all__ = ["UNLIMITED", "Transcript", "require"]
 
@@ -40,7 +39,7 @@ class Transcript:
 
     case: Case
     judge: Rater
-    rng: np.random.Generator
+    rng: Rng
     limit: Cost = UNLIMITED
     critiques: list[Critique] = field(default_factory=list)
     """Critiques and speeches that the judge is shown."""
@@ -69,14 +68,14 @@ class Transcript:
         """Ask for one speech for a side and charge for it; `show` passes it on."""
         said, own = tuple(self.critiques), [self.case.responses[side]]
 
-        def act(rng: np.random.Generator) -> list[Critique]:
+        def act(rng: Rng) -> list[Critique]:
             return [debater.argue(self.case, side=side, said=said, rng=rng)]
 
         return self._ask(act, own, round, in_favour=True)[0]
 
     def _ask(
         self,
-        act: Callable[[np.random.Generator], list[Critique]],
+        act: Callable[[Rng], list[Critique]],
         about: Sequence[Response],
         round: int,
         *,

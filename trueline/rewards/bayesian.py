@@ -38,6 +38,7 @@ from trueline.records import Comparison
 from trueline.rewards.evidence import MarginalLikelihood, Point, climb
 from trueline.rewards.features import Features, Part, Training
 from trueline.rewards.linear import LinearReward
+from trueline.rng import Rng
 
 __all__ = ["Bayesian"]
 
@@ -84,7 +85,7 @@ class Bayesian:
             raise InputError(wrong[0], got=repr(self))
 
     def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng
     ) -> LinearReward:
         """Return the posterior given these comparisons, all of whose responses have been read;
         `DataError` where there is none, one was not read, or a reading is not finite."""

@@ -43,6 +43,7 @@ from trueline.data.formats import lists_texts, to_row
 from trueline.errors import DataError, InvalidExperiment
 from trueline.protocols import Scorer
 from trueline.records import Estimate, Response, Scores
+from trueline.rng import Rng
 
 __all__ = ["Bench", "BenchItem", "BenchResult", "load_bench", "run_bench"]
 
@@ -160,7 +161,7 @@ def run_bench(
     scorer: Scorer,
     bench: Bench,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     train: Comparisons | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:

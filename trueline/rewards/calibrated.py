@@ -37,6 +37,7 @@ from trueline.records import Comparison, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.features import in_order
 from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
+from trueline.rng import Rng
 from trueline.stats.conformal import conformal_limit, coverage
 
 __all__ = ["Calibrated", "CalibratedReward"]
@@ -62,7 +63,7 @@ class Calibrated:
             raise InputError("alpha must lie between 0 and 1", got=repr(self))
 
     def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng
     ) -> CalibratedReward:
         """Fit the wrapped head on everything, and calibrate it by fits that left prompts out."""
         rows = in_order(comparisons)

@@ -36,6 +36,7 @@ from trueline.protocols import Scorer
 from trueline.records import Comparison, Scores
 from trueline.rewards.protocols import Fitted, Head, Reader, Rows
 from trueline.rewards.rules import RowByRow
+from trueline.rng import Rng
 
 __all__ = ["Composed", "Lexicographic", "Minimum", "WeightedSum"]
 
@@ -45,9 +46,7 @@ class _Composition:
 
     how: ClassVar[str]
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> Composed:
+    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> Composed:
         """Return the whole, every part fitted, by name: chance does not depend on their order."""
         settings = dict(vars(self))
         heads = settings.pop("parts", None) or {n: settings.pop(n) for n in ("rule", "taste")}

@@ -33,6 +33,7 @@ from trueline.records import Comparison
 from trueline.rewards.features import Features, Training, in_order
 from trueline.rewards.laplace import Dense, primal_mode
 from trueline.rewards.linear import LinearReward
+from trueline.rng import Rng
 
 __all__ = ["Concept"]
 
@@ -54,7 +55,7 @@ class Concept:
     """"last" or "mean", or "separation"."""
 
     def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng
     ) -> LinearReward:
         """Return the direction from `rejected` to `chosen`; `rng` is for its interval alone."""
         pairs = in_order(comparisons)

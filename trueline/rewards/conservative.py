@@ -23,6 +23,7 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.protocols import Fitted, Head
+from trueline.rng import Rng
 
 __all__ = ["Conservative"]
 
@@ -47,9 +48,7 @@ class Conservative:
                 do="a bound that adds would reward uncertainty",
             )
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> Fitted:
+    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> Fitted:
         """Return the wrapped head's fit, with this lower bound."""
         return self.head.fit(readings, comparisons, rng=rng).with_lower_bound(
             self.k, self.k * self.distance

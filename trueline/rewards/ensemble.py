@@ -36,6 +36,7 @@ from trueline.rewards.features import Training
 from trueline.rewards.laplace import SLICE, Belief, bradley_terry
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Rows, Wrapped
+from trueline.rng import Rng
 
 __all__ = ["Ensemble", "EnsembleReward"]
 
@@ -59,7 +60,7 @@ class Ensemble:
             raise InputError("there must be at least 2 members and 1 hidden unit", got=repr(self))
 
     def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
+        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng
     ) -> EnsembleReward:
         """Return the linear fit with all members, whose first layers `rng` draws."""
         # To a line with label noise, what is not linear looks like flipped labels.

@@ -22,6 +22,7 @@ from trueline.errors import InvalidExperiment
 from trueline.models.reading import Readings
 from trueline.records import Estimate
 from trueline.rewards.protocols import Head
+from trueline.rng import Rng
 
 __all__ = ["Validation", "cross_validate"]
 
@@ -42,12 +43,7 @@ class Validation:
 
 
 def cross_validate(
-    head: Head,
-    readings: Readings,
-    comparisons: Comparisons,
-    *,
-    folds: Folds,
-    rng: np.random.Generator,
+    head: Head, readings: Readings, comparisons: Comparisons, *, folds: Folds, rng: Rng
 ) -> Validation:
     """Fit on each fold's training rows (`make_folds`) and rank its test rows."""
     groups = np.asarray(comparisons.groups)

@@ -38,6 +38,7 @@ from trueline.rewards.features import Training
 from trueline.rewards.laplace import Belief
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
+from trueline.rng import Rng
 
 __all__ = ["GroupedReward", "Groups"]
 
@@ -63,9 +64,7 @@ class Groups:
         if {"mean", "worst"} & set(self.raters.values()):
             raise InputError('no group may be called "mean" or "worst"', got="one that is")
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> Fitted:
+    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> Fitted:
         """Return the groups' rewards under the objective; of one group, what the head learns.
 
         Raises:

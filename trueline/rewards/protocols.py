@@ -36,6 +36,7 @@ from trueline.models.reading import Readings
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.storage import read_folder, stored, write_folder
+from trueline.rng import Rng
 
 __all__ = ["Fitted", "Head", "Reader", "Reward", "Rows", "Wrapped", "answered", "load_reward"]
 
@@ -153,9 +154,7 @@ class Wrapped(Fitted):
 class Head(Protocol):
     """What learns a reward from comparisons: every idea of this folder."""
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> Fitted: ...
+    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> Fitted: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from trueline.models.reading import Readings
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.protocols import Fitted, Reader, Rows, answered
 from trueline.rewards.storage import stored
+from trueline.rng import Rng
 
 __all__ = ["FittedRule", "Grade", "RowByRow", "Rule", "as_scores", "from_meta", "needs"]
 
@@ -51,9 +52,7 @@ class Rule(ABC):
         """Return scores of N texts, row i answering prompt i; no trunk is needed."""
         return as_scores(self.grade(answered(prompts, responses)))
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: np.random.Generator
-    ) -> FittedRule:
+    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> FittedRule:
         """Return the rule as a fitted reward; the comparisons teach it nothing."""
         return FittedRule(rule=self, metadata={"head": self.kind, "n": 0})
 

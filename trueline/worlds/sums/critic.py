@@ -21,11 +21,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trueline.data.planted_flaws import Flawed
 from trueline.errors import JudgeError
 from trueline.records import Critique, Response
+from trueline.rng import Rng
 from trueline.worlds.sums.flaws import SumsFlaws
 from trueline.worlds.sums.gold import shipped
 from trueline.worlds.sums.language import END, IDS, VOCABULARY, Parsed, encode, parse, render
@@ -74,9 +73,7 @@ class SumsCritic:
         """
         return replace(self, kinds=PRINCIPLES.get(principle, _ALL_KINDS))
 
-    def critique(
-        self, responses: Sequence[Response], *, rng: np.random.Generator | None = None
-    ) -> list[Critique]:
+    def critique(self, responses: Sequence[Response], *, rng: Rng | None = None) -> list[Critique]:
         """Return one critique a response, in order."""
         completions = self.complete([review_prefix(response) for response in responses])
         critiques = []
@@ -97,12 +94,7 @@ class SumsCritic:
         return critiques
 
     def revise(
-        self,
-        response: Response,
-        *,
-        principle: str,
-        critique: Critique,
-        rng: np.random.Generator | None = None,
+        self, response: Response, *, principle: str, critique: Critique, rng: Rng | None = None
     ) -> Response:
         """Return the answer with the first step faulted as the review has it and the trunk's words
         after it, without the flattery and claims faulted (Bai et al. 2022, arXiv 2212.08073)."""
@@ -127,7 +119,7 @@ class SumsCritic:
         text = render(written)
         return Response(prompt=response.prompt, text=text, num_tokens=len(text.split()) + 1)
 
-    def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
+    def inject(self, response: Response, *, rng: Rng) -> Flawed | None:
         """Return a copy with one planted flaw (`flaws.SumsFlaws`); None where none fits."""
         return SumsFlaws().inject(response, rng=rng)
 
@@ -146,9 +138,7 @@ def review_prefix(response: Response) -> list[int]:
     return [*ids, IDS["<review>"]]
 
 
-def model_critic(
-    policy: Any, *, name: str = "critic", rng: np.random.Generator | None = None
-) -> SumsCritic:
+def model_critic(policy: Any, *, name: str = "critic", rng: Rng | None = None) -> SumsCritic:
     """Return a policy (the trunk, with or without an adapter) as critic; `rng` samples reviews."""
     from trueline.models.sampling import complete
 

@@ -27,11 +27,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from trueline.errors import DataError
 from trueline.protocols import Helper
 from trueline.records import Case, Critique, Flaw, Response
+from trueline.rng import Rng
 from trueline.worlds.sums.language import Parsed, Step, parse, render
 
 __all__ = ["SumsDebater", "hide", "quoted_steps"]
@@ -68,9 +67,7 @@ class SumsDebater:
     """Share of the speeches without a charge to bring that assert and show nothing."""
     name: str = "debater"
 
-    def argue(
-        self, case: Case, *, side: int, said: Sequence[Critique], rng: np.random.Generator
-    ) -> Critique:
+    def argue(self, case: Case, *, side: int, said: Sequence[Critique], rng: Rng) -> Critique:
         """Return the next speech for a side."""
         own, other = case.responses[side], case.responses[1 - side]
         whole = [_with_working(response, case.source) for response in (own, other)]

@@ -26,10 +26,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-
 from trueline.data.planted_flaws import Flawed
 from trueline.records import Case, Flaw, Prompt, Response
+from trueline.rng import Rng
 from trueline.worlds.sums.language import CLAIMS, FLATTERIES, Parsed, Step, apply, parse, render
 from trueline.worlds.sums.problems import LARGE, LIMIT, Problem, draw_offset, draw_problem, fits
 from trueline.worlds.sums.reviews import true_flaws
@@ -41,7 +40,7 @@ KINDS = ("wrong_step", "slipped_step", "wrong_answer", "flattery", "unfounded_cl
 _TRIES = 24
 
 
-def good_answer(prompt: Prompt, rng: np.random.Generator) -> Response:
+def good_answer(prompt: Prompt, rng: Rng) -> Response:
     """Return an answer without any flaw, in the manner of the corpus' writers."""
     problem = Problem.read(prompt.text)
     while True:
@@ -58,7 +57,7 @@ class SumsFlaws:
     kinds: tuple[str, ...] = KINDS
     """Of `KINDS`."""
 
-    def inject(self, response: Response, *, rng: np.random.Generator) -> Flawed | None:
+    def inject(self, response: Response, *, rng: Rng) -> Flawed | None:
         """Return a flawed copy; None where no kind of flaw fits."""
         before = parse(response.text)
         for i in rng.permutation(len(self.kinds)):
@@ -75,9 +74,7 @@ class SumsFlaws:
         return None
 
 
-def draw_cases(
-    size: int, num: int, rng: np.random.Generator, *, held_out: bool = False
-) -> list[Case]:
+def draw_cases(size: int, num: int, rng: Rng, *, held_out: bool = False) -> list[Case]:
     """Draw cases of `size` steps: a good answer and one with a wrong step, carried on from there.
 
     The two stand in random order. Chains of one step are in both splits.
@@ -98,7 +95,7 @@ def draw_cases(
 _Made = tuple[Parsed, Flaw] | None
 
 
-def _near(value: int, rng: np.random.Generator) -> int:
+def _near(value: int, rng: Rng) -> int:
     off = draw_offset(rng)
     return value + (off if rng.random() < 0.5 else -off)
 
@@ -108,7 +105,7 @@ def _limit(answer: Parsed) -> int:
     return LIMIT if peak <= LIMIT else LARGE
 
 
-def _wrong_step(answer: Parsed, rng: np.random.Generator, *, carried: bool = True) -> _Made:
+def _wrong_step(answer: Parsed, rng: Rng, *, carried: bool = True) -> _Made:
     """A step that holds, made wrong; the answer and a shown check follow where carried on."""
     sound = [i for i, step in enumerate(answer.steps) if step.holds]
     for _ in range(_TRIES if sound and answer.answer is not None else 0):
@@ -132,7 +129,7 @@ def _wrong_step(answer: Parsed, rng: np.random.Generator, *, carried: bool = Tru
     return None
 
 
-def _wrong_answer(answer: Parsed, rng: np.random.Generator) -> _Made:
+def _wrong_answer(answer: Parsed, rng: Rng) -> _Made:
     for _ in range(_TRIES if answer.answer is not None and answer.steps else 0):
         value = _near(answer.steps[-1].c, rng)
         if value != answer.answer and fits(value, (), _limit(answer)):
@@ -140,21 +137,21 @@ def _wrong_answer(answer: Parsed, rng: np.random.Generator) -> _Made:
     return None
 
 
-def _flattery(answer: Parsed, rng: np.random.Generator) -> _Made:
+def _flattery(answer: Parsed, rng: Rng) -> _Made:
     if answer.flattery:
         return None
     phrase = FLATTERIES[int(rng.integers(len(FLATTERIES)))]
     return replace(answer, flattery=phrase), Flaw(kind="flattery")
 
 
-def _unfounded_claim(answer: Parsed, rng: np.random.Generator) -> _Made:
+def _unfounded_claim(answer: Parsed, rng: Rng) -> _Made:
     if bool(answer.claim) != answer.check_shown:
         return None
     claim = answer.claim or CLAIMS[int(rng.integers(len(CLAIMS)))]
     return replace(answer, claim=claim, check=None), Flaw(kind="unfounded_claim")
 
 
-_MAKERS: dict[str, Callable[[Parsed, np.random.Generator], _Made]] = {
+_MAKERS: dict[str, Callable[[Parsed, Rng], _Made]] = {
     "wrong_step": _wrong_step,
     "slipped_step": partial(_wrong_step, carried=False),
     "wrong_answer": _wrong_answer,

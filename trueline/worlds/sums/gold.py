@@ -22,10 +22,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from trueline.errors import SetupError
 from trueline.records import Prompt, Response
+from trueline.rng import Rng
 from trueline.worlds.sums.language import parse
 from trueline.worlds.sums.problems import Problem, draw_prompts
 
@@ -89,7 +88,7 @@ def shipped(name: str) -> Path:
 class Sums:
     """Worked sums; every response's truth is known."""
 
-    def prompts(self, n: int, rng: np.random.Generator, split: str = "train") -> list[Prompt]:
+    def prompts(self, n: int, rng: Rng, split: str = "train") -> list[Prompt]:
         """Draw `n` different prompts of a split (`problems.SPLITS`)."""
         return draw_prompts(n, rng, split)
 

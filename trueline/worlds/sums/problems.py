@@ -33,10 +33,9 @@ import itertools
 import re
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from trueline.errors import DataError, InputError
 from trueline.records import Prompt
+from trueline.rng import Rng
 from trueline.worlds.sums.language import OPERATIONS, Step, apply
 
 __all__ = [
@@ -160,7 +159,7 @@ SPLITS = {
 }
 
 
-def draw_prompts(n: int, rng: np.random.Generator, split: str = "train") -> list[Prompt]:
+def draw_prompts(n: int, rng: Rng, split: str = "train") -> list[Prompt]:
     """Draw `n` different prompts of a split; about one in five with the user's own guess."""
     if split not in SPLITS:
         raise InputError(f"split must be one of {', '.join(SPLITS)}", got=repr(split))
@@ -172,7 +171,7 @@ def draw_prompts(n: int, rng: np.random.Generator, split: str = "train") -> list
     return list(prompts.values())
 
 
-def draw_from(split: Split, rng: np.random.Generator) -> Problem:
+def draw_from(split: Split, rng: Rng) -> Problem:
     """Draw one problem of a split."""
     num_steps = split.lengths[int(rng.integers(len(split.lengths)))]
     while True:
@@ -184,7 +183,7 @@ def draw_from(split: Split, rng: np.random.Generator) -> Problem:
 
 
 def draw_problem(
-    rng: np.random.Generator, num_steps: int, *, limit: int = LIMIT, any_order: bool = False
+    rng: Rng, num_steps: int, *, limit: int = LIMIT, any_order: bool = False
 ) -> Problem:
     """Draw a chain inside 0..limit; `any_order` allows the order that is kept for a shift."""
     start = value = int(rng.integers(0, limit + 1))
@@ -216,12 +215,12 @@ def fits(value: int, operations: tuple[tuple[str, int], ...], limit: int) -> boo
     return 0 <= value <= limit
 
 
-def draw_offset(rng: np.random.Generator) -> int:
+def draw_offset(rng: Rng) -> int:
     """Draw by how much a number is wrong: near by, or off by ten as a slip of a digit is."""
     return _OFFSETS[int(rng.integers(len(_OFFSETS)))]
 
 
-def draw_guess(truth: int, rng: np.random.Generator) -> int:
+def draw_guess(truth: int, rng: Rng) -> int:
     """Draw the user's own guess: right half of the time, else near by."""
     if rng.random() < 0.5:
         return truth

@@ -31,7 +31,7 @@ import numpy as np
 from scipy.special import expit
 
 from trueline.records import Cost, Critique, Flaw, Preference, Response, Verdict
-from trueline.rng import stream
+from trueline.rng import Rng, stream
 from trueline.worlds.sums.debaters import quoted_steps
 from trueline.worlds.sums.gold import GOLD, gold
 from trueline.worlds.sums.language import Parsed, parse
@@ -128,12 +128,7 @@ class Raters:
         return replace(self, round=round)
 
     def compare(
-        self,
-        first: Response,
-        second: Response,
-        *,
-        critiques: tuple[Critique, ...] = (),
-        rng: np.random.Generator,
+        self, first: Response, second: Response, *, critiques: tuple[Critique, ...] = (), rng: Rng
     ) -> Verdict:
         """Return one verdict by one person, drawn from `rng`."""
         person = self.people[int(rng.integers(len(self.people)))]

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from trueline.rng import Rng
 from trueline.worlds.sums.language import CLAIMS, FILLERS, FLATTERIES, Parsed, Step, apply
 from trueline.worlds.sums.problems import LARGE, LIMIT, Problem, draw_offset, fits
 
@@ -55,7 +54,7 @@ class Writer:
     sycophant: bool = False
 
 
-def draw_writer(rng: np.random.Generator) -> Writer:
+def draw_writer(rng: Rng) -> Writer:
     return Writer(
         wrong_step=MIXTURE.wrong_step[int(rng.random() < MIXTURE.careless)],
         boastful=bool(rng.random() < MIXTURE.boastful),
@@ -63,7 +62,7 @@ def draw_writer(rng: np.random.Generator) -> Writer:
     )
 
 
-def write(problem: Problem, writer: Writer, rng: np.random.Generator) -> Parsed:
+def write(problem: Problem, writer: Writer, rng: Rng) -> Parsed:
     """Return the answer this writer gives."""
     steps = _work(problem, writer, rng)
     answer = steps[-1].c
@@ -85,7 +84,7 @@ def write(problem: Problem, writer: Writer, rng: np.random.Generator) -> Parsed:
     )
 
 
-def _work(problem: Problem, writer: Writer, rng: np.random.Generator) -> tuple[Step, ...]:
+def _work(problem: Problem, writer: Writer, rng: Rng) -> tuple[Step, ...]:
     limit = max(LIMIT, LARGE if problem.peak > LIMIT else 0)
     value, steps = problem.start, []
     for i, (op, b) in enumerate(problem.operations):
@@ -97,9 +96,7 @@ def _work(problem: Problem, writer: Writer, rng: np.random.Generator) -> tuple[S
     return tuple(steps)
 
 
-def _spoil(
-    step: Step, rest: tuple[tuple[str, int], ...], limit: int, rng: np.random.Generator
-) -> Step:
+def _spoil(step: Step, rest: tuple[tuple[str, int], ...], limit: int, rng: Rng) -> Step:
     """Return a wrong step near the right one, from which the chain can go on; else the right."""
     misread = rng.random() < MIXTURE.misread
     for _ in range(12):
@@ -115,5 +112,5 @@ def _spoil(
     return step
 
 
-def _one_of(phrases: tuple[str, ...], rng: np.random.Generator) -> str:
+def _one_of(phrases: tuple[str, ...], rng: Rng) -> str:
     return phrases[int(rng.integers(len(phrases)))]
