@@ -34,10 +34,10 @@ import numpy as np
 
 from trueline.errors import InputError
 from trueline.models.reading import Readings
-from trueline.records import Comparison
 from trueline.rewards.evidence import MarginalLikelihood, Point, climb
 from trueline.rewards.features import Features, Part, Training
 from trueline.rewards.linear import LinearReward
+from trueline.rewards.protocols import Pairs
 from trueline.rng import Rng
 
 __all__ = ["Bayesian"]
@@ -84,9 +84,7 @@ class Bayesian:
         if wrong := [must for must, holds in checks.items() if not holds]:
             raise InputError(wrong[0], got=repr(self))
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng
-    ) -> LinearReward:
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> LinearReward:
         """Return the posterior given these comparisons, all of whose responses have been read;
         `DataError` where there is none, one was not read, or a reading is not finite."""
         started = time.perf_counter()

@@ -24,7 +24,6 @@ are covered (90 %) and the better answers are not (75 %).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,10 +32,10 @@ import numpy as np
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Scores
+from trueline.records import Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.features import in_order
-from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
+from trueline.rewards.protocols import Fitted, Head, MeanStd, Pairs, Rows, Wrapped
 from trueline.rng import Rng
 from trueline.stats.conformal import conformal_limit, coverage
 
@@ -62,9 +61,7 @@ class Calibrated:
         if not 0 < self.alpha < 1:
             raise InputError("alpha must lie between 0 and 1", got=repr(self))
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng
-    ) -> CalibratedReward:
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> CalibratedReward:
         """Fit the wrapped head on everything, and calibrate it by fits that left prompts out."""
         rows = in_order(comparisons)
         num_groups = len(set(rows.groups))
@@ -167,9 +164,7 @@ class CalibratedReward(Wrapped):
             high=plain.mean + half,
         )
 
-    def margin(
-        self, readings: Readings, first_rows: Rows, second_rows: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def margin(self, readings: Readings, first_rows: Rows, second_rows: Rows) -> MeanStd:
         mean, std, far, _ = self.sources(readings, first_rows, second_rows)
         return mean, np.hypot(self.posterior * std, far)
 

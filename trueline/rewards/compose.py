@@ -23,7 +23,7 @@ cannot say, its std and interval saying the whole band. A part alone is that par
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -33,8 +33,8 @@ from scipy.special import ndtr
 from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.protocols import Scorer
-from trueline.records import Comparison, Scores
-from trueline.rewards.protocols import Fitted, Head, Reader, Rows
+from trueline.records import Scores
+from trueline.rewards.protocols import Fitted, Head, MeanStd, Pairs, Reader, Rows
 from trueline.rewards.rules import RowByRow
 from trueline.rng import Rng
 
@@ -46,7 +46,7 @@ class _Composition:
 
     how: ClassVar[str]
 
-    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> Composed:
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> Composed:
         """Return the whole, every part fitted, by name: chance does not depend on their order."""
         settings = dict(vars(self))
         heads = settings.pop("parts", None) or {n: settings.pop(n) for n in ("rule", "taste")}
@@ -145,9 +145,7 @@ class Composed(RowByRow):
             return part
         return _COMBINE[self.how](scores, **self.settings)
 
-    def margin(
-        self, readings: Readings, first_rows: Rows, second_rows: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def margin(self, readings: Readings, first_rows: Rows, second_rows: Rows) -> MeanStd:
         if self.how != "weighted_sum":
             return super().margin(readings, first_rows, second_rows)
         weights = {name: weight for name, weight in self.settings["weights"].items() if weight}
@@ -238,9 +236,7 @@ def _whole(scores: Mapping[str, Scores], *numbers: np.ndarray) -> Scores:
     return Scores(mean, std, lower, novelty, scored, reasons, *ends)
 
 
-def _least(
-    m1: np.ndarray, s1: np.ndarray, m2: np.ndarray, s2: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _least(m1: np.ndarray, s1: np.ndarray, m2: np.ndarray, s2: np.ndarray) -> MeanStd:
     """Return mean and std of the least of two independent normal variables (Clark, eq. 2 to 4)."""
     spread, gap = np.hypot(s1, s2), m2 - m1
     apart = np.abs(gap) >= 40 * spread  # then the lower one is the least

@@ -20,7 +20,6 @@ Fails where the wordings of the pairs, not what they mean, are what the directio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +28,10 @@ from scipy.linalg import cho_factor, cho_solve, cholesky
 from trueline import stats
 from trueline.data.comparisons import Comparisons, group_of
 from trueline.models.reading import Readings
-from trueline.records import Comparison
 from trueline.rewards.features import Features, Training, in_order
 from trueline.rewards.laplace import Dense, primal_mode
 from trueline.rewards.linear import LinearReward
+from trueline.rewards.protocols import Pairs
 from trueline.rng import Rng
 
 __all__ = ["Concept"]
@@ -54,9 +53,7 @@ class Concept:
     pooling: str = "separation"
     """"last" or "mean", or "separation"."""
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng
-    ) -> LinearReward:
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> LinearReward:
         """Return the direction from `rejected` to `chosen`; `rng` is for its interval alone."""
         pairs = in_order(comparisons)
         training = Training.of(readings, pairs)

@@ -13,16 +13,14 @@ Fails where the reward is wrong inside the data: neither std nor novelty sees th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from trueline.errors import InputError
 from trueline.models.reading import Readings
-from trueline.records import Comparison
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.protocols import Fitted, Head
+from trueline.rewards.protocols import Fitted, Head, Pairs
 from trueline.rng import Rng
 
 __all__ = ["Conservative"]
@@ -48,7 +46,7 @@ class Conservative:
                 do="a bound that adds would reward uncertainty",
             )
 
-    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> Fitted:
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> Fitted:
         """Return the wrapped head's fit, with this lower bound."""
         return self.head.fit(readings, comparisons, rng=rng).with_lower_bound(
             self.k, self.k * self.distance

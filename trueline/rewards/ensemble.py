@@ -21,7 +21,6 @@ evidence to find; and all members read one trunk, whose errors they share.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,13 +28,13 @@ import numpy as np
 
 from trueline.errors import InputError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Scores
+from trueline.records import Scores
 from trueline.rewards.bayesian import SAMPLE, Bayesian
 from trueline.rewards.evidence import MarginalLikelihood, climb
 from trueline.rewards.features import Training
 from trueline.rewards.laplace import SLICE, Belief, bradley_terry
 from trueline.rewards.linear import LinearReward
-from trueline.rewards.protocols import Rows, Wrapped
+from trueline.rewards.protocols import MeanStd, Pairs, Rows, Wrapped
 from trueline.rng import Rng
 
 __all__ = ["Ensemble", "EnsembleReward"]
@@ -59,9 +58,7 @@ class Ensemble:
         if self.members < 2 or self.hidden < 1:
             raise InputError("there must be at least 2 members and 1 hidden unit", got=repr(self))
 
-    def fit(
-        self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng
-    ) -> EnsembleReward:
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> EnsembleReward:
         """Return the linear fit with all members, whose first layers `rng` draws."""
         # To a line with label noise, what is not linear looks like flipped labels.
         linear = Bayesian(label_noise=0.0).fit(readings, comparisons, rng=rng)
@@ -129,14 +126,12 @@ class EnsembleReward(Wrapped):
         return {**self.inner.summary(), **own}
 
     def score(self, readings: Readings) -> Scores:
-        def moments(part: Readings, *linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def moments(part: Readings, *linear: np.ndarray) -> MeanStd:
             return self._moments(self.units(part) - self.reference, *linear)
 
         return self.inner.score(readings, moments)
 
-    def margin(
-        self, readings: Readings, first_rows: Rows, second_rows: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def margin(self, readings: Readings, first_rows: Rows, second_rows: Rows) -> MeanStd:
         units = self.units(readings.take(first_rows)) - self.units(readings.take(second_rows))
         return self._moments(units, *self.inner.margin(readings, first_rows, second_rows))
 
@@ -153,9 +148,7 @@ class EnsembleReward(Wrapped):
         first = np.broadcast_to(linear[:, None], (*own.shape[:2], 1))
         return np.concatenate([first, own], axis=2)
 
-    def _moments(
-        self, units: np.ndarray, mean: np.ndarray, std: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _moments(self, units: np.ndarray, mean: np.ndarray, std: np.ndarray) -> MeanStd:
         """Return mean and std over members of rows; `mean`, `std`: of their linear part."""
         tops = self.tops(units, mean)
         each = np.stack([rows @ own for rows, own in zip(tops, self.outer, strict=True)])

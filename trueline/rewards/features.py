@@ -22,7 +22,6 @@ clipping. Fails where a column is constant in training: it then stays 0 whatever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +31,7 @@ from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison
 from trueline.rewards.laplace import SLICE, Belief, belief_of
+from trueline.rewards.protocols import Pairs
 from trueline.rewards.storage import stored
 
 __all__ = ["Features", "Part", "Training", "TrainingDistribution", "in_order"]
@@ -160,7 +160,7 @@ class Training:
     raters: tuple[str, ...]
 
     @classmethod
-    def of(cls, readings: Readings, comparisons: Sequence[Comparison]) -> Training:
+    def of(cls, readings: Readings, comparisons: Pairs) -> Training:
         """Find the readings of these comparisons; `DataError` where there is none, a response was
         not read, or a reading is not finite."""
         if not len(comparisons):
@@ -199,7 +199,7 @@ class Training:
         return out
 
 
-def in_order(comparisons: Sequence[Comparison]) -> Comparisons:
+def in_order(comparisons: Pairs) -> Comparisons:
     """Return comparisons in an order that depends neither on the order given nor on who won."""
 
     def place(c: Comparison) -> tuple[str, str, str, str]:

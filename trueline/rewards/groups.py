@@ -23,7 +23,6 @@ worse-off group 1.15 gold points up, by the minimum 0.87, by one reward for all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -31,13 +30,13 @@ import numpy as np
 
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Scores
+from trueline.records import Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.evidence import MarginalLikelihood, climb
 from trueline.rewards.features import Training
 from trueline.rewards.laplace import Belief
 from trueline.rewards.linear import LinearReward
-from trueline.rewards.protocols import Fitted, Head, Rows, Wrapped
+from trueline.rewards.protocols import Fitted, Head, MeanStd, Pairs, Rows, Wrapped
 from trueline.rng import Rng
 
 __all__ = ["GroupedReward", "Groups"]
@@ -64,7 +63,7 @@ class Groups:
         if {"mean", "worst"} & set(self.raters.values()):
             raise InputError('no group may be called "mean" or "worst"', got="one that is")
 
-    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> Fitted:
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> Fitted:
         """Return the groups' rewards under the objective; of one group, what the head learns.
 
         Raises:
@@ -163,15 +162,13 @@ class GroupedReward(Wrapped):
         return {**self.inner.summary(), "groups": own}
 
     def score(self, readings: Readings) -> Scores:
-        def moments(part: Readings, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def moments(part: Readings, *_: np.ndarray) -> MeanStd:
             mean, rows = self._parts(part)
             return mean, np.sqrt(self.belief.var(rows))
 
         return self.inner.score(readings, moments)
 
-    def margin(
-        self, readings: Readings, first_rows: Rows, second_rows: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def margin(self, readings: Readings, first_rows: Rows, second_rows: Rows) -> MeanStd:
         self.inner.margin(readings, first_rows, second_rows)  # refuses what is not scored
         ends = (self._parts(readings.take(rows)) for rows in (first_rows, second_rows))
         mean, rows = (first - second for first, second in zip(*ends, strict=True))

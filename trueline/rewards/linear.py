@@ -22,7 +22,7 @@ from trueline.models.reading import Readings
 from trueline.records import Scores
 from trueline.rewards.features import Features, TrainingDistribution
 from trueline.rewards.laplace import SLICE, Belief
-from trueline.rewards.protocols import Fitted, Rows
+from trueline.rewards.protocols import Fitted, MeanStd, Rows
 
 __all__ = ["LinearReward"]
 
@@ -130,9 +130,7 @@ class LinearReward(Fitted):
             reasons=dict.fromkeys(np.flatnonzero(~scored).tolist(), NOT_FINITE),
         )
 
-    def margin(
-        self, readings: Readings, first_rows: Rows, second_rows: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def margin(self, readings: Readings, first_rows: Rows, second_rows: Rows) -> MeanStd:
         """Return mean and std of reward(first) − reward(second), each [M], by full covariance."""
         self.check_trunk(readings.trunk)
         first, second = readings.take(first_rows), readings.take(second_rows)

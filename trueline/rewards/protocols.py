@@ -38,10 +38,13 @@ from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.storage import read_folder, stored, write_folder
 from trueline.rng import Rng
 
-__all__ = ["Fitted", "Head", "Reader", "Reward", "Rows", "Wrapped", "answered", "load_reward"]
+__all__ = ["Fitted", "Head", "MeanStd", "Pairs", "Reader", "Reward", "Rows", "Wrapped"]
+__all__ += ["answered", "load_reward"]
 
 Rows = Sequence[int] | np.ndarray
 """Row numbers of readings, [M]."""
+Pairs = Sequence[Comparison]
+MeanStd = tuple[np.ndarray, np.ndarray]
 
 
 class Reader(Protocol):
@@ -80,9 +83,7 @@ class Fitted(ABC):
         """Return scores of all N rows, relative to the reward's reference point."""
 
     @abstractmethod
-    def margin(
-        self, readings: Readings, first_rows: Rows, second_rows: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def margin(self, readings: Readings, first_rows: Rows, second_rows: Rows) -> MeanStd:
         """Return mean and std of reward(first) − reward(second), each [M]."""
 
     def win_probability(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -154,7 +155,7 @@ class Wrapped(Fitted):
 class Head(Protocol):
     """What learns a reward from comparisons: every idea of this folder."""
 
-    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> Fitted: ...
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> Fitted: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ import numpy as np
 
 from trueline.errors import DataError, InputError, SetupError
 from trueline.models.reading import Readings
-from trueline.records import Comparison, Prompt, Response, Scores
-from trueline.rewards.protocols import Fitted, Reader, Rows, answered
+from trueline.records import Prompt, Response, Scores
+from trueline.rewards.protocols import Fitted, MeanStd, Pairs, Reader, Rows, answered
 from trueline.rewards.storage import stored
 from trueline.rng import Rng
 
@@ -52,7 +52,7 @@ class Rule(ABC):
         """Return scores of N texts, row i answering prompt i; no trunk is needed."""
         return as_scores(self.grade(answered(prompts, responses)))
 
-    def fit(self, readings: Readings, comparisons: Sequence[Comparison], *, rng: Rng) -> FittedRule:
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> FittedRule:
         """Return the rule as a fitted reward; the comparisons teach it nothing."""
         return FittedRule(rule=self, metadata={"head": self.kind, "n": 0})
 
@@ -60,9 +60,7 @@ class Rule(ABC):
 class RowByRow(Fitted):
     """A reward whose rows err independently."""
 
-    def margin(
-        self, readings: Readings, first_rows: Rows, second_rows: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def margin(self, readings: Readings, first_rows: Rows, second_rows: Rows) -> MeanStd:
         """Return mean and std of reward(first) − reward(second), [M] each.
 
         Only rows of these pairs are scored: a rule may run code for each of them.
