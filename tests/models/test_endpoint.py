@@ -45,16 +45,14 @@ def said(server, num=3, **settings):
 
 
 PROBLEMS = {
-    "stall": "no answer in time",
-    "drip": "no answer in time",
+    **dict.fromkeys(("stall", "drip"), "no answer in time"),
     "429": "HTTP 429",
     "500": "HTTP 500",
     "dropped": "connection broke",
     "cut text": "cut off",
     "cut json": "not JSON",
-    "no choices": "no known form",
+    **dict.fromkeys(("no choices", "html"), "no known form"),
     "not text": "no text",
-    "html": "no known form",
 }
 
 
@@ -72,23 +70,12 @@ def test_every_fault_is_a_problem_and_ends(fault):
     assert set(FAULTS) == {*PROBLEMS, "hostile"}
 
 
-def test_what_fails_at_times_is_tried_again_until_it_answers():
-    with FakeEndpoint(shout, faults=["429", "500", "cut json"], share=0.5) as server:
-        replies = said(server, 30, retries=12, timeout_s=10)
-    assert [reply.text for reply in replies] == [f"WORD {i}" for i in range(30)]
-    assert sum(fault is not None for fault, _ in server.log) > 10
-
-
 def test_retry_after_is_honoured_and_nobody_waits_for_ever():
     with FakeEndpoint(shout, faults=["429"], share=1.0) as server:
-        server.retry_after = "0.9"
-        start = time.monotonic()
-        said(server, 1, timeout_s=5)
-        assert 0.9 <= time.monotonic() - start < 5
-        server.retry_after = "3600"
-        start = time.monotonic()
-        assert said(server, 1, timeout_s=5)[0].problem == "HTTP 429"
-        assert time.monotonic() - start < 4
+        for after, least in (("0.9", 0.9), ("3600", 0)):
+            server.retry_after, start = after, time.monotonic()
+            assert said(server, 1, timeout_s=5)[0].problem == "HTTP 429"
+            assert least <= time.monotonic() - start < 4
 
 
 def test_replies_keep_the_order_and_requests_at_once_their_number():
@@ -114,17 +101,15 @@ def test_replies_keep_the_order_and_requests_at_once_their_number():
 def test_a_wrong_set_up_is_refused_at_once_in_one_line(monkeypatch):
     monkeypatch.setenv("THE_KEY", KEY)
     with FakeEndpoint(shout, key="another") as server:
-        for settings in ({"key": "THE_KEY"}, {"key": None}, {"url": server.url + "/v2"}):
-            place = settings.pop("url", server.url)
-            wrong = Endpoint(url=place, model="m", **settings)
+        for settings in ({"key": "THE_KEY"}, {}, {"url": server.url + "/v2"}):
+            wrong = Endpoint(**{"url": server.url, "model": "m", **settings})
             with pytest.raises(SetupError, match="HTTP 40") as caught:
                 wrong.say(dialogues(20), rng=np.random.default_rng(0))
             assert "\n" not in str(caught.value) and KEY not in str(caught.value)
         gone = server.url
     with pytest.raises(SetupError, match="no connection"):
-        absent = Endpoint(url=gone, model="m", retries=0)
-        absent.say(dialogues(1), rng=np.random.default_rng(0))
-    for url in ("localhost:8000", "ftp://host/v1", "http://key@host/v1", "http://", "http://a b/"):
+        Endpoint(url=gone, model="m", retries=0).say(dialogues(1), rng=np.random.default_rng(0))
+    for url in ("localhost:8000", "http://key@host/v1", "http://a b/"):
         with pytest.raises(SetupError, match="url"):
             Endpoint(url=url, model="m")
     with pytest.raises(InputError, match="above 0"):
@@ -154,28 +139,17 @@ def test_once_it_has_answered_even_a_refusal_is_a_problem_and_the_key_is_nowhere
     assert KEY not in repr(model) + repr(reply) + repr(vars(model))
 
 
-@pytest.mark.parametrize(
-    "usage", [None, [], {"completion_tokens": -4, "prompt_tokens": 10**30}, {}, "many"]
-)
-def test_odd_numbers_and_half_characters_do_no_harm(usage):
-    message = {"content": "half \ud800 of a character"}
-    reply = read_reply({"choices": [{"message": message}], "usage": usage})
-    assert reply.text == "half ? of a character" and 0 < reply.num_tokens < 20
-
-
+NAMES = ["choices", "message", "content", "finish_reason", "usage", "completion_tokens"]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=2)
-        | st.dictionaries(st.sampled_from(["message", "content", "finish_reason"]), inner)
-        | st.dictionaries(st.sampled_from(["choices", "usage", "completion_tokens"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner),
 )
 
 
 @given(VALUES)
 @example({"choices": [{"message": {"content": "a"}, "finish_reason": [[]]}]})
 @example({"choices": [{"message": {"content": "a"}}], "usage": {"completion_tokens": 10**5000}})
+@example({"choices": [{"message": {"content": "half \ud800"}}], "usage": {"completion_tokens": -4}})
 def test_no_answer_breaks_the_reading(table):
     endpoints._one_line(table, hide="x").encode()
     try:
@@ -238,8 +212,9 @@ def test_a_server_with_every_fault_crashes_nothing_and_scores_nothing(protocol, 
         with ThreadPoolExecutor(16) as pool:
             verdicts = list(pool.map(act, range(len(CASES))))
     assert len({fault for fault, _ in server.log}) >= 9
-    decided = [v for v in verdicts if v.preference is not Preference.UNDECIDED]
-    undecided = [v for v in verdicts if v.preference is Preference.UNDECIDED]
+    decided, undecided = (
+        [v for v in verdicts if (v.preference is Preference.UNDECIDED) == no] for no in (0, 1)
+    )
     assert len(verdicts) == 40 and len(decided) >= 8 and len(undecided) >= 8
     sound = {text for fault, text in server.log if fault is None}
     for v in decided:

@@ -47,8 +47,7 @@ def work(folder: Path, out: Path) -> dict[str, np.ndarray]:
     """Read, sample, score, improve in three ways, save, load again; everything that was seen."""
     trunk = Trunk.load(folder, batch_tokens=40, device="auto")
     policy = LoraPolicy.create(trunk, rank=2, rng=stream(0, "adapter"), max_new_tokens=8)
-    rows = policy.sample(PROMPTS, num_samples=2, rng=stream(0, "sample"))
-    said = [response for row in rows for response in row]
+    said = policy.rollouts(PROMPTS, num_samples=2, rng=stream(0, "sample")).flat
     asked = trunk.read(said)
     seen: dict[str, Any] = {
         "texts": np.array([r.text for r in said]),
@@ -71,12 +70,6 @@ def work(folder: Path, out: Path) -> dict[str, np.ndarray]:
     return seen
 
 
-def held_frac(trunk: Trunk) -> float:
-    """Which share of the trunk's weights this process holds."""
-    parts = [getattr(p, "to_local", lambda p=p: p)() for p in trunk.model.parameters()]
-    return sum(p.numel() for p in parts) / sum(p.numel() for p in trunk.model.parameters())
-
-
 def trials(folder: Path, out: Path) -> dict[str, Any]:
     """What there is to see with several processes only; every process must see the same."""
     trunk = Trunk.load(folder, cache_dir=out / "cache", batch_tokens=40)
@@ -90,8 +83,11 @@ def trials(folder: Path, out: Path) -> dict[str, Any]:
     trunk.read(texts)
 
     def alone() -> tuple[int, float]:
-        other = Trunk.load(folder)
-        return workers.num, float(other.read(texts[:3]).latents.sum())
+        return workers.num, float(Trunk.load(folder).read(texts[:3]).latents.sum())
+
+    weights = list(trunk.model.parameters())
+    local = sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in weights)
+    held = local / sum(p.numel() for p in weights)
 
     def fails_in_one(indices: np.ndarray) -> torch.Tensor:
         if os.environ["RANK"] == "1":
@@ -99,34 +95,31 @@ def trials(folder: Path, out: Path) -> dict[str, Any]:
         return policy.logp([texts[i] for i in indices])
 
     def unpicklable() -> None:
-        error = ValueError("holds a lock")
-        error.lock = threading.Lock()  # type: ignore[attr-defined]
-        workers.each(lambda: _throw(error) if os.environ["RANK"] == "0" else None)
+        if os.environ["RANK"] == "0":
+            error = ValueError("holds a lock")
+            error.lock = threading.Lock()  # type: ignore[attr-defined]
+            raise error
 
-    def step() -> float:
-        return GradientSteps(ADAMW, policy, 1).step(np.arange(4), fails_in_one)
-
-    def refused() -> object:
-        return workers.once(lambda: policy.logp(texts, grad=False))
-
+    told = [_error(lambda: workers.once(lambda: 1 // 0))]
+    if trunk.sharded:
+        told += [_error(lambda: workers.once(lambda: policy.logp(texts, grad=False)))]
+    else:
+        steps = GradientSteps(ADAMW, policy, 1)
+        told += [
+            _error(lambda: workers.each(unpicklable)),
+            _error(lambda: steps.step(np.arange(4), fails_in_one)),
+        ]
     gradient = torch.ones(2) + int(os.environ["RANK"])
     workers.add([gradient])
     return {
         "added": gradient.tolist(),
         "passes": workers.each(lambda: first),
         "passes_again": workers.each(lambda: passes[0] - first),
-        "held": workers.each(lambda: held_frac(trunk)),
+        "held": workers.each(lambda: held),
         "once": workers.once(alone),
         "order": workers.spread([3, 1, 2, 5, 4], lambda at: (at * 10, None))[0].tolist(),
-        "told": [
-            _error(lambda: workers.once(lambda: 1 // 0)),
-            *(_error(act) for act in ([refused] if trunk.sharded else [unpicklable, step])),
-        ],
+        "told": told,
     }
-
-
-def _throw(error: Exception) -> None:
-    raise error
 
 
 def _error(act: Any) -> str:
@@ -137,12 +130,8 @@ def _error(act: Any) -> str:
     return "none"
 
 
-def main(folder: Path, out: Path) -> None:
-    torch.set_num_threads(1)
-    seen, found = work(folder, out), trials(folder, out)
-    np.savez(out / f"seen{os.environ['RANK']}.npz", **seen)
-    (out / f"found{os.environ['RANK']}.json").write_text(json.dumps(found))
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    torch.set_num_threads(1)
+    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+    np.savez(out / f"seen{os.environ['RANK']}.npz", **work(folder, out))
+    (out / f"found{os.environ['RANK']}.json").write_text(json.dumps(trials(folder, out)))

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,46 +15,42 @@ from tests.models.conftest import make_chat_model
 from tests.scale.job import work
 
 ROOT = Path(__file__).resolve().parents[2]
-LAUNCH = "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+LAUNCH = (
+    "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no "
+    "--main_process_port 0"
+)
 """Port 0: any that is free."""
 
 
-def launch(flags: str, arguments: list[str], *, timeout: int = 300) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "accelerate.commands.launch", *flags.split(), *LAUNCH.split()]
-    return subprocess.run(
-        [*command, "--main_process_port", "0", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+def launch(flags: str, *arguments: str, timeout: int = 300) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "accelerate.commands.launch", flags, *LAUNCH.split()]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    how = {"cwd": ROOT, "env": env, "capture_output": True, "text": True, "timeout": timeout}
+    return subprocess.run([*command, *arguments], **how)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     return make_chat_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+def alone(folder, tmp_path_factory):
     return work(folder, tmp_path_factory.mktemp("alone"))
 
 
 @pytest.fixture(scope="module", params=["--multi_gpu", "--use_fsdp"])
-def together(
-    request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[bool, list[Any], list[dict[str, Any]]]:
+def together(request, folder, tmp_path_factory):
     """Whether the weights were parted, and what each of the two processes saw and found."""
     out = tmp_path_factory.mktemp("together")
-    ran = launch(request.param, ["-m", "tests.scale.job", str(folder), str(out)])
+    ran = launch(request.param, "-m", "tests.scale.job", str(folder), str(out))
     assert ran.returncode == 0, ran.stderr
     seen = [dict(np.load(out / f"seen{rank}.npz")) for rank in range(2)]
     found = [json.loads((out / f"found{rank}.json").read_text()) for rank in range(2)]
     return request.param == "--use_fsdp", seen, found
 
 
-def test_two_processes_see_what_one_sees(together: Any, alone: dict[str, np.ndarray]) -> None:
+def test_two_processes_see_what_one_sees(together, alone):
     _, seen, _ = together
     for mine in seen:
         assert set(mine) == set(alone)
@@ -65,15 +60,12 @@ def test_two_processes_see_what_one_sees(together: Any, alone: dict[str, np.ndar
             else:
                 np.testing.assert_allclose(mine[name], expected, atol=2e-4, err_msg=name)
 
-
-def test_both_see_the_same_bits(together: Any) -> None:
-    _, (first, second), (one, other) = together
-    assert all(np.array_equal(first[name], second[name]) for name in first)
-    assert {**one, "told": None} == {**other, "told": None}
+    assert all(np.array_equal(seen[0][name], seen[1][name]) for name in alone)
 
 
-def test_work_and_weights_are_parted(together: Any) -> None:
-    parted, _, (found, _) = together
+def test_work_and_weights_are_parted(together):
+    parted, _, (found, other) = together
+    assert {**found, "told": None} == {**other, "told": None}
     # 63 rows in batches of at most 40 tokens: each process makes about half of the passes.
     first, second = found["passes"]
     assert abs(first - second) <= 2 and found["passes_again"] == [0, 0]
@@ -83,16 +75,13 @@ def test_work_and_weights_are_parted(together: Any) -> None:
     assert found["once"][0] == 1 and found["added"] == [3.0, 3.0]
 
 
-def test_an_error_in_one_is_raised_in_all(together: Any) -> None:
+def test_an_error_in_one_is_raised_in_all(together):
     parted, _, both = together
     for found in both:
         once, *others = found["told"]
         assert once.startswith("ZeroDivisionError")
-        if parted:
-            assert others[0].startswith("SetupError: a trunk whose weights are parted")
-        else:
-            assert others[0].endswith("ValueError: holds a lock")
-            assert others[1] == "ValueError: item 2 cannot be learned from"
+        words = ["a trunk whose weights are parted"] if parted else ["holds a lock", "item 2"]
+        assert all(a in b for a, b in zip(words, others, strict=True))
 
 
 DIES = """
@@ -107,7 +96,7 @@ workers.each(lambda: 1)
 """
 
 
-def test_a_process_that_dies_takes_the_other_with_it(tmp_path: Path) -> None:
+def test_a_process_that_dies_takes_the_other_with_it(tmp_path):
     (tmp_path / "dies.py").write_text(DIES)
-    ran = launch("--multi_gpu", [str(tmp_path / "dies.py")], timeout=100)
+    ran = launch("--multi_gpu", str(tmp_path / "dies.py"), timeout=100)
     assert ran.returncode != 0
