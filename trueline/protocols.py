@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
 from trueline.records import Case, Critique, Message, Prompt, Reply, Response, Scores, Verdict
+from trueline.rng import Rng
 
 __all__ = ["ChatModel", "Debater", "Helper", "Oversight", "Rater", "Scorer"]
 
@@ -33,7 +32,7 @@ class Rater(Protocol):
         second: Response,
         *,
         critiques: tuple[Critique, ...] = (),
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Verdict:
         """Return one verdict on one pair; a rater that cannot say answers `UNDECIDED`."""
 
@@ -42,9 +41,7 @@ class Rater(Protocol):
 class Helper(Protocol):
     """Criticises responses; its word is shown to the judge, never trusted."""
 
-    def critique(
-        self, responses: Sequence[Response], *, rng: np.random.Generator
-    ) -> list[Critique]:
+    def critique(self, responses: Sequence[Response], *, rng: Rng) -> list[Critique]:
         """Return one critique a response, in order; another `rng` gives an independent one."""
 
 
@@ -52,9 +49,7 @@ class Helper(Protocol):
 class Debater(Protocol):
     """Argues for an answer assigned to it, whether or not that answer is the better one."""
 
-    def argue(
-        self, case: Case, *, side: int, said: Sequence[Critique], rng: np.random.Generator
-    ) -> Critique:
+    def argue(self, case: Case, *, side: int, said: Sequence[Critique], rng: Rng) -> Critique:
         """Return one speech for side 0 (first) or 1 (second), after what was `said` before.
 
         It is a charge against the other answer, or a defence (`in_favour`) of its own.
@@ -65,9 +60,7 @@ class Debater(Protocol):
 class ChatModel(Protocol):
     """Answers dialogues with text: any language model, behind any interface."""
 
-    def say(
-        self, dialogues: Sequence[Sequence[Message]], *, rng: np.random.Generator
-    ) -> list[Reply]:
+    def say(self, dialogues: Sequence[Sequence[Message]], *, rng: Rng) -> list[Reply]:
         """Return one reply a dialogue, in order; a failed one has a `problem`, none is raised."""
 
 
@@ -75,7 +68,5 @@ class ChatModel(Protocol):
 class Oversight(Protocol):
     """How a case is judged: with whose help, in what order, at what cost (`trueline.oversight`)."""
 
-    def judge(
-        self, case: Case, *, helper: Any = None, judge: Rater, rng: np.random.Generator
-    ) -> Verdict:
+    def judge(self, case: Case, *, helper: Any = None, judge: Rater, rng: Rng) -> Verdict:
         """Return one verdict, with its transcript and cost."""

@@ -4,9 +4,7 @@
               judgements that were helped by the levels below (`trueline.oversight.recursive`)
 
 Leike et al. 2018 (arXiv 1811.07871). `raise_on_sums` is one call: a trunk, a judge and a budget of
-labels a level. Judges of one look are right about 0.55, 0.59, 0.70 and 0.89 of chains of 16 steps
-at depths 1 to 4, unaided in the same seconds about 0.52, with 50 labels a level; helpers raised on
-unaided judgements give 0.71, the lowest level alone at all sizes 0.91 (docs/log.md).
+labels a level. What depth buys is in docs/log.md.
 
 Fails as the trunk does: without its surprisals no level learns to point, the labels of the next
 sink to those of unaided judges, and depth buys nothing (0.51).

@@ -24,7 +24,7 @@ from trueline.models.reading import Readings
 from trueline.models.sampling import Rollouts
 from trueline.records import Comparison, Estimate, Prompt, Response
 from trueline.rewards.protocols import Fitted
-from trueline.rng import stream
+from trueline.rng import Rng, stream
 
 __all__ = ["Evaluation", "Measuring", "agreement_with_gold", "calibration"]
 
@@ -179,7 +179,7 @@ class Evaluation:
             for p, b, a in zip(self._prompts, *columns, strict=False)
         ]
 
-    def _rng(self, name: str) -> np.random.Generator:
+    def _rng(self, name: str) -> Rng:
         return stream(self.seed, "measure", name)
 
     def _answers(self, policy: BasePolicy) -> Rollouts:

@@ -27,10 +27,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from trueline.errors import DataError, InputError, InvalidExperiment
 from trueline.records import Estimate
+from trueline.rng import Rng
 from trueline.stats import BettingTest, confidence_sequence, length_controlled
 
 __all__ = ["Decision", "Gate", "GateSession"]
@@ -118,7 +117,7 @@ class GateSession:
         elif self.labels >= self.max_labels:
             self.decision = Decision.HOLD
 
-    def record(self, rng: np.random.Generator) -> dict[str, Any]:
+    def record(self, rng: Rng) -> dict[str, Any]:
         """Return the record that stands in results; a session left open is a HOLD.
 
         `e_value` speaks for "better", `e_value_worse` for "worse". The win rate's 95 % interval is

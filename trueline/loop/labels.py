@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
-
 from trueline.data.comparisons import Comparisons
 from trueline.data.store import LabelStore, Purpose
 from trueline.errors import BudgetSpent, InputError
@@ -22,7 +20,7 @@ from trueline.loop.task import Task
 from trueline.oversight.critique import WithCritique
 from trueline.protocols import Helper, Oversight, Rater
 from trueline.records import Case, Critique, Response, Verdict
-from trueline.rng import stream
+from trueline.rng import Rng, stream
 from trueline.runs import RunFolder
 
 __all__ = ["Budget", "Labels"]
@@ -131,7 +129,7 @@ class Labels:
         case: Case,
         helper: Any,
         rater: Rater,
-        rng: np.random.Generator,
+        rng: Rng,
         purpose: Purpose,
         round: int,
     ) -> Verdict:
@@ -180,9 +178,7 @@ class _BlockCritic:
         critiques = self.critic.critique(list(texts.values()), rng=stream(*self.key))
         return {c.response.key: c for c in critiques}
 
-    def critique(
-        self, responses: Sequence[Response], *, rng: np.random.Generator
-    ) -> list[Critique]:
+    def critique(self, responses: Sequence[Response], *, rng: Rng) -> list[Critique]:
         """Return the critiques written of these responses; those of other texts are asked for."""
         if any(r.key not in self._written for r in responses):
             return self.critic.critique(responses, rng=rng)

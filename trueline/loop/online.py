@@ -22,8 +22,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from trueline.data.comparisons import Comparisons
 from trueline.loop.evaluation import Evaluation, Measuring, agreement_with_gold, calibration
 from trueline.loop.gate import Gate, GateSession
@@ -41,7 +39,7 @@ from trueline.records import Case, Preference, Prompt
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.protocols import Fitted, Head
-from trueline.rng import stream
+from trueline.rng import Rng, stream
 from trueline.runs import RunFolder
 
 __all__ = ["Online", "Spending", "Steps"]
@@ -232,7 +230,7 @@ class Steps:
             "rater_gold_agreement": agreement_with_gold(self.task, new),
         }
 
-    def _rng(self, step: str, *names: str) -> np.random.Generator:
+    def _rng(self, step: str, *names: str) -> Rng:
         return stream(self.seed, step, self.t, *names)
 
     def _prompts(self, num: int, purpose: str, step: str) -> list[Prompt]:

@@ -20,6 +20,7 @@ from scipy.special import expit, xlogy
 from trueline.models.reading import Readings
 from trueline.records import Case, Response
 from trueline.rewards.protocols import Fitted
+from trueline.rng import Rng
 
 __all__ = ["expected_information", "informative_pairs"]
 
@@ -34,7 +35,7 @@ def informative_pairs(
     reward: Fitted | None,
     num_pairs: int,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> list[Case]:
     """Return for each prompt the pair that is expected to tell most; of those the `num_pairs` best.
 

@@ -18,8 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trueline.data.comparisons import Comparisons
 from trueline.data.store import LabelStore
 from trueline.errors import SetupError
@@ -31,6 +29,7 @@ from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.records import Comparison
 from trueline.rewards.protocols import Fitted, load_reward
+from trueline.rng import Rng
 from trueline.runs import RunFolder
 
 __all__ = ["State", "certified_of", "continue_from"]
@@ -55,7 +54,7 @@ class State:
 
     @classmethod
     def start_or_resume(
-        cls, folder: RunFolder, task: Task, budget: Budget, *, rank: int, rng: np.random.Generator
+        cls, folder: RunFolder, task: Task, budget: Budget, *, rank: int, rng: Rng
     ) -> State:
         """Return the last whole checkpoint's state, or that before the first round."""
         if cls.rounds_of(folder):

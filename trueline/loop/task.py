@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from trueline.data.comparisons import Comparisons
 from trueline.errors import DataError
 from trueline.models.adapters import LoraPolicy, Sampler
@@ -19,7 +17,7 @@ from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.protocols import Rater
 from trueline.records import Prompt, Response
-from trueline.rng import stream
+from trueline.rng import Rng, stream
 
 __all__ = ["Task", "purpose_of"]
 
@@ -36,7 +34,7 @@ class Task:
     """Everything the loop asks of the world around it."""
 
     trunk: Trunk
-    prompts: Callable[[int, np.random.Generator], list[Prompt]] | Sequence[Prompt]
+    prompts: Callable[[int, Rng], list[Prompt]] | Sequence[Prompt]
     """A generator of n fresh prompts, or a fixed collection."""
     rater: Any
     """Who judges: a `Rater`, or raters who change from round to round (`at(round) -> Rater`)."""
@@ -65,7 +63,7 @@ class Task:
         judge: Rater = self.rater.at(round) if hasattr(self.rater, "at") else self.rater
         return judge
 
-    def draw(self, num: int, purpose: str, rng: np.random.Generator) -> list[Prompt]:
+    def draw(self, num: int, purpose: str, rng: Rng) -> list[Prompt]:
         """Return `num` different prompts set apart for `purpose`; fewer of a smaller collection."""
         if callable(self.prompts):
             drawn: dict[str, Prompt] = {}

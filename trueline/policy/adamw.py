@@ -19,6 +19,7 @@ import torch
 
 from trueline.errors import InputError
 from trueline.models.adapters import LoraPolicy
+from trueline.rng import Rng
 
 __all__ = ["AdamWSettings", "GradientSteps", "Loss"]
 
@@ -53,14 +54,12 @@ class AdamWSettings:
         if not self.learning_rate > 0:
             raise InputError("learning_rate must be above 0", got=str(self.learning_rate))
 
-    def batches(self, num_items: int, *, rng: np.random.Generator) -> list[np.ndarray]:
+    def batches(self, num_items: int, *, rng: Rng) -> list[np.ndarray]:
         """Return the items of every step: `epochs` shuffled passes over all of them."""
         order = np.concatenate([rng.permutation(num_items) for _ in range(self.epochs)])
         return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
 
-    def minimise(
-        self, policy: LoraPolicy, loss: Loss, num_items: int, *, rng: np.random.Generator
-    ) -> list[float]:
+    def minimise(self, policy: LoraPolicy, loss: Loss, num_items: int, *, rng: Rng) -> list[float]:
         """Minimise the mean of `loss(items) -> [n]` in place; return the mean loss of each step."""
         batches = self.batches(num_items, rng=rng)
         steps = GradientSteps(self, policy, len(batches))

@@ -28,6 +28,7 @@ from trueline.policy.limits import Limits, Update
 from trueline.policy.samples import Samples
 from trueline.protocols import Scorer
 from trueline.records import Prompt
+from trueline.rng import Rng
 
 __all__ = ["BestOfN"]
 
@@ -51,16 +52,14 @@ class BestOfN:
         prompts: Sequence[Prompt],
         scorer: Scorer,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Update:
         """Return a new policy, distilled from the best of n samples of the given one."""
         return self.limits.improve(
             policy, prompts, scorer, self._distil, num_samples=self.num_samples, rng=rng
         )
 
-    def _distil(
-        self, policy: LoraPolicy, samples: Samples, rng: np.random.Generator
-    ) -> dict[str, float]:
+    def _distil(self, policy: LoraPolicy, samples: Samples, rng: Rng) -> dict[str, float]:
         chosen = [samples.rollouts.rows[i] for i in samples.extremes()[0]]
 
         def loss(items: np.ndarray) -> torch.Tensor:

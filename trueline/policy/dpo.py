@@ -31,6 +31,7 @@ from trueline.policy.limits import Limits, Update
 from trueline.policy.samples import Samples
 from trueline.protocols import Scorer
 from trueline.records import Prompt
+from trueline.rng import Rng
 
 __all__ = ["DPO"]
 
@@ -58,16 +59,14 @@ class DPO:
         prompts: Sequence[Prompt],
         scorer: Scorer,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Update:
         """Return a new policy that prefers each prompt's best sample to its worst."""
         return self.limits.improve(
             policy, prompts, scorer, self._prefer, num_samples=self.num_samples, rng=rng
         )
 
-    def _prefer(
-        self, policy: LoraPolicy, samples: Samples, rng: np.random.Generator
-    ) -> dict[str, float]:
+    def _prefer(self, policy: LoraPolicy, samples: Samples, rng: Rng) -> dict[str, float]:
         (best, worst), rows = samples.extremes(), samples.rollouts.rows
         reference = torch.from_numpy(samples.reference.reshape(-1))
 

@@ -32,7 +32,7 @@ from trueline.policy.limits import Limits, Update
 from trueline.policy.samples import Samples
 from trueline.protocols import Scorer
 from trueline.records import Prompt
-from trueline.rng import torch_seed
+from trueline.rng import Rng, torch_seed
 
 __all__ = ["GRPO", "clipped_surrogate", "group_relative"]
 
@@ -61,7 +61,7 @@ class GRPO:
         prompts: Sequence[Prompt],
         scorer: Scorer,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Update:
         """Return a new policy, by fresh samples for every batch of prompts until a limit."""
         seed = torch_seed(rng)

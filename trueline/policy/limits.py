@@ -31,11 +31,11 @@ from trueline.models.adapters import LoraPolicy
 from trueline.policy.samples import Samples
 from trueline.protocols import Scorer
 from trueline.records import Prompt
-from trueline.rng import torch_seed
+from trueline.rng import Rng, torch_seed
 
 __all__ = ["Learn", "Limits", "Update"]
 
-Learn = Callable[[LoraPolicy, Samples, np.random.Generator], dict[str, float]]
+Learn = Callable[[LoraPolicy, Samples, Rng], dict[str, float]]
 """Learn from samples, changing the policy in place; return what was measured."""
 _SAMPLES, _HALVINGS, _FAR = 128, 5, 0.5
 
@@ -87,7 +87,7 @@ class Limits:
         learn: Learn,
         *,
         num_samples: int,
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Update:
         """Return what `learn` makes of one drawing of samples, as far as the limits allow."""
         seed = torch_seed(rng)

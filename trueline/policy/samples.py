@@ -24,6 +24,7 @@ from trueline.models.reading import Readings
 from trueline.models.sampling import Rollouts
 from trueline.protocols import Scorer
 from trueline.records import Prompt, Response, Scores
+from trueline.rng import Rng
 
 __all__ = ["ReadingScorer", "Samples"]
 
@@ -58,7 +59,7 @@ class Samples:
         scorer: Scorer,
         num_samples: int,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Samples:
         """Return `num_samples` samples a prompt at temperature 1, read in one pass.
 

@@ -22,6 +22,7 @@ import numpy as np
 from trueline.errors import InputError
 from trueline.protocols import Scorer
 from trueline.records import Critique, Preference, Response, Verdict
+from trueline.rng import Rng
 
 __all__ = ["RULES", "RewardRater", "RuleRater"]
 
@@ -66,7 +67,7 @@ class RuleRater:
         second: Response,
         *,
         critiques: tuple[Critique, ...] = (),
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Verdict:
         """Prefer the higher value; the same value is undecided."""
         gap = RULES[self.name](first.text) - RULES[self.name](second.text)
@@ -87,7 +88,7 @@ class RewardRater:
         second: Response,
         *,
         critiques: tuple[Critique, ...] = (),
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Verdict:
         """Draw; undecided where the reward cannot score an answer."""
         one, two = self.scorer.score([first.prompt, second.prompt], [first.text, second.text])

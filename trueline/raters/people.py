@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
@@ -24,6 +23,7 @@ from trueline.data.store import Database, pack, unpack
 from trueline.errors import InputError
 from trueline.oversight.parsing import strip_invisible
 from trueline.records import Cost, Critique, Preference, Response, Verdict
+from trueline.rng import Rng
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,7 +118,7 @@ class People:
         second: Response,
         *,
         critiques: tuple[Critique, ...] = (),
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> Verdict:
         """Return a person's verdict, however long it takes."""
         ask = int(rng.integers(2**62))

@@ -17,8 +17,7 @@ own raters' log-odds and 0 at the mean training reading, and the minimum depends
 
 Shapes: N rows, G groups, F features. Fails where groups see different prompts (what one group never
 judged it takes from the others), where they differ in few directions (there is one ρ for all), and
-for the minimum where groups are known badly: on worked sums the best of 16 by the mean left the
-worse-off group 1.15 gold points up, by the minimum 0.87, by one reward for all 0.06.
+for the minimum where groups are known badly.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trueline.errors import DataError
 from trueline.records import Estimate
+from trueline.rng import Rng
 from trueline.stats.resampling import Floats, bootstrap, floats, wilson
 
 __all__ = ["Bin", "calibration_error", "reliability"]
@@ -53,7 +54,7 @@ def calibration_error(
     bins: int = 10,
     *,
     clusters: ArrayLike | None = None,
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> Estimate:
     """Return the expected calibration error."""
 

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 
 from trueline.errors import DataError, InputError
 from trueline.records import Estimate
+from trueline.rng import Rng
 from trueline.stats.resampling import accuracy, codes, floats
 
 __all__ = ["Coverage", "conformal_limit", "coverage"]
@@ -63,7 +64,7 @@ def coverage(
     *,
     scored: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
-    rng: np.random.Generator | None = None,
+    rng: Rng | None = None,
 ) -> Coverage:
     """Return the coverage of intervals [N] of margins; rows not `scored` are abstentions."""
     lower, upper = np.asarray(low, np.float64), np.asarray(high, np.float64)

@@ -33,6 +33,7 @@ from scipy.special import betaln
 
 from trueline.errors import DataError, InputError
 from trueline.records import Estimate
+from trueline.rng import Rng
 from trueline.stats.resampling import Floats, bootstrap, floats
 
 __all__ = ["best_of_n", "length_controlled"]
@@ -63,9 +64,7 @@ def _log_choose(n: np.ndarray, k: int) -> Floats:
     return np.asarray(-np.log(n + 1) - betaln(n - k + 1, k + 1))
 
 
-def length_controlled(
-    wins: ArrayLike, length_difference: ArrayLike, *, rng: np.random.Generator
-) -> Estimate:
+def length_controlled(wins: ArrayLike, length_difference: ArrayLike, *, rng: Rng) -> Estimate:
     """Return the win rate at equal length of wins [N] (0, 0.5 or 1); lengths are ours less theirs,
     in any unit."""
     return bootstrap(_at_equal_length, floats(wins), floats(length_difference), rng=rng)

@@ -26,6 +26,7 @@ from scipy import stats as scipy_stats
 
 from trueline.errors import DataError, InputError
 from trueline.records import Estimate
+from trueline.rng import Rng
 
 __all__ = ["accuracy", "bootstrap", "difference", "mean"]
 
@@ -40,7 +41,7 @@ def mean(
     values: ArrayLike,
     *,
     clusters: ArrayLike | None = None,
-    rng: np.random.Generator | None = None,
+    rng: Rng | None = None,
 ) -> Estimate:
     """Return the mean of finite values [N]. `rng` is needed with clusters, and not used without."""
     x = floats(values)
@@ -57,7 +58,7 @@ def accuracy(
     correct: ArrayLike,
     *,
     clusters: ArrayLike | None = None,
-    rng: np.random.Generator | None = None,
+    rng: Rng | None = None,
 ) -> Estimate:
     """Return the share of right answers; each of [N] is 0, 1, or 0.5 for a tie."""
     x = floats(correct)
@@ -73,7 +74,7 @@ def difference(
     b: ArrayLike,
     *,
     clusters: ArrayLike | None = None,
-    rng: np.random.Generator | None = None,
+    rng: Rng | None = None,
 ) -> Estimate:
     """Return the mean of a - b, row by row: both were measured on the same N things."""
     x, y = floats(a), floats(b)
@@ -86,7 +87,7 @@ def bootstrap(
     statistic: Callable[..., float],
     *arrays: ArrayLike,
     clusters: ArrayLike | None = None,
-    rng: np.random.Generator,
+    rng: Rng,
     num_resamples: int = 1_000,
 ) -> Estimate:
     """Return a statistic of arrays that share their rows [N, …]; rows or clusters are resampled.
@@ -155,7 +156,7 @@ def codes(clusters: ArrayLike, n: int) -> NDArray[np.intp]:
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.intp)
 
 
-def _clustered_mean(x: Floats, clusters: ArrayLike, rng: np.random.Generator | None) -> Estimate:
+def _clustered_mean(x: Floats, clusters: ArrayLike, rng: Rng | None) -> Estimate:
     if rng is None:
         raise InputError("an interval by clusters needs randomness", got="no rng", do="pass rng=")
     if not len(x):

@@ -2,10 +2,7 @@
 
 A writer is careful (2 % of the steps wrong) or careless (25 %), honest or boastful, and with a
 guess in the prompt sometimes a sycophant. A wrong step has a near-by wrong result (off by 1, 2, 3
-or 10), or in one error of ten a misread operand, and the chain goes on from it. The pretrained
-trunk is a mirror of all of them: what it samples is wrong as often as they are, what it knows is
-more (README.md of the model has the numbers).
-
+or 10), or in one error of ten a misread operand, and the chain goes on from it.
 `scripts/sums_corpus.py` draws whole documents, with reviews after half of them.
 
 >>> from trueline.worlds.sums.language import render
@@ -21,11 +18,10 @@ from trueline.rng import Rng
 from trueline.worlds.sums.language import CLAIMS, FILLERS, FLATTERIES, Parsed, Step, apply
 from trueline.worlds.sums.problems import LARGE, LIMIT, Problem, draw_offset, fits
 
-__all__ = ["MIXTURE", "Mixture", "Writer", "draw_writer", "write"]
+__all__ = ["MIXTURE", "Writer", "draw_writer", "write"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mixture:
+class MIXTURE:
     """Shares of the corpus; pairs are (honest, boastful) or (careful, careless)."""
 
     careless: float = 0.5
@@ -40,9 +36,6 @@ class Mixture:
     claim_without_check: tuple[float, float] = (0.12, 0.62)
     filler: float = 0.3
     sycophant: float = 0.3
-
-
-MIXTURE = Mixture()
 
 
 @dataclass(frozen=True, kw_only=True)
