@@ -71,6 +71,7 @@ def test_a_run_folder_of_another_version_is_left_alone(tmp_path, capsys):
     [
         (("--model", "x"), "--prompts"),
         (("--rater", "nobody"), "nobody"),
+        (("--from", "nowhere"), "must hold config.json"),
         (("--labels", "3", "--rounds", "5"), "--labels"),
         (("--protocol", "debate", "--helper", "none"), "debate"),
         (("--protocol", "recursive", "--helper", "raised", "--labels", "100"), "raising helpers"),

@@ -1,7 +1,9 @@
-"""`fit`, `score` and `run` on files of one's own, end to end."""
+"""`fit`, `score` and `export` on files of one's own, end to end."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from tests.material import right_over_wrong, verb
 from trueline.cli import main
+from trueline.data import Comparisons
 from trueline.data.files import write_jsonl
 from trueline.rewards.protocols import load_reward
 from trueline.worlds.sums import trunk_path
@@ -30,25 +33,47 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory, own_cache: Any) -> Path:
-    folder = tmp_path_factory.mktemp("fit")
-    pairs = saved(folder / "pairs.jsonl", 120)
-    with pytest.raises(SystemExit) as ended:
-        main(["fit", str(pairs), "--model", MODEL, "--out", str(folder / "reward")])
-    assert ended.value.code == 0
-    return folder / "reward"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundred pairs, and a bench of forty items, ten of them on the same prompts."""
+    made = tmp_path_factory.mktemp("fit")
+    pairs = list({pair.prompt.text: pair for pair in right_over_wrong(160)}.values())[:133]
+    Comparisons(tuple(pairs[:100])).save(made / "pairs.jsonl")
+    items = []
+    for i in range(90, 130):
+        wrong = [pairs[i + j].rejected.text for j in range(3)]
+        row = {"id": str(i), "prompt": pairs[i].prompt.text, "chosen": [pairs[i].chosen.text]}
+        items.append({**row, "rejected": wrong, "subset": ("Focus", "Math")[i % 2]})
+    write_jsonl(made / "four.jsonl", [{**item, "num_correct": 1} for item in items])
+    return made
 
 
-def test_fit_reports_accuracy_beside_its_floors(tmp_path, capsys):
-    pairs = saved(tmp_path / "pairs.jsonl", 100)
-    found = verb(capsys, "fit", pairs, "--model", MODEL, "--out", tmp_path / "reward")
-    assert found["accuracy"]["n"] == 100
-    assert found["accuracy"]["lower"] > 0.75 > found["floors"]["bag_of_words"]["value"]
+@pytest.fixture(scope="module")
+def report(folder: Path, own_cache: Any) -> dict[str, Any]:
+    """What `fit` prints on them."""
+    command = ["fit", folder / "pairs.jsonl", "--model", MODEL, "--out", folder / "reward"]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+        main([str(part) for part in (*command, "--bench", folder / "four.jsonl", "--json")])
+    return dict(json.loads(printed.getvalue()))
+
+
+@pytest.fixture
+def fitted(report: dict[str, Any]) -> Path:
+    return Path(report["reward"])
+
+
+def test_fit_reports_accuracy_beside_its_floors_and_on_a_bench(report):
+    assert report["accuracy"]["n"] == 100 and report["layer"] in range(5)
+    assert report["accuracy"]["lower"] > 0.75 > report["floors"]["bag_of_words"]["value"]
     for floor in ("longer", "bag_of_words"):
-        estimate = found["floors"][floor]
+        estimate = report["floors"][floor]
         assert estimate["lower"] <= estimate["value"] <= estimate["upper"]
-    assert found["layer"] in range(5)
-    assert (Path(found["reward"]) / "card.json").is_file()
+    (found,) = report["benches"]
+    assert found["kind"] == "rewardbench-2" and found["file"].endswith("four.jsonl")
+    assert found["num_items"] == 30 and found["num_trained_on"] == 10
+    average = found["figures"]["average"]
+    assert average["reward"]["value"] > 0.6 > 0.45 > average["longer"]["value"]
+    assert average["bag_of_words"]["n"] == average["chance"]["n"] == 30
 
 
 def test_score_describes_both_answers_and_their_margin(fitted, tmp_path, capsys):
@@ -122,3 +147,27 @@ def test_a_reward_is_refused_beside_another_trunk(fitted, tmp_path, capsys, shar
     command = ("score", fitted, file, "--out", out, "--model", other)
     assert "fitted on" in verb(capsys, *command, code=2)
     assert not out.exists()
+
+
+def test_score_measures_on_a_bench(folder, fitted, capsys):
+    four = folder / "four.jsonl"
+    assert verb(capsys, "score", fitted, four, "--bench")["num_items"] == 40
+    with pytest.raises(SystemExit):
+        main(["score", str(fitted), str(four), "--bench"])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "Focus" in out and "chance" in out and "words" not in out
+    # Without --bench its answers are scored one by one.
+    rows = folder / "scores.jsonl"
+    scored = verb(capsys, "score", fitted, four, "--out", rows)
+    assert scored["accuracy"]["n"] == 120, "each right answer against each wrong one"
+    written = [json.loads(line)["responses"] for line in rows.read_text().splitlines()]
+    assert [len(row) for row in written] == [4] * 40
+    assert all(score["outcome"] == "scored" for row in written for score in row)
+    assert "--bench" in verb(capsys, "score", fitted, four, code=2)
+
+
+def test_what_is_no_bench_is_one_line(folder, capsys):
+    write_jsonl(folder / "bad.jsonl", [{"prompt": "a", "response": "b"}])
+    command = ("fit", folder / "pairs.jsonl", "--model", MODEL, "--bench", folder / "bad.jsonl")
+    assert "bad.jsonl:1" in verb(capsys, *command, code=2)

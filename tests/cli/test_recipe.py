@@ -76,12 +76,6 @@ def test_an_engine_samples_for_the_optimiser():
         make_task(Recipe.of("sums", changes=["model.engine='http://localhost#'"]), session)
 
 
-def test_a_source_that_cannot_be_continued_is_one_line(tmp_path: Path, capsys):
-    command = ("run", "--from", tmp_path / "none", "--out", tmp_path / "run")
-    assert "must hold config.json" in verb(capsys, *command, code=2)
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_run_on_ones_own_prompts_judged_and_helped_by_a_served_model(tmp_path: Path, capsys):
     prompts = prompts_in(tmp_path / "prompts.jsonl")
     small = ("--rounds", 1, "--labels", 24, "--set", "evaluate.prompts=4")

@@ -1,6 +1,8 @@
-"""Comparisons: splits go by dialogue, files round-trip, content has one name."""
+"""Comparisons: splits go by dialogue, content has one name; floors find what words say."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.data import Comparisons, make_folds
+from trueline.data.baselines import bag_of_words, baseline_accuracy, longer_wins
 from trueline.data.comparisons import group_of
 from trueline.errors import InputError
 from trueline.records import Comparison, Message, Prompt, Response
@@ -81,3 +84,46 @@ def test_keys_and_sha256_know_content_and_order() -> None:
     turned = Comparisons((rows[1], rows[0], rows[2]))
     other = Comparisons((*rows.rows[:2], pair(rows[2].prompt, "b2", "a2")))
     assert len({rows.sha256, turned.sha256, other.sha256}) == 3
+
+
+WORDS = [f"word{i}" for i in range(40)]
+
+
+def ask(i: int, chosen: str, rejected: str) -> Comparison:
+    return pair(Prompt.of(f"question {i}"), chosen, rejected)
+
+
+def test_longer_wins_counts_ties_as_half() -> None:
+    rows = Comparisons((ask(0, "abc", "ab"), ask(1, "a", "ab"), ask(2, "ab", "cd")))
+    assert longer_wins(rows).tolist() == [1.0, 0.0, 0.5]
+
+
+def test_a_telling_word_is_found_and_noise_is_not(rng: np.random.Generator) -> None:
+    def answer(tail: str) -> str:
+        return " ".join([*rng.choice(WORDS, size=8), tail])
+
+    for kind, rude, low, high in (("thanks", "idiot", 0.98, 1.0), ("same", "same", 0.4, 0.6)):
+        rows = Comparisons(tuple(ask(i, answer(kind), answer(rude)) for i in range(400)))
+        estimate = baseline_accuracy(rows, make_folds(rows.groups, 5, rng), rng)["bag_of_words"]
+        assert estimate.value is not None and low <= estimate.value <= high
+        assert estimate.n == 400
+
+
+@pytest.mark.parametrize("num_train", [1, 3])
+def test_little_or_wordless_data_is_a_tie_not_a_crash(
+    num_train: int, rng: np.random.Generator
+) -> None:
+    train = Comparisons(tuple(ask(i, f"x{i}", f"y{i}") for i in range(num_train)))
+    assert bag_of_words(train, Comparisons((ask(9, "x", "y"),)), rng=rng).tolist() == [0.5]
+    shared_word = Comparisons(tuple(ask(i, "good good", "good bad") for i in range(num_train)))
+    assert bag_of_words(shared_word, shared_word, rng=rng).shape == (num_train,)
+
+
+def test_floors_of_real_pairs(shared: Path, rng: np.random.Generator) -> None:
+    rows = Comparisons.load(shared / "data/hh_harmless/pairs.jsonl.gz")
+    found = baseline_accuracy(rows, make_folds(rows.groups, 5, rng), rng)
+    longer, words = found["longer"], found["bag_of_words"]
+    assert longer.value is not None and words.value is not None and words.lower is not None
+    assert 0.43 < longer.value < 0.47
+    assert 0.58 < words.value < 0.65 and words.lower > 0.55
+    assert longer.n == words.n == len(rows)

@@ -7,6 +7,7 @@ a data set.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueline.data import Comparisons, load_prompts, load_rows
+from trueline.data.cases import load_cases
 from trueline.errors import DataError, InputError
 from trueline.records import Comparison, Message, Prompt, Response
 from trueline.rewards.benches import load_bench
@@ -29,6 +31,7 @@ def turn(role: str, content: Any) -> dict[str, Any]:
 
 ASK, GOOD, BAD = turn("user", "Hello?"), turn("assistant", "Hi."), turn("assistant", "No.")
 PLAIN = {"prompt": "Hello?", "chosen": "Hi.", "rejected": "No."}
+CASE = {"prompt": "2 + 2", "first": "4", "second": "5", "source": "two and two", "correct": 0}
 SAID = "\n\nHuman: Hello?\n\nAssistant:"
 FORMS: dict[str, list[dict[str, Any]]] = {
     "text": [PLAIN],
@@ -162,6 +165,10 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "no preference": ({"prompt": "q", "response": "a"}, "hold a preference"),
     "vote in words": (PANDALM | {"annotator2": "left"}, "`annotator2`"),
     "no rejected": (REWARDBENCH_2 | {"rejected": []}, "`rejected`"),
+    "case: blank answer": (CASE | {"second": " "}, "`second`"),
+    "case: truth": (CASE | {"correct": 2}, "`correct`"),
+    "case: one of two": ({"prompt": "p", "answers": ["a"]}, "`answers`"),
+    "case: one answer": ({"prompt": "p", "response": "a"}, "two answers"),
 }
 
 
@@ -170,7 +177,7 @@ def test_a_fault_is_one_line_with_its_row(tmp_path: Path, name: str) -> None:
     row, must = FAULTS[name]
     path = put(tmp_path, [PLAIN, row])
     with pytest.raises(DataError) as caught:
-        Comparisons.load(path)
+        load_cases(path) if name.startswith("case") else Comparisons.load(path)
     assert must in caught.value.must and f"{path}:2" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -233,10 +240,7 @@ def test_what_is_saved_loads_back_equal(cases: list[tuple[str, str, str]]) -> No
 def test_public_files_lose_nothing_silently(shared: Path) -> None:
     pairs = Comparisons.load(shared / "data/hh_harmless/pairs.jsonl.gz")
     assert len(pairs) == 1499 and pairs.skipped == {"empty_answer": 1}
-    for row in pairs:
-        roles = [turn.role for turn in row.prompt.messages]
-        assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
-        assert row.chosen.text and row.rejected.text and row.chosen.text != row.rejected.text
+    assert all(row.chosen.text and row.rejected.text != row.chosen.text for row in pairs)
     people = Comparisons.load(shared / "data/pandalm/pairs.jsonl.gz")
     assert len(people) + sum(people.skipped.values()) == 3 * 999
     assert people.skipped["tie"] > 250
@@ -267,3 +271,39 @@ def test_a_spoiled_row_reads_or_is_refused(form: str, where: int, thing: Any) ->
         for read in (Comparisons.load, load_bench, load_prompts):
             with contextlib.suppress(DataError):
                 read(path)
+
+
+def test_a_case_keeps_its_order_and_teaches_what_is_known(tmp_path):
+    listed = {"question": "q", "answers": ["x", "y"], "correct": "1", "group": "story"}
+    rows = [CASE, {**CASE, "prompt": "3 + 3", "correct": None}, listed]
+    path = put(tmp_path, rows)
+    (one, two, three), skipped = load_cases(path)
+    assert (one.case.first.text, one.case.second.text) == ("4", "5")
+    assert (one.case.source, one.correct, two.correct) == ("two and two", 0, None)
+    assert one.group != two.group and not skipped
+    assert (three.case.second.text, three.correct, three.group) == ("y", 1, "story")
+    learned = [(pair.chosen.text, pair.rejected.text) for pair in Comparisons.load(path)]
+    assert learned == [("4", "5"), ("y", "x")]
+
+
+def test_the_truth_is_nowhere_in_the_case(tmp_path):
+    rows = [{**CASE, "prompt": f"p{i}", "correct": i % 2} for i in range(6)]
+    rows += [{"prompt": f"q{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(40)]
+    cases, _ = load_cases(put(tmp_path, rows))
+    assert all("correct" not in str(dataclasses.asdict(one.case)) for one in cases)
+    preferred = cases[6:]
+    assert all(one.case.responses[one.correct].text.startswith("good") for one in preferred)
+    assert 8 < sum(one.correct for one in preferred) < 32
+
+
+def test_ties_are_judged_without_truth_and_what_is_no_case_is_counted(tmp_path):
+    rows = [
+        {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 1},
+        {"prompt": "p", "chosen": "a", "rejected": "a"},
+        {"instruction": "p", "response1": "a", "response2": "b", "annotator1": 1, "annotator2": 0},
+    ]
+    cases, skipped = load_cases(put(tmp_path, rows))
+    assert [one.correct is None for one in cases] == [True, False, True]
+    assert skipped == {"identical": 1}
+    with pytest.raises(DataError, match=r"none \(identical: 1\)"):
+        load_cases(put(tmp_path, rows[1:2]))

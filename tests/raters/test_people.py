@@ -82,11 +82,9 @@ def test_people_are_waited_for_and_not_asked_the_same_again(queue):
         return True
 
     times = iter(range(9))
-    people = People(queue=queue, meanwhile=away_then_there)
-    ask = {"critiques": (SAID,)}
-    assert people.compare(FOUR, FIVE, **ask, rng=np.random.default_rng(3)) == ANSWER
-    again = People(queue=queue, meanwhile=None)
-    assert again.compare(FOUR, FIVE, **ask, rng=np.random.default_rng(3)) == ANSWER
+    for meanwhile in (away_then_there, None):
+        people, rng = People(queue=queue, meanwhile=meanwhile), np.random.default_rng(3)
+        assert people.compare(FOUR, FIVE, critiques=(SAID,), rng=rng) == ANSWER
 
 
 def at_terminal(queue, *lines):

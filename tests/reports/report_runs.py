@@ -7,8 +7,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trueline.runs import FORMAT
 
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=alert(1)>{{ 7*7 }}</svg>"
@@ -32,10 +30,10 @@ SCENARIOS = tuple(GOLD)
 
 def write(folder: Path, scenario: str, *, seed: int = 0, **changes: Any) -> Path:
     """A run folder of this scenario at `folder`; `changes` go into its result."""
-    rng, gold = np.random.default_rng(1), GOLD[scenario]
+    gold = GOLD[scenario]
     recipe = "[budget]\nrounds = 5\n[policy]\nkind = 'dpo'\n"
     config = {"verb": "run", "seed": seed, "recipe": recipe}
-    rounds = [_round(t, gold[t + 1], win, rng) for t, win in enumerate(WIN[scenario])]
+    rounds = [_round(t, gold[t + 1], win) for t, win in enumerate(WIN[scenario])]
     if scenario != "unfinished":
         return save(folder, config, {**_result(gold, rounds), **changes})
     save(folder, config, None)
@@ -84,16 +82,11 @@ def _result(gold: tuple[float | None, ...], rounds: list[dict[str, Any]]) -> dic
     }
 
 
-def _round(t: int, gold: float | None, win: float, rng: np.random.Generator) -> dict[str, Any]:
-    rate = 0.8 * (win * math.log(2 * win) + (1 - win) * math.log(2 * (1 - win)))
-    labels = min(80, math.ceil(math.log(50.0) / rate))
-    bits = math.copysign(labels * rate, win - 0.5)
-    passed = "accept" if win > 0.5 else "roll_back"
-    predicted = np.linspace(0.06, 0.94, 6)
-    seen = np.clip(predicted + 0.05 * rng.normal(size=6), 0.01, 0.99)
-    ends = [{"lower": max(0.0, s - 0.1), "upper": min(1.0, s + 0.1), "n": 36} for s in seen]
-    pairs = zip(predicted.tolist(), seen.tolist(), ends, strict=True)
-    bins = [{"predicted": p, "observed": s, **end} for p, s, end in pairs]
+def _round(t: int, gold: float | None, win: float) -> dict[str, Any]:
+    decision = "accept" if win > 0.6 else "roll_back" if win < 0.4 else "hold"
+    labels = 80 if decision == "hold" else 40
+    e_value = {"accept": 60.0, "roll_back": 0.01, "hold": 1.2}[decision]
+    bins = [{"predicted": p, "observed": p, "lower": 0, "upper": 1, "n": 36} for p in (0.1, 0.9)]
     return {
         "round": t + 1,
         "gold": e(gold, 0.06) if gold is not None else None,
@@ -103,9 +96,9 @@ def _round(t: int, gold: float | None, win: float, rng: np.random.Generator) -> 
         "novelty": e(1.02 * 1.1**t, 0.03),
         "length": e(28.4 + 3 * t, 0.7),
         "gate": {
-            "decision": passed if abs(bits) >= math.log(50.0) else "hold",
-            "e_value": math.exp(min(bits, 30)),
-            "e_value_worse": math.exp(max(-bits, -9) * 0.7),
+            "decision": decision,
+            "e_value": e_value,
+            "e_value_worse": 0.6 / e_value,
             "threshold": 50.0,
             "labels": labels,
             "win_rate": e(win, 1.2 / math.sqrt(labels), labels),

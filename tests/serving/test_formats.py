@@ -33,19 +33,16 @@ def test_json_says_all_there_is_to_say_in_order(reward: Scorer) -> None:
     assert last["mean"] == pytest.approx(expected.mean, abs=1e-9)
 
 
-@pytest.mark.parametrize("use", ["mean", "lower"])
-def test_openrlhf(reward: Scorer, use: str) -> None:
+def test_openrlhf(reward: Scorer) -> None:
     prompts, responses = texts(20)
     # The blank belongs to the prompt here: what follows the prompt is the response.
-    asked = {
-        "query": [f"{p} {r}" for p, r in zip(prompts, responses, strict=True)],
-        "prompts": [p + " " for p in prompts],
-        "labels": [None] * 20,
-    }
-    with client(reward, use=use) as http:
+    given = [p + " " for p in prompts]
+    query = [p + r for p, r in zip(given, responses, strict=True)]
+    with client(reward) as http:
+        asked = {"query": query, "prompts": given, "labels": [None] * 20}
         reply = http.post("/openrlhf", json=asked).json()
-    expected = reward.score([p + " " for p in prompts], responses)
-    np.testing.assert_allclose(reply["rewards"], getattr(expected, use), atol=1e-9)
+    expected = reward.score(given, responses)
+    np.testing.assert_allclose(reply["rewards"], expected.lower, atol=1e-9)
     assert reply["scores"] == reply["rewards"]
     np.testing.assert_allclose(reply["extra_logs"]["std"], expected.std, atol=1e-9)
     assert reply["extra_logs"]["unscored"] == [0.0] * 20
@@ -57,9 +54,9 @@ def test_classify_as_vllm_answers_and_slime(reward: Scorer) -> None:
     text = "\n\nHuman: Hello\n\nAssistant: Hi good"
     with client(reward, use="mean") as http:
         for given in (text, [text, text]):
-            asked = {"model": "m", "input": given}
-            reply = http.post("/classify", json={**asked, "use_activation": False}).json()
-            squashed = http.post("/classify", json=asked).json()
+            plain = {"model": "m", "input": given, "use_activation": False}
+            reply = http.post("/classify", json=plain).json()
+            squashed = http.post("/classify", json={"model": "m", "input": given}).json()
             assert reply["data"][-1]["probs"][-1] == pytest.approx(value, abs=1e-9)
             assert squashed["data"][0]["probs"][0] == pytest.approx(1 / (1 + math.exp(-value)))
         for prompt in ("Hello", [{"role": "user", "content": "Hello"}]):
