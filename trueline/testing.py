@@ -6,9 +6,8 @@
 
 v_w is a unit vector of word w, and the sign says whether the word stands in the response.
 `FakeEndpoint` is an OpenAI-compatible server on this machine, `FakeEngine` an inference engine
-around a real model, in vLLM's form. Which fault befalls a request is drawn from the seed, the
-request and how often it came before: it is the same in every run, whatever order concurrent
-requests arrive in. All repeat exactly; all but the engine need no torch.
+around a real model, in vLLM's form. Faults are drawn from the seed, the request and how often it
+came before, whatever the order of arrival. All but the engine need no torch.
 
 >>> from trueline.records import Prompt, Response
 >>> trunk = FakeTrunk(planted={"good": 3.0})
@@ -34,8 +33,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from trueline.errors import DataError
-from trueline.models.reading import HasResponses, Readings
+from trueline.models.reading import HasResponses, Readings, distinct
 from trueline.records import Case, Critique, Flaw, Message, Preference, Reply, Response, Verdict
 from trueline.rng import stream
 
@@ -100,17 +98,12 @@ class FakeTrunk:
         progress: Callable[[int, int], None] | None = None,
     ) -> Readings:
         """Return one row per distinct response, in order of first appearance."""
-        given = responses.responses if hasattr(responses, "responses") else responses
-        unique = list({r.key: r for r in given}.values())
-        if not unique:
-            raise DataError("there must be at least one response to read", got="none")
+        unique = distinct(responses)
         shape = (len(self.layers), 2, self.width)
         latents = np.stack([self._noise("text", r.key, "").standard_normal(shape) for r in unique])
         for word, strength in self.planted.items():
             signs = np.array([1.0 if word in r.text else -1.0 for r in unique])
-            latents[:, self.layer] += (
-                strength * signs[:, None, None] * self.direction(word)[None, None]
-            )
+            latents[:, self.layer] += strength * signs[:, None, None] * self.direction(word)
         if progress is not None:
             progress(len(unique), len(unique))
         return Readings(
@@ -161,11 +154,8 @@ class ScriptedRater:
         """Return which is worth more; `rng` is not drawn from."""
         a, b = self.value(first), self.value(second)
         preference = Preference.FIRST if a > b else Preference.SECOND
-        return Verdict(
-            preference=Preference.UNDECIDED if a == b else preference,
-            rater=self.name,
-            critiques=critiques,
-        )
+        preference = Preference.UNDECIDED if a == b else preference
+        return Verdict(preference=preference, rater=self.name, critiques=critiques)
 
 
 @dataclass(eq=False)
@@ -214,11 +204,8 @@ class ScriptedChatModel:
         self, dialogues: Sequence[Sequence[Message]], *, rng: np.random.Generator
     ) -> list[Reply]:
         """Return one reply a dialogue; `rng` is not drawn from."""
-        answers = [self.answer(turns[-1].content) for turns in dialogues]
-        return [
-            one if isinstance(one, Reply) else Reply(one, num_tokens=len(one.split()))
-            for one in answers
-        ]
+        said = [self.answer(turns[-1].content) for turns in dialogues]
+        return [r if isinstance(r, Reply) else Reply(r, num_tokens=len(r.split())) for r in said]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -252,10 +239,6 @@ class _LocalServer:
         draw = stream(self.seed, "fault", digest, self.asked[digest])
         self.asked[digest] += 1
         return str(draw.choice(list(self.faults))) if draw.random() < self.share else None
-
-    def serve(self, path: str, request: Any) -> tuple[str | None, int, object]:
-        """Return the fault a request meets, the status and the table it is to get."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False)
@@ -306,24 +289,24 @@ class FakeEngine(_LocalServer):
         self.log.append((path, name))
         with self._lock:
             if path == "/unload_lora_adapter":
-                return None, 404 if self.policies.pop(name, None) is None else 200, "Gone"
+                return None, 200 if self.policies.pop(name, None) else 404, "Gone"
             if path == "/load_lora_adapter":
                 if name in self.policies:
-                    return None, 400, _error(f"The lora adapter '{name}' has already been loaded.")
+                    return None, 400, _error(f"The adapter '{name}' has already been loaded.")
                 self.policies[name] = LoraPolicy.load(self.trunk, request["lora_path"])
                 return None, 200, "Success"
             if path != "/completions" or name not in self.policies:
                 return None, 404, _error(f"The model `{name}` does not exist.")
             fault = self.fault(request)
-            policy = self.policies["base" if fault == "stale weights" else name]
-            choices = self._choices(policy, request, fault)
+            choices = self._choices(name, request, fault)
             return fault, 200, {"choices": choices[::-1][int(fault == "few choices") :]}
 
-    def _choices(self, policy: BasePolicy, request: Any, fault: str | None) -> list[object]:
+    def _choices(self, name: str, request: Any, fault: str | None) -> list[object]:
         """Return the samples as vLLM puts them."""
         from trueline.models.chat_format import Encoded
         from trueline.models.sampling import generate
 
+        policy = self.policies["base" if fault == "stale weights" else name]
         prefix, room = request["prompt"], request["max_tokens"]
         seeds = [request["seed"] + k for k in range(request["n"])]
         (samples,) = generate(
@@ -341,14 +324,10 @@ class FakeEngine(_LocalServer):
                 whole = Encoded(prefix + ids, len(prefix), len(prefix) + len(ids))
                 logps = policy.token_logps([whole], grad=False)[0][0].tolist()
             finish = "length" if one.end_id is None else "stop"
-            choices.append(
-                {
-                    "index": index,
-                    "finish_reason": "abort" if fault == "aborted" else finish,
-                    "logprobs": {"token_logprobs": logps},
-                    "token_ids": None if fault == "no ids" else ids,
-                }
-            )
+            choice = {"index": index, "logprobs": {"token_logprobs": logps}}
+            choice["finish_reason"] = "abort" if fault == "aborted" else finish
+            choice["token_ids"] = None if fault == "no ids" else ids
+            choices.append(choice)
         return choices
 
 
@@ -363,7 +342,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    fake: _LocalServer
+    fake: Any
 
     def handle(self) -> None:
         # A client that gave up waiting has closed the connection.

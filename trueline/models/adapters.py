@@ -5,12 +5,11 @@
 LoRA: Hu et al. 2021 (arXiv 2106.09685), by `peft`.
 
 Where we differ: (1) each policy's adapter sits in a module tree of its own whose base parameters
-*are* the trunk's tensors (where weights are parted among processes, the very modules that gather
-them): the trunk's modules never hold an adapter, and policies live side by side without switching;
-(2) A is drawn from the generator given, never from torch's global one.
+*are* the trunk's tensors (or the modules that gather them): policies live side by side without
+switching; (2) A is drawn from the generator given, never from torch's global one.
 
-With several processes (see `distributed`) prompts and responses are parted among them and every one
-holds all results: all must ask alike for samples and for log-probabilities without gradients.
+With several processes (see `distributed`) every one holds all results: all must ask alike for
+samples and for log-probabilities without gradients.
 
 Units: nats. Shapes: N responses, T response tokens. Fails on encoders, which say nothing.
 """
@@ -70,11 +69,7 @@ class BasePolicy:
 
     def __init__(self, trunk: Trunk, *, max_new_tokens: int | None = None) -> None:
         if trunk.is_encoder:
-            raise InputError(
-                "a policy needs a causal language model as trunk",
-                got="an encoder",
-                do="encoders serve for rewards only",
-            )
+            raise InputError("a policy needs a causal language model as trunk", got="an encoder")
         self.trunk = trunk
         self.max_new_tokens = max_new_tokens or min(96, trunk.codec.max_tokens // 2)
         """Where an answer is cut; 96, or half of what a smaller trunk can hold."""
@@ -86,23 +81,9 @@ class BasePolicy:
         """The causal language model that samples and scores."""
         return self.trunk.model
 
-    def sample(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        num_samples: int,
-        rng: np.random.Generator,
-        temperature: float = 1.0,
-        max_new_tokens: int | None = None,
-    ) -> list[list[Response]]:
-        """Sample K responses to each of B prompts, the likeliest at temperature 0."""
-        return self.rollouts(
-            prompts,
-            num_samples=num_samples,
-            rng=rng,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-        ).responses
+    def sample(self, prompts: Sequence[Prompt], **settings: Any) -> list[list[Response]]:
+        """Return the responses of `rollouts`, whose settings it takes."""
+        return self.rollouts(prompts, **settings).responses
 
     def rollouts(
         self,
@@ -113,7 +94,7 @@ class BasePolicy:
         temperature: float = 1.0,
         max_new_tokens: int | None = None,
     ) -> Rollouts:
-        """Sample as `sample` does; return tokens and their log-probabilities too."""
+        """Sample K responses to each of B prompts, the likeliest at temperature 0."""
         room = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         if self.sampler is not None:
             return self.sampler.rollouts(
@@ -233,13 +214,8 @@ class LoraPolicy(BasePolicy):
         BasePolicy(trunk)
         if rank < 1:
             raise InputError("rank must be at least 1", got=str(rank))
-        config = LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
+        how: Any = {"target_modules": "all-linear", "task_type": "CAUSAL_LM", "lora_dropout": 0.0}
+        config = LoraConfig(r=rank, lora_alpha=alpha, **how)
         with _undisturbed():
             adapted: Any = get_peft_model(_twin(trunk.model, trunk.model), config)
         source = torch.Generator().manual_seed(torch_seed(rng))
@@ -269,15 +245,11 @@ class LoraPolicy(BasePolicy):
             raise SetupError(
                 "an adapter must be put on the trunk it was trained on",
                 got=f"trunk {trunk.fingerprint()[:12]}, adapter for {made_for[:12]}",
-                do="load the same model",
             )
+        how: Any = {"is_trainable": True, "torch_device": str(trunk.device)}
         with _undisturbed():
-            adapted = PeftModel.from_pretrained(
-                _twin(trunk.model, trunk.model),
-                str(folder),
-                is_trainable=True,
-                torch_device=str(trunk.device),
-            )
+            twin = _twin(trunk.model, trunk.model)
+            adapted = PeftModel.from_pretrained(twin, str(folder), **how)
         return cls(trunk, adapted, max_new_tokens=max_new_tokens)
 
     def save(self, folder: str | Path) -> None:
@@ -314,7 +286,7 @@ class LoraPolicy(BasePolicy):
         The sums stand in copies that only this policy's module tree holds. Weights of more than
         1 GiB, or parted among processes, are not copied: there the adapter stays two thin products.
         """
-        layers = self._layers()
+        layers: list[Any] = [m for m in self.adapted.modules() if isinstance(m, LoraLayer)]
         num_bytes = sum(p.nbytes for p in self.trunk.model.parameters())
         off = any(layer.disable_adapters for layer in layers)
         if off or self.trunk.sharded or num_bytes > _MERGE_BYTES:
@@ -334,9 +306,6 @@ class LoraPolicy(BasePolicy):
                     self.adapted.unmerge_adapter()
                 for base, weight in bases:
                     base.weight = weight
-
-    def _layers(self) -> list[Any]:
-        return [m for m in self.adapted.modules() if isinstance(m, LoraLayer)]
 
     @property
     def network(self) -> Any:

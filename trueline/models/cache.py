@@ -3,13 +3,10 @@
     key  = sha256(trunk fingerprint, layers, number type, token ids, response's place)
     file = <folder>/<sha256 of its keys>.safetensors, one a batch
 
-A file is written beside its place and renamed into it, its name is its content, and nothing is ever
-changed: processes need no lock. The index lives in memory and is brought up to date from the
-folder's listing before every look-up. A file that cannot be read, or whose checksum is wrong, is
-left out with a warning and its rows are read again.
-
-A kept row may differ from one read anew in the last bits (1e-6), because it was read in another
-batch. What must repeat bit by bit is read without a cache, or with one of its own.
+A file is written beside its place and renamed into it, and never changed: processes need no lock.
+One that cannot be read, or whose checksum is wrong, is left out with a warning and its rows are
+read again. A kept row may differ from one read anew in the last bits (1e-6), because it was read in
+another batch: what must repeat bit by bit is read without a cache, or with one of its own.
 """
 
 from __future__ import annotations
@@ -61,14 +58,11 @@ class ReadingCache:
                 by_file.setdefault(file, []).append((i, row))
         rows_found: dict[int, Row] = {}
         for file, wanted in by_file.items():
-            shard = self._open(file, _checked)
-            if shard is None:
-                continue
-            # Copied, so that few rows do not keep whole shards in memory.
-            rows = [row for _, row in wanted]
-            latents, surprisals = shard[0][rows], None if shard[1] is None else shard[1][rows]
-            for at, (i, _) in enumerate(wanted):
-                rows_found[i] = (latents[at], None if surprisals is None else surprisals[at])
+            latents, surprisals = self._open(file, _checked) or (None, None)
+            for i, row in wanted if latents is not None else ():
+                # Copied, so that few rows do not keep whole shards in memory.
+                columns = None if surprisals is None else surprisals[row].copy()
+                rows_found[i] = (latents[row].copy(), columns)
         return rows_found
 
     def put(self, keys: Sequence[str], latents: np.ndarray, surprisals: np.ndarray | None) -> None:

@@ -1,9 +1,8 @@
 """Use the trunk, with or without an adapter, as a `ChatModel`: dialogues in, text out.
 
-Any causal model that `Trunk.load` takes; its chat template is used where it has one. Content that
-spells one of the tokenizer's special tokens ("<|im_end|>") is pulled apart before, since it would
-be read as the token and end the turn. Without a template the dialogue is running text, and what the
-model writes for its interlocutor ("\\n\\nHuman:") is cut off.
+Content that spells one of the tokenizer's special tokens ("<|im_end|>") is pulled apart before,
+since it would be read as the token and end the turn. Without a chat template the dialogue is
+running text, and what the model writes for its interlocutor ("\\n\\nHuman:") is cut off.
 
 A dialogue longer than the model can hold has a `problem` (a policy would drop its beginning, and
 with it the rules); so has a reply that took every token it was given.
@@ -49,9 +48,8 @@ class LocalChatModel:
             temperature=self.temperature,
             max_new_tokens=room,
         )
-        replies = [Reply("", problem="the dialogue is longer than the model can hold")] * len(
-            prompts
-        )
+        lost = Reply("", problem="the dialogue is longer than the model can hold")
+        replies = [lost] * len(prompts)
         for i, (response,) in zip(fitting, sampled, strict=True):
             text = response.text if codec.chat else response.text.partition("\n\nHuman:")[0]
             num_tokens = response.num_tokens or 0

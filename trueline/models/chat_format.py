@@ -2,11 +2,10 @@
 
     ids = tokenise(render(prompt) + response) [+ end token],  start = first token past the prompt
 
-With a chat template the prompt is rendered by it and the end token is appended, as the policy
-would have to say it. Without one, a single user turn is its own text, several turns become
-"\\n\\nHuman: …\\n\\nAssistant:", and no end token is appended: such models were trained on running
-text and most never saw one there. The boundary is found from character offsets in the joint text,
-never by counting a prefix that was tokenised alone. A token astride it belongs to the response.
+With a chat template the prompt is rendered by it and the end token is appended. Without one, a
+single user turn is its own text, several turns become "\\n\\nHuman: …\\n\\nAssistant:", and no end
+token is appended: most such models never saw one there. The boundary is found from character
+offsets in the joint text. A token astride it belongs to the response.
 
 A response that spells a special token's name ("<end>") says those characters, not the token: it is
 tokenised as plain text there, and what the vocabulary still maps to a special token is unknown.
@@ -107,8 +106,7 @@ class Codec:
         texts, cuts = [], []
         for response in responses:
             prefix, glue = self.render(response.prompt)
-            if glue and not response.text[:1].isspace():
-                prefix += glue
+            prefix += "" if response.text[:1].isspace() else glue
             texts.append(prefix + response.text)
             cuts.append(len(prefix))
         table = self._tokenize(texts)
@@ -175,12 +173,8 @@ class Codec:
         return out
 
     def _decode(self, rows: Sequence[list[int]]) -> list[str]:
-        if not rows:
-            return []
-        decoded = self.tokenizer.batch_decode(
-            list(rows), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return [str(text) for text in decoded]
+        how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        return [str(text) for text in self.tokenizer.batch_decode(list(rows), **how)]
 
     def _tokenize(self, texts: list[str], *, plain: bool = False) -> Any:
         return self.tokenizer(
@@ -207,11 +201,8 @@ class Codec:
         start = stop
         while start and offsets[start - 1][1] > cut:
             start -= 1
-        if self.is_encoder:
-            tail, head = ids[stop:], 1
-        else:
-            tail = []
-            head = int(bool(ids) and ids[0] == self.tokenizer.bos_token_id)
+        tail = ids[stop:] if self.is_encoder else []
+        head = int(self.is_encoder or ids[:1] == [self.tokenizer.bos_token_id])
         context, answer = ids[:start], ids[start:stop]
         if not context:
             context, head = [self.first_id], 1
@@ -234,11 +225,10 @@ class Codec:
 
 def batches(lengths: Sequence[int], *, max_tokens: int) -> list[np.ndarray]:
     """Group row numbers by length, longest first, at most `max_tokens` with padding a batch."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    groups: list[np.ndarray] = []
-    at = 0
-    while at < len(order):
-        size = max(1, max_tokens // max(1, lengths[order[at]]))
-        groups.append(np.array(order[at : at + size], dtype=np.int64))
-        at += size
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    groups = []
+    while len(order):
+        size = max(1, max_tokens // max(1, lengths[order[0]]))
+        groups.append(order[:size])
+        order = order[size:]
     return groups

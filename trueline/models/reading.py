@@ -3,8 +3,8 @@
     latents[n, l, p]  = pool_p(h_l(prompt_n, response_n))            [N, L, P, D]
     surprisals[n]     = (sum, mean, largest, second largest, length) of -log p(token) [N, 5]
 
-The sum of the surprisals is minus the reference log-probability, so the KL term of an optimiser
-costs nothing besides. Pools: "last" (the response's last token), "mean" (over its tokens).
+The sum of the surprisals is minus the reference log-probability. Pools: "last" (the response's
+last token), "mean" (over its tokens).
 
 Shapes: N rows, L layers read, P pools, D width. Units: nats. Rows are unique responses, looked up
 by `Response.key`.
@@ -32,7 +32,7 @@ from safetensors.numpy import save_file
 from trueline.errors import DataError, InputError, InvalidExperiment
 from trueline.records import Message, Prompt, Response
 
-__all__ = ["SURPRISAL_COLUMNS", "HasResponses", "Readings"]
+__all__ = ["SURPRISAL_COLUMNS", "HasResponses", "Readings", "distinct"]
 
 SURPRISAL_COLUMNS = ("sum", "mean", "largest", "second_largest", "length")
 
@@ -42,6 +42,14 @@ class HasResponses(Protocol):
 
     @property
     def responses(self) -> Sequence[Response]: ...
+
+
+def distinct(given: Sequence[Response] | HasResponses) -> list[Response]:
+    """Return each distinct response, in order of first appearance; none is a `DataError`."""
+    responses = given.responses if hasattr(given, "responses") else given
+    if not responses:
+        raise DataError("there must be at least one response to read", got="none")
+    return list({r.key: r for r in responses}.values())
 
 
 @dataclass(frozen=True)
@@ -139,16 +147,22 @@ class Readings:
         """Join several tables; a response read twice keeps its first row."""
         if not parts:
             raise DataError("there must be at least one table of readings to join", got="none")
-        first = parts[0]
-        for part in parts[1:]:
-            _must_match(first, part)
+        trunks = {part.trunk for part in parts}
+        if len(trunks) > 1:
+            raise InvalidExperiment(
+                "readings to be joined must come from one trunk", got=" and ".join(map(str, trunks))
+            )
+        forms = {(p.layers, p.poolings, p.width, p.surprisals is not None) for p in parts}
+        if len(forms) > 1:
+            must = "readings to be joined must hold the same layers, pools, width and surprisals"
+            raise InputError(must, got=" and ".join(map(str, forms)))
         keys = [key for part in parts for key in part.keys]
         _, at = np.unique(keys, return_index=True)
         surprisals = [p.surprisals for p in parts if p.surprisals is not None]
         responses = [p.responses for p in parts if p.responses is not None]
         all_known = len(responses) == len(parts)
         return replace(
-            first,
+            parts[0],
             keys=tuple(keys),
             latents=np.concatenate([p.latents for p in parts]),
             surprisals=np.concatenate(surprisals) if surprisals else None,
@@ -198,19 +212,6 @@ class Readings:
         if self.surprisals is not None:
             blocks.append(self.surprisals)
         return np.concatenate(blocks, axis=1, dtype=np.float32)
-
-
-def _must_match(a: Readings, b: Readings) -> None:
-    if a.trunk != b.trunk:
-        raise InvalidExperiment(
-            "readings to be joined must come from one trunk",
-            got=f"{a.trunk} and {b.trunk}",
-            do="read all responses with the same trunk",
-        )
-    forms = [(r.layers, r.poolings, r.width, r.surprisals is not None) for r in (a, b)]
-    if forms[0] != forms[1]:
-        must = "readings to be joined must hold the same layers, pools, width and surprisals"
-        raise InputError(must, got=f"{forms[0]} and {forms[1]}")
 
 
 def _to_json(responses: Sequence[Response]) -> bytes:

@@ -2,18 +2,13 @@
 
     trunk = Trunk.load(folder_or_hub_name);  readings = trunk.read(responses)
 
-Reward heads read its latents, optimisers take the reference log-probabilities of the same pass,
-policies add an adapter beside its weights (see `adapters`) and never change them; `verify_frozen`
-proves that by a hash.
-
 Layers are numbered as in Hugging Face's `hidden_states`: 0 = embeddings, i = output of block i, the
 last one after the final norm. Pools: "last" is the response's last token (its end token where the
 chat template has one; the prompt's last token for an empty response; for an encoder too,
 whose first token ranked hh-harmless pairs worse), "mean" the mean over the response's tokens,
 context in the input.
 
-With several processes (see `distributed`) each reads its share and every one holds all readings,
-the same bits; every process must ask alike.
+With several processes (see `distributed`) every one must ask alike and holds all readings.
 
 Results are those of batch size 1 within float32 rounding (1e-4), whatever stands beside a row.
 Fails for models without one list of blocks, encoder-decoders, and slow tokenizers (`SetupError`).
@@ -30,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
+from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.models.cache import ReadingCache
 from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import Workers, shard, shards_of, whole
@@ -43,7 +38,7 @@ from trueline.models.forward import (
     row_batches,
 )
 from trueline.models.loading import load_model
-from trueline.models.reading import HasResponses, Readings
+from trueline.models.reading import HasResponses, Readings, distinct
 from trueline.records import Response
 
 __all__ = ["Trunk"]
@@ -74,11 +69,8 @@ class Trunk:
         self.num_layers = len(blocks_of(model))
         self.layers = self._choose(layers)
         limits = (model.config.max_position_embeddings, tokenizer.model_max_length)
-        self.codec = Codec(
-            tokenizer,
-            is_encoder=is_encoder,
-            max_tokens=int(min(_MAX_POSITIONS, *(x for x in limits if x))),
-        )
+        max_tokens = int(min(_MAX_POSITIONS, *(x for x in limits if x)))
+        self.codec = Codec(tokenizer, is_encoder=is_encoder, max_tokens=max_tokens)
         vocabulary = 1 if is_encoder else int(model.config.vocab_size)
         # A batch that outgrows a CPU's caches is slower: 16,384 took 1.6 times as long as 2,048.
         wanted = batch_tokens or (2_048 if self.device.type == "cpu" else 16_384)
@@ -165,10 +157,7 @@ class Trunk:
 
         `progress(done, total)` is called after every batch, in tokens.
         """
-        given = responses.responses if hasattr(responses, "responses") else responses
-        unique = list({r.key: r for r in given}.values())
-        if not unique:
-            raise DataError("there must be at least one response to read", got="none")
+        unique = distinct(responses)
         rows = self.codec.encode(unique)
         with whole(self.model):
             latents, surprisals = self.workers.spread(
@@ -200,10 +189,9 @@ class Trunk:
         wanted = np.array([i for i in range(len(rows)) if i not in known], dtype=np.int64)
         todo = [rows[i] for i in wanted]
         done, total = 0, sum(len(row.ids) for row in todo)
-        groups = row_batches(todo, max_tokens=self.batch_tokens, packed=self.packs)
-        for group in groups:
+        for group in row_batches(todo, max_tokens=self.batch_tokens, packed=self.packs):
             at = wanted[group]
-            part = [rows[i] for i in at]
+            part = [todo[i] for i in group]
             latents[at], columns = self._pass(part)
             if surprisals is not None:
                 surprisals[at] = columns
@@ -215,8 +203,7 @@ class Trunk:
         return latents, surprisals
 
     def _pass(self, rows: list[Encoded]) -> tuple[np.ndarray, np.ndarray | None]:
-        batch = Batch.of(rows, device=self.device, packed=self.packs)
-        columns = None
+        batch, columns = Batch.of(rows, device=self.device, packed=self.packs), None
         with torch.inference_mode(), pooling(self.model, self.layers, batch.weights) as pooled:
             if self.is_encoder:
                 slots = torch.arange(batch.ids.shape[1], device=self.device)
@@ -252,29 +239,22 @@ class Trunk:
             held: Any = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
             flat = held.detach().cpu().contiguous().reshape(-1)
             digest.update(flat.view(torch.uint8).numpy())
-        volatile = ("_name_or_path", "transformers_version", "dtype", "_attn_implementation")
+        tokenizer = self.codec.tokenizer
         config = self.model.config.to_dict()
-        parts = [
-            {k: v for k, v in config.items() if k not in volatile},
-            _tokenizer_state(self.codec.tokenizer),
-        ]
+        for name in ("_name_or_path", "transformers_version", "dtype", "_attn_implementation"):
+            config.pop(name, None)
+        # Truncation and padding are settings of the last call, not of the tokenizer.
+        state = json.loads(tokenizer.backend_tokenizer.to_str())
+        kept = {k: v for k, v in state.items() if k not in ("truncation", "padding")}
+        parts = [config, [kept, tokenizer.chat_template, tokenizer.special_tokens_map]]
         digest.update(json.dumps(parts, sort_keys=True, default=str).encode())
         return digest.hexdigest()
 
 
-def _tokenizer_state(tokenizer: Any) -> Any:
-    # Truncation and padding are settings of the last call, not of the tokenizer.
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    kept = {k: v for k, v in state.items() if k not in ("truncation", "padding")}
-    return [kept, tokenizer.chat_template, tokenizer.special_tokens_map]
-
-
 def _columns(logps: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     """Return the surprisal columns (sum, mean, largest, second, length), float32 [B, 5]."""
-    surprisals = 0.0 - logps
-    length = mask.sum(1)
+    surprisals, length = 0.0 - logps, mask.sum(1)
     total = surprisals.sum(1)
-    padded = torch.nn.functional.pad(surprisals, (0, 2))
-    top = padded.topk(2, dim=1).values
+    top = torch.nn.functional.pad(surprisals, (0, 2)).topk(2, dim=1).values
     columns = [total, total / length.clamp(min=1), top[:, 0], top[:, 1], length.float()]
     return torch.stack(columns, 1).float().cpu().numpy()
