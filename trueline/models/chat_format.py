@@ -174,7 +174,8 @@ class Codec:
 
     def _decode(self, rows: Sequence[list[int]]) -> list[str]:
         how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        return [str(text) for text in self.tokenizer.batch_decode(list(rows), **how)]
+        decoded = self.tokenizer.batch_decode(list(rows), **how) if rows else []
+        return [str(text) for text in decoded]
 
     def _tokenize(self, texts: list[str], *, plain: bool = False) -> Any:
         return self.tokenizer(

@@ -6,15 +6,14 @@
     workers.add(gradients)                      sum over all processes
     answer = workers.once(ask)                  the main process alone asks people and writes files
 
-`accelerate` counts, places and connects the processes. Without a launcher there is one, and nothing
-is imported for it. An error in one process is raised in all; when a process dies the launcher ends
-the others. What `once` does may take as long as people take; every other wait ends after an hour.
+An error in one process is raised in all; when a process dies the launcher ends the others. What
+`once` does may take as long as people take; every other wait ends after an hour.
 
 `shard` parts a trunk's weights (`accelerate launch --use_fsdp`) with torch's `fully_shard` (Zhao et
 al. 2023, arXiv 2304.11277) while gradient steps are made; within `whole` every process holds all of
-them. Where we differ from accelerate's own plug-in: (1) the unit is the linear map, not the block
-or the model, because a policy's module tree shares just these modules with the trunk's, so that a
-second policy still costs no weights; (2) adapters, embeddings and a head tied to them stay whole.
+them. Where we differ from accelerate's own plug-in: (1) the unit is the linear map, because a
+policy's module tree shares just these modules with the trunk's; (2) adapters, embeddings and a head
+tied to them stay whole.
 
 Fails, by that hour, where processes part ways: what decides how many steps are made must come from
 `spread` or `once`, never from numbers that may differ between machines in their last bits.
@@ -217,10 +216,9 @@ def _is_set(variable: str) -> bool:
 
 def _unpack(outcome: tuple[Any, Exception | None]) -> Any:
     """Return what was made, or raise the error."""
-    result, error = outcome
-    if error is not None:
-        raise error
-    return result
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
 def _sendable(error: Exception) -> Exception:

@@ -2,17 +2,14 @@
 
 The `openai` SDK connects, tries again (no connection, time-outs, 408, 409, 429, 5xx; by Retry-After
 up to two minutes) and waits between. An answer of no use is asked for again as often. All tries of
-a request together end after `timeout_s` for each, even where the server sends a byte a second.
-A dialogue that still has no answer gets a `Reply` with a `problem` and is not raised; one cut off
-or filtered keeps its text beside the problem. A wrong set-up (nobody there, 401, 404, a redirect)
-is a `SetupError`, but only as long as the endpoint has never answered: once it has, that too is a
-problem of the dialogue.
+a request together end after `timeout_s` for each. A dialogue that still has no answer gets a
+`Reply` with a `problem`; one cut off or filtered keeps its text beside it. A wrong set-up (nobody
+there, 401, 404, a redirect) is a `SetupError`, but only until the endpoint has answered once.
 
 The key is read from the environment, and is in no record, message or repr; the SDK's own variables
 (OPENAI_API_KEY and others) are not used. Each dialogue is sent a seed drawn from `rng`, which the
-server may or may not honour. Requests run on one background thread for the whole process;
-`concurrency` holds over all calls. Tokens that the server does not count are taken as a quarter of
-the characters.
+server may or may not honour. `concurrency` holds over all calls. Tokens that the server does not
+count are taken as a quarter of the characters.
 
 >>> Endpoint(url="http://localhost:8000/v1", model="small").timeout_s
 60.0
@@ -168,11 +165,8 @@ class Endpoint:
             return ""
         key = os.environ.get(self.key, "").strip()
         if not re.fullmatch(r"[!-~]+", key):
-            raise SetupError(
-                f"the environment variable {self.key} must hold the endpoint's key",
-                got="none" if not key else "something else",
-                do=f"export {self.key}=…",
-            )
+            must = f"the environment variable {self.key} must hold the endpoint's key"
+            raise SetupError(must, got="something else" if key else "none")
         return key
 
     @cached_property

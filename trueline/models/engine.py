@@ -3,17 +3,15 @@
     y_1 … y_K ~ pi_engine(. | prompt),   logps[t] = log pi_engine(y_t) at the sampling temperature
 
 A policy's adapter is saved, loaded into the running engine under the hash of its weights, and asked
-for by that name: an answer is of those weights or there is none. K samples of every prompt, or an
-error. Some of the engine's log-probabilities are compared with ours each time: another model, an
-adapter that is not applied, or log-probabilities of another temperature (vLLM's are of temperature
-1 without `--logprobs-mode processed_logprobs`) are no experiment.
+for by that name. Some of the engine's log-probabilities are compared with ours each time: another
+model, an adapter that is not applied, or log-probabilities of another temperature (vLLM's are of
+temperature 1 without `--logprobs-mode processed_logprobs`) are an error.
 
 Requests are `/v1/completions` with `return_token_ids` (docs.vllm.ai:
-serving/openai_compatible_server). Tokens are the engine's own, never a text tokenised again. The
-filters that engines read from a model's `generation_config` (top-k, top-p, penalties) are off.
+serving/openai_compatible_server), without the filters that engines read from a model's
+`generation_config`. Equal streams repeat a sample as far as the engine keeps to seeds.
 
-Equal streams repeat a sample as far as the engine keeps to seeds. Shapes: B prompts, K samples.
-Units: nats.
+Shapes: B prompts, K samples. Units: nats.
 Fails where the engine cannot read `folder`: on two machines it is to be a path that both see.
 
     policy.sampler = Engine(endpoint=Endpoint(url="http://localhost:8000/v1", model="base"))
@@ -88,17 +86,12 @@ class Engine:
         width = num_samples if temperature else 1
         seeds = rng.integers(2**31, size=len(prompts)).tolist()
         stops = end_ids(policy.trunk.model, codec)
+        asked: dict[str, Any] = {"n": width, "max_tokens": max_new_tokens, "temperature": temperature}
+        asked["stop_token_ids"] = sorted(stops)
 
         def ask() -> list[list[Completion]]:
             adapter = self.load(policy) if isinstance(policy, LoraPolicy) else None
-            options = {
-                "model": adapter or self.endpoint.model,
-                "n": width,
-                "max_tokens": max_new_tokens,
-                "temperature": temperature,
-                "stop_token_ids": sorted(stops),
-                **_OPTIONS,
-            }
+            options = {"model": adapter or self.endpoint.model, **asked, **_OPTIONS}
             pairs = zip(prefixes, seeds, strict=True)
             tables = [{"prompt": prefix, "seed": seed, **options} for prefix, seed in pairs]
             read = partial(read_samples, num_samples=width, stops=stops)
@@ -225,5 +218,4 @@ def _own_logps(policy: BasePolicy, row: Encoded, temperature: float) -> np.ndarr
     ids = torch.tensor([row.ids], device=policy.trunk.device)
     logits = policy.network(input_ids=ids, use_cache=False).logits[0, row.start - 1 : row.stop - 1]
     logps = torch.log_softmax(logits.float() / temperature, -1)
-    own = logps.gather(1, ids[0, row.start : row.stop, None])[:, 0]
-    return np.asarray(own.double().cpu().numpy())
+    return logps.gather(1, ids[0, row.start : row.stop, None])[:, 0].double().cpu().numpy()

@@ -4,9 +4,8 @@
     log p(token_t) = logits[t - 1, token_t] - logsumexp(logits[t - 1])   at response positions only
 
 Latents are pooled by hooks while the pass runs, so that no layer's hidden states outlive it, and
-the output head sees only the positions that predict a response token; it is never run over the
-prompt. The hooks stay on the model, and do nothing but in the thread whose pass asked for it: other
-threads may use the same model meanwhile, or copy it.
+the output head sees only the positions that predict a response token. The hooks stay on the model,
+and do nothing but in the thread whose pass asked for it.
 
 Rows of causal models are packed, laid end to end with the prompt they share once:
 
@@ -19,9 +18,9 @@ whose attention is anything but plain and causal, or whose packed log-probabilit
 its rows (tried once), is padded on the right instead, without an attention mask: a real token
 cannot attend what comes after it. Encoders attend both ways and get their mask.
 
-Shapes: B = R rows, T tokens of the longest, N tokens in all, S response tokens, V vocabulary, L
-layers, P pools, D width, H heads, E head width. N is rounded up to a multiple of 64: oneDNN
-compiles and keeps its products anew for every number of tokens it meets.
+Shapes: B = R rows, T tokens of the longest, N tokens in all (rounded up: oneDNN compiles its
+products anew for every number), S response tokens, V vocabulary, P pools, D width, H heads, E head
+width.
 """
 
 from __future__ import annotations
@@ -82,9 +81,7 @@ class Layout:
         """Lay out rows in the order given; those of equal prompts share them."""
         width = max(len(row.ids) for row in rows)
         prompts: dict[tuple[int, ...], int] = {}
-        ids: list[int] = []
-        positions: list[int] = []
-        back: list[int] = []
+        ids, positions, back = list[int](), list[int](), list[int]()
         grid = np.zeros((len(rows), width), np.int64)
         for r, row in enumerate(rows):
             prompt = tuple(row.ids[: row.start])
@@ -247,10 +244,7 @@ def _pool_output(layer: int, _: Any, args: Any, out: Any) -> None:
 @contextlib.contextmanager
 def logits_at(model: Any, where: Int[Tensor, " R"]) -> Iterator[None]:
     """Within this context a pass of this thread has logits [1, R, V]: only at the flat positions
-    `where`.
-
-    The head's input is cut, not its output, so that scaling and soft caps after it still apply.
-    """
+    `where`. The head's input is cut, so that scaling and soft caps after it still apply."""
     head = model.get_output_embeddings()
     if _cut not in head._forward_pre_hooks.values():
         head.register_forward_pre_hook(_cut)
@@ -296,11 +290,7 @@ AttentionMaskInterface.register(_PACKED, sdpa_mask)
 
 
 def enable_packing(model: Any) -> bool:
-    """Prepare a model for packed rows; return whether it takes them.
-
-    It must have plain causal attention with positions given, and, tried once, give the
-    log-probabilities of the rows as they are.
-    """
+    """Prepare a model for packed rows; return whether it takes them."""
     config = model.config
     if config._attn_implementation == _PACKED:
         return True

@@ -52,11 +52,8 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
         )
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
-        raise SetupError(
-            f"the checkpoint {name} must hold every weight of {type(model).__name__}",
-            got=f"{len(missing)} missing, the first {sorted(missing)[0]}",
-            do="give a checkpoint saved from that class",
-        )
+        must = f"the checkpoint {name} must hold every weight of {type(model).__name__}"
+        raise SetupError(must, got=f"{len(missing)} missing, the first {sorted(missing)[0]}")
     if not len(tokenizer):
         raise SetupError(f"the folder {name} must hold its tokenizer", got="an empty one")
     model.requires_grad_(False).eval().to(device)
@@ -65,10 +62,8 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
 
 def _is_causal(name: str, config: Any) -> bool:
     if getattr(config, "is_encoder_decoder", False):
-        raise SetupError(
-            "the trunk must be a causal language model or an encoder",
-            got=f"{name}, an encoder-decoder",
-        )
+        must = "the trunk must be a causal language model or an encoder"
+        raise SetupError(must, got=f"{name}, an encoder-decoder")
     architectures = getattr(config, "architectures", None) or []
     if any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
         return True

@@ -2,14 +2,13 @@
 
     token = F^-1(u),  F the cumulative softmax(logits / temperature),  u ~ U[0, 1) drawn beforehand
 
-All randomness is drawn before the first token: every sample has its own row of uniforms, so that
-what it says depends neither on the batch it is in nor on how many batches there are (up to rounding
-of the logits). Prompts are sorted by length and padded on the right; a prompt's keys and values are
-computed once and repeated for its K samples. Rows that have ended are dropped once they are a
-quarter, in eights. The forward pass is the model's own.
+Every sample has its own row of uniforms, so that what it says does not depend on the batch it is in
+(up to rounding of the logits). Prompts are sorted by length and padded on the right; a prompt's
+keys and values are computed once and repeated for its K samples. Rows that have ended are dropped
+once they are a quarter, in eights.
 
-Shapes: B prompts, K samples of each, N = B K, R rows alive, M tokens at most, T tokens of a row, V
-vocabulary. Units: nats.
+Shapes: B prompts, K samples of each, N = B K, R rows alive, M tokens at most, V vocabulary. Units:
+nats.
 Fails for models that take no `past_key_values` of attention layers, and where a prompt leaves no
 room: `max_new_tokens` must be below the model's positions.
 """
@@ -57,10 +56,9 @@ class Rollouts:
     """K samples of each of B prompts, with the very tokens sampled; row `b * K + k` is sample k of
     prompt b.
 
-    A text tokenised again need not give the tokens it was sampled as, and one that was cut has no
-    end. A response's `logp` is of the sampled tokens, with the end token where a reading has one
-    (chat templates); a reading of the text differs from it where the response was cut (a reading
-    always ends it), or holds a special token midway (the text leaves it out).
+    A response's `logp` is of the sampled tokens, with the end token where a reading has one (chat
+    templates); a reading of the text differs from it where the response was cut (a reading always
+    ends it), or holds a special token midway (the text leaves it out).
     """
 
     responses: list[list[Response]]
@@ -80,30 +78,24 @@ class Rollouts:
         completions: Sequence[Sequence[Completion]],
     ) -> Rollouts:
         """Put together the completions of the prompts' tokens."""
-        flat = [
-            (prompt, before, c)
-            for prompt, before, row in zip(prompts, prefixes, completions, strict=True)
-            for c in row
-        ]
-        texts = codec.texts(
-            [prompt for prompt, _, _ in flat],
-            [before for _, before, _ in flat],
-            [c.ids for _, _, c in flat],
-        )
+        width = len(completions[0]) if completions else 1
+        asked = [prompt for prompt in prompts for _ in range(width)]
+        befores = [before for before in prefixes for _ in range(width)]
+        flat = [c for row in completions for c in row]
+        texts = codec.texts(asked, befores, [c.ids for c in flat])
         responses, rows = [], []
-        for (prompt, before, c), text in zip(flat, texts, strict=True):
+        for prompt, before, c, text in zip(asked, befores, flat, texts, strict=True):
             ids = c.ids if c.end_id is None else [*c.ids, c.end_id]
             ends = codec.appends_end and c.end_id is not None
             n, length = len(c.ids), len(c.ids) + int(ends)
             logp = float(c.token_logps[:n].sum() + c.token_logps[n:length].sum())
             responses.append(Response(prompt=prompt, text=text, logp=logp, num_tokens=length))
             rows.append(Encoded([*before, *ids], len(before), len(before) + len(ids)))
-        width = len(completions[0]) if completions else 1
         return cls(
             responses=[responses[i : i + width] for i in range(0, len(responses), width)],
             rows=rows,
-            logps=[c.token_logps for _, _, c in flat],
-            ended=np.array([c.end_id is not None for _, _, c in flat], dtype=bool),
+            logps=[c.token_logps for c in flat],
+            ended=np.array([c.end_id is not None for c in flat], dtype=bool),
         )
 
     @property
@@ -125,10 +117,8 @@ def complete(
         return []
     room = codec.max_tokens - max_new_tokens
     if room < 1:
-        raise InputError(
-            f"max_new_tokens must be below the trunk's {codec.max_tokens} positions",
-            got=str(max_new_tokens),
-        )
+        must = f"max_new_tokens must be below the trunk's {codec.max_tokens} positions"
+        raise InputError(must, got=str(max_new_tokens))
     shape = (len(token_prefixes), 1, max_new_tokens)
     with whole(model):
         completions = generate(
@@ -298,15 +288,15 @@ class _CachedForward:
         """Feed one token a row; return the logits [R, V] after it."""
         if self.mask is not None:
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], 1)
-        logits = self.model(
+        out = self.model(
             input_ids=tokens[:, None],
             attention_mask=self.mask,
             position_ids=self.positions[:, None],
             past_key_values=self.cache,
             use_cache=True,
-        ).logits[:, -1]
+        )
         self.positions = self.positions + 1
-        return torch.as_tensor(logits)
+        return torch.as_tensor(out.logits[:, -1])
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only."""
