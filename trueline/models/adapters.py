@@ -21,7 +21,7 @@ import copy
 import json
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,16 +52,9 @@ _MERGE_BYTES = 2**30
 class Sampler(Protocol):
     """Sample what a policy would say: the model itself, or an engine that serves it."""
 
-    def rollouts(
-        self,
-        policy: BasePolicy,
-        prompts: Sequence[Prompt],
-        *,
-        num_samples: int,
-        rng: np.random.Generator,
-        temperature: float,
-        max_new_tokens: int,
-    ) -> Rollouts: ...
+    @property
+    def rollouts(self) -> Callable[..., Rollouts]:
+        """Called with a policy and all that `BasePolicy.rollouts` takes."""
 
 
 class BasePolicy:
@@ -237,15 +230,11 @@ class LoraPolicy(BasePolicy):
             note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
             made_for = note["trunk"]
         except (OSError, ValueError, KeyError) as error:
-            raise SetupError(
-                "an adapter folder must be one that LoraPolicy.save wrote",
-                got=f"{folder} ({type(error).__name__})",
-            ) from error
+            must = "an adapter folder must be one that LoraPolicy.save wrote"
+            raise SetupError(must, got=f"{folder} ({type(error).__name__})") from error
         if made_for != trunk.fingerprint():
-            raise SetupError(
-                "an adapter must be put on the trunk it was trained on",
-                got=f"trunk {trunk.fingerprint()[:12]}, adapter for {made_for[:12]}",
-            )
+            got = f"trunk {trunk.fingerprint()[:12]}, adapter for {made_for[:12]}"
+            raise SetupError("an adapter must be put on the trunk it was trained on", got=got)
         how: Any = {"is_trainable": True, "torch_device": str(trunk.device)}
         with _undisturbed():
             twin = _twin(trunk.model, trunk.model)

@@ -39,10 +39,8 @@ class ReadingCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SetupError(
-                "the cache must be a folder that can be written",
-                got=f"{self.folder} ({error.strerror})",
-            ) from error
+            got = f"{self.folder} ({error.strerror})"
+            raise SetupError("the cache must be a folder that can be written", got=got) from error
         self._where: dict[str, tuple[str, int]] = {}
         self._known: set[str] = set()
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -51,11 +52,8 @@ class Codec:
 
     def __init__(self, tokenizer: Any, *, is_encoder: bool, max_tokens: int) -> None:
         if not getattr(tokenizer, "is_fast", False):
-            raise SetupError(
-                "the tokenizer must give character offsets",
-                got=type(tokenizer).__name__,
-                do="save the model with a fast tokenizer (tokenizer.json)",
-            )
+            must = "the tokenizer must give character offsets (tokenizer.json)"
+            raise SetupError(must, got=type(tokenizer).__name__)
         self.tokenizer = tokenizer
         self.is_encoder = is_encoder
         self.max_tokens = max_tokens
@@ -70,17 +68,10 @@ class Codec:
         self._special_ids = frozenset(named) - {tokenizer.unk_token_id}
         # A pattern that never matches where nothing is special.
         self._special_names = re.compile("|".join(map(re.escape, named.values())) or "(?!)")
-        self._rendered: dict[str, tuple[str, str]] = {}
-
-    def render(self, prompt: Prompt) -> tuple[str, str]:
-        """Return the prompt as text, and the glue to put before a response that lacks it."""
-        if prompt.key not in self._rendered:
-            if len(self._rendered) > 20_000:
-                self._rendered.clear()
-            self._rendered[prompt.key] = self._render(prompt)
-        return self._rendered[prompt.key]
+        self.render = lru_cache(20_000)(self._render)
 
     def _render(self, prompt: Prompt) -> tuple[str, str]:
+        """Return the prompt as text, and the glue to put before a response that lacks it."""
         turns = prompt.messages
         if self.chat:
             messages = [{"role": m.role, "content": m.content} for m in turns]
@@ -165,12 +156,8 @@ class Codec:
             return self._decode(answers)
         before = self._decode(prefixes)
         joint = self._decode([a + b for a, b in zip(prefixes, answers, strict=True)])
-        out = []
-        for prompt, left, whole in zip(prompts, before, joint, strict=True):
-            text = whole[len(left) :]
-            glue = self.render(prompt)[1]
-            out.append(text[len(glue) :] if glue and text.startswith(glue) else text)
-        return out
+        rows = zip(prompts, before, joint, strict=True)
+        return [whole[len(left) :].removeprefix(self.render(p)[1]) for p, left, whole in rows]
 
     def _decode(self, rows: Sequence[list[int]]) -> list[str]:
         how = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
@@ -209,9 +196,6 @@ class Codec:
             context, head = [self.first_id], 1
         if self.appends_end and self.end_id is not None:
             answer = [*answer, self.end_id]
-        return self._fit(context, answer, tail, head)
-
-    def _fit(self, context: list[int], answer: list[int], tail: list[int], head: int) -> Encoded:
         room = self.max_tokens - len(tail) - max(head, 1)
         truncated = len(answer) > room
         if truncated:

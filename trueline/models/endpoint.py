@@ -61,10 +61,8 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", self.url):
-            raise SetupError(
-                "an endpoint's url must be http(s)://host/…, without a name or key in it",
-                got=repr(self.url.rpartition("@")[2].partition("?")[0]),
-            )
+            must = "an endpoint's url must be http(s)://host/…, without a name or key in it"
+            raise SetupError(must, got=repr(self.url.rpartition("@")[2].partition("?")[0]))
         if not min(self.timeout_s, self.concurrency, self.max_tokens) > 0 or self.retries < 0:
             raise InputError("timeouts and numbers of an endpoint must be above 0")
         self._key()
@@ -152,11 +150,8 @@ class Endpoint:
     def _failed(self, problem: str, *, wrong: bool) -> Reply:
         """Return the problem; raise it where it looks like a wrong set-up."""
         if wrong and not self._answered.is_set():
-            raise SetupError(
-                f"an endpoint must answer at {self.url}",
-                got=problem,
-                do="check the url (it usually ends in /v1), the model's name and the key",
-            )
+            do = "check the url (it usually ends in /v1), the model's name and the key"
+            raise SetupError(f"an endpoint must answer at {self.url}", got=problem, do=do)
         return Reply("", problem=problem)
 
     def _key(self) -> str:

@@ -86,12 +86,12 @@ class Engine:
         width = num_samples if temperature else 1
         seeds = rng.integers(2**31, size=len(prompts)).tolist()
         stops = end_ids(policy.trunk.model, codec)
-        asked: dict[str, Any] = {"n": width, "max_tokens": max_new_tokens, "temperature": temperature}
-        asked["stop_token_ids"] = sorted(stops)
+        asked: dict[str, Any] = {"n": width, "max_tokens": max_new_tokens}
+        asked |= {"temperature": temperature, "stop_token_ids": sorted(stops), **_OPTIONS}
 
         def ask() -> list[list[Completion]]:
             adapter = self.load(policy) if isinstance(policy, LoraPolicy) else None
-            options = {"model": adapter or self.endpoint.model, **asked, **_OPTIONS}
+            options = {"model": adapter or self.endpoint.model, **asked}
             pairs = zip(prefixes, seeds, strict=True)
             tables = [{"prompt": prefix, "seed": seed, **options} for prefix, seed in pairs]
             read = partial(read_samples, num_samples=width, stops=stops)

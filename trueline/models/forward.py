@@ -101,12 +101,8 @@ class Layout:
         """Return what the model is called with. The empty mask says that none is to be made, and
         fails in a model that does not hand the layout on to its attention."""
         mask = torch.empty(1, 1, 0, 0, device=self.ids.device)
-        return {
-            "input_ids": self.ids[None],
-            "position_ids": self.positions[None],
-            "attention_mask": mask,
-            "layout": self,
-        }
+        tokens = {"input_ids": self.ids[None], "position_ids": self.positions[None]}
+        return {**tokens, "attention_mask": mask, "layout": self}
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Attend along the rows: [1, H, N, E], perhaps fewer key heads, to [1, N, H, E]."""
@@ -172,14 +168,13 @@ class Batch:
         at = torch.arange(longest, device=device)[None]
         start = torch.tensor([r.start for r in rows], device=device)[:, None]
         stop = torch.tensor([r.stop for r in rows], device=device)[:, None]
-        lengths = torch.tensor([len(r.ids) for r in rows], device=device)
         counts, last = (stop - start)[:, 0], (stop - 1).clamp(min=0)[:, 0]
         slots = torch.arange(int(counts.max()), device=device)[None] < counts[:, None]
         before = (at >= start - 1) & (at < stop - 1)
         answer = (at >= start) & (at < stop)
         return cls(
             ids=ids,
-            lengths=lengths,
+            lengths=torch.tensor([len(r.ids) for r in rows], device=device),
             response_mask=slots,
             where=places[before],
             targets=ids.reshape(-1)[places[answer]],
@@ -208,10 +203,8 @@ def blocks_of(model: Any) -> nn.ModuleList:
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
-    raise SetupError(
-        "the trunk must keep its blocks in one list",
-        got=f"{type(model).__name__} without a list of {count}",
-    )
+    got = f"{type(model).__name__} without a list of {count}"
+    raise SetupError("the trunk must keep its blocks in one list", got=got)
 
 
 @contextlib.contextmanager

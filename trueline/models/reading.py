@@ -76,17 +76,13 @@ class Readings:
             object.__setattr__(self, "truncated", np.zeros(len(self.keys), bool))
         want = (len(self.keys), len(self.layers), len(self.poolings))
         if self.latents.ndim != 4 or self.latents.shape[:3] != want:
-            raise InputError(
-                f"latents must have the shape [N, L, P, D] with N, L, P = {want}",
-                got=str(self.latents.shape),
-            )
+            must = f"latents must have the shape [N, L, P, D] with N, L, P = {want}"
+            raise InputError(must, got=str(self.latents.shape))
         if self.surprisals is not None and self.surprisals.shape != (len(self.keys), 5):
             raise InputError("surprisals must be [N, 5]", got=str(self.surprisals.shape))
         if self.responses is not None and len(self.responses) != len(self.keys):
-            raise InputError(
-                f"there must be a response for each of {len(self.keys)} rows",
-                got=str(len(self.responses)),
-            )
+            must = f"there must be a response for each of {len(self.keys)} rows"
+            raise InputError(must, got=str(len(self.responses)))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -100,11 +96,8 @@ class Readings:
     def logp(self) -> np.ndarray:
         """Return the log-probability of each response under the trunk, float64 [N], in nats."""
         if self.surprisals is None:
-            raise InputError(
-                "log-probabilities need a causal language model as trunk",
-                got="an encoder",
-                do="use a trunk that loads with AutoModelForCausalLM",
-            )
+            must = "log-probabilities need a causal language model as trunk"
+            raise InputError(must, got="an encoder")
         return -self.surprisals[:, 0].astype(np.float64)
 
     @cached_property
@@ -119,7 +112,6 @@ class Readings:
             raise DataError(
                 "every response must have been read before it is used",
                 got=f"the unread key {error.args[0]}",
-                do="read all responses of the comparisons with trunk.read(...)",
             ) from None
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Readings:
@@ -195,18 +187,12 @@ class Readings:
         """Return float32 [N, F]: the layer's latents ("last", "mean", or "both" side by side), then
         the five surprisal columns where there are any."""
         if layer not in self.layers:
-            raise InputError(
-                "layer must be one that was read",
-                got=str(layer),
-                do=f"choose from {', '.join(map(str, self.layers))}",
-            )
+            do = f"choose from {', '.join(map(str, self.layers))}"
+            raise InputError("layer must be one that was read", got=str(layer), do=do)
         names = ("last", "mean") if pooling == "both" else (pooling,)
         if not set(names) <= set(self.poolings):
-            raise InputError(
-                "pooling must be one that was read",
-                got=pooling,
-                do=f"choose from {', '.join((*self.poolings, 'both'))}",
-            )
+            do = f"choose from {', '.join((*self.poolings, 'both'))}"
+            raise InputError("pooling must be one that was read", got=pooling, do=do)
         at = self.layers.index(layer)
         blocks = [self.latents[:, at, self.poolings.index(name)] for name in names]
         if self.surprisals is not None:

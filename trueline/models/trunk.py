@@ -56,11 +56,10 @@ class Trunk:
         self,
         model: Any,
         tokenizer: Any,
-        *,
         is_encoder: bool,
-        layers: Sequence[int] | None = None,
-        cache_dir: str | Path | None = None,
-        batch_tokens: int | None = None,
+        layers: Sequence[int] | None,
+        cache_dir: str | Path | None,
+        batch_tokens: int | None,
     ) -> None:
         self.model = model.requires_grad_(False).eval()
         self.is_encoder = is_encoder
@@ -105,20 +104,10 @@ class Trunk:
         model, tokenizer, is_encoder = load_model(str(name_or_path), device=at_first, dtype=dtype)
         if workers.sharded:
             shard(model, torch.device(place))
-        trunk = cls(
-            model,
-            tokenizer,
-            is_encoder=is_encoder,
-            layers=layers,
-            cache_dir=cache_dir,
-            batch_tokens=batch_tokens,
-        )
+        trunk = cls(model, tokenizer, is_encoder, layers, cache_dir, batch_tokens)
         if len(set(workers.each(trunk.fingerprint))) > 1:
-            raise SetupError(
-                "every process must load the same model",
-                got=f"others than {trunk.fingerprint()[:12]}",
-                do="give all machines the same files",
-            )
+            got = f"others than {trunk.fingerprint()[:12]}"
+            raise SetupError("every process must load the same model", got=got)
         return trunk
 
     @property
@@ -140,11 +129,8 @@ class Trunk:
         """Hash everything again and refuse if anything changed since the first hash."""
         before, now = self.fingerprint(), self._hash()
         if before != now:
-            raise InvalidExperiment(
-                "the trunk must stay as it was loaded",
-                got=f"weights that changed from {before[:12]} to {now[:12]}",
-                do="load it again, and train adapters only",
-            )
+            got = f"weights that changed from {before[:12]} to {now[:12]}"
+            raise InvalidExperiment("the trunk must stay as it was loaded", got=got)
         return now
 
     def read(
@@ -221,16 +207,12 @@ class Trunk:
         ]
 
     def _choose(self, layers: Sequence[int] | None) -> tuple[int, ...]:
-        if layers is None:
-            return tuple(range(self.num_layers + 1))
-        unknown = [layer for layer in layers if not 0 <= layer <= self.num_layers]
-        if unknown or not layers:
-            raise InputError(
-                f"layers must be among 0..{self.num_layers}",
-                got=", ".join(map(str, unknown)) or "none",
-                do="0 is the embeddings, the largest the last block's output",
-            )
-        return tuple(sorted(set(layers)))
+        every = set(range(self.num_layers + 1))
+        chosen = every if layers is None else set(layers)
+        if not chosen or not chosen <= every:
+            got = ", ".join(map(str, chosen - every)) or "none"
+            raise InputError(f"layers must be among 0..{self.num_layers}", got=got)
+        return tuple(sorted(chosen))
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
