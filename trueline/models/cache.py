@@ -56,11 +56,11 @@ class ReadingCache:
                 by_file.setdefault(file, []).append((i, row))
         rows_found: dict[int, Row] = {}
         for file, wanted in by_file.items():
-            latents, surprisals = self._open(file, _checked) or (None, None)
-            for i, row in wanted if latents is not None else ():
+            found: Any = self._open(file, _checked)
+            for i, row in wanted if found else ():
                 # Copied, so that few rows do not keep whole shards in memory.
-                columns = None if surprisals is None else surprisals[row].copy()
-                rows_found[i] = (latents[row].copy(), columns)
+                columns = None if found[1] is None else found[1][row].copy()
+                rows_found[i] = (found[0][row].copy(), columns)
         return rows_found
 
     def put(self, keys: Sequence[str], latents: np.ndarray, surprisals: np.ndarray | None) -> None:
