@@ -90,14 +90,8 @@ class BasePolicy:
         """Sample K responses to each of B prompts, the likeliest at temperature 0."""
         room = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         if self.sampler is not None:
-            return self.sampler.rollouts(
-                self,
-                prompts,
-                num_samples=num_samples,
-                rng=rng,
-                temperature=temperature,
-                max_new_tokens=room,
-            )
+            how = {"num_samples": num_samples, "rng": rng, "temperature": temperature}
+            return self.sampler.rollouts(self, prompts, max_new_tokens=room, **how)
         if num_samples < 1 or room < 1 or not temperature >= 0:
             raise InputError(
                 "num_samples and max_new_tokens must be at least 1 and temperature at least 0",

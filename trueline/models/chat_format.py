@@ -80,10 +80,9 @@ class Codec:
                     messages, tokenize=False, add_generation_prompt=True
                 )
             except TemplateError as error:
-                raise DataError(
-                    "the model's chat template must accept the prompt's turns",
-                    got=f"{[m.role for m in turns]} ({error})",
-                ) from None
+                must = "the model's chat template must accept the prompt's turns"
+                got = f"{[m.role for m in turns]} ({error})"
+                raise DataError(must, got=got) from None
             return str(text), ""
         if len(turns) == 1 and turns[0].role == "user":
             return turns[0].content, " " if self.is_encoder else ""

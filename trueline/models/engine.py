@@ -98,11 +98,9 @@ class Engine:
             answers = self.endpoint.post("completions", tables, read)
             lost = next((answer for answer in answers if isinstance(answer, Reply)), None)
             if lost is not None:
-                raise SetupError(
-                    "the engine must give all samples of every prompt",
-                    got=lost.problem,
-                    do="see its log; raise timeout_s or retries, or lower concurrency",
-                )
+                must = "the engine must give all samples of every prompt"
+                do = "see its log; raise timeout_s or retries, or lower concurrency"
+                raise SetupError(must, got=lost.problem, do=do)
             return answers
 
         completions = [row * (num_samples // width) for row in policy.trunk.workers.once(ask)]

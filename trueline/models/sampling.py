@@ -175,10 +175,8 @@ def _num_rows(model: Any, num_tokens: int, max_rows: int) -> int:
     values, or into the size of the weights if that is more."""
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or (
-        config.hidden_size // config.num_attention_heads
-    )
-    per_token = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
     num_bytes = max(_CACHE_BYTES, sum(p.nbytes for p in model.parameters()))
     return int(min(max_rows, max(1, num_bytes // per_token // num_tokens)))
 
