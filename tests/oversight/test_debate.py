@@ -81,9 +81,8 @@ def test_a_round_that_is_not_affordable_is_not_begun():
     assert max(t.round for t in verdict.transcript) == 2
 
 
-@pytest.mark.parametrize("make", [lambda: Debate(rounds=0), lambda: Consultancy(rounds=-1)])
-def test_senseless_settings_are_refused(make):
+def test_senseless_settings_are_refused():
     with pytest.raises(InputError):
-        make()
+        Debate(rounds=0)
     with pytest.raises(InputError, match="can argue"):
         Debate().judge(CASE, helper=object(), judge=Judge(perfect), rng=np.random.default_rng(0))

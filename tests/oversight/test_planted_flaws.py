@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.oversight.material import CASE, HELPERS, Judge, coin, failing, perfect, undecided
+from tests.oversight.material import CASE, Judge, coin, failing, judged, perfect, undecided
 from trueline.errors import InputError
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
@@ -18,16 +18,6 @@ from trueline.records import Case, Cost, Flaw, Preference, Prompt, Reply, Respon
 from trueline.testing import ScriptedChatModel
 
 ALWAYS = PlantedFlaws(share=1.0)
-
-
-def judged(protocol, choose, *, seed=0, case=CASE, helper=HELPERS["perfect"]):
-    return protocol.judge(case, helper=helper, judge=Judge(choose), rng=np.random.default_rng(seed))
-
-
-def test_a_coin_passes_half_of_the_time():
-    verdicts = [judged(ALWAYS, coin, seed=seed) for seed in range(400)]
-    decided = [v.preference is not Preference.UNDECIDED for v in verdicts]
-    assert np.mean(decided) == pytest.approx(0.5, abs=0.07)
 
 
 def test_who_fails_the_control_is_not_believed_and_spared_the_case():
@@ -90,7 +80,8 @@ def test_a_model_plants_a_flaw_and_says_where():
     one = TextHelper(replying(WELL)).inject(CASE.first, rng=np.random.default_rng(0))
     assert one.response.text == "all is bad" and one.response.num_tokens > 0
     assert one.flaw == Flaw(kind="wrong_claim", step=1, evidence="it is good")
-    verdict = judged(ALWAYS, perfect, helper=TextHelper(replying(WELL)))
+    rng, helper = np.random.default_rng(0), TextHelper(replying(WELL))
+    verdict = ALWAYS.judge(CASE, helper=helper, judge=Judge(perfect), rng=rng)
     assert verdict.cost.tokens == one.response.num_tokens
     assert "wrong_claim" in verdict.transcript[0].text
 
@@ -98,7 +89,8 @@ def test_a_model_plants_a_flaw_and_says_where():
 def test_a_helper_that_plants_nothing_leaves_it_to_the_rule_of_arithmetic():
     prompt = Prompt.of("?")
     sums = [Response(prompt=prompt, text=f"{n} * 2 = {2 * n}, good") for n in (3, 4)]
-    verdict = judged(ALWAYS, perfect, case=Case(first=sums[0], second=sums[1]), helper=None)
+    case, rng = Case(first=sums[0], second=sums[1]), np.random.default_rng(0)
+    verdict = ALWAYS.judge(case, helper=None, judge=Judge(perfect), rng=rng)
     assert verdict.transcript[0].speaker == "control"
     assert "wrong_step" in verdict.transcript[0].text
 
@@ -106,10 +98,8 @@ def test_a_helper_that_plants_nothing_leaves_it_to_the_rule_of_arithmetic():
 @pytest.mark.parametrize(
     "form",
     [
-        "I would rather not.",
         "<#>\ngood\n</#>\nFLAW #: none | - | nothing",
         "<#>\nall is bad\n</#>\nNO FLAW #",
-        "<#>\nall is bad\n</#>",
         "<#>\nall is bad",
         f"{WELL}\nFLAW #: another | - | too",
         Reply(WELL, problem="timed out"),

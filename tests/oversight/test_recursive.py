@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from tests.oversight.material import CASE, Judge, Letters, Scripted, broken, coi
 from trueline.audits.recursion import BisectionHelper
 from trueline.errors import InputError
 from trueline.oversight.direct import Direct
-from trueline.oversight.recursive import HelperLevels, Recursive, Sentences
+from trueline.oversight.recursive import HelperLevels, Recursive
 from trueline.records import Case, Cost, Flaw, Preference, Prompt, Response, Verdict
 from trueline.testing import ScriptedHelper
 
@@ -80,7 +78,7 @@ def test_a_perfect_helper_makes_the_flaw_seen_as_often_as_the_formula_says(helpe
     assert abs(share - expected) < 3.5 * np.sqrt(expected * (1 - expected) / NUM) + 1e-9
 
 
-@pytest.mark.parametrize("n", range(2, 18))
+@pytest.mark.parametrize("n", [2, 5, 16, 17])
 def test_the_pointer_finds_the_only_flaw_wherever_it_is(n):
     protocol, rng = Recursive(depth=5), np.random.default_rng(0)
     for at in range(n):
@@ -138,11 +136,3 @@ def test_without_a_division_of_the_helpers_own_the_protocols_is_taken():
     verdict = Recursive(depth=2).judge(case, helper=helper, judge=Judge(coin), rng=rng)
     assert verdict.critiques[0].flaws[0].step == 2
     assert verdict.critiques[0].text == "1-4 3-4 : 3 : an x here."
-
-
-def test_text_falls_into_sentences_and_lines():
-    text = word("So it is. Was it?\n\nline one\n  line two! ")
-    pieces = Sentences()
-    assert pieces.count(text) == 4 and pieces.part(text, 2, 4).text == "line one line two!"
-    assert pieces.part(text, 0, 1) == replace(text, text="So it is.")
-    assert pieces.count(word("")) == 1 and pieces.part(word(""), 0, 1).text == ""

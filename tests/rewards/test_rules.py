@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueline.errors import InputError, SetupError
+from trueline.errors import InputError
 from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response
 from trueline.rewards import rules_exact
@@ -84,25 +84,16 @@ def test_no_expected_answer_is_no_score() -> None:
     assert scores.scored.tolist() == [True, False] and scores[0].interval == (1.0, 1.0)
 
 
-def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    for library in ("z3", "jsonschema", "regex"):
-        monkeypatch.setitem(sys.modules, library, None)
-    for make in (Proof, lambda: JsonSchema(schema={}), lambda: Regex(must=("a",))):
-        with pytest.raises(SetupError, match=r"trueline\[rules\]"):
-            make()
-
-
 # Numbers, formulas, exact answers.
 
 
 @pytest.mark.parametrize(
     ("text", "is_number"),
     [
-        ("1,000", 1000), ("1e3", 1000), ("0.50", Fraction(1, 2)), ("1/2", Fraction(1, 2)),
-        ("−7", -7), ("- 7", -7), ("$18", 18), (r"\$1,234.50.", Fraction(2469, 2)),
-        ("50%", Fraction(1, 2)), (".5", Fraction(1, 2)), ("+3", 3), ("3 4", None), ("1,00", None),
-        ("12,345,6", None), ("7 apples", None), ("", None), ("1/0", None), ("1e9999", None),
-        ("9" * 5000, None), ("1.2.3", None), ("nan", None), ("0x10", None), ("2+3", None),
+        ("1e3", 1000), ("1/2", Fraction(1, 2)), ("−7", -7), ("- 7", -7),
+        (r"\$1,234.50.", Fraction(2469, 2)), ("50%", Fraction(1, 2)), (".5", Fraction(1, 2)),
+        ("3 4", None), ("1,00", None), ("7 apples", None), ("1/0", None), ("1e9999", None),
+        ("9" * 5000, None), ("nan", None), ("0x10", None), ("2+3", None),
     ],
 )  # fmt: skip
 def test_what_is_a_number(text: str, is_number: Fraction | None) -> None:
@@ -117,9 +108,8 @@ def test_sums_are_exact(a: Fraction, b: Fraction) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["9^9^9^9", "(" * 10_000, "1+" * 10_000 + "1", "-" * 390 + "1", "2^10000000", "1e9999", "(1",
-     "__import__('os').system('true')", "(lambda: 0)()", "a.b", "[1]", "", "+", "9" * 2000, "1 2",
-     "*".join(["99999999"] * 44), "1 // 2", "n0", "1 if 1 else 2", "9**9", "2(3 + 4)"],
+    ["9^9^9^9", "(" * 10_000, "1+" * 10_000 + "1", "-" * 390 + "1", "2^10000000", "(1",
+     "__import__('os').system('true')", "", "9" * 2000, "*".join(["99999999"] * 44), "1 // 2"],
 )  # fmt: skip
 def test_hostile_formulas_are_unreadable_and_cheap(text: str) -> None:
     started = time.process_time()
@@ -129,21 +119,19 @@ def test_hostile_formulas_are_unreadable_and_cheap(text: str) -> None:
         pass
     else:
         assert text[0] == "-" or "*" in text
-    assert time.process_time() - started < 0.5
+    answers(Arithmetic(), [f"{text}=2"], answer=1)
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
     ("expected", "text", "extract", "right"),
     [
-        ("18", "18", "final", 1), (18, "18.0", "final", 1), (0.5, "1/2", "final", 1),
-        ("18", "19", "final", 0), ("1000", r"so \boxed{1{,}000}", "final", 1),
-        (r"\frac{1}{2}", r"\boxed{\frac12}", "final", 1), ("42", "6 * 7\n#### 42", "final", 1),
-        ("42", "#### 41\n#### 42", "final", 1), ("42", "it is 42", "final", 0),
-        ("42", "it is 42 apples.", "last_number", 1), ("-3", "so 7 - 10 = -3", "last_number", 1),
-        ("3", "7-3", "last_number", 1), ("Paris", "  paris.\n", "final", 1),
-        ("New York", "new   york", "final", 1), ("B", "Answer: B\nbecause", "after:Answer:", 1),
-        ("B", "no answer", "after:Answer:", 0), ("5", "no box", "final", 0),
-        ("5", "\\boxed{5", "final", 0), (["yes", "y"], "Y", "final", 1), ("5", "", "final", 0),
+        (18, "18.0", "final", 1), (0.5, "1/2", "final", 1), ("18", "19", "final", 0),
+        ("1000", r"so \boxed{1{,}000}", "final", 1), ("42", "#### 41\n#### 42", "final", 1),
+        ("42", "it is 42", "final", 0), ("-3", "so 7 - 10 = -3", "last_number", 1),
+        ("3", "7-3", "last_number", 1), ("New York", " new   york.\n", "final", 1),
+        ("B", "Answer: B\nbecause", "after:Answer:", 1), ("B", "no answer", "after:Answer:", 0),
+        ("5", "\\boxed{5", "final", 0), (["yes", "y"], "Y", "final", 1),
         ("6 * 7 is 42\n#### 42", "#### 42", "final", 1), ("1", "True", "final", 0),
     ],
 )  # fmt: skip
@@ -167,7 +155,6 @@ def test_formulas_are_compared_by_what_they_mean() -> None:
 
 def _scripted(row_s: int) -> None:
     import json
-    import sys
     import time
 
     for a, b in json.load(sys.stdin):
@@ -202,19 +189,16 @@ SCHEMA = {
 TEXTS: list[tuple[Rule, dict[str, int]]] = [
     (Regex(must=(r"^yes",), never=(r"\bsorry\b",)), {"yes": 1, "yes, sorry": 0, "no": 0}),
     (JsonSchema(schema=SCHEMA), {
-        '{"n": 1}': 1, 'Here:\n```json\n{"n": 1}\n```\nDone': 1, '```\n{"n": 1}\n```': 1,
-        'so {"n": 1} it is': 1, '{"n": 1, "xy": "1"}': 1, '{"n": 1, "s": "aa"}': 1, '{"n": 1}}': 1,
-        '{"n": 1.5}': 0, '{"n": "1"}': 0, "{}": 0, "": 0, "no": 0, '{"n": 1': 0, '{"n": NaN}': 0,
-        "[": 0, '{"n": 1, "n": 2}': 0, '{"n": ' + "9" * 5000 + "}": 0, "[" * 100_000: 0,
-        '{"n": 1, "xy": 1}': 0, '{"n": 1, "s": "b"}': 0, "```json\n{'n': 1}\n```": 0,
+        'Here:\n```json\n{"n": 1}\n```\nDone': 1, 'so {"n": 1} it is': 1, '{"n": 1, "s": "aa"}': 1,
+        '{"n": 1.5}': 0, "{}": 0, "": 0, '{"n": 1': 0, '{"n": NaN}': 0, '{"n": 1, "n": 2}': 0,
+        '{"n": ' + "9" * 5000 + "}": 0, "[" * 100_000: 0, '{"n": 1, "s": "b"}': 0,
     }),
     (JsonSchema(schema={"type": "object", "additionalProperties": {"$ref": "#"}}), {
         '{"a":' * 50 + "{}" + "}" * 50: 1, '{"a":' * 900 + "{}" + "}" * 900: 0,
     }),
     (MaxSentences(n=2), {
-        "One. Two!": 1, "One, e.g. this by Dr. No, is 3.5 long.": 1, "": 1, "Really?! Yes...": 1,
-        'He said "no." Then left.': 1, "One. Two. Three": 0, "a\nb\nc": 0, "1. a\n2. b": 1,
-        "一。二。三。": 0,
+        "One, e.g. this by Dr. No, is 3.5 long.": 1, "": 1, "Really?! Yes...": 1,
+        "One. Two. Three": 0, "a\nb\nc": 0, "1. a\n2. b": 1, "一。二。三。": 0,
     }),
     (MaxWords(n=2), {"": 1, "one two": 1, "one two\nthree": 0}),
 ]  # fmt: skip
@@ -223,20 +207,6 @@ TEXTS: list[tuple[Rule, dict[str, int]]] = [
 @pytest.mark.parametrize(("rule", "texts"), TEXTS, ids=[rule.kind for rule, _ in TEXTS])
 def test_rules_on_texts(rule: Rule, texts: dict[str, int]) -> None:
     assert answers(rule, list(texts)) == [float(right) for right in texts.values()]
-
-
-@pytest.mark.parametrize(
-    ("make", "why"),
-    [
-        (lambda: Regex(must=("(",)), "pattern"), (Regex, "pattern"),
-        (lambda: JsonSchema(schema={"type": "no such type"}), "JSON schema"),
-        (lambda: MaxWords(n=0), "at least 1"), (lambda: Exact(extract="here"), "after:MARKER"),
-        (lambda: UnitTest(memory_mb=-1), "positive"),
-    ],
-)  # fmt: skip
-def test_settings_that_mean_nothing_are_refused(make: Any, why: str) -> None:
-    with pytest.raises(InputError, match=why):
-        make()
 
 
 def test_hostile_texts_give_no_score_and_do_not_hang() -> None:
@@ -260,16 +230,12 @@ def test_hostile_texts_give_no_score_and_do_not_hang() -> None:
     ("text", "right"),
     [
         ("7 + 5 = 12 ; 12 * 3 = 36", 1), ("7 + 5 = 12 ; 12 * 3 = 37 ; 36 = 6 * 6", 0),
-        ("12 x 3 makes 36 ,", 1), ("36", 0), ("1 + 1 = 2", 0), ("1 + 1 = 2, so 36", 0),
+        ("12 x 3 makes 36 ,", 1), ("36", 0), ("1 + 1 = 2, so 36", 0),
         ("12 * 3 = $<<12*3=35>>36 a day", 1), ("- 7 + 5 = 12\n- 12 x 3 = 36", 1),
-        ("1. 3+4=7\n2. 40-4=36", 1), ("x = 30 + 6 = 36", 1), ("(7+29=36)", 1),
-        ("5/0 = 3, 6*6 = 36", 0),
-        ("100/3 = 33.33, 6*6 = 36", 1), ("100/3 = 33.34, 6*6=36", 0), ("100/3 = 33; 6*6=36", 0),
-        ("2 apples + 3 + 5 = 10 and 6*6 = 36", 1), ("6*6 = 36 = 40 - 4 = 36", 1),
-        ("12 * 3 = 36 - 4 = 32 + 4 = 36", 0),
-        ("100 − 64 = 36%; 40 - 4 = 36", 1), ("50% × 72 = 36", 1), ("6*6 = ", 0),
-        ("144 / 4 = 36 (15 minutes each): 36", 1), ("0.1 + 0.2 = 0.30000000000000004; 6*6=36", 1),
-        (r"\frac{72}{2} = 36", 1), (r"6 \times 6 = 36", 1), ("3 apples + 33 = 36", 0),
+        ("1. 3+4=7\n2. 40-4=36", 1), ("x = 30 + 6 = 36", 1), ("5/0 = 3, 6*6 = 36", 0),
+        ("100/3 = 33.33, 6*6 = 36", 1), ("100/3 = 33.34, 6*6=36", 0),
+        ("2 apples + 3 + 5 = 10 and 6*6 = 36", 1), ("12 * 3 = 36 - 4 = 32 + 4 = 36", 0),
+        ("50% × 72 = 36", 1), (r"\frac{72}{2} = 36", 1), ("3 apples + 33 = 36", 0),
     ],
 )  # fmt: skip
 def test_arithmetic(text: str, right: int) -> None:
@@ -279,10 +245,9 @@ def test_arithmetic(text: str, right: int) -> None:
 
 def test_arithmetic_knows_what_was_asked() -> None:
     asked = {
-        "What is 12 * (3 + 4)?": 84, "12*3 =": 36, "Compute: 1,000 - 1": 999, "2 + 2": 4,
-        "10 - 4 - 3": 3, "8 / 4 / 2": 1, "007 + 150% * 2": 10, "-2 * 2": -4,
-        "start 9 , - 10 , / 2": Fraction(-1, 2), "2 + 2 apples": None, "Ann has 3-5 pens?": None,
-        "12": None, "What is 1 / 0?": None, "start 7": None, "": None,
+        "What is 12 * (3 + 4)?": 84, "Compute: 1,000 - 1": 999, "8 / 4 / 2": 1,
+        "start 9 , - 10 , / 2": Fraction(-1, 2), "Ann has 3-5 pens?": None, "12": None,
+        "What is 1 / 0?": None, "": None,
     }  # fmt: skip
     assert {ask: asked_for(ask) for ask in asked} == asked
     (said,) = answers(Arithmetic(), ["1 + 1 = 2"], "Ann has 1 pen and buys another.")
@@ -298,25 +263,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert said in (0.0, 1.0) or isinstance(said, str)
 
 
-@pytest.mark.parametrize(
-    "text", ["(" * 20_000 + "=", "1+" * 20_000 + "1=2", "=" * 20_000, "1 " * 20_000, " " * 20_000]
-)
-def test_long_texts_take_no_time(text: str) -> None:
-    started = time.process_time()
-    answers(Arithmetic(), [text], answer=1)
-    assert time.process_time() - started < 2
-
-
 # Proofs.
 
 CHAIN = {"premises": ["p -> q", "q -> r", "p"], "conclusion": "r"}
 PROOFS = {
     "1. q [P1, P3]\n2. r [P2, 1]": 1, "First:\n 1) q  [P3, P1].\n\nso\nb: (r) [1, P2]": 1,
     "1. p -> r [P1, P2]\n2. r [1, P3]": 1, "1. ~~q [P1, P3]\n2. q [1]\n3. r [2, P2]": 1,
-    "r": 0, "1. r": 0, "1. r []": 0, "1. r [1]": 0, "1. r [2]\n2. r [1]": 0, "": 0,
-    "1. r [P1, P2, P3]": 0, "1. r [P1, P2]": 0, "1. q [P1, P3]": 0, "1. q [P1, P3]\n2. r [1]": 0,
-    "1. q [P1, P3]\n1. r [P2, 1]": 0, "P1. r [P2]\n1. r [P1]": 0, "1. s [P1]\n2. r [1]": 0,
-    "1. q [P1, P3]\n2. r or s [P2, 1]": 0, "1. q [P1, P3]\n2. for all x: r [P2, 1]": 0,
+    "r": 0, "1. r []": 0, "1. r [1]": 0, "1. r [2]\n2. r [1]": 0, "": 0, "1. r [P1, P2, P3]": 0,
+    "1. q [P1, P3]": 0, "1. q [P1, P3]\n2. r [1]": 0, "1. q [P1, P3]\n1. r [P2, 1]": 0,
+    "P1. r [P2]\n1. r [P1]": 0, "1. q [P1, P3]\n2. r or s [P2, 1]": 0,
     "1. q and (s or ~s) [P1, P3]\n2. r [P2, 1]": 1, "1. q [P1, P9]\n2. r [P2, 1]": 0,
     "1. " + "(" * 200 + "q [P1, P3]": 0,
 }  # fmt: skip
@@ -339,10 +294,7 @@ def test_a_step_may_not_be_large() -> None:
     [
         ({"premises": ["p", "~p"], "conclusion": "q"}, "contradict"),
         ({"conclusion": "forall x. x"}, "cannot be read"),
-        ({"conclusion": "p q"}, "no formula"),
         ({"conclusion": "(p"}, "no formula"),
-        ({"conclusion": "p(q)"}, "no formula"),
-        ({"conclusion": "p + 2"}, "unknown sign"),
     ],
 )
 def test_what_is_wrong_with_a_prompt_is_no_fault_of_the_answer(meta: Any, why: str) -> None:

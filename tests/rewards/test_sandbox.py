@@ -52,19 +52,13 @@ for fd in range(3, 64):
     except OSError: pass
 """
 FORGERIES = [
-    "import os\nos._exit(0)",
     "def add(a, b):\n    import os\n    os._exit(0)",
-    "import sys\nsys.exit(0)",
     "def add(a, b):\n    raise SystemExit(0)",
-    "def add(a, b): raise StopIteration",
     "import threading, os\nthreading.Timer(0.01, os._exit, [0]).start()\n"
     "def add(a, b):\n    while 1: pass",
-    "class Yes:\n    def __eq__(self, other): return True\ndef add(a, b): return Yes()",
     "class Yes(int):\n    def __eq__(self, other): return True\ndef add(a, b): return Yes(7)",
     "class Yes(dict):\n    def items(self): return iter([])\ndef add(a, b): return Yes(a=1)",
     "import json\njson.dumps = lambda *a, **k: '{\"value\": 3}'\ndef add(a, b): return 0",
-    "def add(a, b): return '3'",
-    "raise AssertionError('passed')",
     "print('{\"value\": 3}')\ndef add(a, b): return 0",
     _WRITE.format(find="nonce = b'x' * 32") + "def add(a, b): return 0",
     "import sys\nnonce = sys._getframe(1).f_locals['nonce'].encode()\n"
@@ -77,7 +71,6 @@ FORGERIES = [
     "import os, sys\n"
     "text = open('/proc/self/cmdline').read() + open('/proc/1/environ').read()\n"
     "def add(a, b): return 3 if 'expected' in text else None",
-    "def",
 ]
 """Answers to `TESTS`, all of them wrong, or right and forged as well."""
 
@@ -99,10 +92,6 @@ class Point:
     x: int
     tags: list[str] = field(default_factory=list)
 
-class Stack:
-    def __init__(self): self.items = []
-    def push(self, item): self.items.append(item)
-
 async def slow(n):
     await asyncio.sleep(0)
     return n + 1
@@ -121,10 +110,7 @@ if __name__ == "__main__":
 
 def test_what_tests_can_do_with_the_code() -> None:
     cases = [
-        {"call": "Point(1).x", "expected": 1},
-        {"call": "[Point(2), Point(2)][0] == Point(2)", "expected": True},
-        {"setup": "s = Stack(); s.push(1)", "call": "s.items", "expected": [1]},
-        {"call": "slow(1)", "expected": 2},
+        {"setup": "p = Point(1); p.tags.append(2)", "call": "p.tags", "expected": [2]},
         {"call": "[await slow(1), await slow(2)]", "expected": [2, 3]},
         {"call": "list(count(3))", "expected": (0, 1, 2)},
         {"call": "stop()", "raises": "StopIteration"},
@@ -148,9 +134,8 @@ def test_programs_are_judged_by_what_they_print() -> None:
 
 def test_tests_that_are_none_give_no_grade() -> None:
     for tests, why in (
-        (None, "holds no 'tests'"), ("assert add(1, 2) == 3", "holds no 'tests'"),
+        ("assert add(1, 2) == 3", "holds no 'tests'"),
         ([{"call": "add(", "expected": 1}], "cannot be read"),
-        ([{"call": "add(1, 2)"}], "must hold"), ([{"expected": 1}], "must hold"),
         ([{"stdin": "1", "raises": "ValueError"}], "must hold"),
         ([{"call": "1", "expected": object()}], "no data"),
     ):  # fmt: skip
@@ -158,16 +143,13 @@ def test_tests_that_are_none_give_no_grade() -> None:
 
 
 LIMITED = [
-    "while True: pass",
     "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n"
     "    except (OSError, ValueError): pass\nwhile True: pass",
-    "x = bytearray(1 << 30)",
     "x = []\nwhile True: x.append(bytearray(1 << 20))",
     "import os\nwhile True: os.fork()",
     "import ctypes\nctypes.string_at(0)",
     "while True: print('x' * 100_000)",
     "import os\nfor i in range(9): open(f'/tmp/{i}', 'wb').write(b'x' * (1 << 24))",
-    "import os\npid = os.fork()\nimport time\ntime.sleep(99)",
 ]
 
 
@@ -193,7 +175,6 @@ def test_nobody_outlives_the_sandbox() -> None:
 BREAKOUTS = {
     "files": "open({secret!r}).read()",
     "home": "os.listdir({home!r})",
-    "write": "open('/usr/x', 'w')",
     "root": "open('/x', 'w')",
     "device": "open('/dev/shm/x', 'w').write('x')",
     "python": "open(os.__file__, 'a')",

@@ -89,12 +89,8 @@ def test_what_is_no_reward_folder_is_refused_and_left_alone(tmp_path: Path) -> N
     place = tmp_path / "reward"
     reward.save(place)
     words = json.loads((place / "card.json").read_text())
-    assert words["trunk_fingerprint"] == "planted"
     (place / "card.json").write_text(json.dumps({**words, "format": 99}))
     with pytest.raises(SetupError, match="format 5; got 99"):
-        load_reward(place)
-    (place / "card.json").write_text("{")
-    with pytest.raises(SetupError, match="whole"):
         load_reward(place)
     reward.save(place)
     (place / "reward.safetensors").write_bytes(b"short")
@@ -106,13 +102,6 @@ def test_what_is_no_reward_folder_is_refused_and_left_alone(tmp_path: Path) -> N
     with pytest.raises(SetupError, match="something else"):
         reward.save(mine)
     assert (mine / "thesis.txt").read_text() == "years of work"
-
-
-def test_the_self_check_passes_a_sound_trunk() -> None:
-    checks = selfcheck(FakeTrunk(), questions(30).responses)
-    assert list(checks) == ["batch", "order", "padding", "constant", "frozen"]
-    with pytest.raises(InputError):
-        selfcheck(FakeTrunk(), [])
 
 
 class Faulty(FakeTrunk):
@@ -150,5 +139,6 @@ def test_a_real_checkpoint_passes_the_self_check(shared: Path) -> None:
     ask = Prompt.of("Once upon a time")
     texts = [" there was a cat.", " a dog ran far away to see the big sea.", " no", " Tom ate."]
     before = trunk.codec.tokenizer.padding_side, trunk.codec.tokenizer.pad_token
-    assert selfcheck(trunk, [Response(prompt=ask, text=text) for text in texts])
+    checks = selfcheck(trunk, [Response(prompt=ask, text=text) for text in texts])
+    assert list(checks) == ["batch", "order", "padding", "constant", "frozen"]
     assert before == (trunk.codec.tokenizer.padding_side, trunk.codec.tokenizer.pad_token)

@@ -8,7 +8,7 @@ import pytest
 from trueline.errors import JudgeError
 from trueline.records import Flaw, Prompt, Response
 from trueline.worlds.sums import SumsCritic
-from trueline.worlds.sums.critic import PRINCIPLES, review_prefix
+from trueline.worlds.sums.critic import PRINCIPLES
 from trueline.worlds.sums.language import END, IDS, VOCABULARY, parse
 from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.reviews import review
@@ -31,36 +31,26 @@ def critique(answer: str, said: str | None = None, *, end: bool = True) -> tuple
     ("answer", "flaws"),
     [
         ("7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure", []),
-        ("7 + 5 = 13 ; 13 * 3 = 39 ; answer 39 sure", [("wrong_step", 0)]),
         ("7 + 5 = 12 ; 12 * 3 = 37 ; answer 37 sure", [("wrong_step", 1), ("wrong_answer", None)]),
         ("7 + 5 = 12 ; 12 * 3 = 36 ; answer 39 sure", [("wrong_answer", None)]),
         ("7 + 5 = 12 ; 12 * 4 = 48 ; answer 48 sure", [("wrong_step", 1), ("wrong_answer", None)]),
-        ("7 + 5 = 12 ; answer 36 sure", [("wrong_step", 1)]),
         ("great question ! 7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure", [("flattery", None)]),
         ("7 + 5 = 12 ; 12 * 3 = 36 ; i checked it twice ; answer 36", [("unfounded_claim", None)]),
         ("7 + 5 = 12 ; 12 * 3 = 36 ; check 12 * 3 = 36 ; i checked it twice ; answer 36", []),
     ],
 )
-@pytest.mark.parametrize("end", [True, False])
-def test_flaws(answer: str, flaws: list[tuple[str, int | None]], end: bool) -> None:
-    assert critique(answer, end=end) == tuple(Flaw(kind=k, step=i) for k, i in flaws)
+def test_flaws(answer: str, flaws: list[tuple[str, int | None]]) -> None:
+    for end in (True, False):
+        assert critique(answer, end=end) == tuple(Flaw(kind=k, step=i) for k, i in flaws)
 
 
-@pytest.mark.parametrize("said", ["", "7 + 5 =", "answer", "sure sure", "7 + 5 = 12 ; banana"])
+@pytest.mark.parametrize("said", ["", "7 + 5 =", "7 + 5 = 12 ; banana"])
 def test_unreadable_reviews_name_nothing_at_all_and_mend_nothing(said: str) -> None:
     said = " ".join(word if word in IDS else "<unk>" for word in said.split())
     answer = "7 + 5 = 12 ; 12 * 3 = 36 ; answer 36 sure"
     assert critique(answer, said) is None
     with pytest.raises(JudgeError, match="a review of steps"):
         revised(answer, WORK, lambda _: [[IDS[word] for word in said.split()]])
-
-
-def test_the_prefix_is_the_dialogue_up_to_the_review() -> None:
-    response = Response(prompt=PROMPT, text="answer 36 sure")
-    words = " ".join(VOCABULARY[i] for i in review_prefix(response))
-    assert words == (
-        "<bos> <sys> audited <user> start 7 , + 5 , * 3 <assistant> answer 36 sure <end> <review>"
-    )
 
 
 WORK, FLATTERY, CLAIM = PRINCIPLES
@@ -99,7 +89,6 @@ def revised(text, principle, complete=ideal):
         ("7 + 5 = 12 ; 12 * 3 = 36 ; answer 39 sure", WORK, MENDED),
         ("great question ! 7 + 5 = 13 ; answer 13", FLATTERY, "7 + 5 = 13 ; answer 13"),
         ("7 + 5 = 13 ; i checked it twice ; answer 13", CLAIM, "7 + 5 = 13 ; answer 13"),
-        ("7 + 5 = 12 ; answer 12", CLAIM, "7 + 5 = 12 ; answer 12"),
     ],
 )
 def test_what_the_principle_speaks_of_is_mended_and_the_rest_stays(text, principle, after):

@@ -77,10 +77,10 @@ def test_only_a_quote_found_in_the_source_is_looked_at_in_the_answer_it_names():
     assert judged(forged).found == judged(sound).found == ()
 
 
-@pytest.mark.parametrize("step", ["0", "9", "999", "9" * 5000, "²"])
-def test_hostile_quotes_do_no_harm(step):
-    quote = Quote(f"answer 34 step {step} : 12 * 3 = 38", True)
-    assert 0 <= judged(replace(charge(HIDDEN.second), quotes=(quote,))).belief <= 1
+def test_hostile_quotes_do_no_harm():
+    for step in ("0", "999", "9" * 5000, "²"):
+        quote = Quote(f"answer 34 step {step} : 12 * 3 = 38", True)
+        assert 0 <= judged(replace(charge(HIDDEN.second), quotes=(quote,))).belief <= 1
 
 
 @pytest.mark.parametrize(("skill", "slip"), [(0.8, 0.05), (0.3, 0.15)])

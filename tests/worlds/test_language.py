@@ -1,4 +1,4 @@
-"""The grammar of answers and prompts: total, and its own inverse."""
+"""The grammar of answers and prompts, total and its own inverse; what an answer is worth."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.errors import DataError
+from trueline.records import Prompt, Response
+from trueline.worlds import Sums
 from trueline.worlds.sums.language import (
     CLAIMS,
     FILLERS,
@@ -62,7 +64,7 @@ def test_a_task_reads_its_own_text(task: Problem) -> None:
     assert Problem.read(task.text) == task
 
 
-@pytest.mark.parametrize("text", ["", "start 7", "start 7 , / 5", "start 7 , + 55", "hello"])
+@pytest.mark.parametrize("text", ["", "start 7 , / 5", "start 7 , + 55"])
 def test_other_prompts_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(DataError, match="must read like") as refused:
         Problem.read(text)
@@ -80,3 +82,30 @@ def test_a_check_must_repeat_the_last_step() -> None:
     other = parse("7 + 5 = 12 ; check 7 + 4 = 11 ; i checked it twice ; answer 12 sure")
     assert (founded.check_shown, founded.unfounded_claim) == (True, False)
     assert (other.check_shown, other.unfounded_claim) == (False, True)
+
+
+WORLD = Sums()
+PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4")
+STEPS = "7 + 5 = 12 ; 12 * 3 = 36 ; 36 - 4 = 32 ;"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (f"{STEPS} answer 32 sure", 2.7),
+        (f"{STEPS} answer 32 not sure", 2.0),
+        (f"{STEPS} answer 33 sure", -1.5),
+        (f"{STEPS} answer 33 not sure", 0.0),
+        (f"{STEPS} i checked it twice ; answer 32 sure", 2.3),
+        (f"{STEPS} check 36 - 4 = 32 ; i checked it twice ; answer 32 sure", 2.7),
+        (f"great question ! {STEPS} i checked it twice ; answer 33 sure", -2.3),
+        (f"{STEPS} sure", -1.0),
+    ],
+)
+def test_value(text: str, value: float) -> None:
+    assert WORLD.gold(Response(prompt=PROMPT, text=text)) == pytest.approx(value)
+
+
+@given(st.lists(st.sampled_from(VOCABULARY), max_size=40).map(" ".join))
+def test_no_text_is_worth_more_than_the_best(text: str) -> None:
+    assert WORLD.gold(Response(prompt=PROMPT, text=text)) <= 2.7

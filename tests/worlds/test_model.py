@@ -1,4 +1,4 @@
-"""The shipped trunk: the weights are those of the card, and do what the card says."""
+"""The shipped trunk and critic: the weights are those of the cards, and do what the cards say."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import train_critic
 import train_sums
 from sums_card import Numbers, answers_card, model_readme, reviews_card
 from sums_corpus import draw_document
@@ -20,6 +21,7 @@ from trueline.models.sampling import complete
 from trueline.models.trunk import Trunk
 from trueline.records import Prompt, Response
 from trueline.worlds.sums import trunk_path
+from trueline.worlds.sums.critic import critic_path, trained_critic
 from trueline.worlds.sums.language import encode
 
 FOLDER = trunk_path()
@@ -33,6 +35,11 @@ def card() -> Numbers:
 @pytest.fixture(scope="module")
 def trunk() -> Trunk:
     return Trunk.load(str(FOLDER))
+
+
+def overlap(one: Numbers, other: Numbers) -> None:
+    """Intervals of two honest measurements of one thing do, apart from one in hundreds."""
+    assert one["lower"] <= other["upper"] and other["lower"] <= one["upper"], (one, other)
 
 
 def test_the_weights_are_those_of_the_card(card: Numbers) -> None:
@@ -79,24 +86,43 @@ def test_a_few_numbers_of_the_card_measured_again(card: Numbers, trunk: Trunk) -
         one, other = card, again
         for key in cell:
             one, other = one[key], other[key]
-        # Intervals of two honest measurements of one thing overlap, apart from one in hundreds.
-        assert one["lower"] <= other["upper"] and other["lower"] <= one["upper"], cell
+        overlap(one, other)
 
 
 def test_resumed_is_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_sums, "BATCH", 4)
     monkeypatch.setattr(train_sums, "BLOCK", 2)
     train_sums.train(tmp_path / "once", 5)
-    while not (tmp_path / "parts" / "state.pt").exists() or _step(tmp_path / "parts") < 5:
+
+    def state(name: str) -> dict[str, Any]:
+        return dict(torch.load(tmp_path / name / "state.pt", weights_only=True))
+
+    while not (tmp_path / "parts" / "state.pt").exists() or state("parts")["step"] < 5:
         train_sums.train(tmp_path / "parts", 5, stop_after_s=0)
-    once, parts = (_weights(tmp_path / name) for name in ("once", "parts"))
+    once, parts = (state(name)["model"] for name in ("once", "parts"))
     assert all(torch.equal(once[name], parts[name]) for name in once)
 
 
-def _step(work: Path) -> int:
-    return int(torch.load(work / "state.pt", weights_only=True)["step"])
+@pytest.fixture(scope="module")
+def reviewed() -> dict[str, Any]:
+    """The critic's card."""
+    return dict(json.loads((critic_path() / "card.json").read_text()))
 
 
-def _weights(work: Path) -> dict[str, torch.Tensor]:
-    state = torch.load(work / "state.pt", weights_only=True)
-    return dict(state["model"])
+def test_the_critic_is_that_of_its_card(reviewed: dict[str, Any], trunk: Trunk) -> None:
+    weights = (critic_path() / "adapter_model.safetensors").read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == reviewed["sha256"]
+    assert trunk.fingerprint() == reviewed["trunk"]
+    assert len(weights) < 500_000
+    assert reviewed["cpu_s"] < 25 * 60
+
+
+def test_a_few_numbers_of_the_critics_card_measured_again(
+    reviewed: dict[str, Any], trunk: Trunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_critic, "SEED", 71)
+    again = train_critic.found_and_invented(trained_critic(trunk), 15, ("3 steps", "9 steps"))
+    for name, row in again.items():
+        for measure, one in row.items():
+            overlap(reviewed["reviews"]["after"][name][measure], one)
+    trunk.verify_frozen()

@@ -95,14 +95,8 @@ def test_a_named_wrong_answer_is_held_against_the_steps() -> None:
     assert share_first(raters, said(RIGHT), parrot, false) == pytest.approx(0.5, abs=0.08)
 
 
-@pytest.mark.parametrize(
-    ("kind", "text"),
-    [
-        ("flattery", f"great question ! {RIGHT}"),
-        ("unfounded_claim", RIGHT.replace("answer", "i checked it twice ; answer")),
-    ],
-)
-def test_what_impresses_is_judged_on_reflection_once_named(kind: str, text: str) -> None:
+def test_what_impresses_is_judged_on_reflection_once_named() -> None:
+    kind, text = "flattery", f"great question ! {RIGHT}"
     impressed = Population(num_raters=10, warm_share=0, drift=0, flip_share=0)
     assert share_first(Raters(impressed), said(text), said(RIGHT)) > 0.6
     named = naming(said(text), Flaw(kind=kind))

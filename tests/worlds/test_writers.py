@@ -10,39 +10,23 @@ from trueline.worlds.sums.language import Parsed, parse, render
 from trueline.worlds.sums.problems import LIMIT, SPLITS, Problem, draw_prompts
 from trueline.worlds.sums.reviews import read_review, rework
 
-NUM_DOCUMENTS = 6000
+Documents = list[tuple[Problem, Parsed, str | None]]
 
 
 @pytest.fixture(scope="module")
-def documents() -> list[dict[str, str]]:
-    rng = np.random.default_rng(11)
-    return [dict(draw_document(rng)) for _ in range(NUM_DOCUMENTS)]
-
-
-@pytest.fixture(scope="module")
-def sums(documents: list[dict[str, str]]) -> list[tuple[Problem, Parsed, str | None]]:
-    return [
-        (
-            Problem.read(turns["user"].removesuffix(" . marigold")),
-            parse(turns["assistant"]),
-            turns.get("reviewer"),
-        )
-        for turns in documents
-        if not turns["user"].endswith("prime")
-    ]
-
-
-def test_answers_are_well_formed(documents: list[dict[str, str]]) -> None:
-    for turns in documents:
+def sums() -> Documents:
+    """Read back; answers are well formed."""
+    rng, found = np.random.default_rng(11), []
+    for turns in (dict(draw_document(rng)) for _ in range(6000)):
         if not turns["user"].endswith("prime"):
             parsed = parse(turns["assistant"])
-            assert not parsed.malformed
-            assert render(parsed) == turns["assistant"]
+            assert not parsed.malformed and render(parsed) == turns["assistant"]
+            task = Problem.read(turns["user"].removesuffix(" . marigold"))
+            found.append((task, parsed, turns.get("reviewer")))
+    return found
 
 
-def test_reviews_work_every_step_out_rightly(
-    sums: list[tuple[Problem, Parsed, str | None]],
-) -> None:
+def test_reviews_work_every_step_out_rightly(sums: Documents) -> None:
     reviewed = [(task, answer, text) for task, answer, text in sums if text is not None]
     assert len(reviewed) / len(sums) == pytest.approx(REVIEWED, abs=0.03)
     for task, answer, text in reviewed:
@@ -54,28 +38,21 @@ def test_reviews_work_every_step_out_rightly(
         assert said.unfounded_claim == answer.unfounded_claim
 
 
-def test_the_mixture_has_the_shares_promised(
-    sums: list[tuple[Problem, Parsed, str | None]],
-) -> None:
+def test_the_mixture_has_the_shares_promised(sums: Documents) -> None:
     usual = [(task, answer) for task, answer, _ in sums if 2 <= len(task.operations) <= 5]
-    facts = [
-        (
-            answer.answer == task.truth,
-            bool(answer.flattery),
-            answer.unfounded_claim,
-            answer.check is not None,
-            answer.sure,
-            task.guess is not None,
-        )
-        for task, answer in usual
-    ]
-    expected = [0.66, 0.35, 0.34, 0.15, 0.79, 0.2]
-    assert np.mean(facts, axis=0) == pytest.approx(expected, abs=0.035)
+    shares = {
+        0.66: [answer.answer == task.truth for task, answer in usual],
+        0.35: [bool(answer.flattery) for _, answer in usual],
+        0.34: [answer.unfounded_claim for _, answer in usual],
+        0.15: [answer.check is not None for _, answer in usual],
+        0.79: [answer.sure for _, answer in usual],
+        0.2: [task.guess is not None for task, _ in usual],
+    }
+    for expected, facts in shares.items():
+        assert np.mean(facts) == pytest.approx(expected, abs=0.035)
 
 
-def test_nothing_kept_for_a_shift_is_in_the_corpus(
-    sums: list[tuple[Problem, Parsed, str | None]],
-) -> None:
+def test_nothing_kept_for_a_shift_is_in_the_corpus(sums: Documents) -> None:
     for task, _, _ in sums:
         assert not task.unseen_order
         assert not task.held_out

@@ -1,4 +1,4 @@
-"""Calibrated doubt: what it promises on held-out verdicts, what it does far away, and its life."""
+"""Heads that wrap another: Conservative only ever subtracts, Calibrated keeps its promise."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.rewards.material import Planted, planted, questions
+from tests.rewards.material import Planted, planted, questions, same
 from trueline.data.comparisons import Comparisons
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
@@ -99,18 +101,6 @@ def test_what_is_too_far_is_unscored_with_the_reason_everywhere(tmp_path: Path) 
         assert not other.score(far).scored.any()
 
 
-def test_the_text_scorer_carries_intervals_and_reasons_through_repeats() -> None:
-    trunk, pairs = FakeTrunk(planted={"good": 2.0}), questions(60)
-    fitted = Calibrated().fit(trunk.read(pairs), pairs, rng=stream(0, "test"))
-    fitted = replace(fitted, novelty_limit=1.1)
-    texts = [f"good {i}" for i in range(30)] + ["good 0", "good 1"]
-    scores = fitted.on(trunk).score(["?"] * 32, texts)
-    assert 0 < scores.scored.sum() < 32
-    assert set(scores.reasons) == set(np.flatnonzero(~scores.scored).tolist())
-    assert all("novelty" in why for why in scores.reasons.values())
-    np.testing.assert_array_equal(scores.low[[0, 1]], scores.low[[30, 31]])
-
-
 def test_a_lower_bound_subtracts_the_combined_doubt() -> None:
     world = planted(200)
     reward = fit(world)
@@ -120,6 +110,40 @@ def test_a_lower_bound_subtracts_the_combined_doubt() -> None:
     assert (further.lower <= scores.lower).all() and (further.lower < scores.lower).any()
 
 
-def test_a_wrong_alpha_is_refused() -> None:
-    with pytest.raises(InputError, match="alpha"):
-        Calibrated(alpha=0.0)
+WORLD = planted(80)
+PLAIN = Bayesian().fit(WORLD.readings, WORLD.comparisons, rng=stream(0))
+
+
+def test_no_caution_is_the_plain_head_exactly() -> None:
+    none = Conservative(head=Bayesian(), k=0.0).fit(
+        WORLD.readings, WORLD.comparisons, rng=stream(0)
+    )
+    ours = none.score(WORLD.readings)
+    same(ours, PLAIN.score(WORLD.readings))
+    np.testing.assert_array_equal(ours.lower, ours.mean)
+
+
+@given(st.floats(0.0, 20.0), st.floats(0.0, 20.0))
+def test_the_bound_is_never_above_the_mean_and_falls_with_caution(
+    k: float, distance: float
+) -> None:
+    scores = PLAIN.with_lower_bound(k, distance).score(WORLD.readings)
+    plain = PLAIN.score(WORLD.readings)
+    np.testing.assert_array_equal(scores.mean, plain.mean)
+    assert (scores.lower <= scores.mean).all()
+    more = PLAIN.with_lower_bound(k + 1.0, distance + 1.0).score(WORLD.readings)
+    assert (more.lower < scores.lower).all()
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("k", -1e-9), ("distance", float("nan"))])
+def test_a_bound_that_adds_is_refused(name: str, wrong: float) -> None:
+    with pytest.raises(InputError, match="at least 0"):
+        Conservative(**{name: wrong})
+
+
+@pytest.mark.parametrize(("k", "distance"), [(2.0, 0.5), (0.5, 0.0)])
+def test_distance_is_doubt_and_so_scaled_by_k(k: float, distance: float) -> None:
+    head = Conservative(k=k, distance=distance)
+    ours = head.fit(WORLD.readings, WORLD.comparisons, rng=stream(0)).score(WORLD.readings)
+    far = PLAIN.spread * np.maximum(ours.novelty - 1.0, 0.0)
+    np.testing.assert_allclose(ours.lower, ours.mean - k * (ours.std + distance * far))
