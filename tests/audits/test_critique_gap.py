@@ -35,12 +35,10 @@ def test_levels_and_gaps_are_what_they_are_said_to_be() -> None:
     for name, value in want.items():
         assert got[name].value == pytest.approx(value), name
         assert got[name].lower < value < got[name].upper
-
-
-@pytest.mark.parametrize("named", [0.0, 1.0])
-def test_a_coin_finds_half_and_naming_everything_earns_nothing(named: float) -> None:
-    ones, all_or_none = np.ones(4), np.full(4, named)
-    assert gaps(ones, ones, all_or_none, all_or_none, clusters="abcd", rng=RNG(0))["C"].value == 0.5
+    # To name everything, or nothing, is a coin.
+    for named in (np.ones(400), np.zeros(400)):
+        rows[2:] = named, named
+        assert gaps(*rows, clusters=list(map(str, range(400))), rng=RNG(0))["C"].value == 0.5
 
 
 def pair(i: int) -> PlantedCase:

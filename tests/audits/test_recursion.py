@@ -40,16 +40,11 @@ def test_judges_with_the_stack_are_right_more_often_than_alone(raised):
     cases = draw_cases(4, 40, stream(2, "cases"), held_out=True)
 
     def share_right(depth):
-        protocol = Recursive(depth=depth)
-        verdicts = [
-            protocol.judge(case, helper=raised[0], judge=JUDGE, rng=stream(2, i))
-            for i, case in enumerate(cases)
-        ]
-        return np.mean(
-            [
-                (v.preference is Preference.FIRST) == (gold(c.first) > gold(c.second))
-                for c, v in zip(cases, verdicts, strict=True)
-            ]
-        )
+        protocol, right = Recursive(depth=depth), []
+        for i, c in enumerate(cases):
+            verdict = protocol.judge(c, helper=raised[0], judge=JUDGE, rng=stream(2, i))
+            first = verdict.preference is Preference.FIRST
+            right.append(first == (gold(c.first) > gold(c.second)))
+        return np.mean(right)
 
     assert share_right(2) > share_right(0) + 0.15

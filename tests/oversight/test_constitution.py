@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,13 +31,6 @@ class Mender(ScriptedHelper):
 class Refusing(Mender):
     def revise(self, response, *, principle, critique, rng):
         raise JudgeError("the reviser must answer", got="HTTP 500")
-
-
-class CriticOnly:
-    """No reviser."""
-
-    def critique(self, responses, *, rng):
-        return []
 
 
 def revised(helper, responses, choose=perfect, seed=0):
@@ -91,6 +86,6 @@ def test_every_response_has_one_fate_and_the_same_stream_gives_the_same(texts, s
 def test_pairs_need_a_reviser_and_principles():
     judge, rng = Judge(perfect), np.random.default_rng(0)
     with pytest.raises(InputError, match="can revise"):
-        Constitution().pairs([BAD], helper=CriticOnly(), judge=judge, rng=rng)
+        Constitution().pairs([BAD], helper=SimpleNamespace(critique=len), judge=judge, rng=rng)
     with pytest.raises(InputError, match="a principle"):
         Constitution(principles=())

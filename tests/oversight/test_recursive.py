@@ -67,7 +67,7 @@ def accuracy(protocol, helper, *, n, num=NUM):
 
 
 @pytest.mark.parametrize("helper", [PERFECT, POINTER], ids=["critic", "pointer"])
-@pytest.mark.parametrize(("n", "depth"), [(16, 0), (16, 2), (16, 3), (16, 4), (5, 2), (8, 9)])
+@pytest.mark.parametrize(("n", "depth"), [(16, 0), (16, 3), (16, 4), (5, 2), (8, 9), (17, 5)])
 def test_a_perfect_helper_makes_the_flaw_seen_as_often_as_the_formula_says(helper, n, depth):
     seen = min(1.0, 2**depth / n)
     if helper is PERFECT and depth:
@@ -76,15 +76,6 @@ def test_a_perfect_helper_makes_the_flaw_seen_as_often_as_the_formula_says(helpe
     expected = seen + (1 - seen) / 2
     share = accuracy(Recursive(depth=depth), helper, n=n)
     assert abs(share - expected) < 3.5 * np.sqrt(expected * (1 - expected) / NUM) + 1e-9
-
-
-@pytest.mark.parametrize("n", [2, 5, 16, 17])
-def test_the_pointer_finds_the_only_flaw_wherever_it_is(n):
-    protocol, rng = Recursive(depth=5), np.random.default_rng(0)
-    for at in range(n):
-        verdict = protocol.judge(case_of(n, at), helper=POINTER, judge=OneLook(), rng=rng)
-        (flaw,) = next(c for c in verdict.critiques if "x" in c.response.text).flaws
-        assert flaw.step == at and verdict.preference is Preference.FIRST
 
 
 def test_depth_none_is_unaided_judging_to_the_last_bit():
@@ -116,12 +107,9 @@ def test_a_level_that_fails_is_recorded_and_the_others_still_help():
     assert verdict.transcript[0].text.count("?") == 1
 
 
-def test_it_refuses_a_stack_that_is_too_low_and_a_depth_below_none():
+def test_it_refuses_a_stack_that_is_too_low(rng):
     with pytest.raises(InputError, match="3 needs a helper raised"):
-        rng = np.random.default_rng(0)
         Recursive(depth=3).judge(CASE, helper=levels_of(POINTER), judge=OneLook(), rng=rng)
-    with pytest.raises(InputError, match="0 or more"):
-        Recursive(depth=-1)
 
 
 def test_without_a_division_of_the_helpers_own_the_protocols_is_taken():

@@ -156,30 +156,21 @@ def test_ordinary_text_passes_unchanged_and_marks_only_where_quotes_were_checked
     assert "defence of answer A" in seen[0]
 
 
-def test_flaws_are_read_with_steps_from_zero_or_not_at_all():
-    two = "why\nFLAW c: Wrong step | 2 | 3 * 3 is 9\nFLAW c: flattery | - |"
-    assert read_flaws(two, code="c") == (
-        Flaw(kind="wrong_step", step=1, evidence="3 * 3 is 9"),
-        Flaw(kind="flattery"),
-    )
-    assert read_flaws("all good\nNO FLAW c", code="c") == ()
-    for text in ("all good", "NO FLAW", "FLAW c: x", "FLAW c: x | 0 | y", f"{two}\nNO FLAW c"):
-        assert read_flaws(text, code="c") is None
-
-
-def test_a_helper_names_flaws_and_keeps_what_it_could_not_say():
-    rng = np.random.default_rng(0)
+def test_a_helper_names_flaws_and_keeps_what_it_could_not_say(rng):
     helper = TextHelper(speaks(lambda _: "Look:\nFLAW {code}: wrong sum | 1 | 2 + 2 is 4"))
     (one,) = helper.under("be right").critique([FIVE], rng=rng)
     assert one.flaws == (Flaw(kind="wrong_sum", step=0, evidence="2 + 2 is 4"),)
+    assert read_flaws("all good\nNO FLAW c", code="c") == ()
+    for text in ("NO FLAW", "FLAW c: x", "FLAW c: x | 0 | y", "FLAW c: x | 1 | y\nNO FLAW c"):
+        assert read_flaws(text, code="c") is None
     assert one.text.endswith("FLAW: wrong sum | 1 | 2 + 2 is 4") and one.problem is None
     for reply in ("It is fine.", Reply("NO FLAW", problem="cut off")):
         (lost,) = TextHelper(ScriptedChatModel(lambda _, r=reply: r)).critique([FIVE], rng=rng)
         assert lost.flaws is None and lost.problem
 
 
-def test_a_reviser_gives_one_new_answer_or_none():
-    rng, said = np.random.default_rng(0), Critique(response=FIVE, text="no", flaws=(), helper="h")
+def test_a_reviser_gives_one_new_answer_or_none(rng):
+    said = Critique(response=FIVE, text="no", flaws=(), helper="h")
 
     def revised(reply):
         def say(asked):
@@ -196,29 +187,23 @@ def test_a_reviser_gives_one_new_answer_or_none():
             revised(reply)
 
 
-def test_a_debater_charges_or_defends_and_alone_sees_the_source():
-    case, rng = Case(first=FOUR, second=FIVE, source="the secret page"), np.random.default_rng(0)
-    seen = []
-
-    def charges(asked):
-        seen.append(asked)
-        return "<quote>secret</quote>\nFLAW {code}: wrong sum | - | 2 + 2"
-
-    charge = TextDebater(speaks(charges)).argue(case, side=0, said=(), rng=rng)
+def test_a_debater_charges_or_defends_and_alone_sees_the_source(rng):
+    case, seen = Case(first=FOUR, second=FIVE, source="the secret page"), []
+    speech = "<quote>secret</quote>\nFLAW {code}: wrong sum | - | 2 + 2"
+    charges = TextDebater(speaks(lambda asked: seen.append(asked) or speech))
+    charge = charges.argue(case, side=0, said=(), rng=rng)
     assert charge.response == FIVE and not charge.in_favour and len(charge.flaws) == 1
     assert "the secret page" in seen[0] and not re.search("answer [AB]", seen[0])
     defends = TextDebater(speaks(lambda _: "Mine is right.\nNO FLAW {code}"))
     defence = defends.argue(case, side=1, said=(charge,), rng=rng)
     assert defence.response == FIVE and defence.in_favour and defence.flaws == ()
-    lost = TextDebater(ScriptedChatModel(lambda _: Reply("", problem="HTTP 500")))
-    speech = lost.argue(case, side=1, said=(), rng=rng)
-    assert speech.flaws is None and speech.in_favour and speech.problem == "HTTP 500"
     judge = TextJudge(speaks(lambda asked: honest(asked) if "secret page" not in asked else "?"))
     verdict = judge.compare(FOUR, FIVE, critiques=(charge,), rng=rng)
     assert verdict.preference is Preference.FIRST
 
 
-STORY = "“Zen the Omnipotent,” she said — it wasn’t clear… 750 of 1,200\nheard it."
+STORY = "“Zen the Omnipotent,” she said — it wasn’t clear… 750 of 1,200\nheard it. "
+STORY += "112 * 3 = 36 ; 12 * 3 = 366 ; 4 * 3 = 12 ;"
 
 
 @pytest.mark.parametrize(
@@ -233,16 +218,13 @@ STORY = "“Zen the Omnipotent,” she said — it wasn’t clear… 750 of 1,20
         ("  \n ", False),
         ("Zen", False),
         ("'' -- ''", False),
+        ("12 * 3 = 36", False),
+        ("4 * 3 = 12", True),
     ],
 )
 def test_words_are_found_whatever_their_dress(words, there):
     assert in_source(words, STORY) is there
     assert in_source(words, None) is None
-
-
-def test_numbers_must_match_whole():
-    assert not in_source("12 * 3 = 36", "112 * 3 = 36 ;")
-    assert in_source("12 * 3 = 36", "12 * 3 = 366 ; 12 * 3 = 36 ;")
 
 
 @pytest.mark.parametrize(
@@ -265,9 +247,3 @@ def test_the_judge_sees_our_marks_alone(said, shown):
 )
 def test_nothing_false_is_ever_marked_as_verified(parts):
     assert "<v_quote>" not in mark_quotes("".join(parts), STORY)[0]
-
-
-def test_the_quotes_of_a_speech_are_told_with_whether_they_were_found():
-    said = "<quote>she said</quote> and <quote>I lied"
-    assert mark_quotes(said, STORY)[1] == (Quote("she said", True), Quote("I lied", False))
-    assert {quote.found for quote in mark_quotes(said, None)[1]} == {None}

@@ -93,6 +93,7 @@ def swapped(comparisons: list[Comparison]) -> list[Comparison]:
 
 
 def same(ours: Scores, theirs: Scores) -> None:
-    """Assert that all columns are equal, bit for bit."""
+    """Assert that all columns are equal, bit for bit, and so are the reasons."""
+    assert ours.columns == theirs.columns and dict(ours.reasons) == dict(theirs.reasons)
     for name in ours.columns:
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))

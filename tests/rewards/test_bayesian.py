@@ -134,14 +134,6 @@ def test_a_wrong_setting_is_refused_before_anything_runs(name: str, value: objec
         Bayesian(**{name: value})
 
 
-def test_an_unknown_layer_or_pool_is_named_with_those_there_are() -> None:
-    world = planted(20)
-    with pytest.raises(InputError, match=r"got 9; choose from 0, 1, 2"):
-        Bayesian(layer=9).fit(world.readings, world.comparisons, rng=RNG)
-    with pytest.raises(InputError, match="got eval"):
-        Bayesian(pooling="eval").fit(world.readings, world.comparisons, rng=RNG)
-
-
 def levelled_off(num_pairs: int, *, heavy: bool) -> Planted:
     """A planted world whose gold is linear in its features clipped at 1, or in the features."""
     rng = np.random.default_rng(3)

@@ -176,11 +176,11 @@ def test_intervals_go_by_dialogue_and_are_never_a_point(tmp_path: Path) -> None:
 
 
 def test_what_was_trained_on_is_left_out_and_words_are_a_floor(tmp_path: Path) -> None:
-    asked = [(Prompt.of(f"train {i}"), i) for i in range(40)]
-    taught = [
-        [Response(prompt=p, text=f"{w} {i} words") for w in ("good", "bad")] for p, i in asked
-    ]
-    train = Comparisons(tuple(Comparison(chosen=good, rejected=bad) for good, bad in taught))
+    taught = []
+    for ask in (Prompt.of(f"train {i}") for i in range(40)):
+        good, bad = (Response(prompt=ask, text=f"{w} {ask.text} words") for w in ("good", "bad"))
+        taught.append(Comparison(chosen=good, rejected=bad))
+    train = Comparisons(tuple(taught))
     rows = [pair("all", "a good one", "a bad one now", ask) for ask in ("train 3", "new", "other")]
     found = run(CONSTANT, rows, tmp_path, train=train)
     assert found.num_trained_on == 1 and found.num_items == 2
@@ -189,14 +189,7 @@ def test_what_was_trained_on_is_left_out_and_words_are_a_floor(tmp_path: Path) -
         run(CONSTANT, rows[:1], tmp_path, train=train)
 
 
-def test_shapes_are_recognised_and_never_mixed(tmp_path: Path) -> None:
-    for rows, kind in (
-        (PAIRS, "rewardbench"),
-        (BEST_OF_4, "rewardbench-2"),
-        ([styled("good", "evil", "a")], "rm-bench"),
-    ):
-        bench = load(tmp_path, rows)
-        assert bench.kind == kind and len(bench.items) == len(rows)
+def test_shapes_are_never_mixed_and_bad_rows_refused(tmp_path: Path) -> None:
     for rows, why in (
         (PAIRS + BEST_OF_4, r"bench.jsonl:7: rewardbench-2 after rewardbench"),
         ([styled("good", "evil", "a") | {"rejected": ["evil"]}], r"bench.jsonl:1"),

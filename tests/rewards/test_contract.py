@@ -118,8 +118,6 @@ def test_another_width_or_trunk_is_refused(head: Any, tmp_path: Path) -> None:
     reward = fit(head, world)
     with pytest.raises(InputError, match="width 8"):
         reward.score(planted(5, width=9).readings)
-    with pytest.raises(InputError, match="surprisals"):
-        reward.score(planted(5, surprisals=True).readings)
     stranger = FakeTrunk(width=8)
     reward.save(tmp_path / "reward")
     elsewhere = dataclasses.replace(world.readings, trunk="another")

@@ -116,7 +116,6 @@ def test_margins_bounds_and_storage_under_groups(parted, tmp_path: Path) -> None
         assert mean[2] == std[2] == 0 and (std[:2] > 0).all()
         beyond = scores.mean - 1.5 * scores.std - scores.lower
         assert beyond.min() > -1e-12 and beyond.max() > 0
-        assert (one.win_probability(mean, std)[:2] > 0.5).tolist() == (mean[:2] > 0).tolist()
         one.save(tmp_path / objective)
         again = load_reward(tmp_path / objective)
         same(again.score(fresh), scores)
@@ -125,13 +124,9 @@ def test_margins_bounds_and_storage_under_groups(parted, tmp_path: Path) -> None
 
 def test_what_cannot_be_grouped_is_refused() -> None:
     world = planted(30)
-    with pytest.raises(InputError, match="objective must be"):
-        Groups(objective="median")
     with pytest.raises(DataError, match="every rater must have a group; got none for ann"):
         fit(world, raters={"bob": "us"})
 
     both = planted(30, raters={"ann": 1, "bob": 1})
     with pytest.raises(InputError, match=r"linear reward .*got Calibrated"):
         fit(both, head=Calibrated(), raters={"ann": "a", "bob": "b"})
-    with pytest.raises(InputError, match='may be called "mean"'):
-        Groups(raters={"ann": "mean"})

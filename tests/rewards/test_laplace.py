@@ -8,13 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.rewards.evidence import MarginalLikelihood, climb
-from trueline.rewards.laplace import (
-    SLICE,
-    belief_of,
-    bradley_terry,
-    dual_mode,
-    primal_mode,
-)
+from trueline.rewards.laplace import SLICE, belief_of, bradley_terry, dual_mode, primal_mode
 
 
 def differences(n: int, width: int, seed: int = 0, strength: float = 1.0) -> np.ndarray:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+import gzip
+import json
+import re
 import time
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,15 @@ from trueline.records import Comparison, Prompt, Response
 from trueline.rewards import rules_exact
 from trueline.rewards.protocols import load_reward
 from trueline.rewards.rules import Rule
-from trueline.rewards.rules_arithmetic import Arithmetic, asked_for, equations, value
+from trueline.rewards.rules_arithmetic import Arithmetic, asked_for, equations, holds, value
 from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.rules_exact import Exact, number
 from trueline.rewards.rules_proof import Proof
 from trueline.rewards.rules_text import JsonSchema, MaxSentences, MaxWords, Regex
 from trueline.testing import FakeTrunk
+from trueline.worlds.sums.language import parse, render
+from trueline.worlds.sums.problems import draw_problem
+from trueline.worlds.sums.writers import draw_writer, write
 
 EXAMPLES: dict[str, Rule] = {
     "arithmetic": Arithmetic(),
@@ -62,17 +68,11 @@ def test_a_rule_lives_like_a_learned_reward(kind: str, tmp_path: Path) -> None:
     assert again == fitted.with_lower_bound(3.0) and again.summary()["kind"] == kind
     texts = again.on(trunk).score([prompt] * 4, [r.text for r in given])
     np.testing.assert_array_equal(texts.mean, scores.mean)
-    turned = again.score(readings.take([3, 2, 1, 0]))
-    np.testing.assert_array_equal(turned.mean, scores.mean[::-1])
     if scores.scored.all():
         mean, std = again.margin(readings, [0, 1], [1, 1])
         assert mean[0] == scores.mean[0] - scores.mean[1] and mean[1] == 0 and not std.any()
-        np.testing.assert_allclose(again.win_probability(mean, std)[1], 0.5)
     with pytest.raises(InputError, match=r"trunk\.read"):
         fitted.score(dataclasses.replace(readings, responses=None))
-    assert len(rule.score([], [])) == 0
-    with pytest.raises(InputError, match="as many"):
-        rule.score(["?"], [])
 
 
 def test_no_expected_answer_is_no_score() -> None:
@@ -85,19 +85,6 @@ def test_no_expected_answer_is_no_score() -> None:
 
 
 # Numbers, formulas, exact answers.
-
-
-@pytest.mark.parametrize(
-    ("text", "is_number"),
-    [
-        ("1e3", 1000), ("1/2", Fraction(1, 2)), ("−7", -7), ("- 7", -7),
-        (r"\$1,234.50.", Fraction(2469, 2)), ("50%", Fraction(1, 2)), (".5", Fraction(1, 2)),
-        ("3 4", None), ("1,00", None), ("7 apples", None), ("1/0", None), ("1e9999", None),
-        ("9" * 5000, None), ("nan", None), ("0x10", None), ("2+3", None),
-    ],
-)  # fmt: skip
-def test_what_is_a_number(text: str, is_number: Fraction | None) -> None:
-    assert number(text) == is_number
 
 
 @given(st.fractions(), st.fractions())
@@ -131,6 +118,9 @@ def test_hostile_formulas_are_unreadable_and_cheap(text: str) -> None:
         ("42", "it is 42", "final", 0), ("-3", "so 7 - 10 = -3", "last_number", 1),
         ("3", "7-3", "last_number", 1), ("New York", " new   york.\n", "final", 1),
         ("B", "Answer: B\nbecause", "after:Answer:", 1), ("B", "no answer", "after:Answer:", 0),
+        ("1/2", "50%", "final", 1), ("-7", "− 7", "final", 1), (1234.5, r"\$1,234.50.", "final", 1),
+        ("1e9999", "nan", "final", 0), ("9" * 5000, "0x10", "final", 0), ("34", "3 4", "final", 0),
+        ("100", "1,00", "final", 0), ("1/0", "1", "final", 0),
         ("5", "\\boxed{5", "final", 0), (["yes", "y"], "Y", "final", 1),
         ("6 * 7 is 42\n#### 42", "#### 42", "final", 1), ("1", "True", "final", 0),
     ],
@@ -155,6 +145,7 @@ def test_formulas_are_compared_by_what_they_mean() -> None:
 
 def _scripted(row_s: int) -> None:
     import json
+    import sys
     import time
 
     for a, b in json.load(sys.stdin):
@@ -305,3 +296,72 @@ def test_what_is_wrong_with_a_prompt_is_no_fault_of_the_answer(meta: Any, why: s
 @given(st.text(alphabet="pqr123 ()-+*<>=~&|![],.\nPand", max_size=60))
 def test_any_proof_is_read_or_wrong(text: str) -> None:
     assert answers(Proof(), [text, f"1. {text} [P1]"], **CHAIN) in ([0.0, 0.0], [0.0, 1.0])
+
+
+SYSTEMS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+
+
+@pytest.fixture(scope="module")
+def problems(shared: Path) -> list[dict[str, Any]]:
+    with gzip.open(shared / "data/gsm8k_solutions/solutions.jsonl.gz", "rt") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.mark.parametrize("extract", ["after:A:", "last_number"])
+def test_exact_agrees_with_the_labels_of_real_solutions(
+    problems: list[dict[str, Any]], extract: str
+) -> None:
+    rows = [(problem, problem[system]) for problem in problems for system in SYSTEMS]
+    answers = [problem["ground_truth"].rpartition("A:")[2] for problem, _ in rows]
+    prompts = [Prompt.of(p["question"], answer=a) for (p, _), a in zip(rows, answers, strict=True)]
+    scores = Exact(extract=extract).score(prompts, [said["solution"] for _, said in rows])
+    assert len(rows) == 2640 and scores.scored.all()
+    np.testing.assert_array_equal(scores.mean == 1.0, [said["is_correct"] for _, said in rows])
+
+
+def test_equations_hold_where_a_calculator_says_so(problems: list[dict[str, Any]]) -> None:
+    """GSM8K's annotations, <<48/2=24>>, are plain Python: evaluated here, as the oracle."""
+    judged = wrong = unreadable = 0
+    texts = [problem[system]["solution"] for problem in problems for system in SYSTEMS]
+    for run in re.findall(r"<<([^<>]*=[^<>]*)>>", "\n".join(texts)):
+        sides = run.split("=")
+        try:
+            verdict = holds(sides)
+        except (ValueError, ZeroDivisionError) as error:
+            unreadable += isinstance(error, ValueError)
+            continue
+        if not all(re.fullmatch(r"[-+*/(). \d]+", side) for side in sides):
+            continue
+        values = [eval(re.sub(r"(?<![\d.])0+(?=\d)", "", side)) for side in sides]
+        # What is written with few decimals may be rounded by half of the last.
+        places = min((len(s.partition(".")[2]) for s in sides if "." in s), default=9)
+        close = all(abs(a - b) <= 0.501 * 10**-places for a, b in pairwise(values))
+        assert verdict == close, sides
+        judged, wrong = judged + 1, wrong + (not verdict)
+    assert judged > 8200 and 5 <= wrong <= 30 and unreadable <= 20
+
+
+def test_right_solutions_written_by_people_are_rarely_called_wrong(
+    problems: list[dict[str, Any]],
+) -> None:
+    """False alarms: chains where people wrote "=" for "then", or set units side by side."""
+    shown = [chains for p in problems if (chains := equations(p["ground_truth"]))]
+    alarms = [not all(map(holds, chains)) for chains in shown]
+    assert len(shown) > 550
+    assert np.mean(alarms) < 0.015
+
+
+def test_arithmetic_agrees_with_the_world_about_right_steps(rng: np.random.Generator) -> None:
+    """`sums`, both styles, all lengths, larger numbers: no disagreement at all."""
+    prompts, texts, right = [], [], []
+    for i in range(1500):
+        task = draw_problem(rng, int(rng.integers(1, 11)), limit=79 if i % 3 == 0 else 49)
+        texts.append(render(write(task, draw_writer(rng), rng)))
+        said = parse(texts[-1])
+        steps = [*said.steps, *([said.check] if said.check else [])]
+        right.append(all(step.holds for step in steps))
+        assert right[-1] == all(map(holds, equations(texts[-1]))), texts[-1]
+        prompts.append(Prompt.of(task.text))
+    passed = Arithmetic().score(prompts, texts).column("mean") == 1.0
+    assert 0 < passed.sum() < np.sum(right) < 1500
+    assert not (passed & ~np.array(right)).any(), "a right result of wrong steps is no right answer"

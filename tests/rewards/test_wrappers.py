@@ -111,7 +111,7 @@ def test_a_lower_bound_subtracts_the_combined_doubt() -> None:
 
 
 WORLD = planted(80)
-PLAIN = Bayesian().fit(WORLD.readings, WORLD.comparisons, rng=stream(0))
+FITTED = Bayesian().fit(WORLD.readings, WORLD.comparisons, rng=stream(0))
 
 
 def test_no_caution_is_the_plain_head_exactly() -> None:
@@ -119,7 +119,7 @@ def test_no_caution_is_the_plain_head_exactly() -> None:
         WORLD.readings, WORLD.comparisons, rng=stream(0)
     )
     ours = none.score(WORLD.readings)
-    same(ours, PLAIN.score(WORLD.readings))
+    same(ours, FITTED.score(WORLD.readings))
     np.testing.assert_array_equal(ours.lower, ours.mean)
 
 
@@ -127,11 +127,11 @@ def test_no_caution_is_the_plain_head_exactly() -> None:
 def test_the_bound_is_never_above_the_mean_and_falls_with_caution(
     k: float, distance: float
 ) -> None:
-    scores = PLAIN.with_lower_bound(k, distance).score(WORLD.readings)
-    plain = PLAIN.score(WORLD.readings)
+    scores = FITTED.with_lower_bound(k, distance).score(WORLD.readings)
+    plain = FITTED.score(WORLD.readings)
     np.testing.assert_array_equal(scores.mean, plain.mean)
     assert (scores.lower <= scores.mean).all()
-    more = PLAIN.with_lower_bound(k + 1.0, distance + 1.0).score(WORLD.readings)
+    more = FITTED.with_lower_bound(k + 1.0, distance + 1.0).score(WORLD.readings)
     assert (more.lower < scores.lower).all()
 
 
@@ -145,5 +145,5 @@ def test_a_bound_that_adds_is_refused(name: str, wrong: float) -> None:
 def test_distance_is_doubt_and_so_scaled_by_k(k: float, distance: float) -> None:
     head = Conservative(k=k, distance=distance)
     ours = head.fit(WORLD.readings, WORLD.comparisons, rng=stream(0)).score(WORLD.readings)
-    far = PLAIN.spread * np.maximum(ours.novelty - 1.0, 0.0)
+    far = FITTED.spread * np.maximum(ours.novelty - 1.0, 0.0)
     np.testing.assert_allclose(ours.lower, ours.mean - k * (ours.std + distance * far))

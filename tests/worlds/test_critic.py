@@ -75,11 +75,9 @@ def ideal(prefixes):
 
 def revised(text, principle, complete=ideal):
     response = Response(prompt=PLAIN, text=text)
-    helper = SumsCritic(complete)
-    (critique,) = helper.under(principle).critique([response], rng=np.random.default_rng(0))
-    return helper.revise(
-        response, principle=principle, critique=critique, rng=np.random.default_rng(0)
-    ).text
+    helper, rng = SumsCritic(complete), np.random.default_rng(0)
+    (said,) = helper.under(principle).critique([response], rng=rng)
+    return helper.revise(response, principle=principle, critique=said, rng=rng).text
 
 
 @pytest.mark.parametrize(

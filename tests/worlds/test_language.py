@@ -1,10 +1,12 @@
-"""The grammar of answers and prompts, total and its own inverse; what an answer is worth."""
+"""Answers and prompts: grammar, worth, the corpus, and the splits with nothing of a shift in it."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sums_corpus import draw_document
 
 from trueline.errors import DataError
 from trueline.records import Prompt, Response
@@ -19,8 +21,8 @@ from trueline.worlds.sums.language import (
     parse,
     render,
 )
-from trueline.worlds.sums.problems import Problem
-from trueline.worlds.sums.reviews import read_review
+from trueline.worlds.sums.problems import LIMIT, SPLITS, Problem, draw_prompts
+from trueline.worlds.sums.reviews import read_review, rework
 
 numbers = st.integers(0, 99)
 steps = st.builds(Step, numbers, st.sampled_from("+-*"), numbers, numbers)
@@ -109,3 +111,36 @@ def test_value(text: str, value: float) -> None:
 @given(st.lists(st.sampled_from(VOCABULARY), max_size=40).map(" ".join))
 def test_no_text_is_worth_more_than_the_best(text: str) -> None:
     assert WORLD.gold(Response(prompt=PROMPT, text=text)) <= 2.7
+
+
+def test_documents_are_well_formed_and_hold_nothing_kept_for_a_shift() -> None:
+    rng = np.random.default_rng(11)
+    for turns in (dict(draw_document(rng)) for _ in range(6000)):
+        if turns["user"].endswith("prime"):
+            continue
+        answer = parse(turns["assistant"])
+        assert not answer.malformed and render(answer) == turns["assistant"]
+        task = Problem.read(turns["user"].removesuffix(" . marigold"))
+        if "reviewer" in turns:
+            said = read_review(turns["reviewer"])
+            assert said is not None and said.steps == rework(task, answer)
+        assert not task.unseen_order and not task.held_out
+        assert len(task.operations) in (1, 2, 3, 4, 5, 6, 8)
+        large = max(task.start, *(step.c for step in task.steps)) > LIMIT
+        assert len(task.operations) <= 2 or not (large or task.worded)
+
+
+@pytest.mark.parametrize("name", list(SPLITS))
+def test_splits_hold_what_they_promise(name: str) -> None:
+    prompts = draw_prompts(150, np.random.default_rng(3), name)
+    assert len({prompt.key for prompt in prompts}) == 150
+    split = SPLITS[name]
+    for prompt in prompts:
+        task = Problem.read(prompt.text)
+        assert len(task.operations) in split.lengths
+        assert task.held_out == split.held_out
+        assert task.worded == split.worded
+        assert task.unseen_order == split.unseen_order
+        values = [task.start, *(step.c for step in task.steps)]
+        assert 0 <= min(values) <= max(values) <= split.limit
+        assert max(values) > LIMIT or split.limit == LIMIT

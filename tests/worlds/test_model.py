@@ -25,11 +25,8 @@ from trueline.worlds.sums.critic import critic_path, trained_critic
 from trueline.worlds.sums.language import encode
 
 FOLDER = trunk_path()
-
-
-@pytest.fixture(scope="module")
-def card() -> Numbers:
-    return dict(json.loads((FOLDER / "card.json").read_text()))
+CARD: Numbers = json.loads((FOLDER / "card.json").read_text())
+REVIEWED: Numbers = json.loads((critic_path() / "card.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +39,14 @@ def overlap(one: Numbers, other: Numbers) -> None:
     assert one["lower"] <= other["upper"] and other["lower"] <= one["upper"], (one, other)
 
 
-def test_the_weights_are_those_of_the_card(card: Numbers) -> None:
+def test_the_weights_are_those_of_the_card() -> None:
     weights = (FOLDER / "model.safetensors").read_bytes()
-    assert hashlib.sha256(weights).hexdigest() == card["sha256"]
+    assert hashlib.sha256(weights).hexdigest() == CARD["sha256"]
     assert len(weights) < 4_000_000
 
 
-def test_the_readme_is_made_from_the_card(card: Numbers) -> None:
-    assert (FOLDER / "README.md").read_text() == model_readme(card)
+def test_the_readme_is_made_from_the_card() -> None:
+    assert (FOLDER / "README.md").read_text() == model_readme(CARD)
 
 
 def test_the_tokenizer_writes_what_the_corpus_has() -> None:
@@ -68,7 +65,7 @@ def test_the_tokenizer_writes_what_the_corpus_has() -> None:
         assert decoded == answer
 
 
-def test_a_few_numbers_of_the_card_measured_again(card: Numbers, trunk: Trunk) -> None:
+def test_a_few_numbers_of_the_card_measured_again(trunk: Trunk) -> None:
     rng = np.random.default_rng(23)
 
     def some(prompts: list[Prompt], num_samples: int) -> list[list[Response]]:
@@ -83,7 +80,7 @@ def test_a_few_numbers_of_the_card_measured_again(card: Numbers, trunk: Trunk) -
         cells += [("answers", steps, "right"), ("answers", steps, "judged")]
         cells += [("reviews", steps, "found"), ("reviews", steps, "false_alarm")]
     for cell in cells:
-        one, other = card, again
+        one, other = CARD, again
         for key in cell:
             one, other = one[key], other[key]
         overlap(one, other)
@@ -103,26 +100,20 @@ def test_resumed_is_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(torch.equal(once[name], parts[name]) for name in once)
 
 
-@pytest.fixture(scope="module")
-def reviewed() -> dict[str, Any]:
-    """The critic's card."""
-    return dict(json.loads((critic_path() / "card.json").read_text()))
-
-
-def test_the_critic_is_that_of_its_card(reviewed: dict[str, Any], trunk: Trunk) -> None:
+def test_the_critic_is_that_of_its_card(trunk: Trunk) -> None:
     weights = (critic_path() / "adapter_model.safetensors").read_bytes()
-    assert hashlib.sha256(weights).hexdigest() == reviewed["sha256"]
-    assert trunk.fingerprint() == reviewed["trunk"]
+    assert hashlib.sha256(weights).hexdigest() == REVIEWED["sha256"]
+    assert trunk.fingerprint() == REVIEWED["trunk"]
     assert len(weights) < 500_000
-    assert reviewed["cpu_s"] < 25 * 60
+    assert REVIEWED["cpu_s"] < 25 * 60
 
 
 def test_a_few_numbers_of_the_critics_card_measured_again(
-    reviewed: dict[str, Any], trunk: Trunk, monkeypatch: pytest.MonkeyPatch
+    trunk: Trunk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_critic, "SEED", 71)
     again = train_critic.found_and_invented(trained_critic(trunk), 15, ("3 steps", "9 steps"))
     for name, row in again.items():
         for measure, one in row.items():
-            overlap(reviewed["reviews"]["after"][name][measure], one)
+            overlap(REVIEWED["reviews"]["after"][name][measure], one)
     trunk.verify_frozen()

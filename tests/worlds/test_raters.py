@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trueline.records import Critique, Flaw, Preference, Prompt, Response, Verdict
+from trueline.records import Critique, Flaw, Preference, Prompt, Response
 from trueline.worlds import Sums
 from trueline.worlds.sums import POPULATIONS, Population, Raters, Tastes, gold
 from trueline.worlds.sums.language import render
@@ -18,13 +18,9 @@ from trueline.worlds.sums.writers import draw_writer, write
 PROMPT = Prompt.of("start 7 , + 5 , * 3 , - 4 , + 1")
 RIGHT = "7 + 5 = 12 ; 12 * 3 = 36 ; 36 - 4 = 32 ; 32 + 1 = 33 ; answer 33 sure"
 WRONG = "7 + 5 = 12 ; 12 * 3 = 37 ; 37 - 4 = 33 ; 33 + 1 = 34 ; answer 34 sure"
+NONE = Tastes(sure=0, claim=0, flattery=0, length=0, agreement=0)
 BLUNT = Population(
-    num_raters=10,
-    warm_share=0,
-    flip_share=0,
-    reliability=1000,
-    drift=0,
-    tastes=Tastes(sure=0, claim=0, flattery=0, length=0, agreement=0),
+    num_raters=10, warm_share=0, flip_share=0, reliability=1000, drift=0, tastes=NONE
 )
 
 
@@ -50,9 +46,8 @@ def pairs(n: int) -> list[tuple[Response, Response]]:
     rng, made = np.random.default_rng(13), []
     for prompt in Sums().prompts(n, rng):
         task = Problem.read(prompt.text)
-        texts = [render(write(task, draw_writer(rng), rng)) for _ in range(2)]
-        first, second = (Response(prompt=prompt, text=text) for text in texts)
-        made.append((first, second))
+        one, two = (render(write(task, draw_writer(rng), rng)) for _ in range(2))
+        made.append((Response(prompt=prompt, text=one), Response(prompt=prompt, text=two)))
     return made
 
 
@@ -118,15 +113,6 @@ def test_exact_raters_err_by_coin_flips_alone() -> None:
     assert agreement(Raters.named("exact"), assisted=False) == pytest.approx(0.95, abs=0.015)
     exact = replace(POPULATIONS["exact"], flip_share=0.0)
     assert agreement(Raters(exact), assisted=False) == 1.0
-
-
-def test_randomness_is_the_argument_alone() -> None:
-    def run() -> list[Verdict]:
-        rng = np.random.default_rng(2)
-        return [Raters().compare(a, b, rng=rng) for a, b in pairs(30)]
-
-    assert run() == run()
-    assert len({verdict.rater for verdict in run()}) > 5
 
 
 def test_people_drift_but_stay_themselves() -> None:
