@@ -66,7 +66,7 @@ def _uncached(trunk: Any, *, swap_padding: bool = False) -> Any:
         tokenizer.padding_side = "left" if tokenizer.padding_side == "right" else "right"
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.pad_token
     plain = {name: getattr(trunk, name) for name in ("is_encoder", "layers", "batch_tokens")}
-    return type(trunk)(trunk.model, tokenizer, **plain)
+    return type(trunk)(trunk.model, tokenizer, cache_dir=None, **plain)
 
 
 def _same(first: Readings, second: Readings) -> tuple[bool, str]:
