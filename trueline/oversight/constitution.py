@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trueline.errors import InputError, JudgeError
-from trueline.oversight.transcript import UNLIMITED, Transcript, require
+from trueline.oversight.transcript import Limited, Transcript, require
 from trueline.protocols import Helper, Rater
 from trueline.records import Case, Comparison, Cost, Preference, Response, Verdict
 from trueline.rng import Rng
@@ -48,13 +48,11 @@ class Revisions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Constitution:
+class Constitution(Limited):
     """Criticise, compare and revise answers by written principles."""
 
     principles: tuple[str, ...] = PRINCIPLES
     """The principles; one is drawn for each case, or for each answer to revise."""
-    limit: Cost = UNLIMITED
-    """The most that one case may cost."""
 
     def __post_init__(self) -> None:
         if not self.principles:

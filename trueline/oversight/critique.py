@@ -11,20 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trueline.oversight.transcript import UNLIMITED, Transcript, require
+from trueline.oversight.transcript import Limited, Transcript, require
 from trueline.protocols import Helper, Rater
-from trueline.records import Case, Cost, Verdict
+from trueline.records import Case, Verdict
 from trueline.rng import Rng
 
 __all__ = ["WithCritique"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithCritique:
+class WithCritique(Limited):
     """Show the judge a critique of each answer."""
-
-    limit: Cost = UNLIMITED
-    """The most that one case may cost."""
 
     def judge(self, case: Case, *, helper: Helper | None = None, judge: Rater, rng: Rng) -> Verdict:
         """Return one verdict, with the critiques that were shown."""

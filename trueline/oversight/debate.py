@@ -20,24 +20,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trueline.errors import InputError
-from trueline.oversight.transcript import UNLIMITED, Transcript, require
+from trueline.oversight.transcript import Limited, Transcript, require
 from trueline.protocols import Debater, Rater
-from trueline.records import Case, Cost, Verdict
+from trueline.records import Case, Verdict
 from trueline.rng import Rng
 
 __all__ = ["Consultancy", "Debate"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Argued:
+class _Argued(Limited):
     """Rounds of speeches, and the judge's belief after each."""
 
     name: ClassVar[str]
     num_sides: ClassVar[int]
     rounds: int = 3
     """Rounds of speeches."""
-    limit: Cost = UNLIMITED
-    """The most that one case may cost."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1:

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trueline.oversight.transcript import UNLIMITED, Transcript
+from trueline.oversight.transcript import Limited, Transcript
 from trueline.protocols import Rater
-from trueline.records import Case, Cost, Verdict
+from trueline.records import Case, Verdict
 from trueline.rng import Rng
 
 __all__ = ["Direct"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Direct:
+class Direct(Limited):
     """Judge without help."""
-
-    limit: Cost = UNLIMITED
-    """The most that one case may cost."""
 
     def judge(self, case: Case, *, helper: object = None, judge: Rater, rng: Rng) -> Verdict:
         """Return the judge's verdict; the helper is not asked."""

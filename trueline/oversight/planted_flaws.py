@@ -23,7 +23,7 @@ from typing import Any
 from trueline.data.planted_flaws import ArithmeticFlaws, FlawPlanter, PlantedCase, plant_flaws
 from trueline.errors import InputError
 from trueline.oversight.direct import Direct
-from trueline.oversight.transcript import UNLIMITED
+from trueline.oversight.transcript import Limited
 from trueline.protocols import Oversight, Rater
 from trueline.records import Case, Cost, Preference, Turn, Verdict
 from trueline.rng import Rng
@@ -32,15 +32,13 @@ __all__ = ["PlantedFlaws", "passed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlantedFlaws:
+class PlantedFlaws(Limited):
     """Judge by another protocol, believed where its judge passes a control."""
 
     protocol: Oversight = field(default_factory=Direct)
     """How the case, and the control, are judged."""
     share: float = 0.2
     """Share of cases that get a control."""
-    limit: Cost = UNLIMITED
-    """The most that one case may cost, its control included."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:

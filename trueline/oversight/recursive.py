@@ -29,9 +29,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from trueline.errors import InputError
-from trueline.oversight.transcript import UNLIMITED, Transcript, require
+from trueline.oversight.transcript import Limited, Transcript, require
 from trueline.protocols import Helper, Rater
-from trueline.records import Case, Cost, Critique, Flaw, Response, Verdict
+from trueline.records import Case, Critique, Flaw, Response, Verdict
 from trueline.rng import Rng
 
 __all__ = ["Division", "HelperLevels", "Recursive", "Sentences", "middle_of"]
@@ -73,7 +73,7 @@ class HelperLevels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recursive:
+class Recursive(Limited):
     """Halve an answer `depth` times, helped at each level, and let the judge look where that ends.
 
     A plain helper serves at every level; `HelperLevels` must have enough of them. Where the helper
@@ -82,8 +82,6 @@ class Recursive:
 
     depth: int = 3
     """Levels that help; 0 is unaided judging."""
-    limit: Cost = UNLIMITED
-    """The most that one case may cost."""
 
     def __post_init__(self) -> None:
         if self.depth < 0:

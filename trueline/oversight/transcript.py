@@ -26,11 +26,19 @@ from trueline.protocols import Debater, Helper, Rater
 from trueline.records import Case, Cost, Critique, Preference, Response, Turn, Verdict
 from trueline.rng import Rng
 
-__all__ = ["UNLIMITED", "Transcript", "require"]
+__all__ = ["UNLIMITED", "Limited", "Transcript", "require"]
 
 T = TypeVar("T")
 
 UNLIMITED = Cost(calls=math.inf, tokens=math.inf, judge_s=math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limited:
+    """What all protocols have."""
+
+    limit: Cost = UNLIMITED
+    """The most that one case may cost, controls included."""
 
 
 @dataclass

@@ -64,11 +64,7 @@ class Groups:
 
     def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> Fitted:
         """Return the groups' rewards under the objective; of one group, what the head learns.
-
-        Raises:
-            DataError: raters are named, and one of these comparisons is not.
-            InputError: there are several groups, and the head is not linear.
-        """
+        `DataError` where a rater has no group, `InputError` where the head is not linear."""
         strangers = sorted({c.rater for c in comparisons} - set(self.raters))
         if self.raters and strangers:
             raise DataError(

@@ -100,12 +100,8 @@ class Fitted(ABC):
         write_folder(Path(folder), self, trunk=model, trunk_fingerprint=self.trunk_fingerprint)
 
     def on(self, trunk: Reader) -> Scorer:
-        """Return a scorer of texts: this reward with the trunk that reads them.
-
-        Raises:
-            SetupError: the trunk is not the one the reward was fitted on.
-            InvalidExperiment: the reward is withheld (`concept`).
-        """
+        """Return a scorer of texts; `SetupError` where the trunk is not the one the reward was
+        fitted on, `InvalidExperiment` where the reward is withheld (`concept`)."""
         self.check_trunk(trunk.fingerprint())
         if why := self.metadata.get("withheld"):
             raise InvalidExperiment(
@@ -196,12 +192,8 @@ def answered(prompts: Sequence[Prompt | str], texts: Sequence[str]) -> list[Resp
 
 
 def load_reward(folder: str | Path, trunk: Reader | None = None) -> Fitted:
-    """Return the reward that `save` wrote to a folder, of whichever kind it is.
-
-    Raises:
-        SetupError: the folder is not a whole reward of this version.
-        SetupError, InvalidExperiment: with a trunk: `on` refuses it.
-    """
+    """Return the reward that `save` wrote, of whichever kind; `SetupError` where the folder is not
+    a whole reward of this version, and with a trunk whatever `on` raises."""
     reward = read_folder(Path(folder))
     if not isinstance(reward, Fitted):
         raise SetupError("a reward folder must hold a reward", got=f"something else in {folder}")

@@ -63,10 +63,8 @@ class RowByRow(Fitted):
     def margin(self, readings: Readings, first_rows: Rows, second_rows: Rows) -> MeanStd:
         """Return mean and std of reward(first) − reward(second), [M] each.
 
-        Only rows of these pairs are scored: a rule may run code for each of them.
-
-        Raises:
-            DataError: a side is unscored; the caller must leave such pairs out, and count them.
+        Only rows of these pairs are scored: a rule may run code for each of them. `DataError` where
+        a side is unscored: the caller must leave such pairs out, and count them.
         """
         rows = np.concatenate([first_rows, second_rows]).astype(int)
         used, at = np.unique(rows, return_inverse=True)

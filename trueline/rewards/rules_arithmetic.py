@@ -84,12 +84,8 @@ def asked_for(question: str) -> Fraction | None:
 
 
 def value(text: str) -> Fraction:
-    """Return the value of a formula of numbers, + - * /, percent signs and parentheses.
-
-    Raises:
-        ValueError: it is no such formula, or too long.
-        ZeroDivisionError: it divides by zero.
-    """
+    """Return the value of a formula of numbers, + - * /, percent signs and parentheses;
+    `ValueError` where it is none, or too long; `ZeroDivisionError`."""
     source = re.sub(r"(?<![\d.,])0+(?=\d)|(?<=\d),(?=\d{3}(?!\d))", "", text.strip()[:401])
     source = re.sub(r"([\d.]+)\s*%", r"(\1/100)", source)
     if len(text.strip()) > 400 or re.search(r"[^\d\s.()*/+-]", source):
