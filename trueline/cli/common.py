@@ -16,11 +16,9 @@ from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 from trueline.errors import InputError
-from trueline.models.trunk import Trunk
-from trueline.recipes.session import Session, trunk_of
-from trueline.rewards.protocols import Fitted, load_reward
+from trueline.recipes.session import Session
 
-__all__ = ["Place", "Verb", "cache_dir", "load_scored", "reading_bar", "set_threads"]
+__all__ = ["Place", "Verb", "cache_dir", "reading_bar", "set_threads"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +60,6 @@ def set_threads(threads: int) -> None:
         raise InputError("--threads must be at least 1", got=str(threads))
     torch.set_num_threads(threads)
     threadpool_limits(limits=1, user_api="blas")
-
-
-def load_scored(folder: Path, model: str | None, session: Session) -> tuple[Trunk, Fitted]:
-    """Return a saved reward and its trunk, which is where the reward says unless `model` does."""
-    trunk = session.load(model or trunk_of(folder))
-    return trunk, load_reward(folder, trunk)
 
 
 def cache_dir() -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from trueline.cli.common import Place, load_scored
+from trueline.cli.common import Place
 from trueline.errors import InputError
 from trueline.recipes.runs import load_run
 
@@ -49,7 +49,7 @@ class ExportVerb(Place):
             found = export_policy(self.source, trunk, self.out, merged=self.merged)
             console.print(f"exported to {self.out} ({found['form']}, of round {found['round']})")
             return {"out": str(self.out), **found}
-        trunk, reward = load_scored(self.source, self.model, self.session(console))
+        trunk, reward = self.session(console).reward(self.source, self.model)
         export(reward, trunk, self.out)
         console.print(f"exported to {self.out}; load it with trust_remote_code=True")
         return {"out": str(self.out)}

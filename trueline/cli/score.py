@@ -13,7 +13,7 @@ from rich.console import Console
 
 from trueline import stats
 from trueline.cli.bench import measure
-from trueline.cli.common import Place, cache_dir, load_scored, reading_bar
+from trueline.cli.common import Place, cache_dir, reading_bar
 from trueline.data.comparisons import group_of
 from trueline.data.files import write_jsonl
 from trueline.data.formats import Row, load_rows
@@ -32,6 +32,7 @@ class ScoreVerb(Place):
     """Score responses or preference pairs with a saved reward, or measure it on a bench.
 
     trueline score rewards/helpful answers.jsonl --out scores.jsonl
+
     trueline score rewards/helpful rm_bench.json --bench
     """
 
@@ -57,11 +58,11 @@ class ScoreVerb(Place):
         session = self.session(console, cache=cache_dir())
         if self.out is None:
             bench = load_bench(self.file)
-            trunk, reward = load_scored(self.reward, self.model, session)
+            trunk, reward = session.reward(self.reward, self.model)
             rng = stream(self.seed, "bench")
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
         rows = load_rows(self.file)
-        trunk, reward = load_scored(self.reward, self.model, session)
+        trunk, reward = session.reward(self.reward, self.model)
         with reading_bar("reading") as progress:
             readings = trunk.read([r for row in rows for r in row.responses], progress=progress)
         scores = dict(zip(readings.keys, reward.score(readings), strict=True))

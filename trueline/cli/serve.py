@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
-from trueline.cli.common import Place, load_scored
+from trueline.cli.common import Place
 from trueline.errors import InputError, SetupError
 
 __all__ = ["ServeVerb"]
@@ -65,7 +65,7 @@ class ServeVerb(Place):
         if not math.isfinite(unscored or 0.0):
             raise InputError("--unscored must be finite", got=str(unscored))
         place = app.bind(self.host, self.port)
-        trunk, reward = load_scored(self.reward, self.model, self.session(console))
+        trunk, reward = self.session(console).reward(self.reward, self.model)
         named = os.environ.get("TRUELINE_TOKEN")
         service = app.Service(
             scorer=reward.on(trunk),

@@ -33,11 +33,10 @@ from trueline.protocols import ChatModel, Rater
 from trueline.raters.by_value import RULES, RewardRater, RuleRater
 from trueline.raters.people import People, Queue, ask_in_terminal
 from trueline.recipes.build import known
-from trueline.recipes.session import Session, trunk_of
+from trueline.recipes.session import Session
 from trueline.records import Response
 from trueline.registry import register
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.protocols import load_reward
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums
 from trueline.worlds.sums.critic import SumsCritic, trained_critic
@@ -142,8 +141,7 @@ class RewardJudge:
 
     def open(self, session: Session) -> Judging:
         """Return the reward on its trunk."""
-        trunk = session.load(self.model or trunk_of(self.folder))
-        reward = load_reward(self.folder, trunk)
+        trunk, reward = session.reward(self.folder, self.model)
         return Judging(
             rater=RewardRater(scorer=reward.on(trunk)),
             certificate=f"better by the reward {self.folder.name}; not by people",

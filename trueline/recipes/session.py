@@ -12,9 +12,10 @@ from rich.console import Console
 
 from trueline.errors import SetupError
 from trueline.models.trunk import Trunk
+from trueline.rewards.protocols import Fitted, load_reward
 from trueline.worlds.sums import trunk_path
 
-__all__ = ["Session", "trunk_of"]
+__all__ = ["Session"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +51,15 @@ class Session:
             self.trunks[model] = Trunk.load(place, device=self.device, cache_dir=self.cache)
         return self.trunks[model]
 
-
-def trunk_of(folder: Path) -> str:
-    """Return where the trunk of a saved reward is, as its folder says."""
-    card = folder / "card.json"
-    if not card.is_file():
-        raise SetupError("a reward folder must hold card.json", got=f"none in {folder}")
-    name = json.loads(card.read_text("utf-8")).get("trunk")
-    if not name:
-        raise SetupError("a reward's trunk must be known", got=f"none in {card}", do="give --model")
-    return str(name)
+    def reward(self, folder: Path, model: str | None = None) -> tuple[Trunk, Fitted]:
+        """Return a saved reward and its trunk, which is where its card says unless `model` does."""
+        if model is None:
+            card = folder / "card.json"
+            if not card.is_file():
+                raise SetupError("a reward folder must hold card.json", got=f"none in {folder}")
+            model = json.loads(card.read_text("utf-8")).get("trunk")
+            if not model:
+                must, do = "a reward's trunk must be known", "give --model"
+                raise SetupError(must, got=f"none in {card}", do=do)
+        trunk = self.load(model)
+        return trunk, load_reward(folder, trunk)
