@@ -35,29 +35,29 @@ KNOW_THE_WORLDS = {"audits", "recipes", "worlds"}
 BUDGETS = {
     "ground": (
         "__init__ __main__ atomic errors protocols records registry rng runs stats testing",
-        2_500,
+        2_160,
     ),
-    "models": ("models", 3_140),
-    "data": ("data", 1_820),
-    "rewards": ("rewards", 4_935),
+    "models": ("models", 2_800),
+    "data": ("data", 1_400),
+    "rewards": ("rewards", 4_010),
     "policy": ("policy", 900),
-    "oversight": ("oversight", 1_300),
+    "oversight": ("oversight", 1_400),
     "raters": ("raters", 350),
-    "loop": ("loop", 1_310),
-    "recipes": ("recipes", 1_210),
+    "loop": ("loop", 1_400),
+    "recipes": ("recipes", 930),
     "audits": ("audits", 800),
-    "worlds": ("worlds", 2_000),
-    "surfaces": ("cli plugs reports serving", 4_130),
+    "worlds": ("worlds", 2_500),
+    "surfaces": ("cli plugs reports serving", 3_600),
 }
 """Lines of .py that a folder may have (docs/decisions/0015); whoever raises one says what left."""
-WHOLE = 24_300
-"""Lines of the package; 20,000 is the aim."""
-BESIDE = {"benchmarks": 4_500, "tests": 0.64}
-"""Lines of the benchmarks, and lines of the tests for one of the package; 0.6 is the aim."""
+WHOLE = 20_000
+"""Lines of the package; a folder that is not built yet adds its own budget when it is."""
+BESIDE = {"benchmarks": 4_500, "tests": 0.6}
+"""Lines of the benchmarks, and lines of the tests for one of the package."""
 ERRORS_ARE_VALUES = {"trueline.models.distributed", "trueline.rewards.sandbox"}
 """What judged code raised, and what all processes are to raise, is kept and handed on."""
 HEAVY = {"accelerate", "peft", "tokenizers", "torch", "transformers"}
-MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_LOOP = 460, 60, 7, 270
+MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_LOOP = 380, 60, 7, 240
 
 
 class Module:
