@@ -4,6 +4,7 @@ Nobody's labels are needed: Saunders et al. 2022 (2206.05802), CriticGPT's inser
 et al. 2024, 2407.00215). `ArithmeticFlaws` takes solutions in free text (lines are its steps); it
 changes only the result of a sum "a + b = c" that holds, and leaves the text after it as it was.
 
+>>> import numpy as np
 >>> from trueline.records import Prompt
 >>> answer = Response(prompt=Prompt.of("?"), text="He has 3 * 4 = 12 plums.")
 >>> ArithmeticFlaws().inject(answer, rng=np.random.default_rng(2)).response.text

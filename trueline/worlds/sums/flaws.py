@@ -13,6 +13,7 @@ is a flaw all the same. Overconfidence is left out, as "sure" is no flaw of a ri
 `Flawed.also` is what else an ideal reviewer names, and an answer that no longer follows from the
 last step.
 
+>>> import numpy as np
 >>> from trueline.records import Prompt
 >>> prompt = Prompt.of("start 7 , + 5 , * 3")
 >>> answer = Response(prompt=prompt, text="7 + 5 = 12 ; 12 * 3 = 36 ; answer 36")

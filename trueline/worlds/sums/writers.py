@@ -5,6 +5,7 @@ guess in the prompt sometimes a sycophant. A wrong step has a near-by wrong resu
 or 10), or in one error of ten a misread operand, and the chain goes on from it.
 `scripts/sums_corpus.py` draws whole documents, with reviews after half of them.
 
+>>> import numpy as np
 >>> from trueline.worlds.sums.language import render
 >>> render(write(Problem.read("start 7 , + 5"), Writer(), np.random.default_rng(1)))
 '7 + 5 = 12 ; answer 12 sure'
