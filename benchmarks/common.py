@@ -171,9 +171,10 @@ def timed(act: Callable[[], T]) -> tuple[T, dict[str, float]]:
 
 
 def median_ratio(slow: Sequence[float], fast: Sequence[float]) -> Estimate:
-    """Return the median of the neighbours' ratios; its interval is their range."""
+    """Return the median of the neighbours' ratios; its interval is the range of several."""
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]
-    return Estimate(float(np.median(ratios)), min(ratios), max(ratios), len(ratios))
+    ends = (min(ratios), max(ratios)) if len(ratios) > 1 else (None, None)
+    return Estimate(float(np.median(ratios)), *ends, len(ratios))
 
 
 def _number(value: Any) -> float:

@@ -114,7 +114,7 @@ def rows_of(name: str, runs: dict[str, list[Any]]) -> list[Row]:
     seconds = f"{np.median(ours):.1f} s against {np.median(trl):.1f} s"
     return [
         Row.least(f"{name}: GRPO step, times faster than TRL ({seconds})",
-                  median_ratio(trl, ours), 2),
+                  median_ratio(trl, ours), 2 if name == "embedded" else 4),
         Row(f"{name}: the same against TRL's fastest variant ({best}), once",
             step_s(runs[best][0]) / float(np.median(ours))),
         Row.most(f"{name}: peak memory, share of TRL's", float(peaks[0] / peaks[1]), 0.6),
