@@ -15,9 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import TrainerCallback
 
@@ -97,12 +99,14 @@ def ours(job: dict[str, Any]) -> StepClock:
 
 @contextlib.contextmanager
 def marked_samples(clock: StepClock) -> Iterator[None]:
-    """Mark a step each time the optimiser draws samples."""
+    """Mark a step each time the optimiser draws samples. An answer that was cut counts as whole, as
+    TRL has it: left out, it would cost ours no update."""
     plain = LoraPolicy.rollouts
 
     def rollouts(policy: LoraPolicy, *args: Any, **kwargs: Any) -> Any:
         clock.mark()
-        return plain(policy, *args, **kwargs)
+        drawn = plain(policy, *args, **kwargs)
+        return replace(drawn, ended=np.ones_like(drawn.ended))
 
     LoraPolicy.rollouts = rollouts  # type: ignore[method-assign]
     try:
