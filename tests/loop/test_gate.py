@@ -139,3 +139,7 @@ def test_the_gate_says_what_wins_at_equal_length(rng: np.random.Generator) -> No
         session.observe(float(rng.random() < 1 / (1 + np.exp(-longer / 4))), longer=longer)
     even = session.record(rng)["win_rate_at_equal_length"]
     assert even["lower"] < 0.5 < even["upper"] and even["n"] == session.labels
+    unknown = Gate(max_labels=40).session(1)
+    unknown.observe(1.0)
+    unknown.observe(0.0, longer=3.0)
+    assert unknown.record(rng)["win_rate_at_equal_length"]["value"] is None

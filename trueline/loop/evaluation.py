@@ -91,7 +91,7 @@ class Evaluation:
             "kl": _mean(logp - readings.logp),
             "uncertainty": _mean(now.std[now.scored]),
             "novelty": _mean(now.novelty[now.scored]),
-            "length": _mean([float(r.num_tokens or 0) for r in answers]),
+            "length": _mean([r.num_tokens for r in answers if r.num_tokens is not None]),
             "unscored": int((~now.scored).sum()),
             # Where answers have no end, all go on until they are cut.
             "cut": int((~rolled.ended).sum()) if ends else None,

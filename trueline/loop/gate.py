@@ -89,16 +89,16 @@ class GateSession:
         self._better = BettingTest(0.5, fractions=BET)
         self._worse = BettingTest(0.5, fractions=BET)
         self._wins: list[float] = []
-        self._longer: list[float] = []
+        self._longer: list[float | None] = []
 
     @property
     def labels(self) -> int:
         """How many verdicts were observed."""
         return len(self._wins)
 
-    def observe(self, win: float, *, longer: float = 0.0) -> None:
+    def observe(self, win: float, *, longer: float | None = None) -> None:
         """Take in a verdict: 1 if the new policy's answer was preferred, 0 if the certified one's,
-        0.5 if neither; `longer`: by how many tokens it was the longer one."""
+        0.5 if neither; `longer`: by how many tokens it was the longer one, if known."""
         if win not in (0, 0.5, 1):
             raise DataError("a win must be 0, 0.5 or 1", got=str(win))
         if self.decision is not None:
@@ -123,9 +123,12 @@ class GateSession:
         `e_value` speaks for "better", `e_value_worse` for "worse". The win rate's 95 % interval is
         valid whenever one stops, made of the same bets: after ACCEPT its lower end is at least 1/2
         where the round's alpha is at most 0.025. What it would be were both answers equally long
-        (bootstrapped by `rng`) decides nothing.
+        (bootstrapped by `rng`) decides nothing, and is not measured where a length is unknown.
         """
-        even = length_controlled(self._wins, self._longer, rng=rng)
+        even = Estimate(None, None, None, 0)
+        known = [gap for gap in self._longer if gap is not None]
+        if len(known) == self.labels:
+            even = length_controlled(self._wins, known, rng=rng)
         return {
             "decision": (self.decision or Decision.HOLD).value,
             "e_value": math.exp(self._better.log_e),

@@ -211,7 +211,8 @@ class Steps:
         asked = self.labels.ask(cases, purpose="gate", round=self.t)
         for case, verdict in zip(cases, asked, strict=False):
             budget.spend("gate", 1)
-            longer = (case.first.num_tokens or 0) - (case.second.num_tokens or 0)
+            lengths = [r.num_tokens for r in case.responses if r.num_tokens is not None]
+            longer = lengths[0] - lengths[1] if len(lengths) == 2 else None
             session.observe(_WINS[verdict.preference], longer=longer)
             if session.decision is not None:
                 break
