@@ -12,8 +12,8 @@ TRL's reward is a classifier of the same checkpoint, as RewardTrainer would make
 each: larger micro-batches, and our reward inside TRL. Ours reads the trunk once for the reward and
 the reference; TRL makes a pass for each.
 
-On a large checkpoint all samples run to the token limit in both arms; on the embedded model both
-end where the model ends them.
+Samples end where the model ends them or at the token limit; an answer that was cut is learned from
+in both arms.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from trueline.errors import InputError
 from trueline.models.engine import Engine
 from trueline.policy import GRPO, BestOfN
 from trueline.recipes import KINDS, Recipe
-from trueline.recipes.players import RuleJudge, ServedModel
+from trueline.recipes.judges_and_helpers import RuleJudge, ServedModel
 from trueline.recipes.runs import make_loop, make_task
 from trueline.recipes.session import Session
 from trueline.testing import FakeEndpoint

@@ -12,7 +12,7 @@ import trueline as tl
 from tests.material import prompts_in, right_over_wrong, says, verb
 from trueline.oversight import PROTOCOLS
 from trueline.policy import OPTIMISERS
-from trueline.recipes.players import HELPERS, JUDGES
+from trueline.recipes.judges_and_helpers import HELPERS, JUDGES
 from trueline.rewards import REWARDS
 from trueline.testing import FakeEndpoint
 from trueline.worlds.sums import trunk_path

@@ -12,7 +12,7 @@ import trueline.models.trunk as trunk_module
 from trueline.errors import InputError
 from trueline.policy import DPO, GRPO, BestOfN
 from trueline.recipes import Recipe
-from trueline.recipes.players import HELPERS, JUDGES, from_short
+from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short
 from trueline.recipes.schema import SHIPPED
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative

@@ -20,6 +20,7 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.evaluate import cross_validate
 from trueline.rewards.protocols import load_reward
 from trueline.rewards.selfcheck import selfcheck
+from trueline.rewards.storage import stored
 from trueline.rng import stream
 from trueline.testing import FakeTrunk
 
@@ -78,6 +79,11 @@ def test_the_scorer_answers_in_order_with_repeats_and_unread_rows_in_their_place
     assert len(reward.score([], [])) == 0
     with pytest.raises(InputError, match="as many prompts as responses"):
         reward.score(["x"], ["a", "b"])
+
+
+def test_another_class_of_the_same_name_is_refused() -> None:
+    with pytest.raises(InputError, match="a name of its own"):
+        stored(type("Dense", (), {"__module__": "somebody.else"}))
 
 
 def test_what_is_no_reward_folder_is_refused_and_left_alone(tmp_path: Path) -> None:

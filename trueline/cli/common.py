@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,15 +23,15 @@ __all__ = ["Place", "Verb", "cache_dir", "reading_bar", "set_threads"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verb:
+class Verb(ABC):
     """A parsed command."""
 
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on standard output and nothing else there."""
 
+    @abstractmethod
     def execute(self, console: Console) -> dict[str, Any]:
         """Do it; return what --json prints."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from trueline.data.cases import LabelledCase, load_cases
 from trueline.errors import InputError, SetupError
 from trueline.oversight import PROTOCOLS
 from trueline.protocols import Oversight, Rater
-from trueline.recipes.players import (
+from trueline.recipes.judges_and_helpers import (
     HELPERS,
     JUDGES,
     NoHelper,

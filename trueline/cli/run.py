@@ -13,7 +13,7 @@ from trueline import reports
 from trueline.cli.common import Place, set_threads
 from trueline.loop.progress import Bar
 from trueline.models.distributed import Workers
-from trueline.recipes.players import HELPERS, JUDGES, PeopleJudge, from_short
+from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, PeopleJudge, from_short
 from trueline.recipes.runs import run
 from trueline.recipes.schema import Recipe, merged, read
 

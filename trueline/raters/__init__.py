@@ -3,6 +3,6 @@
 `people` is imported by name: it opens a database.
 """
 
-from trueline.raters.by_value import RULES, RewardRater, RuleRater
+from trueline.raters.rule_and_reward import RULES, RewardRater, RuleRater
 
 __all__ = ["RULES", "RewardRater", "RuleRater"]

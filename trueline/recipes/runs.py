@@ -28,7 +28,7 @@ from trueline.models.adapters import BasePolicy
 from trueline.models.endpoint import Endpoint
 from trueline.models.engine import Engine
 from trueline.oversight import PROTOCOLS
-from trueline.recipes.players import HELPERS, JUDGES, from_short, open_helper, sha256_of
+from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short, open_helper, sha256_of
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
 from trueline.records import Case

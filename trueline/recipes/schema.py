@@ -29,7 +29,7 @@ from trueline.policy import OPTIMISERS
 from trueline.policy.best_of_n import BestOfN
 from trueline.protocols import Oversight
 from trueline.recipes.build import Roles, build, build_kind, known, to_plain
-from trueline.recipes.players import HELPERS, JUDGES, NoHelper, SimulatedJudge
+from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, NoHelper, SimulatedJudge
 from trueline.rewards import REWARDS
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative

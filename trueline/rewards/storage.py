@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from trueline.atomic import atomic_folder, to_json
-from trueline.errors import SetupError
+from trueline.errors import InputError, SetupError
 
 __all__ = ["FORMAT", "STORED", "check_place", "read_folder", "stored", "write_folder"]
 
@@ -31,7 +31,11 @@ STORED: dict[str, type] = {}
 
 
 def stored(kind: type) -> type:
-    """Let folders hold instances of this dataclass."""
+    """Let folders hold instances of this dataclass; `InputError` where another has its name."""
+    other = STORED.setdefault(kind.__name__, kind)
+    if other.__module__ != kind.__module__:
+        must = "a stored class must have a name of its own"
+        raise InputError(must, got=f"{kind.__name__} of {other.__module__} and {kind.__module__}")
     STORED[kind.__name__] = kind
     return kind
 

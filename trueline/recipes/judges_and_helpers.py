@@ -30,8 +30,8 @@ from trueline.models.sampling import complete
 from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
 from trueline.oversight.transcript import require
 from trueline.protocols import ChatModel, Rater
-from trueline.raters.by_value import RULES, RewardRater, RuleRater
 from trueline.raters.people import People, Queue, ask_in_terminal
+from trueline.raters.rule_and_reward import RULES, RewardRater, RuleRater
 from trueline.recipes.build import known
 from trueline.recipes.session import Session
 from trueline.records import Response
