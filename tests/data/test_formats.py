@@ -177,7 +177,7 @@ def test_a_fault_is_one_line_with_its_row(tmp_path: Path, name: str) -> None:
     row, must = FAULTS[name]
     path = put(tmp_path, [PLAIN, row])
     with pytest.raises(DataError) as caught:
-        load_cases(path) if name.startswith("case") else Comparisons.load(path)
+        load_cases(path) if name.startswith("case") else Comparisons.load(path, strict=True)
     assert must in caught.value.must and f"{path}:2" in str(caught.value)
     assert "\n" not in str(caught.value)
 

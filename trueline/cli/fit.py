@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -47,6 +47,8 @@ class FitVerb(Place):
     """Where the reward folder is written."""
     folds: int = 5
     """Folds of the cross-validation, split by prompt (dialogues by their first turn)."""
+    strict: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Stop at the first row that cannot be used, instead of counting it."""
     bench: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """A bench to measure the reward on: RewardBench, RewardBench 2, RM-Bench; may be repeated."""
 
@@ -55,7 +57,7 @@ class FitVerb(Place):
         table = {"reward": {"kind": self.reward}} if self.reward in REWARDS else read(self.reward)
         recipe = Recipe.of(merged(table, [("model.path", self.model)]), changes=self.set)
         check_place(self.out)
-        pairs = Comparisons.load(self.pairs)
+        pairs = Comparisons.load(self.pairs, strict=self.strict)
         benches = [load_bench(path) for path in self.bench]
         session = self.session(console, model=recipe.model.path, cache=cache_dir())
         trunk, spec = session.trunk, recipe.reward

@@ -44,6 +44,8 @@ class ScoreVerb(Place):
     """Scores, one JSON line a row of the file, in its order; needed unless --bench is given."""
     bench: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """The file is a bench (RewardBench, RewardBench 2, RM-Bench): print the reward's figures."""
+    strict: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Stop at the first row that cannot be used, instead of leaving it unscored."""
     model: str | None = None
     """The trunk, if it has moved since the fit."""
 
@@ -61,7 +63,7 @@ class ScoreVerb(Place):
             trunk, reward = session.reward(self.reward, self.model)
             rng = stream(self.seed, "bench")
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
-        rows = load_rows(self.file)
+        rows = load_rows(self.file, strict=self.strict)
         trunk, reward = session.reward(self.reward, self.model)
         with reading_bar("reading") as progress:
             readings = trunk.read([r for row in rows for r in row.responses], progress=progress)

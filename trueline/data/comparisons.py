@@ -39,12 +39,13 @@ class Comparisons(Sequence[Comparison]):
     """How many judgements of the source were left out, by reason."""
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Comparisons:
+    def load(cls, path: str | os.PathLike[str], *, strict: bool = False) -> Comparisons:
         """Return the preferences of a .jsonl[.gz], .json, .csv or .parquet file, at least one.
 
-        Raises `DataError` where a row cannot be used; the forms are those of `data.formats`.
+        The forms are those of `data.formats`. A row that cannot be used is counted in `skipped`;
+        raises `DataError` where `strict`, or where no row can be used.
         """
-        return cls(*pair_up(load_rows(path), str(path)))
+        return cls(*pair_up(load_rows(path, strict=strict), str(path)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .jsonl or .jsonl.gz that `load` reads back equal; all or nothing."""

@@ -22,6 +22,7 @@ import json
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from pydantic import TypeAdapter, ValidationError
 from trueline.atomic import atomic_write, to_json
 from trueline.errors import DataError
 
-__all__ = ["FileRecord", "at_row", "read_records", "take", "write_jsonl"]
+__all__ = ["Faults", "FileRecord", "at_row", "read_records", "take", "write_jsonl"]
 
 _BLANK = " \t\r\n"
 _MESSAGES = re.compile(r"\s*\[\s*\{\s*['\"](role|content|response)['\"]")
@@ -56,6 +57,35 @@ def at_row(where: str) -> Iterator[None]:
     except DataError as error:
         got = where if error.got is None else f"{where}: {error.got}"
         raise DataError(error.must, got=got, do=error.do) from None
+
+
+class Faults:
+    """Rows that could not be used: how many by reason, and the first of each."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.last = ""
+        self._first: dict[str, DataError] = {}
+
+    @contextlib.contextmanager
+    def counted(self, *, strict: bool = False) -> Iterator[None]:
+        """Count the `DataError` that the block raises, or raise it where `strict`."""
+        try:
+            yield
+        except DataError as error:
+            if strict:
+                raise
+            self.last = error.must
+            self.counts[self.last] += 1
+            self._first.setdefault(self.last, error)
+
+    def check(self, num_rows: int) -> None:
+        """Raise the first fault of the commonest reason where all rows are at fault."""
+        if self.counts.total() == num_rows > 0:
+            reason, count = self.counts.most_common(1)[0]
+            error = self._first[reason]
+            got = f"{error.got} ({count} of {num_rows} rows)" if num_rows > 1 else error.got
+            raise DataError(reason, got=got, do=error.do)
 
 
 def take(fields: Mapping[str, Any], name: str, form: TypeAdapter[T]) -> T:

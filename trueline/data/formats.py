@@ -39,7 +39,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from trueline.data.dialogues import Dialogue, is_dialogue, prompt_of, split_pair
-from trueline.data.files import FileRecord, at_row, read_records, take
+from trueline.data.files import Faults, FileRecord, at_row, read_records, take
 from trueline.errors import DataError, InputError
 from trueline.records import Comparison, Message, Prompt, Response
 
@@ -104,9 +104,20 @@ class Row:
     """Judgements that are no preference, by reason."""
 
 
-def load_rows(path: str | os.PathLike[str]) -> list[Row]:
-    """Return every row of a file, in order: preferences, and responses to be scored."""
-    return [to_row(record) for record in read_records(path)]
+def load_rows(path: str | os.PathLike[str], *, strict: bool = False) -> list[Row]:
+    """Return every row of a file, in order: preferences, and responses to be scored.
+
+    A row that cannot be used is an "empty" one, with the reason in `skipped`; `DataError` where
+    `strict`, or where no row can be used.
+    """
+    rows, faults = [], Faults()
+    for record in read_records(path):
+        with faults.counted(strict=strict):
+            rows.append(to_row(record))
+            continue
+        rows.append(Row(where=record.where, kind="empty", skipped={faults.last: 1}))
+    faults.check(len(rows))
+    return rows
 
 
 def to_row(record: FileRecord) -> Row:
