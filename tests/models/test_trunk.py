@@ -102,7 +102,9 @@ def test_too_long_keeps_the_response(trunk):
     kept, short = encoded[0], encoded[2]
     assert kept.ids[kept.start : kept.stop] == short.ids[short.start : short.stop]
     assert len(kept.ids) == limit and kept.ids[0] == short.ids[0]
-    assert trunk.read(rows).truncated.tolist() == [False, True, False]
+    readings = trunk.read(rows)
+    assert readings.truncated.tolist() == [False, True, False]
+    assert readings.prompt_cut.tolist() == [True, True, False]
 
 
 def test_fingerprint_is_of_the_content(chat, chat_folder, tmp_path):

@@ -45,6 +45,11 @@ class Encoded:
     start: int
     stop: int
     truncated: bool = False
+    """Whether the response itself was too long and lost tokens from its right."""
+    end: int = 0
+    """How many of the response's last tokens are its end and none of its words."""
+    cut_prompt: int = 0
+    """How many tokens the prompt lost so that the response is kept."""
 
 
 class Codec:
@@ -203,8 +208,10 @@ class Codec:
         limit = self.max_tokens - len(tail) - len(answer)
         if len(context) > limit:
             context = context[:head] + context[len(context) - limit + head :]
+        lost, end = start - len(context), int(self.appends_end and self.end_id is not None)
         start = len(context)
-        return Encoded(context + answer + tail, start, start + len(answer), truncated)
+        row = context + answer + tail
+        return Encoded(row, start, start + len(answer), truncated, end, max(lost, 0))
 
 
 def batches(lengths: Sequence[int], *, max_tokens: int) -> list[np.ndarray]:

@@ -66,14 +66,17 @@ class Readings:
     """float32 [N, 5] in nats; None for an encoder, which gives no next-token probabilities."""
     truncated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     """bool [N]: the response itself was too long for the trunk and was cut from the right."""
+    prompt_cut: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    """bool [N]: the prompt lost tokens so that the response is kept."""
     trunk: str | None = None
     """Fingerprint of the trunk that read them."""
     responses: tuple[Response, ...] | None = None
     """What was read, row by row, with each prompt's messages and meta: rules grade it; or None."""
 
     def __post_init__(self) -> None:
-        if not len(self.truncated) and len(self.keys):
-            object.__setattr__(self, "truncated", np.zeros(len(self.keys), bool))
+        for name in ("truncated", "prompt_cut"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(len(self.keys), bool))
         want = (len(self.keys), len(self.layers), len(self.poolings))
         if self.latents.ndim != 4 or self.latents.shape[:3] != want:
             must = f"latents must have the shape [N, L, P, D] with N, L, P = {want}"
@@ -131,6 +134,7 @@ class Readings:
             latents=self.latents[at],
             surprisals=None if self.surprisals is None else self.surprisals[at],
             truncated=self.truncated[at],
+            prompt_cut=self.prompt_cut[at],
             responses=None if self.responses is None else tuple(self.responses[i] for i in rows),
         )
 
@@ -159,13 +163,15 @@ class Readings:
             latents=np.concatenate([p.latents for p in parts]),
             surprisals=np.concatenate(surprisals) if surprisals else None,
             truncated=np.concatenate([p.truncated for p in parts]),
+            prompt_cut=np.concatenate([p.prompt_cut for p in parts]),
             responses=tuple(r for each in responses for r in each) if all_known else None,
         ).take(np.sort(at))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file that `load` reads back equal; of a prompt's meta only what
         JSON can hold."""
-        tensors = {name: getattr(self, name) for name in ("latents", "truncated", "surprisals")}
+        columns = ("latents", "truncated", "prompt_cut", "surprisals")
+        tensors = {name: getattr(self, name) for name in columns}
         if self.responses is not None:
             tensors["responses"] = np.frombuffer(_to_json(self.responses), np.uint8)
         kept = {n: np.ascontiguousarray(x) for n, x in tensors.items() if x is not None}

@@ -90,7 +90,8 @@ class Rollouts:
             n, length = len(c.ids), len(c.ids) + int(ends)
             logp = float(c.token_logps[:n].sum() + c.token_logps[n:length].sum())
             responses.append(Response(prompt=prompt, text=text, logp=logp, num_tokens=length))
-            rows.append(Encoded([*before, *ids], len(before), len(before) + len(ids)))
+            stop = len(before) + len(ids)
+            rows.append(Encoded([*before, *ids], len(before), stop, end=len(ids) - n))
         return cls(
             responses=[responses[i : i + width] for i in range(0, len(responses), width)],
             rows=rows,

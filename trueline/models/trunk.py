@@ -157,6 +157,7 @@ class Trunk:
             poolings=("last", "mean"),
             surprisals=surprisals,
             truncated=np.array([row.truncated for row in rows]),
+            prompt_cut=np.array([row.cut_prompt > 0 for row in rows]),
             trunk=self.fingerprint(),
             responses=tuple(unique),
         )
