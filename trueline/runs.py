@@ -2,7 +2,7 @@
 
     config.json        what was asked for, and the folder's `format`; written last, so that a folder
                        without it is not yet a run
-    environment.json   versions, machine, commit and data hashes at creation
+    environment.json   versions, machine, commit at creation; data hashes once confirmed
     metrics.jsonl      one record a line, appended
     checkpoints/NAME/  whole folders that appear at once
     result.json        what came out; present means finished
@@ -67,9 +67,10 @@ class RunFolder:
         path: str | os.PathLike[str],
         config: Mapping[str, Any],
         *,
-        data_hashes: Mapping[str, str],
+        data_hashes: Mapping[str, str] | None = None,
     ) -> RunFolder:
-        """Open the run at `path`, mended if it was killed, or begin it.
+        """Open the run at `path`, mended if it was killed, or begin it; without `data_hashes` its
+        data are still to be confirmed, and until then it may begin with another configuration.
 
         Raises:
             SetupError: it began with another configuration, another process holds it, or `path`
@@ -83,8 +84,11 @@ class RunFolder:
             raise SetupError("a run needs a folder", got=f"a file in the way of {path}") from None
         with _held(folder) as lock:
             if not (folder / "config.json").exists():
-                _begin(folder, config, data_hashes)
+                _begin(folder, config)
             run = cls(folder, lock=lock)
+            if "data_hashes" not in run.environment and run.config != config:
+                atomic.atomic_write(folder / "config.json", _as_json(config))
+                run.config = dict(config)
             changed = [name for name, value in config.items() if run.config.get(name) != value]
             if changed:
                 raise SetupError(
@@ -92,15 +96,24 @@ class RunFolder:
                     got=f"another {', '.join(changed)} in {path}",
                     do="choose another --out, or give the same options",
                 )
-            was = run.environment.get("data_hashes", {})
-            if dict(data_hashes) != was:
-                raise InvalidExperiment(
-                    "a run must be resumed on the data it began with",
-                    got="changed: " + ", ".join(sorted(dict(data_hashes.items() ^ was.items()))),
-                    do="restore the data, or start a new run",
-                )
+            if data_hashes is not None:
+                run.confirm(data_hashes)
             run._mend()
             return run
+
+    def confirm(self, data_hashes: Mapping[str, str]) -> None:
+        """Keep what the run is made on, or refuse others (`InvalidExperiment`) if it is kept."""
+        was = self.environment.get("data_hashes")
+        if was is None:
+            self.environment["data_hashes"] = dict(data_hashes)
+            facts = atomic.to_json(self.environment)
+            atomic.atomic_write(self.folder / "environment.json", facts)
+        elif dict(data_hashes) != was:
+            raise InvalidExperiment(
+                "a run must be resumed on the data it began with",
+                got="changed: " + ", ".join(sorted(dict(data_hashes.items() ^ was.items()))),
+                do="restore the data, or start a new run",
+            )
 
     @classmethod
     def view(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -183,7 +196,7 @@ class RunFolder:
         atomic.mend(self.folder / "checkpoints")
 
 
-def _begin(folder: Path, config: Mapping[str, Any], data_hashes: Mapping[str, str]) -> None:
+def _begin(folder: Path, config: Mapping[str, Any]) -> None:
     """Write what makes a held, empty folder a run; a creation that was cut short is done again."""
     names = sorted({p.name for p in folder.iterdir()} - {LOCK, "environment.json"})
     strange = [name for name in names if not name.startswith(atomic.FRESH)]
@@ -194,9 +207,12 @@ def _begin(folder: Path, config: Mapping[str, Any], data_hashes: Mapping[str, st
             do="resume the run in it, or choose another folder",
         )
     atomic.mend(folder)
-    facts = {**_environment(), "data_hashes": dict(data_hashes)}
-    atomic.atomic_write(folder / "environment.json", atomic.to_json(facts))
-    atomic.atomic_write(folder / "config.json", atomic.to_json({**config, "format": FORMAT}))
+    atomic.atomic_write(folder / "environment.json", atomic.to_json(_environment()))
+    atomic.atomic_write(folder / "config.json", _as_json(config))
+
+
+def _as_json(config: Mapping[str, Any]) -> str:
+    return atomic.to_json({**config, "format": FORMAT})
 
 
 @contextlib.contextmanager

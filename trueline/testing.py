@@ -94,8 +94,6 @@ class FakeTrunk:
     def read(
         self,
         responses: Sequence[Response] | HasResponses,
-        *,
-        progress: Callable[[int, int], None] | None = None,
     ) -> Readings:
         """Return one row per distinct response, in order of first appearance."""
         unique = distinct(responses)
@@ -104,8 +102,6 @@ class FakeTrunk:
         for word, strength in self.planted.items():
             signs = np.array([1.0 if word in r.text else -1.0 for r in unique])
             latents[:, self.layer] += strength * signs[:, None, None] * self.direction(word)
-        if progress is not None:
-            progress(len(unique), len(unique))
         return Readings(
             keys=tuple(r.key for r in unique),
             latents=latents.astype(np.float32),

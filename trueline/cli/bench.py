@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from trueline.cli.common import reading_bar
 from trueline.data.comparisons import Comparisons
 from trueline.protocols import Scorer
 from trueline.records import Estimate
@@ -31,8 +30,7 @@ def measure(
     train: Comparisons | None = None,
 ) -> dict[str, Any]:
     """Run, print, and return what --json prints; `train`: what the scorer was fitted on."""
-    with reading_bar(f"reading {path.name}") as progress:
-        found = run_bench(scorer, bench, rng=rng, train=train, progress=progress)
+    found = run_bench(scorer, bench, rng=rng, train=train)
     if found.figures:
         console.print(_table(found, f"{escape(path.name)} ({found.kind})"))
     left_out = {

@@ -1,11 +1,9 @@
-"""What several verbs share: the place they run in, threads, progress, the reading cache."""
+"""What several verbs share: the place they run in, threads, the reading cache."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,13 +11,12 @@ from typing import Annotated, Any
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 from trueline.errors import InputError
 from trueline.recipes.session import Session
 
-__all__ = ["Place", "Verb", "cache_dir", "reading_bar", "set_threads"]
+__all__ = ["Place", "Verb", "cache_dir", "set_threads"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +64,3 @@ def cache_dir() -> Path:
     """Return where readings are kept between commands: $TRUELINE_CACHE, else the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("TRUELINE_CACHE") or Path(base) / "trueline")
-
-
-@contextmanager
-def reading_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error; the callback is told (done, total)."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

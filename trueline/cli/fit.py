@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trueline.cli.bench import interval, measure
-from trueline.cli.common import Place, cache_dir, reading_bar
+from trueline.cli.common import Place, cache_dir
 from trueline.data.baselines import baseline_accuracy
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.recipes.schema import Recipe, merged, read
@@ -62,8 +62,7 @@ class FitVerb(Place):
         session = self.session(console, model=recipe.model.path, cache=cache_dir())
         trunk, spec = session.trunk, recipe.reward
         checks = selfcheck(trunk, pairs.responses[:8])
-        with reading_bar("reading") as progress:
-            readings = trunk.read(pairs.responses, progress=progress)
+        readings = trunk.read(pairs.responses)
         folds = make_folds(pairs.groups, self.folds, stream(self.seed, "folds"))
         rng = stream(self.seed, "validate")
         validated = cross_validate(spec, readings, pairs, folds=folds, rng=rng)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json as jsonlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,16 @@ from rich.table import Table as RichTable
 from trueline import reports
 from trueline.atomic import to_json
 from trueline.audits.judgements import JudgedCase, by_arm, contrasts, measure, samples
-from trueline.cli.common import Place, reading_bar
+from trueline.cli.common import Place
 from trueline.data.cases import LabelledCase, load_cases
 from trueline.errors import InputError, SetupError
 from trueline.oversight import PROTOCOLS
+from trueline.progress import stage
 from trueline.protocols import Oversight, Rater
 from trueline.recipes.judges_and_helpers import (
     HELPERS,
     JUDGES,
     NoHelper,
-    PeopleJudge,
     ServedModel,
     from_short,
     open_helper,
@@ -99,9 +98,7 @@ class JudgeVerb(Place):
         with self._folder(recipes) as folder:
             if probe is not None:
                 folder.log(probe.as_dict())
-            # A bar would write over the questions that a person is asked.
-            people = isinstance(next(iter(recipes.values())).judge, PeopleJudge)
-            rows = self._judge(arms, cases, folder, quiet=people)
+            rows = self._judge(arms, cases, folder)
             if skipped:
                 left = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
                 console.print(f"left out: {left}")
@@ -141,7 +138,7 @@ class JudgeVerb(Place):
         return arms
 
     def _judge(
-        self, arms: Sequence[_Arm], cases: Sequence[LabelledCase], folder: RunFolder, *, quiet: bool
+        self, arms: Sequence[_Arm], cases: Sequence[LabelledCase], folder: RunFolder
     ) -> list[JudgedCase]:
         """Judge every case in every arm, but for what the folder holds already."""
         rows = [JudgedCase.read(line) for line in folder.metrics()]
@@ -158,13 +155,12 @@ class JudgeVerb(Place):
             for arm in arms
             if (arm.name, str(number)) not in done
         ]
-        total = len(rows) + len(todo)
-        bar = nullcontext(lambda done, total: None) if quiet else reading_bar("judging")
-        with bar as progress:
+        with stage("judging cases", len(rows) + len(todo)) as told:
+            told.done = len(rows)
             for row in _judged(todo, self.parallel):
                 folder.log(row.as_dict())
                 rows.append(row)
-                progress(len(rows), total)
+                told.advance()
         order = [arm.name for arm in arms]
         return sorted(rows, key=lambda row: (order.index(row.protocol), int(row.id)))
 

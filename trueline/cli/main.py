@@ -26,6 +26,7 @@ from trueline.cli.run import RunVerb
 from trueline.cli.score import ScoreVerb
 from trueline.cli.serve import ServeVerb
 from trueline.errors import InputError, InvalidExperiment, TruelineError
+from trueline.progress import Telling
 
 __all__ = ["main"]
 
@@ -57,10 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _execute(verb: Verb, console: Console) -> int:
-    quiet = console.quiet
+    quiet, name = console.quiet, next(n for n, kind in VERBS.items() if isinstance(verb, kind))
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=quiet)
     try:
-        result = verb.execute(console)
+        with Telling(Console(stderr=True, quiet=quiet), name):
+            result = verb.execute(console)
     except (InputError, InvalidExperiment) as error:
         errors.print(f"trueline: {error}")
         return 2

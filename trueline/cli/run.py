@@ -11,9 +11,8 @@ from rich.console import Console
 
 from trueline import reports
 from trueline.cli.common import Place, set_threads
-from trueline.loop.progress import Bar
 from trueline.models.distributed import Workers
-from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, PeopleJudge, from_short
+from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short
 from trueline.recipes.runs import run
 from trueline.recipes.schema import Recipe, merged, read
 
@@ -65,17 +64,11 @@ class RunVerb(Place):
         """Run or resume; return the result object."""
         recipe = self.checked()
         set_threads(self.threads)
-        bar: Bar | None = Bar(
-            recipe.budget.rounds, console=Console(stderr=True, quiet=console.quiet)
-        )
-        if isinstance(recipe.judge, PeopleJudge):
-            bar = None  # It would write over the questions.
         left = run(
             recipe,
             out=self.out,
             seed=self.seed,
             start=self.from_,
-            bar=bar,
             device=self.device,
             console=console,
         )

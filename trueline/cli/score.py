@@ -13,7 +13,7 @@ from rich.console import Console
 
 from trueline import stats
 from trueline.cli.bench import measure
-from trueline.cli.common import Place, cache_dir, reading_bar
+from trueline.cli.common import Place, cache_dir
 from trueline.data.comparisons import group_of
 from trueline.data.files import write_jsonl
 from trueline.data.formats import Row, load_rows
@@ -65,8 +65,7 @@ class ScoreVerb(Place):
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
         rows = load_rows(self.file, strict=self.strict)
         trunk, reward = session.reward(self.reward, self.model)
-        with reading_bar("reading") as progress:
-            readings = trunk.read([r for row in rows for r in row.responses], progress=progress)
+        readings = trunk.read([r for row in rows for r in row.responses])
         scores = dict(zip(readings.keys, reward.score(readings), strict=True))
         write_jsonl(self.out, [_describe(row, scores, reward, readings) for row in rows])
         accuracy = _accuracy(rows, scores, reward, readings, stream(self.seed, "accuracy"))

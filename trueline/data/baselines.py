@@ -14,6 +14,7 @@ import numpy as np
 
 from trueline import stats
 from trueline.data.comparisons import Comparisons, make_folds
+from trueline.progress import track
 from trueline.records import Estimate
 from trueline.rng import Rng
 
@@ -29,7 +30,7 @@ def baseline_accuracy(
     tested = np.concatenate([test for _, test in folds])
     words = [
         bag_of_words(comparisons.take(train), comparisons.take(test), rng=rng)
-        for train, test in folds
+        for train, test in track(folds, "folds of the floors")
     ]
     correct = {"longer": longer_wins(comparisons.take(tested)), "bag_of_words": np.hstack(words)}
     clusters = np.asarray(comparisons.groups)[tested]

@@ -18,6 +18,7 @@ from trueline.data.store import LabelStore, Purpose
 from trueline.errors import BudgetSpent, InputError
 from trueline.loop.task import Task
 from trueline.oversight.critique import WithCritique
+from trueline.progress import track
 from trueline.protocols import Helper, Oversight, Rater
 from trueline.records import Case, Critique, Response, Verdict
 from trueline.rng import Rng, stream
@@ -107,12 +108,13 @@ class Labels:
         """Yield one verdict a case, in order; stop iterating and no more are asked."""
         rater, once = self.task.rater_of(round), self.task.trunk.workers.once
         streams = stream(self.seed, "ask", purpose, round).spawn(len(cases))
-        for start in range(0, len(cases), _BLOCK):
-            block = cases[start : start + _BLOCK]
-            helper = self._helper_of(block, (self.seed, "critique", purpose, round, start))
-            for case, rng in zip(block, streams[start : start + _BLOCK], strict=True):
-                # The main process alone asks.
-                yield once(partial(self._answer, case, helper, rater, rng, purpose, round))
+        helper: Any = None
+        for i in track(range(len(cases)), "labels"):
+            if i % _BLOCK == 0:
+                block, key = cases[i : i + _BLOCK], (self.seed, "critique", purpose, round, i)
+                helper = self._helper_of(block, key)
+            # The main process alone asks.
+            yield once(partial(self._answer, cases[i], helper, rater, streams[i], purpose, round))
 
     def _helper_of(self, block: Sequence[Case], key: tuple[Any, ...]) -> Any:
         """Return the helper, its critic (itself, or what a debater argues by) replaced by one that

@@ -27,13 +27,13 @@ from trueline.loop.evaluation import Evaluation, Measuring, agreement_with_gold,
 from trueline.loop.gate import Gate, GateSession
 from trueline.loop.labels import Budget, Labels
 from trueline.loop.pair_selection import informative_pairs
-from trueline.loop.progress import Bar
 from trueline.loop.resume import State
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.oversight.critique import WithCritique
 from trueline.policy import BestOfN, Update
+from trueline.progress import Stage
 from trueline.protocols import Oversight
 from trueline.records import Case, Preference, Prompt
 from trueline.rewards.bayesian import Bayesian
@@ -42,8 +42,9 @@ from trueline.rewards.protocols import Fitted, Head
 from trueline.rng import Rng, stream
 from trueline.runs import RunFolder
 
-__all__ = ["Online", "Spending", "Steps"]
+__all__ = ["STEPS", "Online", "Spending", "Steps"]
 
+STEPS = ("sample", "ask", "fit", "improve", "certify", "evaluate")
 _WINS = {Preference.FIRST: 1.0, Preference.SECOND: 0.0, Preference.UNDECIDED: 0.5}
 
 
@@ -91,19 +92,19 @@ class Online(Spending):
         """Refuse a task whose helpers would leave no labels to learn from."""
         self._budget().pay_helpers(task.helper_cost)
 
-    def run(self, task: Task, folder: RunFolder, bar: Bar | None = None) -> dict[str, Any]:
+    def run(self, task: Task, folder: RunFolder, told: Stage | None = None) -> dict[str, Any]:
         """Do all rounds from where the folder stands; return the result, which is also in it."""
-        started, bar = time.monotonic(), bar or Bar(self.rounds)
+        started, told = time.monotonic(), told or Stage("")
         once, rng = task.trunk.workers.once, stream(self.seed, "adapter")
         state = State.start_or_resume(folder, task, self._budget(), rank=self.rank, rng=rng)
         labels = Labels(folder, task, self.protocol, self.seed)
         evaluation = Evaluation(task, self.evaluate, self.seed)
         once(partial(state.restart_metrics, folder, evaluation.gold_base))
         while len(state.rounds) < self.rounds:
-            steps = Steps(len(state.rounds) + 1, self.seed, task, labels, bar)
+            steps = Steps(len(state.rounds) + 1, self.seed, task, labels, told)
             state, judged = self.round(steps, state, evaluation)
             once(partial(state.save, folder, judged, task.comparisons))
-        bar.step(self.rounds, "conclude")
+        told.begin("conclude", self.rounds * len(STEPS) - 1)
         task.trunk.verify_frozen()
         result = evaluation.conclude(state)
         wall_s, left = round(time.monotonic() - started, 1), self._budget(state.spent).left
@@ -158,11 +159,12 @@ class Steps:
     seed: int
     task: Task
     labels: Labels
-    bar: Bar
+    told: Stage
 
     def begin(self, step: str) -> None:
         """Say which step begins."""
-        self.bar.step(self.t, step)
+        at, rounds = STEPS.index(step), (self.told.total or 0) // len(STEPS)
+        self.told.begin(f"round {self.t} of {rounds}: {step}", (self.t - 1) * len(STEPS) + at)
 
     def sample(
         self, state: State, num_pairs: int, *, num_samples: int

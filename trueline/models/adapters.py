@@ -40,6 +40,7 @@ from trueline.models.distributed import shards_of, whole
 from trueline.models.forward import Batch, blocks_of, response_logps, row_batches
 from trueline.models.sampling import Rollouts, end_ids, generate
 from trueline.models.trunk import Trunk
+from trueline.progress import track
 from trueline.records import Prompt, Response
 from trueline.rng import torch_seed
 
@@ -150,7 +151,7 @@ class BasePolicy:
             # Parted weights are gathered in each pass: every process makes one.
             groups = [np.arange(len(rows))]
         parts = [torch.zeros(0, slots, device=self.trunk.device)]
-        for group in groups:
+        for group in track(groups, "log-probabilities"):
             part = [rows[i] for i in group]
             batch = Batch.of(part, device=self.trunk.device, packed=packed)
             logps = response_logps(self.network, batch)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from trueline.errors import InputError
 from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import whole
 from trueline.models.forward import logits_at
+from trueline.progress import Stage, stage
 from trueline.records import Prompt, Response
 
 __all__ = ["Completion", "Rollouts", "complete", "end_ids", "generate"]
@@ -161,13 +163,15 @@ def generate(
     size = max(1, rows // width)
     order = sorted(range(len(prefixes)), key=lambda b: (len(prefixes[b]), b))
     out: list[list[Completion]] = [[] for _ in prefixes]
-    for k in range(0, num_samples, width):
-        for i in range(0, len(order), size):
+    places = list(product(range(0, num_samples, width), range(0, len(order), size)))
+    with stage("sampling tokens", len(places) * room) as told:
+        for number, (k, i) in enumerate(places):
             chosen = order[i : i + size]
             batch = _Batch(model, uniforms[np.array(chosen), k : k + width], stop_ids)
-            batch.run([prefixes[b] for b in chosen], temperature)
+            batch.run([prefixes[b] for b in chosen], temperature, told)
             for j, completion in enumerate(batch.completions()):
                 out[chosen[j // batch.width]].append(completion)
+            told.done = (number + 1) * room
     return out
 
 
@@ -198,9 +202,10 @@ class _Batch:
         """Which of the batch's rows each column holds, since columns move."""
         self.alive = torch.ones(columns.shape[1], dtype=torch.bool, device=device)
 
-    def run(self, prefixes: list[list[int]], temperature: float) -> None:
+    def run(self, prefixes: list[list[int]], temperature: float, told: Stage) -> None:
         logits = self.forward.prefill(prefixes, self.width)
         for step in range(self.room):
+            told.advance()
             scaled = logits.float() if temperature in (0, 1) else logits.float() / temperature
             logps = torch.log_softmax(scaled, -1)
             rows = len(logps)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from trueline.models.forward import (
 )
 from trueline.models.loading import load_model
 from trueline.models.reading import HasResponses, Readings, distinct
+from trueline.progress import stage
 from trueline.records import Response
 
 __all__ = ["Trunk"]
@@ -136,19 +137,14 @@ class Trunk:
     def read(
         self,
         responses: Sequence[Response] | HasResponses,
-        *,
-        progress: Callable[[int, int], None] | None = None,
     ) -> Readings:
-        """Read each distinct response in one frozen pass, in order of first appearance.
-
-        `progress(done, total)` is called after every batch, in tokens.
-        """
+        """Read each distinct response in one frozen pass, in order of first appearance."""
         unique = distinct(responses)
         rows = self.codec.encode(unique)
         with whole(self.model):
             latents, surprisals = self.workers.spread(
                 [len(row.ids) for row in rows],
-                lambda at: self._read([rows[i] for i in at], progress),
+                lambda at: self._read([rows[i] for i in at]),
             )
         return Readings(
             keys=tuple(r.key for r in unique),
@@ -162,9 +158,7 @@ class Trunk:
             responses=tuple(unique),
         )
 
-    def _read(
-        self, rows: list[Encoded], progress: Callable[[int, int], None] | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read(self, rows: list[Encoded]) -> tuple[np.ndarray, np.ndarray | None]:
         """Return latents [N, L, 2, D] and surprisal columns [N, 5] of this process's rows."""
         latents = np.empty((len(rows), len(self.layers), 2, self.width), np.float32)
         surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
@@ -175,18 +169,17 @@ class Trunk:
                 surprisals[i] = columns
         wanted = np.array([i for i in range(len(rows)) if i not in known], dtype=np.int64)
         todo = [rows[i] for i in wanted]
-        done, total = 0, sum(len(row.ids) for row in todo)
-        for group in row_batches(todo, max_tokens=self.batch_tokens, packed=self.packs):
-            at = wanted[group]
-            part = [todo[i] for i in group]
-            latents[at], columns = self._pass(part)
-            if surprisals is not None:
-                surprisals[at] = columns
-            if self._cache is not None:
-                self._cache.put(self._row_keys(part), latents[at], columns)
-            done += sum(len(row.ids) for row in part)
-            if progress is not None:
-                progress(done, total)
+        groups = row_batches(todo, max_tokens=self.batch_tokens, packed=self.packs)
+        with stage("reading tokens", sum(len(row.ids) for row in todo)) as told:
+            for group in groups:
+                at = wanted[group]
+                part = [todo[i] for i in group]
+                latents[at], columns = self._pass(part)
+                if surprisals is not None:
+                    surprisals[at] = columns
+                if self._cache is not None:
+                    self._cache.put(self._row_keys(part), latents[at], columns)
+                told.advance(sum(len(row.ids) for row in part))
         return latents, surprisals
 
     def _pass(self, rows: list[Encoded]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -19,6 +19,7 @@ import torch
 
 from trueline.errors import InputError
 from trueline.models.adapters import LoraPolicy
+from trueline.progress import track
 from trueline.rng import Rng
 
 __all__ = ["AdamWSettings", "GradientSteps", "Loss"]
@@ -63,7 +64,7 @@ class AdamWSettings:
         """Minimise the mean of `loss(items) -> [n]` in place; return the mean loss of each step."""
         batches = self.batches(num_items, rng=rng)
         steps = GradientSteps(self, policy, len(batches))
-        return [steps.step(batch, loss) for batch in batches]
+        return [steps.step(batch, loss) for batch in track(batches, "gradient steps")]
 
 
 class GradientSteps:

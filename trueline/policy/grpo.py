@@ -30,6 +30,7 @@ from trueline.models.adapters import LoraPolicy
 from trueline.policy.adamw import AdamWSettings, GradientSteps
 from trueline.policy.limits import Limits, Update
 from trueline.policy.samples import Samples
+from trueline.progress import track
 from trueline.protocols import Scorer
 from trueline.records import Prompt
 from trueline.rng import Rng, torch_seed
@@ -69,7 +70,7 @@ class GRPO:
         new = policy.copy()
         steps = GradientSteps(self.adamw, new, len(batches))
         moved, unscored, stopped = [], [], None
-        for batch in batches:
+        for batch in track(batches, "GRPO steps"):
             asked = [prompts[i] for i in batch]
             samples = Samples.draw(new, asked, scorer, self.num_samples, rng=rng)
             unscored.append(samples.counts()["unscored_frac"])

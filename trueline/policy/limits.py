@@ -29,6 +29,7 @@ import torch
 from trueline.errors import InputError
 from trueline.models.adapters import LoraPolicy
 from trueline.policy.samples import Samples
+from trueline.progress import track
 from trueline.protocols import Scorer
 from trueline.records import Prompt
 from trueline.rng import Rng, torch_seed
@@ -117,7 +118,7 @@ class Limits:
         frac, too_far = 0.0, 2.0
         kept: Samples | None = None
         over: str | None = None
-        for _ in range(1 + _HALVINGS):
+        for _ in track(range(1 + _HALVINGS), "limits"):
             middle = (frac + too_far) / 2  # First the whole step, then bisection.
             _interpolate(new, starts, ends, middle)
             samples = _answers(new, prompts, scorer, seed)

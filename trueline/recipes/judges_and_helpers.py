@@ -29,6 +29,7 @@ from trueline.models.endpoint import Endpoint
 from trueline.models.sampling import complete
 from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
 from trueline.oversight.transcript import require
+from trueline.progress import hush
 from trueline.protocols import ChatModel, Rater
 from trueline.raters.people import People, Queue, ask_in_terminal
 from trueline.raters.rule_and_reward import RULES, RewardRater, RuleRater
@@ -154,6 +155,7 @@ class PeopleJudge:
 
     def open(self, session: Session) -> Judging:
         """Return whoever sits at the console; no case is put to them twice."""
+        hush()  # It would write over the questions.
         queue, who = Queue(session.queue), getpass.getuser()
         ask = partial(ask_in_terminal, queue, person=who, console=session.console)
         people = People(queue=queue, meanwhile=ask)

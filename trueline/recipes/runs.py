@@ -20,14 +20,15 @@ from trueline.data.cases import LabelledCase
 from trueline.data.comparisons import Comparisons
 from trueline.data.formats import load_prompts
 from trueline.errors import InputError, SetupError
-from trueline.loop.online import Online
-from trueline.loop.progress import Bar
+from trueline.loop.online import STEPS, Online
 from trueline.loop.resume import continue_from
 from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy
+from trueline.models.distributed import Workers
 from trueline.models.endpoint import Endpoint
 from trueline.models.engine import Engine
 from trueline.oversight import PROTOCOLS
+from trueline.progress import stage
 from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short, open_helper, sha256_of
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
@@ -73,7 +74,6 @@ def run(
     seed: int = 0,
     changes: Sequence[str] = (),
     start: str | Path | None = None,
-    bar: Bar | None = None,
     **session: Any,
 ) -> LoadedRun:
     """Run a recipe, or go on where a stopped run of it stands, and return what it left.
@@ -84,7 +84,6 @@ def run(
         seed: all randomness comes from it.
         changes: "key=value" each, applied to the recipe.
         start: run folder to go on from: its certified policy and all comparisons learned there.
-        bar: shows where the run is.
         session: `device` that the models run on, `console` where a person is asked.
 
     Raises:
@@ -97,30 +96,31 @@ def run(
     loop = make_loop(checked, seed=seed)
     queue = place.with_name(f"{place.name}.queue")
     opened = Session(model=checked.model.path, seed=seed, queue=queue, **session)
-    task = make_task(checked, opened, start=None if start is None else Path(start))
-    loop.check(task)
     config = {
         "verb": "run",
         "recipe": checked.as_toml(),
         "seed": seed,
         "from": None if start is None else str(start),
-        "trunk": task.trunk.fingerprint(),
     }
     held: list[RunFolder] = []
+    once = Workers().once
 
     def hold() -> Path:
-        held.append(RunFolder.resume(place, config, data_hashes=task.data_hashes))
-        if not (place / RECIPE).exists():
-            atomic_write(place / RECIPE, checked.as_toml())
+        held.append(RunFolder.resume(place, config))
+        atomic_write(place / RECIPE, checked.as_toml())
         return place
 
-    # Held by the main process, seen by the others.
-    made = task.trunk.workers.once(hold)
+    # Held by the main process, seen by the others; there before anything slow begins.
+    made = once(hold)
     with held[0] if held else RunFolder.view(made) as folder:
-        if task.trunk.workers.once(lambda: folder.result) is None:
+        task = make_task(checked, opened, start=None if start is None else Path(start))
+        loop.check(task)
+        data = {**task.data_hashes, "trunk": task.trunk.fingerprint()}
+        once(lambda: folder.confirm(data))
+        if once(lambda: folder.result) is None:
             selfcheck(task.trunk, task.specimens())
-            with bar or Bar(checked.budget.rounds) as shown:
-                loop.run(task, folder, shown)
+            with stage("begin", checked.budget.rounds * len(STEPS)) as told:
+                loop.run(task, folder, told)
     return load_run(folder.folder)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from trueline.errors import SetupError
 from trueline.models.trunk import Trunk
+from trueline.progress import stage
 from trueline.rewards.protocols import Fitted, load_reward
 from trueline.worlds.sums import trunk_path
 
@@ -48,7 +49,8 @@ class Session:
             )
         if model not in self.trunks:
             place = str(trunk_path()) if model is None else model
-            self.trunks[model] = Trunk.load(place, device=self.device, cache_dir=self.cache)
+            with stage(f"loading {place}"):
+                self.trunks[model] = Trunk.load(place, device=self.device, cache_dir=self.cache)
         return self.trunks[model]
 
     def reward(self, folder: Path, model: str | None = None) -> tuple[Trunk, Fitted]:

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,7 @@ from trueline.data.comparisons import Comparisons, group_of
 from trueline.data.files import FileRecord, read_records
 from trueline.data.formats import lists_texts, to_row
 from trueline.errors import DataError, InvalidExperiment
+from trueline.progress import track
 from trueline.protocols import Scorer
 from trueline.records import Estimate, Response, Scores
 from trueline.rng import Rng
@@ -163,7 +164,6 @@ def run_bench(
     *,
     rng: Rng,
     train: Comparisons | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
     """Return the figures of a bench; `train`: what the scorer was fitted on."""
     trained_on = set() if train is None else {group_of(r.prompt) for r in train.responses}
@@ -173,7 +173,7 @@ def run_bench(
         raise InvalidExperiment(must, got=f"{got} items, all of which were", do="give another file")
     answers = list({r.key: r for item in items for r in (*item.chosen, *item.rejected)}.values())
     texts = [answer.text for answer in answers]
-    scores = _score(scorer, answers, progress)
+    scores = _score(scorer, answers)
     columns = {"reward": scores.mean, "longer": np.array([float(len(text)) for text in texts])}
     if train is not None:
         columns["bag_of_words"] = word_reward(train, rng=rng)(texts)
@@ -193,15 +193,11 @@ def run_bench(
     )
 
 
-def _score(
-    scorer: Scorer, answers: Sequence[Response], progress: Callable[[int, int], None] | None
-) -> Scores:
+def _score(scorer: Scorer, answers: Sequence[Response]) -> Scores:
     parts = []
-    for start in range(0, len(answers), _BATCH):
+    for start in track(range(0, len(answers), _BATCH), "batches of the bench"):
         batch = answers[start : start + _BATCH]
         parts.append(scorer.score([r.prompt for r in batch], [r.text for r in batch]))
-        if progress is not None:
-            progress(start + len(batch), len(answers))
     return Scores.concat(parts)
 
 

@@ -20,6 +20,7 @@ from trueline import stats
 from trueline.data.comparisons import Comparisons
 from trueline.errors import InvalidExperiment
 from trueline.models.reading import Readings
+from trueline.progress import track
 from trueline.records import Estimate
 from trueline.rewards.protocols import Head
 from trueline.rng import Rng
@@ -50,7 +51,7 @@ def cross_validate(
     correct, notes, unscored = np.full(len(comparisons), np.nan), [], 0
     sides = comparisons.chosen_keys, comparisons.rejected_keys
     ends = np.stack([readings.rows(keys) for keys in sides])
-    for train, test in folds:
+    for train, test in track(folds, "folds"):
         shared = set(groups[train]) & set(groups[test])
         if shared:
             raise InvalidExperiment(

@@ -1,0 +1,183 @@
+"""Say what is being done, how far it is and how long it will still take, on standard error.
+
+    with Telling(console, "fit"):                        # a command; without one nothing is said
+        with stage("reading tokens", 4_000) as at:
+            at.advance(250)
+        for batch in track(batches, "gradient steps"):
+            ...
+
+On a terminal a bar for each stage that is under way, one within another; elsewhere a line every
+30 s, said by a thread of its own, so that it comes whatever the work is doing:
+
+    run, round 1 of 4: improve (3 of 24, 40 min left), gradient steps (7 of 40, 2 min left)
+
+The time left assumes that what is still to be done goes as fast as what was done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Stage", "Telling", "hush", "stage", "track"]
+
+T = TypeVar("T")
+_EVERY_S = 30.0
+
+
+@dataclass(eq=False)
+class Stage:
+    """Something that takes time: `done` of `total` (None: nobody knows of how much)."""
+
+    what: str
+    total: int | None = None
+    done: int = 0
+    began: float = 0.0
+
+    def advance(self, num: int = 1) -> None:
+        """Say that so much more is done."""
+        self.done += num
+
+    def begin(self, what: str, done: int) -> None:
+        """Say what is done next, after `done` of all."""
+        self.what, self.done = what, done
+
+
+class Telling:
+    """Tells a command's stages within its `with` block; `clock` gives seconds."""
+
+    def __init__(
+        self, console: Console, what: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console, self._clock = console, clock
+        self._stages = [Stage(what, began=clock())]
+        self._said = clock()
+        self._over = threading.Event()
+        self._live: Any = None
+
+    def __enter__(self) -> Telling:
+        self._before = _TELLING.set(self)
+        if not (self._console.is_terminal or self._console.quiet):
+            threading.Thread(target=self._speak, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hush()
+        _TELLING.reset(self._before)
+
+    def hush(self) -> None:
+        """Say nothing any more."""
+        self._over.set()
+        self._show(False)
+
+    def push(self, stage: Stage) -> None:
+        """Begin a stage within the one under way."""
+        stage.began = self._clock()
+        self._stages.append(stage)
+        self._show(self._console.is_terminal and not self._over.is_set())
+
+    def pop(self, stage: Stage) -> None:
+        """End a stage, and whatever was begun within it."""
+        if stage in self._stages:
+            del self._stages[self._stages.index(stage) :]
+        self._show(self._live is not None and len(self._stages) > 1)
+
+    def say(self) -> None:
+        """Print a line if the last one is 30 s old."""
+        if self._clock() - self._said >= _EVERY_S:
+            self._said = self._clock()
+            words = (f"{stage.what}{far and f' ({far})'}" for stage, far in self._told())
+            self._console.print(", ".join(words), markup=False, highlight=False, soft_wrap=True)
+
+    def _speak(self) -> None:
+        while not self._over.wait(1.0):
+            self.say()
+
+    def _told(self) -> list[tuple[Stage, str]]:
+        """Return the stages under way, outermost first, with how far each is in words."""
+        rows: list[tuple[Stage, str]] = []
+        inner = 0.0
+        for stage in reversed(list(self._stages)):
+            far, frac = "", 0.0
+            if stage.total:
+                frac = min(1.0, (stage.done + inner) / stage.total)
+                far = f"{stage.done:,} of {stage.total:,}"
+            if frac:
+                left = (self._clock() - stage.began) * (1 - frac) / frac
+                far = f"{far}, {_duration(left)} left"
+            rows.append((stage, far))
+            inner = frac
+        return rows[::-1]
+
+    def _show(self, shown: bool) -> None:
+        """Put up the bars, or take them down."""
+        if shown and self._live is None:
+            from rich.live import Live
+
+            # What is printed meanwhile goes above the bars, but never from a file to a terminal.
+            self._live = Live(
+                get_renderable=self._bars,
+                console=self._console,
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self._live.start()
+        elif not shown and self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _bars(self) -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 1))
+        for stage, far in self._told()[1:]:
+            bar = ProgressBar(stage.total, stage.done, width=30, pulse=not stage.total)
+            table.add_row(Text(stage.what), bar, Text(far))
+        return table
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
+
+
+_TELLING: ContextVar[Telling | None] = ContextVar("telling", default=None)
+
+
+@contextlib.contextmanager
+def stage(what: str, total: int | None = None) -> Iterator[Stage]:
+    """Tell of the block as a stage; it says itself how far it is."""
+    here, telling = Stage(what, total), _TELLING.get()
+    if telling is not None:
+        telling.push(here)
+    try:
+        yield here
+    finally:
+        if telling is not None:
+            telling.pop(here)
+
+
+def track(items: Sequence[T], what: str) -> Iterator[T]:
+    """Yield the items, and tell how many have been dealt with."""
+    with stage(what, len(items)) as at:
+        for item in items:
+            yield item
+            at.advance()
+
+
+def hush() -> None:
+    """Say nothing any more: a person is being asked, or a server is up."""
+    if (telling := _TELLING.get()) is not None:
+        telling.hush()
