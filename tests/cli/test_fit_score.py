@@ -108,7 +108,7 @@ def test_rows_without_preference_are_scored_in_order_and_have_no_accuracy(fitted
 
 def test_a_calibrated_fit_tells_what_its_interval_holds_and_scores_with_it(tmp_path, capsys):
     pairs, out = saved(tmp_path / "pairs.jsonl", 80), tmp_path / "reward"
-    changes = ("reward.head.kind=calibrated", "reward.head.head.layer=3", "reward.distance=0")
+    changes = ("reward.head.kind=calibrated", "reward.head.head.layer=3")
     options = ("--folds", 2, *(part for change in changes for part in ("--set", change)))
     found = verb(capsys, "fit", pairs, "--model", MODEL, "--out", out, *options)
     told = found["calibration"]
@@ -118,7 +118,7 @@ def test_a_calibrated_fit_tells_what_its_interval_holds_and_scores_with_it(tmp_p
     fresh = saved(tmp_path / "fresh.jsonl", 20, seed=7)
     assert verb(capsys, "score", out, fresh, "--out", scores)["accuracy"]["value"] > 0.7
     chosen = json.loads(scores.read_text().splitlines()[0])["chosen"]
-    low, high = chosen["interval"]
+    low, high = chosen["rater_interval"]
     assert low <= chosen["mean"] <= high
 
     reward = load_reward(out)
@@ -134,7 +134,7 @@ def test_a_calibrated_fit_tells_what_its_interval_holds_and_scores_with_it(tmp_p
 def test_an_exported_reward_goes_to_an_empty_folder_once(fitted, tmp_path, capsys):
     out = tmp_path / "exported"
     found = verb(capsys, "export", fitted, out)
-    assert found == {"out": str(out)}
+    assert found == {"out": str(out), "head": "mean"}
     assert {"config.json", "model.safetensors", "reward_model.py"} <= {
         p.name for p in out.iterdir()
     }

@@ -81,7 +81,7 @@ def test_no_expected_answer_is_no_score() -> None:
             (said,) = answers(rule, ["18"], **meta)
             assert "holds no" in str(said)
     scores = Exact().score([Prompt.of("?", answer=1), "?"], ["1", "1"])
-    assert scores.scored.tolist() == [True, False] and scores[0].interval == (1.0, 1.0)
+    assert scores.scored.tolist() == [True, False] and scores[0].rater_interval == (1.0, 1.0)
 
 
 # Numbers, formulas, exact answers.

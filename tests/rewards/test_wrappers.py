@@ -54,7 +54,7 @@ def test_with_too_few_prompts_the_interval_is_infinite_and_with_one_refused() ->
     world = planted(8)
     reward = fit(world)
     score = reward.score(world.readings)[0]
-    assert score.interval == (-np.inf, np.inf)
+    assert score.rater_interval == (-np.inf, np.inf)
     pairs = questions(1)
     with pytest.raises(DataError, match="two prompts"):
         Calibrated().fit(FakeTrunk().read(pairs), pairs, rng=stream(0, "x"))
@@ -68,8 +68,7 @@ def test_the_mean_is_the_wrapped_heads_and_the_doubt_is_never_smaller() -> None:
     )
     ours, theirs = reward.score(world.readings), plain.score(world.readings)
     np.testing.assert_array_equal(ours.mean, theirs.mean)
-    np.testing.assert_array_equal(ours.lower, ours.mean)
-    assert (ours.std >= theirs.std).all()
+    assert (ours.std >= theirs.std).all() and (ours.lower < ours.mean).all()
     assert (ours.low < ours.mean).all() and (ours.mean < ours.high).all()
 
 
@@ -101,13 +100,21 @@ def test_what_is_too_far_is_unscored_with_the_reason_everywhere(tmp_path: Path) 
         assert not other.score(far).scored.any()
 
 
-def test_a_lower_bound_subtracts_the_combined_doubt() -> None:
+@pytest.mark.parametrize(("k", "distance"), [(0.0, 0.0), (1.0, 0.0), (0.5, 2.0)])
+def test_no_bound_is_weaker_for_being_calibrated(k: float, distance: float) -> None:
+    """Not even where distance is set to 0: what is far must not win by being calibrated."""
     world = planted(200)
-    reward = fit(world)
-    scores = reward.with_lower_bound(1.5).score(world.readings)
-    np.testing.assert_allclose(scores.lower, scores.mean - 1.5 * scores.std)
-    further = reward.with_lower_bound(1.5, distance=1.0).score(world.readings)
-    assert (further.lower <= scores.lower).all() and (further.lower < scores.lower).any()
+    head = Conservative(head=PLAIN, k=k, distance=max(distance, 1.0))
+    reward = replace(fit(world), novelty_limit=np.inf)
+    plain = head.fit(world.readings, world.comparisons, rng=stream(0))
+    around = Calibrated(head=head).fit(world.readings, world.comparisons, rng=stream(0, "test"))
+    for size in (0.0, 10.0):
+        readings = moved(world.readings, size)
+        theirs, ours = (
+            r.score(readings) for r in (plain, reward.with_lower_bound(k, k * distance))
+        )
+        assert (ours.lower <= theirs.lower + 1e-9).all()
+        assert (replace(around, novelty_limit=np.inf).score(readings).lower <= theirs.lower).all()
 
 
 WORLD = planted(80)

@@ -77,8 +77,8 @@ def test_unscored_is_null_or_refused_and_never_silently_a_number(moody: Moody) -
         good, silent = http.post("/score", json=asked).json()["rows"]
         assert good["outcome"] == "scored" and silent["outcome"] == "unscored"
         assert silent["reason"] == "it is silent"
-        assert good["interval"] == [pytest.approx(good["mean"] - 1.0), None]
-        assert {silent[n] for n in ("mean", "std", "lower", "novelty", "interval")} == {None}
+        assert good["rater_interval"] == [pytest.approx(good["mean"] - 1.0), None]
+        assert {silent[n] for n in ("mean", "std", "lower", "novelty", "rater_interval")} == {None}
         for path, body in ONE_NUMBER.items():
             reply = http.post(path, json=body)
             assert reply.status_code == 422 and "it is silent" in reply.json()["detail"]

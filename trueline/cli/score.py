@@ -101,9 +101,9 @@ def _describe(
 
 def _numbers(score: Score) -> dict[str, Any]:
     told = {name: getattr(score, name) for name in ("mean", "std", "lower", "novelty")}
-    if score.interval:
+    if score.rater_interval:
         # Of a calibrated reward.
-        told["interval"] = [end if np.isfinite(end) else None for end in score.interval]
+        told["rater_interval"] = [e if np.isfinite(e) else None for e in score.rater_interval]
     told["outcome"] = str(score.outcome)
     return told | ({"reason": score.reason} if score.reason else {})
 

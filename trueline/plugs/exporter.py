@@ -8,7 +8,8 @@ A reward goes by the code of `reward_model`, under a model type of its own, so t
 `trust_remote_code` out gets an error, never a random head. Texts are to be formed by the folder's
 chat template, as TRL does with conversational data; that they are then read as `trunk.read` reads
 them is checked on a handful of dialogues, before anything is written. A trunk without a chat
-template, an encoder among them, is refused: serve it. The uncertainty is not exported.
+template, an encoder among them, is refused: serve it. What is written is the mean: a lower bound is
+not linear in the reading, so it is served and not exported.
 
 A policy is sampled at temperature 1, as it was when it was certified; its card says what was
 certified and at what risk. No path of this machine is written: whoever loads the adapter names the
@@ -36,6 +37,7 @@ from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
 from trueline.plugs.reward_model import TruelineRewardConfig, TruelineRewardModel, place
 from trueline.records import Message, Prompt, Response
+from trueline.rewards.calibrated import CalibratedReward
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Fitted
 
@@ -43,11 +45,13 @@ __all__ = ["export", "export_policy"]
 
 
 def export(reward: Fitted, trunk: Trunk, folder: str | Path) -> None:
-    """Write the folder, which must be new or empty.
+    """Write the folder, which must be new or empty: the reward's mean, of a calibrated reward that
+    of the one inside.
 
     Raise `InputError` for what is not linear in a trunk's reading of the answer; `SetupError` where
     the chat template is missing or cannot say what the trunk read.
     """
+    reward = reward.inner if isinstance(reward, CalibratedReward) else reward
     if not isinstance(reward, LinearReward):
         raise InputError(
             "an exported reward must be linear in a trunk's reading",
@@ -164,7 +168,8 @@ folder's chat template and tokenised by its tokenizer. In TRL: give conversation
 - fitted on {reward.metadata.get("n", "an unknown number of")} comparisons; trunk \
 {(reward.trunk_fingerprint or "unknown")[:16]}; reads {", ".join(reward.features.names)}
 - at most {layout["max_tokens"]} tokens; longer texts lose the left of their prompt
-- the uncertainty stays behind: under strong optimisation use the reward itself
+- the mean and not the lower bound, which is not linear: serve the reward for that (`trueline
+serve`), as under strong optimisation one should
 """
 
 

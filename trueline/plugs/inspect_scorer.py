@@ -48,7 +48,7 @@ def inspect(scorer: Scorer, *, use: str = "lower", name: str = "trueline") -> An
             why = row.reason or "no reason given"
             return theirs.Score.unscored(reason="scoring_failed", answer=text, explanation=why)
         numbers = {name: float(getattr(row, name)) for name in COLUMNS}
-        ends = zip(("low", "high"), row.interval or (), strict=False)
+        ends = zip(("low", "high"), row.rater_interval or (), strict=False)
         numbers |= {name: end for name, end in ends if np.isfinite(end)}
         return theirs.Score(
             value=numbers[use],

@@ -41,13 +41,14 @@ class Score:
     mean: float | None = None
     """Posterior mean of the reward, relative to the reward's reference point."""
     std: float | None = None
-    """Posterior standard deviation of the same."""
+    """Standard deviation of the same, by what the reward knows."""
     lower: float | None = None
-    """mean - k * std: what may be optimised against."""
+    """mean less k times std and distance, as the kind of reward says: what may be optimised."""
     novelty: float | None = None
     """Distance of the reading from those the reward was fitted on (1 = their typical distance)."""
-    interval: tuple[float, float] | None = None
-    """Where a rater's view of it lies, calibrated; None where the reward is not calibrated."""
+    rater_interval: tuple[float, float] | None = None
+    """Where one rater's view of it lies, calibrated: std and the rater's own noise; None where the
+    reward is not calibrated."""
     reason: str | None = None
     """Why it is unscored."""
 
@@ -138,7 +139,7 @@ class Scores(Sequence[Score]):
             return Score(outcome=Outcome.UNSCORED, reason=self.reasons.get(i % len(self)))
         numbers: dict[str, Any] = {n: float(getattr(self, n)[i]) for n in COLUMNS[:-1]}
         if self.low is not None and self.high is not None:
-            numbers["interval"] = float(self.low[i]), float(self.high[i])
+            numbers["rater_interval"] = float(self.low[i]), float(self.high[i])
         return Score(outcome=Outcome.SCORED, **numbers)
 
 

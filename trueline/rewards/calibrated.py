@@ -3,6 +3,7 @@
     uncertainty² = (a std)² + n²,      n = spread · (novelty − 1)₊
     interval     = margin ± q sqrt(8/π + uncertainty²)
     q            = conformal limit of −margin_i / sqrt(8/π + uncertainty_i²) at 1 − α, out of fold
+    lower        = mean − k (a std + n), or the wrapped reward's own bound where that is lower
 
 std is the wrapped reward's own, novelty the distance to what it was fitted on. Between two
 responses n² is the sum of both. 8/π is the variance of a rater's own noise where
@@ -125,8 +126,8 @@ class CalibratedReward(Wrapped):
     """q; infinite where there was too little to calibrate on."""
     novelty_limit: float = np.inf
     """Above it a row is unscored."""
-    k: float = 0.0
-    """Uncertainties that `lower` subtracts."""
+    k: float = 1.0
+    """How often `lower` subtracts both, as in the formula."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """The wrapped reward's metadata, and under "calibration" what was found."""
 
@@ -140,13 +141,14 @@ class CalibratedReward(Wrapped):
         return {**self.inner.summary(), "calibration": self.metadata["calibration"]}
 
     def with_lower_bound(self, k: float, distance: float = 0.0) -> CalibratedReward:
-        """Return the same reward with the bound mean − k uncertainty − the inner distance's."""
-        return replace(self, k=k, inner=self.inner.with_lower_bound(0.0, distance))
+        """Return the same reward with another k; `distance` can only lower the bound further."""
+        return replace(self, k=k, inner=self.inner.with_lower_bound(k, distance))
 
     def score(self, readings: Readings) -> Scores:
         """Return scores of all N rows; a row too far from the training data is unscored."""
         plain = self.inner.score(readings)
-        std = np.hypot(self.posterior * plain.std, self._far(plain.novelty))
+        far = self._far(plain.novelty)
+        std = np.hypot(self.posterior * plain.std, far)
         half = self.limit * np.sqrt(NOISE + std**2)
         too_far = plain.scored & (plain.novelty > self.novelty_limit)
         reasons = {
@@ -157,7 +159,8 @@ class CalibratedReward(Wrapped):
         return replace(
             plain,
             std=std,
-            lower=plain.lower - self.k * std,
+            # Not k times the root of squares: no bound may be weaker for being calibrated.
+            lower=np.minimum(plain.lower, plain.mean - self.k * (self.posterior * plain.std + far)),
             scored=plain.scored & ~too_far,
             reasons={**plain.reasons, **reasons},
             low=plain.mean - half,

@@ -35,8 +35,8 @@ class Conservative:
     k: float = 1.0
     """Posterior standard deviations to subtract, not negative."""
     distance: float = 1.0
-    """Spreads of the score that count as uncertainty per unit of novelty above 1, not negative; 0
-    around a head whose own uncertainty grows with novelty, such as `Calibrated`."""
+    """Spreads of the score that count as uncertainty per unit of novelty above 1, not negative;
+    `Calibrated` counts at least 1."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.k < np.inf and 0.0 <= self.distance < np.inf):

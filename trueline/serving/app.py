@@ -1,6 +1,6 @@
 """Serve a reward over HTTP: one scorer, four formats, FastAPI's own documentation at /docs.
 
-    /score     everything: mean, std, lower, novelty, interval, outcome, reason
+    /score     everything: mean, std, lower, novelty, rater_interval, outcome, reason
     /openrlhf  {"query", "prompts", "labels"} -> {"rewards", "scores", "extra_logs"}
     /classify  {"input", "use_activation"} -> data[i].probs, as vLLM, for verl
     /slime     {"prompt", "response", "label"} -> a number
