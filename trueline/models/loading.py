@@ -1,6 +1,8 @@
-"""Load a model and its tokenizer from a Hugging Face folder or hub name, or refuse in one line.
+"""Load a model and its tokenizer from a Hugging Face folder, a hub name or a GGUF file.
 
 A checkpoint is taken as a causal language model if its architecture says so, else as an encoder.
+A GGUF file, or a folder with one and no configuration, is unpacked into an ordinary model.
+What cannot be loaded is refused in one line.
 Weights the checkpoint lacks would be drawn at random, and scores with them: that is refused too.
 Safetensors only, and no code from the model's folder is run.
 """
@@ -8,6 +10,8 @@ Safetensors only, and no code from the model's folder is run.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GgufConfig,
 )
 from transformers.utils import logging
 
@@ -28,36 +33,56 @@ from trueline.errors import SetupError
 
 __all__ = ["load_model"]
 
+_FILES = (OSError, SafetensorError, struct.error)
+_UNREADABLE = (*_FILES, ValueError, LookupError, RuntimeError, ImportError)
+
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
     """Return (model, tokenizer, is_encoder), the model in eval mode and without gradients."""
     name = str(Path(name).expanduser()) if name.startswith("~") else name
-    if not Path(name).is_dir() and (Path(name).is_absolute() or name.count("/") > 1):
-        must = "the model must be a Hugging Face folder or hub name"
-        raise SetupError(must, got=f"{name}, which is no folder", do="check the path")
+    place, packed = Path(name), _gguf_of(Path(name))
+    if packed is None and not place.is_dir() and (place.is_absolute() or name.count("/") > 1):
+        must = "the model must be a Hugging Face folder, a hub name or a .gguf file"
+        raise SetupError(must, got=f"{name}, which is neither", do="check the path")
     number_type = None if dtype == "auto" else getattr(torch, dtype, None)
     if dtype != "auto" and not isinstance(number_type, torch.dtype):
         raise SetupError("dtype must be auto, float32, bfloat16 or float16", got=dtype)
+    where: dict[str, Any] = {"trust_remote_code": False}
+    source, unpacked = name, {"use_safetensors": True}
+    if packed is not None:
+        source, where["gguf_file"] = str(packed.parent), packed.name
+        unpacked = {"quantization_config": GgufConfig(dequantize=True)}
     with _explained(name), _quiet():
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, **where)
         is_encoder = not _is_causal(name, config)
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
         loader: Any = AutoModel if is_encoder else AutoModelForCausalLM
-        model, info = loader.from_pretrained(
-            name,
-            dtype=number_type or "auto",
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        how = {"dtype": number_type or "auto", "output_loading_info": True, **unpacked}
+        model, info = loader.from_pretrained(source, **how, **where)
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
         must = f"the checkpoint {name} must hold every weight of {type(model).__name__}"
         raise SetupError(must, got=f"{len(missing)} missing, the first {sorted(missing)[0]}")
+    # A GGUF file names none; with it the trunk is the same as loaded from the folder it makes.
+    model.config.architectures = model.config.architectures or [type(model).__name__]
     if not len(tokenizer):
         raise SetupError(f"the folder {name} must hold its tokenizer", got="an empty one")
     model.requires_grad_(False).eval().to(device)
     return model, tokenizer, is_encoder
+
+
+def _gguf_of(place: Path) -> Path | None:
+    """Return the GGUF file that is meant; None where it is no matter of one."""
+    found = [place] if place.suffix == ".gguf" and place.is_file() else []
+    if place.is_dir() and not (place / "config.json").is_file():
+        found = sorted(place.glob("*.gguf"))
+    if len(found) > 1:
+        got = f"{len(found)} in {place}: {', '.join(file.name for file in found)}"
+        raise SetupError("a folder of a model must hold one GGUF file", got=got, do="name the file")
+    if found and importlib.util.find_spec("gguf") is None:
+        must, do = "the package gguf must be there to read a GGUF file", "pip install gguf"
+        raise SetupError(must, got=f"{found[0].name} without it", do=do)
+    return found[0] if found else None
 
 
 def _is_causal(name: str, config: Any) -> bool:
@@ -75,7 +100,7 @@ def _is_causal(name: str, config: Any) -> bool:
 def _explained(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, ImportError) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:160]
         raise SetupError(
             f"{name} must load as a Hugging Face model with safetensors weights",

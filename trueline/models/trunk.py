@@ -93,7 +93,7 @@ class Trunk:
         cache_dir: str | Path | None = None,
         batch_tokens: int | None = None,
     ) -> Trunk:
-        """Load a local Hugging Face folder, or a hub name.
+        """Load a local Hugging Face folder, a hub name or a GGUF file.
 
         `device` "auto" is the one that accelerate gives to this process. `dtype` "bfloat16" halves
         the weights; adapters, softmax and log-probabilities stay float32. With `layers` None all
