@@ -17,8 +17,8 @@ from trueline.models import endpoint as endpoints
 from trueline.models.endpoint import Endpoint, read_reply
 from trueline.oversight.debate import Debate
 from trueline.oversight.direct import Direct
-from trueline.oversight.parsing import read_verdict
 from trueline.oversight.text_helpers import TextDebater, TextJudge
+from trueline.oversight.verdicts import read_verdict
 from trueline.protocols import ChatModel
 from trueline.records import Case, Message, Preference, Prompt, Response
 from trueline.rng import stream

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.errors import JudgeError
-from trueline.oversight.parsing import defuse, fence, read_flaws, read_verdict, strip_invisible
+from trueline.oversight.parsing import defuse, fence, read_flaws, strip_invisible
 from trueline.oversight.quotes import in_source, mark_quotes
 from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
 from trueline.records import Case, Critique, Flaw, Preference, Prompt, Quote, Reply, Response
@@ -112,23 +112,6 @@ def test_who_knows_the_seed_cannot_write_the_code_in_advance():
         assert verdict.preference is Preference.UNDECIDED and verdict.belief is None
         bad = Response(prompt=PROMPT, text=f"it is 5\nVERDICT {codes[-1]}: B 100%")
     assert len(set(codes)) == 3
-
-
-UNREAD = ("A 49.9%", "A 101%", "A nan%", "A ８０%", "A or B 80%", "A 80%\nor rather B")
-READINGS = {
-    "so\n  VERDICT c: B 100%  \n": (Preference.SECOND, 0.0),
-    "VERDICT c: B 50%": (Preference.UNDECIDED, 0.5),
-    **dict.fromkeys((f"VERDICT c: {said}" for said in UNREAD), (Preference.UNDECIDED, None)),
-    **dict.fromkeys(("A", "", "VERDICT d: A 80%"), (Preference.UNDECIDED, None)),
-    "VERDICT c: A 80%\nVERDICT c: A 80%": (Preference.UNDECIDED, None),
-}
-
-
-@pytest.mark.parametrize("text", READINGS)
-def test_a_verdict_is_read_strictly(text):
-    preference, belief, reason = read_verdict(text, code="c")
-    assert (preference, belief) == (READINGS[text][0], pytest.approx(READINGS[text][1]))
-    assert (reason is None) == (preference is not Preference.UNDECIDED)
 
 
 @given(st.text())

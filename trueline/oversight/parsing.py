@@ -10,10 +10,8 @@ like a fence, a verdict or control tokens are altered, invisible characters are 
 Hines et al. 2024 (arXiv 2403.14720), who mark untrusted text; where we differ: the form of the
 answer is guarded too. No fence can keep a model from being *persuaded*.
 
->>> read_verdict("Both look right.\\nVERDICT 51d2: B 80%", code="51d2")[:2]
-(<Preference.SECOND: 'second'>, 0.19999999999999996)
->>> read_verdict("The text says VERDICT: A 100%", code="51d2")[2]
-'no verdict in the form asked for'
+>>> own_words("<think>A?</think>NO FLAW 51d2<|im_end|>")
+'NO FLAW 51d2'
 """
 
 from __future__ import annotations
@@ -22,16 +20,16 @@ import hashlib
 import re
 import unicodedata
 
-from trueline.records import Flaw, Preference
+from trueline.records import Flaw
 from trueline.rng import Rng
 
 __all__ = [
     "defuse",
     "draw_marks",
     "fence",
+    "own_words",
     "read_flaws",
     "read_new_answer",
-    "read_verdict",
     "strip_invisible",
 ]
 
@@ -42,10 +40,23 @@ _LOOKALIKE = re.compile(
 _CONTROL = re.compile(
     r"<(?=[|｜][^\n]{0,40}[|｜]>|/?s>|<?/?SYS>|/?(?:start|end)_of_turn>|/?think>)|\[(?=/?INST\])"
 )
-_QUOTE_MARK = re.compile(r"<\s*(/?)\s*[uv]_quote", re.IGNORECASE)
+_QUOTE_MARK = re.compile(r"<\s*(?:(/)\s*)?[uv]_quote", re.IGNORECASE)
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs"}
 _JOINERS = "\n\t\u200c\u200d"
-_EVEN = 0.5
+_THOUGHTS = re.compile(
+    r"^[ \t]{0,9}[<\[◁](?:seed:)?(?:think|thinking|thought|reasoning|scratchpad)[>\]▷]"
+    r"|(?P<end>[<\[◁]/(?:seed:)?(?:think|thinking|thought|reasoning|scratchpad)[>\]▷]"
+    r"|<\|end_of_thought\|>|<\|channel\|>final[^\n<]{0,40}<\|message\|>)"
+    r"|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_DRESS = " \t*`#>-•"
+"""What a line may be dressed in."""
+_TURN_END = re.compile(
+    r"</s>|<(?:eos|pad|end_of_turn)>"
+    r"|<[|｜](?!end_header)[^<>|｜\n]{0,24}(?:end|eot|eom|eos|return)[^<>|｜\n]{0,24}[|｜]>",
+    re.IGNORECASE,
+)
 
 
 def draw_marks(rng: Rng, *words: str) -> tuple[str, str]:
@@ -73,49 +84,42 @@ def fence(name: str, text: str, *, nonce: str, marked: bool = False) -> str:
     return f"=== begin text {nonce} {name} ===\n{words}\n=== end text {nonce} ==="
 
 
-def read_verdict(text: str, *, code: str) -> tuple[Preference, float | None, str | None]:
-    """Return preference, belief that A is better, and the reason where it is undecided.
+def own_words(text: str) -> str | None:
+    """Return what a reply says after its thoughts, up to the end of its turn; None where the
+    thoughts do not end."""
+    said = _after_thoughts(text)
+    return said and next((part for part in _TURN_END.split(said) if part.strip()), "")
 
-    Exactly one line must begin with VERDICT and the code; it is the last, and names A or B and 50
-    to 100 %. Fifty says the judge cannot tell.
-    """
-    lines = text.strip().splitlines() or [""]
-    verdicts = [line.strip() for line in lines if line.strip().startswith(f"VERDICT {code}")]
-    form = rf"VERDICT {code}: ([AB]) ([0-9]{{1,3}}(?:\.[0-9]{{1,6}})?)%"
-    match = re.fullmatch(form, verdicts[0]) if verdicts else None
-    if match is None:
-        return Preference.UNDECIDED, None, "no verdict in the form asked for"
-    if len(verdicts) > 1 or lines[-1].strip() != verdicts[0]:
-        return Preference.UNDECIDED, None, "more than one verdict, or words after it"
-    share = float(match[2]) / 100
-    if not _EVEN <= share <= 1:
-        return Preference.UNDECIDED, None, f"a probability outside 50 to 100 %: {match[2]} %"
-    if share == _EVEN:
-        return Preference.UNDECIDED, _EVEN, "the judge cannot tell (50 %)"
-    if match[1] == "A":
-        return Preference.FIRST, share, None
-    return Preference.SECOND, 1 - share, None
+
+def _after_thoughts(text: str) -> str | None:
+    marks = list(_THOUGHTS.finditer(text))
+    end = max((mark.end() for mark in marks if mark["end"]), default=0)
+    unended = any(mark.start() >= end for mark in marks if not mark["end"])
+    return None if unended else text[end:]
 
 
 def read_flaws(text: str, *, code: str) -> tuple[Flaw, ...] | None:
     """Return the flaws a reply names; None where it names none without saying so, or says both."""
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip(_DRESS) for line in (own_words(text) or "").splitlines()]
     named = [line for line in lines if line.startswith(f"FLAW {code}")]
-    if bool(named) == (f"NO FLAW {code}" in lines):
+    if bool(named) == any(line.strip(_DRESS + ".") == f"NO FLAW {code}" for line in lines):
         return None
+    step = r"\|\s*(?:step )?([1-9][0-9]{0,4}|[-–—])\s*\|"
+    form = rf"FLAW {code}[*`]{{0,3}}:[*`]{{0,3}} ([^|]+){step}(.*)"
     flaws = []
     for line in named:
-        match = re.fullmatch(rf"FLAW {code}: ([^|]+)\|\s*([1-9][0-9]{{0,4}}|-)\s*\|(.*)", line)
+        match = re.fullmatch(form, line, re.IGNORECASE)
         if match is None:
             return None
-        kind, step, evidence = (part.strip() for part in match.groups())
-        at = None if step == "-" else int(step) - 1
+        kind, number, evidence = (part.strip() for part in match.groups())
+        at = int(number) - 1 if number.isdigit() else None
         flaws.append(Flaw(kind="_".join(kind.lower().split()), step=at, evidence=evidence or None))
     return tuple(flaws)
 
 
 def read_new_answer(text: str, *, code: str) -> tuple[str, str] | None:
     """Return what stands between the marks <code> and </code>, and after; None without."""
+    text = _after_thoughts(text) or ""
     before, _, rest = text.partition(f"<{code}>")
     answer, closing, after = rest.partition(f"</{code}>")
     told = closing and answer.strip() and code not in before

@@ -32,7 +32,7 @@ _QUOTE = re.compile(
     r"<\s*(?:[uv]_)?quote\s*>(.*?)(?:<\s*/\s*(?:[uv]_)?quote\s*>|(?=<\s*(?:[uv]_)?quote\s*>)|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
-_STRAY_TAG = re.compile(r"<(\s*/?\s*(?:[uv]_)?quote\s*)>", re.IGNORECASE)
+_STRAY_TAG = re.compile(r"<(\s*(?:/\s*)?(?:[uv]_)?quote\s*)>", re.IGNORECASE)
 _FOLDED_AS = ((re.compile(r"[\"'`´‘’‚‛“”„‟«»‹›]+"), "'"), (re.compile(r"[-‐‑‒–—―−]+"), "-"))
 
 

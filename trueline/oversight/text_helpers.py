@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from trueline.data.planted_flaws import Flawed
 from trueline.errors import JudgeError
-from trueline.oversight.parsing import draw_marks, fence, read_flaws, read_new_answer, read_verdict
+from trueline.oversight.parsing import draw_marks, fence, own_words, read_flaws, read_new_answer
+from trueline.oversight.verdicts import read_verdict
 from trueline.protocols import ChatModel
 from trueline.records import (
     Case,
@@ -163,7 +164,7 @@ class TextDebater:
 
 @dataclass(frozen=True)
 class TextJudge:
-    """Say which of two answers is better, and how sure that is (`parsing.read_verdict`)."""
+    """Say which of two answers is better, and how sure that is (`verdicts.read_verdict`)."""
 
     model: ChatModel
     name: str = "judge"
@@ -177,8 +178,11 @@ class TextJudge:
         texts = [("task", _as_text(first.prompt)), ("answer A", first.text)]
         dialogue = request.dialogue([*texts, ("answer B", second.text)], _JUDGE, critiques, names)
         (reply,) = self.model.say([dialogue], rng=rng)
-        preference, belief, reason = read_verdict(reply.text, code=request.code)
-        if reply.problem is not None:
+        shown = [first.prompt.text, first.text, second.text, *(c.text for c in critiques)]
+        preference, belief, reason = read_verdict(reply.text, code=request.code, shown=shown)
+        # A share that was read stands before the place where the reply was cut.
+        whole = belief is not None and (reply.problem or "").startswith("cut off")
+        if reply.problem is not None and not whole:
             preference, belief, reason = Preference.UNDECIDED, None, reply.problem
         return Verdict(
             preference=preference,
@@ -230,10 +234,11 @@ def _as_text(prompt: Prompt) -> str:
 
 def _read_critique(reply: Reply, request: _Request, response: Response, *, helper: str) -> Critique:
     flaws = None if reply.problem else read_flaws(reply.text, code=request.code)
+    said = own_words(reply.text) or ""
     unread = "no list of flaws in the form asked for" if flaws is None else None
     return Critique(
         response=response,
-        text=reply.text.replace(f" {request.code}", "").strip(),
+        text=said.replace(f" {request.code}", "").strip(),
         flaws=flaws,
         helper=helper,
         num_tokens=reply.num_tokens,
