@@ -14,10 +14,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 from trueline.data.comparisons import group_of
-from trueline.data.files import at_row, read_records, take
-from trueline.data.formats import FILLED, to_row
+from trueline.data.files import FileRecord, read_records
+from trueline.data.formats import read_each, to_row
 from trueline.errors import DataError
 from trueline.records import Case
 
@@ -34,34 +35,43 @@ class LabelledCase:
     group: str
 
 
-def load_cases(path: str | os.PathLike[str]) -> tuple[list[LabelledCase], dict[str, int]]:
+def load_cases(
+    path: str | os.PathLike[str], *, strict: bool = False
+) -> tuple[list[LabelledCase], dict[str, int]]:
     """Return the cases of a file, at least one, in its order, and how many rows were left out.
 
-    Raises `DataError` that names the row; what is left out is counted by the reasons of `formats`.
+    What is left out is counted by the reasons of `formats`; raises `DataError` that names the row
+    where `strict`, or where there is no case.
     """
-    cases: list[LabelledCase] = []
     skipped: Counter[str] = Counter()
-    for record in read_records(path):
-        row, fields = to_row(record), record.fields
-        skipped.update(row.skipped)
-        with at_row(record.where):
-            if row.kind == "single":
-                must = "a case must hold two answers: first and second, or chosen and rejected"
-                raise DataError(must, got="a response alone")
-            source, group = (
-                take(fields, name, FILLED) if fields.get(name) else None
-                for name in ("source", "group")
-            )
-        shown = fields.keys().isdisjoint({"chosen", "rejected", "response1"})
-        for pair in (*row.comparisons, *row.ties):
-            both = pair.chosen, pair.rejected
-            first, second = row.responses if shown else sorted(both, key=lambda r: r.key)
-            case = Case(first=first, second=second, source=source)
-            correct = int(pair.chosen is second) if pair in row.comparisons else None
-            name = group or group_of(pair.prompt)
-            cases.append(LabelledCase(case=case, correct=correct, group=name))
+    read, faults = read_each(read_records(path), partial(_cases_in, skipped), strict=strict)
+    cases = [case for row in read for case in row]
+    skipped.update(faults)
     del skipped["tie"]  # A tie is a case whose better answer nobody knows.
     if not cases:
         counts = ", ".join(f"{reason}: {n}" for reason, n in sorted(skipped.items()))
         raise DataError("a file must hold at least one case", got=f"{path}: none ({counts})")
     return cases, dict(sorted(skipped.items()))
+
+
+def _cases_in(skipped: Counter[str], record: FileRecord) -> list[LabelledCase]:
+    row, fields = to_row(record), record.fields
+    if row.kind == "single":
+        must = "a case must hold two answers: first and second, or chosen and rejected"
+        raise DataError(must, got="a response alone")
+    source, group = (str(fields.get(name) or "") or None for name in ("source", "group"))
+    skipped.update(row.skipped)
+    cases = []
+    for pair in (*row.comparisons, *row.ties):
+        both = pair.chosen, pair.rejected
+        if not all(answer.text.strip() for answer in both):
+            skipped["empty_answer"] += 1
+            continue
+        # The places of a pair's answers say which is better; a case's are its own.
+        shown = "chosen" not in fields and len(row.responses) == 2
+        first, second = row.responses if shown else sorted(both, key=lambda r: r.key)
+        case = Case(first=first, second=second, source=source)
+        correct = int(pair.chosen is second) if pair in row.comparisons else None
+        name = group or group_of(pair.prompt)
+        cases.append(LabelledCase(case=case, correct=correct, group=name))
+    return cases

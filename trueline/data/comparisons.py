@@ -45,7 +45,7 @@ class Comparisons(Sequence[Comparison]):
         The forms are those of `data.formats`. A row that cannot be used is counted in `skipped`;
         raises `DataError` where `strict`, or where no row can be used.
         """
-        return cls(*pair_up(load_rows(path, strict=strict), str(path)))
+        return cls(*pair_up(load_rows(path, strict=strict), str(path), strict=strict))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .jsonl or .jsonl.gz that `load` reads back equal; all or nothing."""

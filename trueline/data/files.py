@@ -1,9 +1,10 @@
-"""Read the rows of .jsonl, .json, .csv, .parquet and .txt files; write .jsonl all or nothing.
+"""Read the rows of .jsonl, .json, .csv, .parquet and .txt files and of data sets; write .jsonl.
 
-Any may be gzipped (`.jsonl.gz`). A `.json` file holds one list of objects, or one object a line; a
-line of .txt is the row {"text"}. A .csv cell is text; one that holds messages is refused, since
-.csv has no lists. Raises `DataError` for a missing, empty, truncated or non-UTF-8 file, a row that
-is no object and an unknown ending.
+Any file may be gzipped (`.jsonl.gz`). A `.json` file holds one list of objects, or one object a
+line; a line of .txt is the row {"text"}. A data set is a folder (of `save_to_disk`, or of data
+files) or a name of the hub, as `datasets` loads it; `:SPLIT` or `:CONFIG:SPLIT` may follow. Raises
+`DataError` for a missing, empty, truncated or non-UTF-8 file, a row that is no object and an
+unknown ending.
 
 >>> import tempfile, pathlib
 >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.jsonl"
@@ -22,8 +23,7 @@ import json
 import os
 import re
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,10 +33,10 @@ from pydantic import TypeAdapter, ValidationError
 from trueline.atomic import atomic_write, to_json
 from trueline.errors import DataError
 
-__all__ = ["Faults", "FileRecord", "at_row", "read_records", "take", "write_jsonl"]
+__all__ = ["FileRecord", "at_row", "read_records", "take", "write_jsonl"]
 
 _BLANK = " \t\r\n"
-_MESSAGES = re.compile(r"\s*\[\s*\{\s*['\"](role|content|response)['\"]")
+_HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}|[\w.-]+(:[\w.-]+){1,2}")
 T = TypeVar("T")
 
 
@@ -59,35 +59,6 @@ def at_row(where: str) -> Iterator[None]:
         raise DataError(error.must, got=got, do=error.do) from None
 
 
-class Faults:
-    """Rows that could not be used: how many by reason, and the first of each."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.last = ""
-        self._first: dict[str, DataError] = {}
-
-    @contextlib.contextmanager
-    def counted(self, *, strict: bool = False) -> Iterator[None]:
-        """Count the `DataError` that the block raises, or raise it where `strict`."""
-        try:
-            yield
-        except DataError as error:
-            if strict:
-                raise
-            self.last = error.must
-            self.counts[self.last] += 1
-            self._first.setdefault(self.last, error)
-
-    def check(self, num_rows: int) -> None:
-        """Raise the first fault of the commonest reason where all rows are at fault."""
-        if self.counts.total() == num_rows > 0:
-            reason, count = self.counts.most_common(1)[0]
-            error = self._first[reason]
-            got = f"{error.got} ({count} of {num_rows} rows)" if num_rows > 1 else error.got
-            raise DataError(reason, got=got, do=error.do)
-
-
 def take(fields: Mapping[str, Any], name: str, form: TypeAdapter[T]) -> T:
     """Return a field's value in its form; `DataError` names the field, what it must be and got."""
     try:
@@ -101,8 +72,10 @@ def take(fields: Mapping[str, Any], name: str, form: TypeAdapter[T]) -> T:
 
 
 def read_records(path: str | os.PathLike[str]) -> list[FileRecord]:
-    """Return the rows of a file, at least one, in its order."""
+    """Return the rows of a file or data set, at least one, in its order."""
     path = Path(path)
+    if not path.is_file() and (Path(str(path).split(":")[0]).is_dir() or _HUB.fullmatch(str(path))):
+        return [_record(row, f"{path}:{i}") for i, row in enumerate(_dataset(str(path)), start=1)]
     ending = _ending(path, (".jsonl", ".json", ".csv", ".parquet", ".txt"))
     rows: Iterable[tuple[int, Any]]
     if ending == ".parquet":
@@ -119,6 +92,33 @@ def read_records(path: str | os.PathLike[str]) -> list[FileRecord]:
     if not records:
         raise DataError("a file must hold at least one row", got=f"{path}: none")
     return records
+
+
+def _dataset(path: str) -> Sequence[Any]:
+    # Slow to import, and few need it.
+    import datasets
+
+    name, *how = path.split(":")
+    is_saved = any((Path(name) / file).is_file() for file in ("state.json", "dataset_dict.json"))
+    try:
+        found: Any = (
+            datasets.load_from_disk(name)
+            if is_saved
+            else datasets.load_dataset(name, how[0] if len(how) > 1 else None)
+        )
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        must = "a data set must be a folder or a name of the hub that `datasets` can load"
+        got = f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        raise DataError(must, got=got, do="check the name, or give a file") from None
+    if isinstance(found, dict):
+        split = how[-1] if how else next(iter(found)) if len(found) == 1 else None
+        if split not in found:
+            got, do = f"{path}: {', '.join(found)}", f"give {name}:{next(iter(found))}"
+            raise DataError("one split of the data set must be named", got=got, do=do)
+        found = found[split]
+    if not len(found):
+        raise DataError("a data set must hold at least one row", got=f"{path}: none")
+    return found
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -197,9 +197,6 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
             if len(cells) != len(header):
                 must = f"every row must have the header's {len(header)} cells"
                 raise DataError(must, got=f"{where}: {len(cells)}", do="quote cells with commas")
-            if any(map(_MESSAGES.match, cells)):
-                must, do = "a .csv cell must be text, no list of messages", "save them as .jsonl"
-                raise DataError(must, got=where, do=do)
             # pandas writes a missing number as an empty cell or as nan, never on purpose.
             values = [None if cell in ("", "nan", "NaN") else cell for cell in cells]
             yield reader.line_num, dict(zip(header, values, strict=True))

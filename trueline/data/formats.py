@@ -1,20 +1,24 @@
 r"""Turn a row of a file into preferences, ties, a response to be scored, or a prompt.
 
-The forms, in the order in which `FORMS` tries them:
+The forms, in the order in which `FORMS` tries them (`columns` has the names):
 
-    {"instruction", "response1", "response2", "annotator1", …}     PandaLM, arXiv 2306.05087
-    {"prompt", "first", "second"}        a case, or {"prompt", "answers": [text, text]}; `correct`
-                                         (0 or 1) says which is better, if anybody knows
-    {"prompt", "chosen": [text, …], "rejected": [text, …]}         a bench's row
-    {"prompt", "chosen", "rejected"}     text or messages; without "prompt" dialogues that share it
-    {"messages"}                         a dialogue that ends in the answer to be scored
-    {"prompt", "response"}               or completion, answer, output. With "label", each true one
-                                         is preferred to each false one of the same prompt
+    two answers in columns of their own  response1 and response2, answer_0, output_a, first, … with
+                                         annotator1, … (0 tie, 1, 2), or a verdict (`winner`,
+                                         `label`, `overall_preference`, …), or a score each
+    "chosen": [text, …], "rejected": …   a bench's row: each right one over each wrong one
+    "chosen", "rejected"                 text or messages; equal scores, or a status, make it a tie
+    a list of answers                    `responses`, `answers`, `completions`, … with scores or
+                                         ranks; of two, `correct` (0 or 1) may say which is better
+    one answer                           "response", or completion, answer, output, or the last turn
+                                         of "messages". With "label", each true one is preferred to
+                                         each false one of the same prompt; with a score, the better
+                                         to the worse
 
-For `prompt` there may stand `question`, or `instruction` with `input`; optional are `rater` and
-`round`. A prompt that is a text dialogue (``\n\nHuman: …\n\nAssistant:``) becomes turns.
+A prompt is all columns that are plainly part of one (`columns.read_prompt`) and what the answers'
+dialogues share; a text or turn that both repeat counts once. Optional are `rater` and `round`.
 
-A fault raises a `DataError` with file and line. What is no fault is counted: `identical` answers,
+A fault is a `DataError` with file and line; `load_rows` and all that stand on it count it, and
+raise where `strict` or where no row is left. No fault but counted too: `identical` answers,
 `empty_answer`, `one_label` (no response of the other label), `tie` (equal, as far as anybody knows)
 and `unanswered` (nobody judged). Contradictory duplicates stay: they are honest disagreement.
 
@@ -25,26 +29,47 @@ and `unanswered` (nobody judged). Contradictory duplicates stay: they are honest
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
-from typing import Annotated, Any, Literal
+from functools import partial
+from itertools import combinations, product
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Len
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, TypeAdapter
-from pydantic_core import PydanticCustomError
+from pydantic import Field, NonNegativeInt, TypeAdapter
 from typing_extensions import TypedDict
 
-from trueline.data.dialogues import Dialogue, is_dialogue, prompt_of, split_pair
-from trueline.data.files import Faults, FileRecord, at_row, read_records, take
+from trueline.data.columns import (
+    ALONE,
+    ASKS,
+    DIALOGUES,
+    Columns,
+    is_tied,
+    list_in,
+    pair_in,
+    read_prompt,
+    score_in,
+    verdict_in,
+)
+from trueline.data.dialogues import (
+    Dialogue,
+    answer_text,
+    holds_dialogue,
+    merge_turns,
+    parse_turns,
+    prompt_of,
+    read_dialogue,
+    split_dialogues,
+)
+from trueline.data.files import FileRecord, at_row, read_records
 from trueline.errors import DataError, InputError
 from trueline.records import Comparison, Message, Prompt, Response
 
 __all__ = [
-    "FILLED",
     "SAVED_MARK",
     "Row",
     "lists_texts",
@@ -52,38 +77,30 @@ __all__ = [
     "load_rows",
     "pair_up",
     "prompt_in",
-    "split",
+    "read_answers",
+    "read_each",
     "to_row",
 ]
 
 Fields = Mapping[str, Any]
+T = TypeVar("T")
 SAVED_MARK = "trueline"
-"""Field of rows that `Comparisons.save` wrote: only there may an answer be empty."""
-_PROMPTS = ("prompt", "question", "instruction")
+"""Field of rows that `Comparisons.save` wrote: their texts are taken as they are."""
 _RESPONSES = ("response", "completion", "answer", "output")
 _ANNOTATOR = re.compile(r"annotator_?\d+$")
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise PydanticCustomError("blank", "must not be empty")
-    return text
+_LOG = logging.getLogger(__name__)
 
 
 class _Turn(TypedDict):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: str
     content: str
 
 
-TEXT, FILLED = TypeAdapter(str), TypeAdapter(Annotated[str, AfterValidator(_filled)])
 _TURNS = TypeAdapter(Annotated[list[_Turn], Len(1)])
 _TEXTS = TypeAdapter(Annotated[list[str], Len(1)])
-_TWO = TypeAdapter(Annotated[list[Annotated[str, AfterValidator(_filled)]], Len(2, 2)])
-_SHOWN = TypeAdapter(Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)])
-"""What somebody saw and judged: an empty answer, `true` and 4 are words there."""
-_VOTE = TypeAdapter(Annotated[int, Field(ge=0, le=2)] | None)
-_SIDE = TypeAdapter(Annotated[int, Field(ge=0, le=1)] | None)
-_LABEL, _ROUND = TypeAdapter(bool), TypeAdapter(NonNegativeInt | None)
+_TEXT = TypeAdapter(str)
+_VOTE = TypeAdapter(Annotated[int, Field(ge=0, le=2)])
+_LABEL, _ROUND = TypeAdapter(bool), TypeAdapter(NonNegativeInt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,102 +117,211 @@ class Row:
     """Pairs judged equal; `chosen` is merely the first shown."""
     label: bool | None = None
     """Of a single response: whether it is wanted."""
+    score: float | None = None
+    """Of a single response: how good it is said to be; more is better."""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """Judgements that are no preference, by reason."""
+    fault: DataError | None = None
+    """Why the row cannot be used; its `must` is the reason in `skipped`."""
+    unused: frozenset[str] = frozenset()
+    """Columns that nothing read, `messages[].name` inside messages and lists."""
 
 
 def load_rows(path: str | os.PathLike[str], *, strict: bool = False) -> list[Row]:
     """Return every row of a file, in order: preferences, and responses to be scored.
 
-    A row that cannot be used is an "empty" one, with the reason in `skipped`; `DataError` where
-    `strict`, or where no row can be used.
+    A row that cannot be used is an "empty" one, its reason in `skipped`; `DataError` where
+    `strict`, or where no row can be used. Logs once which columns nothing has read.
     """
-    rows, faults = [], Faults()
-    for record in read_records(path):
-        with faults.counted(strict=strict):
-            rows.append(to_row(record))
-            continue
-        rows.append(Row(where=record.where, kind="empty", skipped={faults.last: 1}))
-    faults.check(len(rows))
+    rows = [_row_or_fault(record, strict=strict) for record in read_records(path)]
+    faults = [row.fault for row in rows if row.fault is not None]
+    if len(faults) == len(rows):
+        raise commonest(faults)
+    if unused := sorted(frozenset().union(*(row.unused for row in rows))):
+        _LOG.warning("%s: columns not used: %s", path, ", ".join(unused))
     return rows
+
+
+def _row_or_fault(record: FileRecord, *, strict: bool) -> Row:
+    try:
+        with at_row(record.where):
+            return to_row(record)
+    except DataError as error:
+        if strict:
+            raise
+        return _fault(record.where, error)
+
+
+def _fault(where: str, error: DataError) -> Row:
+    return Row(where=where, kind="empty", skipped={error.must: 1}, fault=error)
 
 
 def to_row(record: FileRecord) -> Row:
     """Return one row, recognised and checked."""
-    with at_row(record.where):
-        read = next(read for applies, read in FORMS if applies(record.fields))
-        return read(record.fields, record.where)
+    columns = Columns(record.fields)
+    read = next(read for applies, read in FORMS if applies(columns))
+    row = read(columns, record.where)
+    return replace(row, unused=frozenset(columns.unused - {SAVED_MARK, "rater", "round"}))
 
 
-def load_prompts(path: str | os.PathLike[str], *, max_words: int | None = None) -> list[Prompt]:
+def commonest(faults: Sequence[DataError]) -> DataError:
+    """Return the first fault of the commonest reason, and how many rows have it."""
+    reason, count = Counter(fault.must for fault in faults).most_common(1)[0]
+    first = next(fault for fault in faults if fault.must == reason)
+    more = f" (one of {count} such rows)" if count > 1 else ""
+    return DataError(reason, got=f"{first.got}{more}", do=first.do)
+
+
+def load_prompts(
+    path: str | os.PathLike[str], *, max_words: int | None = None, strict: bool = False
+) -> list[Prompt]:
     """Return the distinct prompts of a file, in order of first appearance.
 
-    A row is {"prompt"}, {"question"}, {"instruction"[, "input"]}, {"messages"}, {"text"} or a
-    preference (its shared prompt); in a .txt file each line is one. {"text"} and lines of .txt are
-    to be continued: `max_words` keeps no more than their first so many words.
+    A row has any column that is part of a prompt, {"messages"}, {"text"} or a preference (its
+    shared prompt); in a .txt file each line is one. {"text"} and lines of .txt are to be continued:
+    `max_words` keeps no more than their first so many words. Rows without a prompt are logged;
+    `DataError` where `strict`, or where there is no other row.
     """
     if max_words is not None and max_words < 1:
         raise InputError("max_words must be at least 1", got=str(max_words))
-    prompts = []
-    for record in read_records(path):
-        with at_row(record.where):
-            prompts.append(_prompt_of_row(record.fields, max_words))
+    read = partial(_prompt_of_row, max_words=max_words)
+    prompts, faults = read_each(read_records(path), read, strict=strict)
+    for must, count in faults.items():
+        _LOG.warning("%s: %s rows left out: %s", path, count, must)
     return list({prompt.key: prompt for prompt in prompts}.values())
 
 
-def pair_up(rows: Sequence[Row], path: str) -> tuple[tuple[Comparison, ...], dict[str, int]]:
-    """Return the comparisons in rows of preferences or labels, and what was left out."""
+def read_each(
+    records: Iterable[FileRecord], read: Callable[[FileRecord], T], *, strict: bool = False
+) -> tuple[list[T], dict[str, int]]:
+    """Return what is read of each row, and how many rows are at fault by reason.
+
+    Raises the first `DataError` where `strict`, and the commonest where no row can be used.
+    """
+    done: list[T] = []
+    faults: list[DataError] = []
+    for record in records:
+        try:
+            with at_row(record.where):
+                done.append(read(record))
+        except DataError as error:
+            if strict:
+                raise
+            faults.append(error)
+    if faults and not done:
+        raise commonest(faults)
+    return done, dict(Counter(fault.must for fault in faults))
+
+
+def pair_up(
+    rows: Sequence[Row], path: str, *, strict: bool = False
+) -> tuple[tuple[Comparison, ...], dict[str, int]]:
+    """Return the comparisons in rows of preferences, labels or scores, and what was left out."""
+    rows = [_as_preference(row, strict=strict) for row in rows]
     comparisons = [comparison for row in rows for comparison in row.comparisons]
     skipped: Counter[str] = Counter()
-    labelled: dict[str, tuple[list[Response], list[Response]]] = {}
+    alone: dict[str, list[Row]] = {}
     for row in rows:
         skipped.update(row.skipped)
         if row.kind == "single":
-            if row.label is None:
-                must = "every row must hold a preference: chosen and rejected, or a label"
-                raise DataError(must, got=f"{row.where}: a response alone", do="use `score`")
-            sides = labelled.setdefault(row.responses[0].prompt.key, ([], []))
-            sides[row.label].extend(row.responses)
-    for unwanted, wanted in labelled.values():
-        if not (wanted and unwanted):
-            skipped["one_label"] += len(wanted) + len(unwanted)
-        for chosen, rejected in product(wanted, unwanted):
-            if chosen.key == rejected.key:
+            alone.setdefault(row.responses[0].prompt.key, []).append(row)
+    for given in alone.values():
+        given.sort(key=_worth, reverse=True)
+        if _worth(given[0]) == _worth(given[-1]):
+            skipped["tie" if given[0].label is None and len(given) > 1 else "one_label"] += len(
+                given
+            )
+        for better, worse in combinations(given, 2):
+            chosen, rejected = better.responses[0], worse.responses[0]
+            if _worth(better) != _worth(worse) and chosen.key == rejected.key:
                 skipped["identical"] += 1
-            else:
+            elif _worth(better) != _worth(worse):
                 comparisons.append(Comparison(chosen=chosen, rejected=rejected))
     if not comparisons:
-        counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
-        must = "a file must hold at least one pair of different answers to one prompt, one better"
-        do = "with labels, give both true and false responses to a prompt"
-        raise DataError(must, got=f"{path}: none in {len(rows)} rows ({counts})", do=do)
+        raise _nothing(rows, path, skipped)
     return tuple(comparisons), dict(skipped)
 
 
-def split(fields: Fields) -> tuple[Prompt, str, str]:
-    """Return the prompt, chosen and rejected of a preference, in whichever form it is written."""
-    chosen, rejected = (_written(fields, name, TEXT) for name in ("chosen", "rejected"))
-    if isinstance(chosen, str) != isinstance(rejected, str):
-        raise DataError("chosen and rejected must both be text or both be lists of messages")
-    if not isinstance(chosen, str) and not isinstance(rejected, str):
-        if chosen[0].role == rejected[0].role == "assistant":
-            # TRL's explicit form: the answers alone are messages.
-            given = prompt_in(fields).messages
-            chosen, rejected = (*given, *chosen), (*given, *rejected)
-        return split_pair(chosen, rejected)
-    if fields.keys().isdisjoint(_PROMPTS):
-        return split_pair(chosen, rejected)
-    start = str(fields.get("prompt")).rstrip()
-    texts = [str(chosen), str(rejected)]
-    if is_dialogue(start) and all(text.startswith(start) for text in texts):
-        texts = [text.removeprefix(start).strip() for text in texts]
-    return prompt_in(fields), texts[0], texts[1]
+def _worth(row: Row) -> float:
+    return float((row.score if row.label is None else row.label) or 0.0)
+
+
+def _as_preference(row: Row, *, strict: bool) -> Row:
+    if row.kind != "single" or (row.label, row.score) != (None, None):
+        return row
+    must = "every row must hold a preference: chosen and rejected, a label or a score"
+    fault = DataError(must, got=f"{row.where}: a response alone", do="use `score`")
+    if strict:
+        raise fault
+    return _fault(row.where, fault)
+
+
+def _nothing(rows: Sequence[Row], path: str, skipped: Counter[str]) -> DataError:
+    reason = skipped.most_common(1)[0][0]
+    first = next((row for row in rows if reason in row.skipped), rows[0])
+    if first.fault is not None:
+        return commonest([row.fault for row in rows if row.fault is not None])
+    counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
+    must = "a file must hold at least one pair of different answers to one prompt, one better"
+    got = f"{path}: none in {len(rows)} rows ({counts}); the first at {first.where}"
+    do = "say which answer is better; with labels, give both true and false responses to a prompt"
+    return DataError(must, got=got, do=do)
 
 
 def lists_texts(fields: Fields) -> bool:
     """Return whether `chosen` is a list of texts, as benches have it, and not one answer."""
     chosen = fields.get("chosen")
     return isinstance(chosen, list) and all(isinstance(answer, str) for answer in chosen)
+
+
+def prompt_in(fields: Fields) -> Prompt:
+    """Return the prompt of a row: text, a text dialogue or messages, and what belongs to it."""
+    turns = read_prompt(Columns(fields))
+    if not turns:
+        got = ", ".join(fields) or "no columns"
+        raise DataError("`prompt` must hold words", got=f"only {got}", do="mend or drop the row")
+    return prompt_of(turns)
+
+
+def read_answers(row: Columns, named: Sequence[tuple[str, Any]]) -> tuple[Prompt, list[str]]:
+    """Return the prompt of these columns' answers and the answers, each text or messages."""
+    plain = [(name, str(v) if isinstance(v, int | float) else v) for name, v in named]
+    read = [read_dialogue(value, name, row.inner) for name, value in plain]
+    texts = [answer for answer in read if isinstance(answer, str)]
+    if texts and len(texts) < len(read):
+        names = " and ".join(dict.fromkeys(name for name, _ in named))
+        raise DataError(f"{names} must both be text or both be lists of messages")
+    given = read_prompt(row, alone=() if _are_dialogues(read) else ALONE)
+    is_asked = any(turn.role not in ("system", "developer") for turn in given)
+    if is_asked and not _are_dialogues(read):
+        prompt = prompt_of(given)
+        if texts:
+            return prompt, _unrepeated(row, prompt, texts)
+        if len(read) == 1:
+            return prompt, [answer_text(read[0])]
+        turns, texts = split_dialogues([(*given, *answer) for answer in read])
+        return prompt_of(turns), texts
+    turns, texts = split_dialogues(read)
+    return prompt_of(merge_turns(given, turns)), texts
+
+
+def _are_dialogues(answers: Sequence[Dialogue]) -> bool:
+    """Return whether answers come with what was asked."""
+    return all(
+        holds_dialogue(answer) if isinstance(answer, str) else answer[0].role != "assistant"
+        for answer in answers
+    )
+
+
+def _unrepeated(row: Columns, prompt: Prompt, texts: Sequence[str]) -> list[str]:
+    """Return answers without a prompt of three words or more that all of them begin with."""
+    asked = [row[name].strip() for name in ASKS if isinstance(row.get(name), str)]
+    for start in (*asked, prompt.text):
+        rest = [text.lstrip().removeprefix(start) for text in texts]
+        starts = all(map(str.__ne__, rest, (text.lstrip() for text in texts)))
+        if len(start.split()) > 2 and starts and any(map(str.strip, rest)):
+            return [text.strip() for text in rest]
+    return list(texts)
 
 
 def _judged(
@@ -227,117 +353,123 @@ def _judged(
     )
 
 
-def _voted(fields: Fields, where: str) -> Row:
-    votes = {name: take(fields, name, _VOTE) for name in fields if _ANNOTATOR.match(name)}
-    judged = [
-        (int(vote == 2), int(vote != 2), vote == 0, name)
-        for name, vote in votes.items()
-        if vote is not None
-    ]
-    texts = [take(fields, name, _SHOWN) for name in ("response1", "response2")]
-    row = _judged(where, prompt_in(fields), texts, judged)
-    unanswered = Counter(unanswered=len(votes) - len(judged))
-    return replace(row, skipped=Counter(row.skipped) + unanswered)
+def _two(row: Columns, where: str) -> Row:
+    names, sides = pair_in(row) or (("first", "second"), ("0", "1"))
+    named = [(name, row[name]) for name in names]
+    if "turn" in row and all(isinstance(answer, list) for _, answer in named):
+        # A verdict on the first so many of a dialogue's turns, as in MT-Bench.
+        named = [(name, _until(answer, row["turn"])) for name, answer in named]
+    prompt, texts = read_answers(row, named)
+    votes = {name: row.take(name, _VOTE) for name in row if _ANNOTATOR.match(name)}
+    judged = [(int(vote == 2), int(vote != 2), vote == 0, name) for name, vote in votes.items()]
+    if not votes:
+        better = verdict_in(row, sides)
+        judged = [(better or 0, 1 - (better or 0), better is None, _rater(row))]
+    return _judged(where, prompt, texts, judged)
 
 
-def _case(fields: Fields, where: str) -> Row:
-    if "answers" in fields:
-        texts = take(fields, "answers", _TWO)
-    else:
-        texts = [take(fields, name, FILLED) for name in ("first", "second")]
-    correct = take(fields, "correct", _SIDE)
-    judged = (correct or 0, 1 - (correct or 0), correct is None, _rater(fields))
-    return _judged(where, prompt_in(fields), texts, [judged])
+def _until(turns: Sequence[Any], number: Any) -> list[Any]:
+    read, ends = parse_turns(turns, "conversation", set()), 0
+    for i, turn in enumerate(read):
+        ends += turn.role == "assistant"
+        if ends == number:
+            return list(turns[: i + 1])
+    return list(turns)
 
 
-def _each_over_each(fields: Fields, where: str) -> Row:
-    right, wrong = (take(fields, name, _TEXTS) for name in ("chosen", "rejected"))
+def _each_over_each(row: Columns, where: str) -> Row:
+    right, wrong = (
+        [row[name]] if isinstance(row.get(name), str) else row.take(name, _TEXTS)
+        for name in ("chosen", "rejected")
+    )
     places = product(range(len(right)), range(len(right), len(right) + len(wrong)))
-    judged = [(i, j, False, _rater(fields)) for i, j in places]
-    return _judged(where, prompt_in(fields), [*right, *wrong], judged)
+    judged = [(i, j, False, _rater(row)) for i, j in places]
+    prompt = prompt_in(row)
+    return _judged(where, prompt, [*right, *wrong], judged)
 
 
-def _paired(fields: Fields, where: str) -> Row:
-    prompt, *texts = split(fields)
-    if not all(map(str.strip, texts)) and texts[0] != texts[1] and SAVED_MARK not in fields:
-        return Row(where=where, kind="empty", skipped={"empty_answer": 1})
-    scores = [fields.get(name) for name in ("score_chosen", "score_rejected")]
-    tie = None not in scores and scores[0] == scores[1]
-    round = take(fields, "round", _ROUND) or 0
-    return replace(_judged(where, prompt, texts, [(0, 1, tie, _rater(fields))], round), kind="pair")
-
-
-def _single(fields: Fields, where: str) -> Row:
-    if "messages" in fields:
-        *turns, last = _messages(fields, "messages")
-        if last.role != "assistant":
-            raise DataError("`messages` to score must end in an answer", got=f"{last.role}'s turn")
-        prompt, text = prompt_of(turns), last.content
+def _paired(row: Columns, where: str) -> Row:
+    if SAVED_MARK in row:
+        turns = [Message(**turn) for turn in row.take("prompt", _TURNS)]
+        prompt, texts = prompt_of(turns), [row.take(n, _TEXT) for n in ("chosen", "rejected")]
     else:
-        name = next((name for name in _RESPONSES if name in fields), None)
-        if name is None or fields.keys().isdisjoint(_PROMPTS):
-            must = "a row must hold chosen and rejected, or prompt and response"
-            raise DataError(must, got=f"fields {', '.join(fields) or 'none'}", do="rename them")
-        prompt, answer = prompt_in(fields), _written(fields, name, FILLED)
-        if not isinstance(answer, str) and [turn.role for turn in answer] != ["assistant"]:
-            raise DataError(
-                f"`{name}` must be one assistant message", got=f"{len(answer)} messages"
-            )
-        text = answer if isinstance(answer, str) else answer[0].content
+        prompt, texts = read_answers(row, [(n, row.get(n)) for n in ("chosen", "rejected")])
+        if not all(map(str.strip, texts)) and texts[0] != texts[1]:
+            return Row(where=where, kind="empty", skipped={"empty_answer": 1})
+    round = row.take("round", _ROUND) if "round" in row else 0
+    judged = _judged(where, prompt, texts, [(0, 1, is_tied(row), _rater(row))], round)
+    return replace(judged, kind="pair")
+
+
+def _listed(row: Columns, where: str) -> Row:
+    name, answers, worth = list_in(row) or ("answers", [], [])
+    if len(answers) < 2:
+        must = f"`{name}` must hold two answers or more"
+        raise DataError(must, got=str(len(answers)), do="call a single one `response`")
+    prompt, texts = read_answers(row, [(name, answer) for answer in answers])
+    rater, judged = _rater(row), []
+    for i, j in combinations(range(len(answers)), 2):
+        ours, theirs = worth[i], worth[j]
+        if ours is not None and theirs is not None:
+            better, worse = (i, j) if ours >= theirs else (j, i)
+            judged.append((better, worse, ours == theirs, rater))
+    if len(answers) == 2 and not judged:
+        better = verdict_in(row, ("0", "1"))
+        judged = [(better or 0, 1 - (better or 0), better is None, rater)]
+    read = _judged(where, prompt, texts, judged)
+    return read if judged else replace(read, skipped={"unanswered": 1})
+
+
+def _single(row: Columns, where: str) -> Row:
+    name, told = row.first(_RESPONSES), row.first(DIALOGUES)
+    if name is None and told is not None:
+        turns = read_dialogue(row[told], told, row.inner)
+        if isinstance(turns, str) or turns[-1].role != "assistant":
+            got = "text" if isinstance(turns, str) else f"{turns[-1].role}'s turn"
+            raise DataError(f"`{told}` to score must end in an answer", got=got)
+        prompt = prompt_of(merge_turns(read_prompt(row, alone=()), turns[:-1]))
+        text = turns[-1].content
+    elif name is None:
+        must = "a row must hold chosen and rejected, two answers, or prompt and response"
+        got = f"fields {', '.join(row) or 'none'}"
+        raise DataError(must, got=got, do="rename them as `trueline.data.formats` has them")
+    else:
+        prompt, (text,) = read_answers(row, [(name, row[name])])
+    if not text.strip():
+        raise DataError(f"`{name or told}` must hold words", got=repr(text))
+    label = next((row.take(n, _LABEL) for n in ("label", "kto_tag") if n in row), None)
     response = Response(prompt=prompt, text=text)
-    label = take(fields, "label", _LABEL) if "label" in fields else None
-    return Row(where=where, kind="single", responses=(response,), label=label)
+    return Row(where=where, kind="single", responses=(response,), label=label, score=score_in(row))
 
 
-FORMS: tuple[tuple[Callable[[Fields], bool], Callable[[Fields, str], Row]], ...] = (
-    (lambda fields: "response1" in fields and any(map(_ANNOTATOR.match, fields)), _voted),
-    (lambda fields: not fields.keys().isdisjoint({"first", "second", "answers"}), _case),
-    (lists_texts, _each_over_each),
-    (lambda fields: not fields.keys().isdisjoint({"chosen", "rejected"}), _paired),
-    (lambda fields: True, _single),
+FORMS: tuple[tuple[Callable[[Columns], bool], Callable[[Columns, str], Row]], ...] = (
+    (lambda row: "rejected" not in row and pair_in(row) is not None, _two),
+    (lambda row: any(map(lists_texts, (row, {"chosen": row.get("rejected")}))), _each_over_each),
+    (lambda row: "rejected" in row or "chosen" in row, _paired),
+    (lambda row: list_in(row) is not None, _listed),
+    (lambda row: True, _single),
 )
 """Whether a row has the form, and how it is read; the first that applies counts."""
 
 
-def prompt_in(fields: Fields) -> Prompt:
-    """Return the prompt of a row: text, a text dialogue or messages."""
-    name = next((name for name in _PROMPTS if name in fields), "prompt")
-    if name == "instruction":
-        given = [take(fields, part, TEXT) for part in (name, "input") if fields.get(part)]
-        # Either may be blank (PandaLM has such rows), not both.
-        fields = {name: "\n\n".join(part for part in given if part.strip())}
-    written = _written(fields, name, FILLED)
-    if isinstance(written, str) and not is_dialogue(written):
-        return Prompt.of(written)
-    return prompt_of(written)
-
-
-def _prompt_of_row(fields: Fields, max_words: int | None) -> Prompt:
-    if not fields.keys().isdisjoint(_PROMPTS):
-        return prompt_in(fields)
-    if "messages" in fields:
-        turns = _messages(fields, "messages")
-        return prompt_of(turns[:-1] if turns[-1].role == "assistant" else turns)
-    if "text" in fields:
-        text = take(fields, "text", FILLED)
+def _prompt_of_row(record: FileRecord, *, max_words: int | None) -> Prompt:
+    row = Columns(record.fields)
+    is_pair = "chosen" in row and "rejected" in row and not lists_texts(row)
+    if is_pair and not (row.first(ASKS) and isinstance(row["chosen"], str)):
+        return read_answers(row, [(name, row[name]) for name in ("chosen", "rejected")])[0]
+    turns = read_prompt(row)
+    if turns and turns[-1].role == "assistant" and row.first(DIALOGUES):
+        turns = turns[:-1]
+    if turns:
+        return prompt_of(turns)
+    if "text" in row and str(row["text"]).strip():
+        text = row.take("text", _TEXT)
         last = list(re.finditer(r"\S+", text))[:max_words][-1]
         words = Message("user", text[: last.end()].strip())
         return Prompt(messages=(words,), meta={"continuation": True})
-    if {"chosen", "rejected"} <= fields.keys():
-        return split(fields)[0]
     must = "a row must hold a prompt: prompt, question, instruction, messages or text"
-    raise DataError(must, got=f"fields {', '.join(fields) or 'none'}", do="rename its fields")
+    raise DataError(must, got=f"fields {', '.join(row) or 'none'}", do="rename its fields")
 
 
-def _written(fields: Fields, name: str, form: TypeAdapter[str]) -> Dialogue:
-    """Return a field's messages, or its text in that form."""
-    is_list = isinstance(fields.get(name), list)
-    return _messages(fields, name) if is_list else take(fields, name, form)
-
-
-def _messages(fields: Fields, name: str) -> list[Message]:
-    return [Message(**turn) for turn in take(fields, name, _TURNS)]
-
-
-def _rater(fields: Fields) -> str:
-    return "unknown" if fields.get("rater") is None else str(fields["rater"])
+def _rater(row: Columns) -> str:
+    return str(row.get("rater", "unknown"))

@@ -1,8 +1,8 @@
 """Read what another framework calls prompt and completion.
 
 The rules are those of preference files (`data.formats`): text dialogues become turns, and a
-completion of several messages is one text, later turns marked by who speaks. A tool call is written
-out as JSON; parts of a message that are not text are refused.
+completion of several messages is one text, later turns marked by who speaks. Tool calls and
+reasoning are written out as chat templates do; parts of a message that are not text are refused.
 
 >>> ask = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2"}]
 >>> prompt, text = dialogue(ask, [{"role": "assistant", "content": "4"}], {"answer": "4"})
@@ -12,14 +12,14 @@ out as JSON; parts of a message that are not text are refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trueline.data.columns import Columns
 from trueline.data.dialogues import is_dialogue
-from trueline.data.formats import split
-from trueline.errors import DataError, InputError
+from trueline.data.formats import prompt_in, read_answers
+from trueline.errors import InputError
 from trueline.records import Prompt
 
 __all__ = ["Turns", "check_use", "dialogue"]
@@ -30,11 +30,12 @@ Turns = str | Sequence[Mapping[str, Any]]
 
 def dialogue(prompt: Turns, completion: Turns, meta: Mapping[str, Any]) -> tuple[Prompt, str]:
     """Return the prompt, with what is known besides, and the answer to it."""
-    nothing: Any = "" if isinstance(completion, str) else [{"role": "assistant", "content": ""}]
-    fields = {"prompt": _plain(prompt), "chosen": _plain(completion), "rejected": nothing}
-    asked, text, _ = split(fields)
-    if isinstance(prompt, str) and is_dialogue(prompt):
-        text = text.strip()
+    if isinstance(completion, str):
+        asked, text = prompt_in({"prompt": prompt}), completion
+        if isinstance(prompt, str) and is_dialogue(prompt):
+            text = text.strip()
+    else:
+        asked, (text,) = read_answers(Columns({"prompt": prompt}), [("completion", completion)])
     return replace(asked, meta=dict(meta)), text
 
 
@@ -42,21 +43,3 @@ def check_use(use: str) -> None:
     """Refuse a column that may not be optimised against."""
     if use not in ("lower", "mean"):
         raise InputError('use must be "lower" or "mean"', got=repr(use))
-
-
-def _plain(turns: Turns) -> Any:
-    if isinstance(turns, str):
-        return turns
-    return [{"role": turn["role"], "content": _words(turn)} for turn in turns]
-
-
-def _words(turn: Mapping[str, Any]) -> str:
-    parts = turn.get("content") or ""
-    parts = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts
-    kinds = sorted({str(part.get("type")) for part in parts} - {"text"})
-    if kinds:
-        raise DataError(
-            "every part of a message must be text", got=", ".join(kinds), do="leave it out"
-        )
-    calls = [json.dumps(call.get("function", call)) for call in turn.get("tool_calls") or ()]
-    return "\n".join(filter(None, [*(part["text"] for part in parts), *calls]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from typing import Any, ClassVar, Literal
 
 from trueline.audits.recursion import raise_on_sums
 from trueline.data.comparisons import Comparisons
+from trueline.data.files import read_records
 from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy
 from trueline.models.chat import LocalChatModel
@@ -301,5 +303,8 @@ def from_short(kinds: Mapping[str, type], text: str, *, key: str) -> dict[str, A
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the SHA-256 of a file's bytes, or of a data set's rows, in hex."""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    rows = "".join(json.dumps(dict(row.fields), default=str) for row in read_records(path))
+    return hashlib.sha256(rows.encode()).hexdigest()

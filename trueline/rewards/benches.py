@@ -3,9 +3,10 @@
     rewardbench     {"prompt", "chosen": text, "rejected": text, "subset", "id"}
     rewardbench-2   {"prompt", "chosen": [text], "rejected": [text], "subset", "id"}
     rm-bench        {"prompt", "chosen": [text a style], "rejected": [… alike], "domain", "id"};
-                    styles run from plain to fancy
+                    styles run from plain to fancy; a file may say the domain by its name
 
-A file holds rows of one shape; other preferences are read as the first, in one subset.
+A file holds rows of one shape; other preferences, LLMBar's and JudgeBench's too, are read as the
+first, in one subset.
 
 RewardBench (Lambert et al. 2024, arXiv 2403.13787): share of pairs ranked right, by subset; a
 section is the mean of its subsets weighted by the example counts of the authors' repository, and
@@ -28,9 +29,11 @@ Where we differ: (1) a tie of a pair counts one half; (2) items with an unscored
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +42,7 @@ from scipy import stats as scipy_stats
 from trueline.data.baselines import word_reward
 from trueline.data.comparisons import Comparisons, group_of
 from trueline.data.files import FileRecord, read_records
-from trueline.data.formats import lists_texts, to_row
+from trueline.data.formats import lists_texts, read_each, to_row
 from trueline.errors import DataError, InvalidExperiment
 from trueline.progress import track
 from trueline.protocols import Scorer
@@ -49,6 +52,8 @@ from trueline.rng import Rng
 __all__ = ["Bench", "BenchItem", "BenchResult", "load_bench", "run_bench"]
 
 _BATCH, _ORDERS = 256, 256
+_DOMAIN = re.compile("chat|code|math|safety[-_](refuse|response)")
+"""How RM-Bench's public files, which have no `domain`, begin."""
 _SECTIONS: Mapping[str, Mapping[str, int]] = {
     "Chat": {"alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95,
              "mt-bench-easy": 28, "mt-bench-med": 40},
@@ -89,29 +94,32 @@ class Bench:
     """Rows, or judgements, that are no item, by reason."""
 
 
-def load_bench(path: str | os.PathLike[str]) -> Bench:
-    """Return the bench in a .jsonl, .jsonl.gz, .json, .csv or .parquet file."""
-    items: list[BenchItem] = []
+def load_bench(path: str | os.PathLike[str], *, strict: bool = False) -> Bench:
+    """Return the bench in a file; a row at fault is counted, and `DataError` where `strict`."""
     skipped: Counter[str] = Counter()
     records = read_records(path)
-    kind = _kind(records[0])
-    for number, record in enumerate(records, start=1):
-        if (other := _kind(record)) != kind:
-            must, do = (
-                "all rows of a bench must have one shape",
-                "give each bench a file of its own",
-            )
-            raise DataError(must, got=f"{record.where}: {other} after {kind}", do=do)
-        items += _items(record, number, kind, skipped)
+    kinds = [_kind(record) for record in records]
+    if other := next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None):
+        must, do = "all rows of a bench must have one shape", "give each bench a file of its own"
+        got = f"{records[other].where}: {kinds[other]} after {kinds[0]}"
+        raise DataError(must, got=got, do=do)
+    read = partial(_items, kind=kinds[0], skipped=skipped)
+    found, faults = read_each(records, read, strict=strict)
+    skipped.update(faults)
+    items = [item for row in found for item in row]
     if not items:
         raise DataError("a bench must hold at least one item", got=f"{path}: {dict(skipped)}")
-    return Bench(kind=kind, items=tuple(items), skipped=dict(skipped))
+    return Bench(kind=kinds[0], items=tuple(items), skipped=dict(skipped))
 
 
 def _kind(record: FileRecord) -> str:
     fields = record.fields
     if lists_texts(fields):
-        return "rm-bench" if "domain" in fields else "rewardbench-2"
+        styles = {len(fields[side] or ()) for side in ("chosen", "rejected") if side in fields}
+        # RM-Bench's public files have no `domain`; RewardBench 2 has a subset in every row.
+        plain = not {"subset", "num_correct", "total_completions"} & fields.keys()
+        is_styled = "domain" in fields or (plain and len(styles) == 1 and min(styles) > 1)
+        return "rm-bench" if is_styled else "rewardbench-2"
     if str(fields.get("chosen")).startswith("[") and {"domain", "num_correct"} & fields.keys():
         must = "`chosen` of a bench's row must be a list of texts"
         do = "save the rows as .jsonl or .parquet"
@@ -119,22 +127,25 @@ def _kind(record: FileRecord) -> str:
     return "rewardbench"
 
 
-def _items(record: FileRecord, number: int, kind: str, skipped: Counter[str]) -> list[BenchItem]:
+def _items(record: FileRecord, kind: str, skipped: Counter[str]) -> list[BenchItem]:
     row, fields = to_row(record), record.fields
     split = 1 if kind == "rewardbench" else len(fields["chosen"])
     styled = 2 <= split == len(row.responses) - split
     if row.kind == "single" or (kind == "rm-bench" and not styled):
         must = "a bench's row must hold chosen and rejected, in RM-Bench one a style, at least two"
-        raise DataError(must, got=f"{record.where}: {split} of {len(row.responses)}")
+        raise DataError(must, got=f"{split} of {len(row.responses)}")
     if kind != "rewardbench" or (row.kind == "pair" and not row.ties):
         # Answers that are equal are an item too, which nothing can rank.
         sides = [(row.responses[:split], row.responses[split:])]
     else:
         sides = [((pair.chosen,), (pair.rejected,)) for pair in row.comparisons]
         skipped.update(row.skipped)
-    subset = str(fields.get("domain" if kind == "rm-bench" else "subset") or "all")
+    file, _, number = record.where.rpartition(":")
+    subset = fields.get("domain" if kind == "rm-bench" else "subset")
+    if kind == "rm-bench" and not subset and (named := _DOMAIN.match(os.path.basename(file))):
+        subset = named[0].replace("_", "-")
     name = str(fields.get("id", number))
-    return [BenchItem(chosen=a, rejected=b, subset=subset, id=name) for a, b in sides]
+    return [BenchItem(chosen=a, rejected=b, subset=str(subset or "all"), id=name) for a, b in sides]
 
 
 @dataclass(frozen=True, kw_only=True)
