@@ -101,4 +101,5 @@ def test_a_trajectory_with_tools_is_one_answer() -> None:
     ]
     prompt, text = _read(SimpleNamespace(messages=messages, metadata={}), "4")
     assert prompt.text == "2 + 2 = ?" and prompt.meta["answer"] == "4"
-    assert text == '{"name": "add", "arguments": {"a": 2}}\n\ntool: 4\n\nAssistant: It is 4'
+    call = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'
+    assert text == f"{call}\n\ntool: 4\n\nAssistant: It is 4"

@@ -56,7 +56,10 @@ def test_messages_and_columns_arrive() -> None:
     (prompt, text), (_, joined), (dialogue, said) = scorer.seen
     assert (dialogue.text, dialogue.messages[0].role, said) == ("Hello", "user", "Hi there")
     assert [(m.role, m.content) for m in prompt.messages] == [tuple(m.values()) for m in ASK]
-    assert (text, joined) == ("4", '{"name": "add"}\n\ntool: 4\n\nAssistant: It is 4')
+    assert (text, joined) == (
+        "4",
+        '<tool_call>\n{"name": "add"}\n</tool_call>\n\ntool: 4\n\nAssistant: It is 4',
+    )
     assert [dict(p.meta) for p, _ in scorer.seen[:2]] == [{"answer": "4"}, {"answer": "four"}]
 
 

@@ -103,6 +103,7 @@ class Columns(Mapping[str, Any]):
             known = {name: told.pop(name) for name in ("tools", "documents") if name in told}
             plain = {**known, **plain, "chat_template_kwargs": told}
         self._fields = {k: v for k, v in plain.items() if not (v is None or v != v)}
+        self.nulls = plain.keys() - self._fields.keys()
         self._used: set[str] = set()
         self.inner: set[str] = set()
         """What was not read inside messages and lists, as `messages[].weight`."""

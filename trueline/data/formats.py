@@ -293,8 +293,8 @@ def read_answers(row: Columns, named: Sequence[tuple[str, Any]]) -> tuple[Prompt
         raise DataError(f"{names} must both be text or both be lists of messages")
     given = read_prompt(row, alone=() if _are_dialogues(read) else ALONE)
     is_asked = any(turn.role not in ("system", "developer") for turn in given)
-    if is_asked and not _are_dialogues(read):
-        prompt = prompt_of(given)
+    if not _are_dialogues(read) and (is_asked or row.first(ASKS) is not None):
+        prompt = prompt_of(given if is_asked else ())
         if texts:
             return prompt, _unrepeated(row, prompt, texts)
         if len(read) == 1:
@@ -362,10 +362,12 @@ def _two(row: Columns, where: str) -> Row:
     prompt, texts = read_answers(row, named)
     votes = {name: row.take(name, _VOTE) for name in row if _ANNOTATOR.match(name)}
     judged = [(int(vote == 2), int(vote != 2), vote == 0, name) for name, vote in votes.items()]
-    if not votes:
+    unanswered = sum(_ANNOTATOR.match(name) is not None for name in row.nulls)
+    if not votes and not unanswered:
         better = verdict_in(row, sides)
         judged = [(better or 0, 1 - (better or 0), better is None, _rater(row))]
-    return _judged(where, prompt, texts, judged)
+    read = _judged(where, prompt, texts, judged)
+    return replace(read, skipped=Counter(read.skipped) + Counter(unanswered=unanswered))
 
 
 def _until(turns: Sequence[Any], number: Any) -> list[Any]:
