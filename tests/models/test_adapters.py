@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 
 from tests.models.conftest import make_chat_model
 from trueline.errors import SetupError
@@ -41,6 +43,31 @@ def test_a_fresh_adapter_holds_the_trunks_own_weights_and_says_the_same(speaker,
     assert 0 < small < sum(p.numel() for p in speaker.model.parameters()) / 2
     base = BasePolicy(speaker)
     assert torch.equal(policy.logp(responses, grad=False), base.logp(responses, grad=False))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_one_product_is_pefts_three(chat, dtype):
+    def run() -> tuple[torch.Tensor, ...]:
+        given = x.clone().requires_grad_()
+        out = layer(given)
+        out.backward(torch.linspace(-1, 1, out.numel()).view(out.shape).to(out))
+        grads = (given.grad, a.grad, b.grad)
+        a.grad = b.grad = None
+        return (out.detach(), *grads)
+
+    policy, draw = make(chat), torch.Generator().manual_seed(0)
+    layer: Any = next(m for m in policy.adapted.modules() if isinstance(m, LoraLayer))
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    with torch.no_grad():
+        b.add_(0.1 * torch.randn(b.shape, generator=draw))
+    layer.base_layer = copy.deepcopy(layer.base_layer).to(getattr(torch, dtype))
+    x = torch.randn(2, 5, a.shape[1], generator=draw).to(getattr(torch, dtype))
+    ours = run()
+    del layer.forward
+    close = {"float32": 1e-5, "bfloat16": 2e-2}[dtype]
+    for mine, theirs in zip(ours, run(), strict=True):
+        assert mine.dtype == theirs.dtype
+        torch.testing.assert_close(mine, theirs, atol=close * float(theirs.abs().max()), rtol=0)
 
 
 def test_merged_weights_say_the_same_and_leave_no_trace(speaker, responses):

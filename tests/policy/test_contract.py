@@ -205,7 +205,7 @@ def test_dpo_s_first_step_is_that_of_its_formula(anchor, policy, prompts):
 def test_the_rate_warms_up_and_decays_and_there_must_be_something_to_do(policy):
     steps, rates = GradientSteps(replace(ADAMW, learning_rate=1.0), policy, 40), []
     for _ in range(40):
-        steps.step(np.arange(2), lambda items: 0.0 * policy.trainable()[0].sum() * torch.ones(2))
+        steps.step(np.arange(2), lambda items: 0.0 * policy.trainable()[0].sum() * torch.ones(2), 8)
         rates.append(steps._adamw.param_groups[0]["lr"])
     assert rates[0] == 0.25 and max(rates) == 1.0 == rates[3]
     assert rates[-1] == pytest.approx(1 / 37)

@@ -107,7 +107,7 @@ def trials(folder: Path, out: Path) -> dict[str, Any]:
         steps = GradientSteps(ADAMW, policy, 1)
         told += [
             _error(lambda: workers.each(unpicklable)),
-            _error(lambda: steps.step(np.arange(4), fails_in_one)),
+            _error(lambda: steps.step(np.arange(4), fails_in_one, 8)),
         ]
     gradient = torch.ones(2) + int(os.environ["RANK"])
     workers.add([gradient])

@@ -38,6 +38,7 @@ from trueline.errors import InputError, SetupError
 from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import shards_of, whole
 from trueline.models.forward import Batch, blocks_of, response_logps, row_batches
+from trueline.models.low_rank import fuse
 from trueline.models.sampling import Rollouts, end_ids, generate
 from trueline.models.trunk import Trunk
 from trueline.progress import track
@@ -48,6 +49,7 @@ __all__ = ["BasePolicy", "LoraPolicy", "Sampler"]
 
 _NOTE = "trueline.json"
 _MERGE_BYTES = 2**30
+_UPDATE_BYTES = 2**30
 
 
 class Sampler(Protocol):
@@ -186,6 +188,8 @@ class LoraPolicy(BasePolicy):
     ) -> None:
         super().__init__(trunk, max_new_tokens=max_new_tokens)
         self.adapted = adapted.eval()
+        if not trunk.sharded:
+            fuse(self.adapted)
         self._merging = threading.RLock()
 
     @classmethod
@@ -252,6 +256,14 @@ class LoraPolicy(BasePolicy):
         twin = LoraPolicy(self.trunk, adapted, max_new_tokens=self.max_new_tokens)
         twin.sampler = self.sampler
         return twin
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Tokens whose activations take about 1 GiB in a pass with gradients, by their widths."""
+        config = self.trunk.model.config
+        inner = getattr(config, "intermediate_size", None) or 4 * self.trunk.width
+        numbers = self.trunk.num_layers * (12 * self.trunk.width + 4 * int(inner))
+        return max(1, _UPDATE_BYTES // (4 * numbers))
 
     def trainable(self) -> list[torch.nn.Parameter]:
         """Return the adapter's parameters, the only ones with gradients."""

@@ -45,7 +45,7 @@ class ReadingCache:
         self._known: set[str] = set()
 
     def get(self, keys: Sequence[str]) -> dict[int, Row]:
-        """Return the rows that are there, by position in `keys`: [L, P, D] and [5]."""
+        """Return the rows that are there, by position in `keys`: [L, P, D] and [6]."""
         names = {entry.name for entry in os.scandir(self.folder)} - self._known
         for name in sorted(name for name in names if name.endswith(".safetensors")):
             self._index(name, self._open(name, lambda shard: json.loads(shard.metadata()["keys"])))
@@ -64,7 +64,7 @@ class ReadingCache:
         return rows_found
 
     def put(self, keys: Sequence[str], latents: np.ndarray, surprisals: np.ndarray | None) -> None:
-        """Write one batch [n, L, P, D], [n, 5]; a full disk raises `OSError` and leaves nothing."""
+        """Write one batch [n, L, P, D], [n, 6]; a full disk raises `OSError` and leaves nothing."""
         tensors = {"latents": np.ascontiguousarray(latents, np.float32)}
         if surprisals is not None:
             tensors["surprisals"] = np.ascontiguousarray(surprisals, np.float32)

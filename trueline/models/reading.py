@@ -64,6 +64,8 @@ class Readings:
     poolings: tuple[str, ...] = ("last", "mean")
     surprisals: np.ndarray | None = None
     """float32 [N, 5] in nats; None for an encoder, which gives no next-token probabilities."""
+    end_surprisals: np.ndarray | None = None
+    """float32 [N] in nats: of the end tokens within `surprisals`, 0 where a response has none."""
     truncated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     """bool [N]: the response itself was too long for the trunk and was cut from the right."""
     prompt_cut: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
@@ -132,11 +134,15 @@ class Readings:
             self,
             keys=tuple(self.keys[i] for i in rows),
             latents=self.latents[at],
-            surprisals=None if self.surprisals is None else self.surprisals[at],
+            **{name: column[at] for name, column in self._token_columns()},
             truncated=self.truncated[at],
             prompt_cut=self.prompt_cut[at],
             responses=None if self.responses is None else tuple(self.responses[i] for i in rows),
         )
+
+    def _token_columns(self) -> list[tuple[str, Any]]:
+        names = ("surprisals", "end_surprisals")
+        return [(n, getattr(self, n)) for n in names if getattr(self, n) is not None]
 
     @classmethod
     def concat(cls, parts: Sequence[Readings]) -> Readings:
@@ -148,20 +154,24 @@ class Readings:
             raise InvalidExperiment(
                 "readings to be joined must come from one trunk", got=" and ".join(map(str, trunks))
             )
-        forms = {(p.layers, p.poolings, p.width, p.surprisals is not None) for p in parts}
+        forms = {
+            (p.layers, p.poolings, p.width, *(name for name, _ in p._token_columns()))
+            for p in parts
+        }
         if len(forms) > 1:
             must = "readings to be joined must hold the same layers, pools, width and surprisals"
             raise InputError(must, got=" and ".join(map(str, forms)))
         keys = [key for part in parts for key in part.keys]
         _, at = np.unique(keys, return_index=True)
-        surprisals = [p.surprisals for p in parts if p.surprisals is not None]
+        columns = [dict(p._token_columns()) for p in parts]
+        joined: dict[str, Any] = {n: np.concatenate([c[n] for c in columns]) for n in columns[0]}
         responses = [p.responses for p in parts if p.responses is not None]
         all_known = len(responses) == len(parts)
         return replace(
             parts[0],
             keys=tuple(keys),
             latents=np.concatenate([p.latents for p in parts]),
-            surprisals=np.concatenate(surprisals) if surprisals else None,
+            **joined,
             truncated=np.concatenate([p.truncated for p in parts]),
             prompt_cut=np.concatenate([p.prompt_cut for p in parts]),
             responses=tuple(r for each in responses for r in each) if all_known else None,
@@ -170,7 +180,7 @@ class Readings:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file that `load` reads back equal; of a prompt's meta only what
         JSON can hold."""
-        columns = ("latents", "truncated", "prompt_cut", "surprisals")
+        columns = ("latents", "truncated", "prompt_cut", "surprisals", "end_surprisals")
         tensors = {name: getattr(self, name) for name in columns}
         if self.responses is not None:
             tensors["responses"] = np.frombuffer(_to_json(self.responses), np.uint8)

@@ -38,6 +38,7 @@ __all__ = ["Completion", "Rollouts", "complete", "end_ids", "generate"]
 
 _CACHE_BYTES = 2**27
 _EIGHT = 8
+_BLOCK = 256
 _SPARE = 32
 """Slots by which a KV cache outgrows its tokens, so that most tokens copy nothing."""
 
@@ -225,10 +226,16 @@ class _Batch:
             logits = self.forward.step(tokens)
 
     def _draw(self, logps: Tensor, step: int) -> Tensor:
-        cumulative = logps.exp().cumsum(-1, dtype=torch.float64)
-        u = self.uniforms[step, : len(logps), None] * cumulative[:, -1:]
-        drawn = torch.searchsorted(cumulative, u, right=True)[:, 0]
-        return drawn.clamp_(max=logps.shape[-1] - 1)
+        """Find each row's block of tokens, then the token in it: most sums are of blocks."""
+        probs = torch.nn.functional.pad(logps.exp(), (0, -logps.shape[-1] % _BLOCK))
+        blocks = probs.view(len(probs), -1, _BLOCK)
+        ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+        u = self.uniforms[step, : len(logps), None] * ends[:, -1:]
+        block = torch.searchsorted(ends, u, right=True).clamp_(max=ends.shape[-1] - 1)
+        inside = blocks.gather(1, block[..., None].expand(-1, 1, _BLOCK))[:, 0].double().cumsum(-1)
+        u -= ends.gather(1, block) - inside[:, -1:]
+        drawn = block * _BLOCK + torch.searchsorted(inside, u, right=True)
+        return drawn[:, 0].clamp_(max=logps.shape[-1] - 1)
 
     def _drop(self, tokens: Tensor, num: int) -> Tensor:
         """Move the `num` rows that go on, the living ones first, into the first columns."""

@@ -44,7 +44,7 @@ from trueline.records import Response
 
 __all__ = ["Trunk"]
 
-_POOLING = 2
+_POOLING = 3
 """Version of what the pools mean: a cache filled under another is not read."""
 _MAX_POSITIONS = 1_000_000
 _MAX_LOGITS = 2**28
@@ -151,7 +151,8 @@ class Trunk:
             latents=latents,
             layers=self.layers,
             poolings=("last", "mean"),
-            surprisals=surprisals,
+            surprisals=None if surprisals is None else surprisals[:, :5],
+            end_surprisals=None if surprisals is None else surprisals[:, 5],
             truncated=np.array([row.truncated for row in rows]),
             prompt_cut=np.array([row.cut_prompt > 0 for row in rows]),
             trunk=self.fingerprint(),
@@ -159,9 +160,9 @@ class Trunk:
         )
 
     def _read(self, rows: list[Encoded]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return latents [N, L, 2, D] and surprisal columns [N, 5] of this process's rows."""
+        """Return latents [N, L, 2, D] and surprisal columns [N, 6] of this process's rows."""
         latents = np.empty((len(rows), len(self.layers), 2, self.width), np.float32)
-        surprisals = None if self.is_encoder else np.empty((len(rows), 5), np.float32)
+        surprisals = None if self.is_encoder else np.empty((len(rows), 6), np.float32)
         known = {} if self._cache is None else self._cache.get(self._row_keys(rows))
         for i, (kept, columns) in known.items():
             latents[i] = kept
@@ -190,7 +191,8 @@ class Trunk:
                 mask = (slots < batch.lengths[:, None]).long()
                 self.model(input_ids=batch.ids, attention_mask=mask)
             else:
-                columns = _columns(response_logps(self.model, batch), batch.response_mask)
+                ends = torch.tensor([row.end for row in rows], device=self.device)
+                columns = _columns(response_logps(self.model, batch), batch.response_mask, ends)
         latents = torch.stack([pooled[layer] for layer in self.layers], 1)
         return latents.float().cpu().numpy(), columns
 
@@ -227,10 +229,13 @@ class Trunk:
         return digest.hexdigest()
 
 
-def _columns(logps: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-    """Return the surprisal columns (sum, mean, largest, second, length), float32 [B, 5]."""
+def _columns(logps: torch.Tensor, mask: torch.Tensor, ends: torch.Tensor) -> np.ndarray:
+    """Return the surprisal columns (sum, mean, largest, second, length, of the last `ends` [B]
+    tokens), float32 [B, 6]."""
     surprisals, length = 0.0 - logps, mask.sum(1)
     total = surprisals.sum(1)
     top = torch.nn.functional.pad(surprisals, (0, 2)).topk(2, dim=1).values
-    columns = [total, total / length.clamp(min=1), top[:, 0], top[:, 1], length.float()]
+    slots = torch.arange(mask.shape[1], device=mask.device)
+    end = (surprisals * (slots >= (length - ends)[:, None])).sum(1)
+    columns = [total, total / length.clamp(min=1), top[:, 0], top[:, 1], length.float(), end]
     return torch.stack(columns, 1).float().cpu().numpy()

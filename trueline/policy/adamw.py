@@ -43,13 +43,13 @@ class AdamWSettings:
     batch_size: int = 32
     """Items a step."""
     micro_batch_size: int | None = None
-    """Items per forward pass; None = the whole batch. Changes memory, never the result."""
+    """Items per forward pass; None = as many as fit into memory. Never changes the result."""
     gradient_checkpointing: bool = False
     """Keep one activation a block and compute the rest again for its gradient (Chen et al. 2016,
     arXiv 1604.06174). Changes memory and time, never the result."""
 
     def __post_init__(self) -> None:
-        micro = self.batch_size if self.micro_batch_size is None else self.micro_batch_size
+        micro = 1 if self.micro_batch_size is None else self.micro_batch_size
         if min(self.epochs, self.batch_size, micro) < 1:
             raise InputError("epochs and batch sizes must be at least 1", got=str(self))
         if not self.learning_rate > 0:
@@ -60,11 +60,16 @@ class AdamWSettings:
         order = np.concatenate([rng.permutation(num_items) for _ in range(self.epochs)])
         return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
 
-    def minimise(self, policy: LoraPolicy, loss: Loss, num_items: int, *, rng: Rng) -> list[float]:
-        """Minimise the mean of `loss(items) -> [n]` in place; return the mean loss of each step."""
+    def minimise(
+        self, policy: LoraPolicy, loss: Loss, num_items: int, *, num_tokens: int, rng: Rng
+    ) -> list[float]:
+        """Minimise the mean of `loss(items) -> [n]` in place; return the mean loss of each step.
+
+        `num_tokens` are those of the longest item.
+        """
         batches = self.batches(num_items, rng=rng)
         steps = GradientSteps(self, policy, len(batches))
-        return [steps.step(batch, loss) for batch in track(batches, "gradient steps")]
+        return [steps.step(batch, loss, num_tokens) for batch in track(batches, "gradient steps")]
 
 
 class GradientSteps:
@@ -79,8 +84,9 @@ class GradientSteps:
         self._num_steps = num_steps
         self._done = 0
 
-    def step(self, batch: np.ndarray, loss: Loss) -> float:
-        """Make one step on the mean loss of the batch's items; return that mean."""
+    def step(self, batch: np.ndarray, loss: Loss, num_tokens: int) -> float:
+        """Make one step on the mean loss of the batch's items, of at most `num_tokens` each; return
+        that mean."""
         rate = self._settings.learning_rate * _schedule(self._done, self._num_steps)
         for group in self._adamw.param_groups:
             group["lr"] = rate
@@ -88,18 +94,18 @@ class GradientSteps:
             parameter.grad = torch.zeros_like(parameter)
         # Neighbours, which may share a prompt.
         mine = np.array_split(batch, self._workers.num)[self._workers.rank]
-        largest = -(-len(batch) // self._workers.num)
-        total = sum(self._workers.each(lambda: self._backward(batch, mine, largest, loss)))
+        fitting = max(1, self._policy.tokens_at_once // num_tokens)
+        size = self._settings.micro_batch_size or fitting
+        total = sum(self._workers.each(lambda: self._backward(batch, mine, size, loss)))
         self._workers.add([p.grad for p in self._parameters if p.grad is not None])
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._adamw.step()
         self._done += 1
         return total
 
-    def _backward(self, batch: np.ndarray, mine: np.ndarray, largest: int, loss: Loss) -> float:
+    def _backward(self, batch: np.ndarray, mine: np.ndarray, size: int, loss: Loss) -> float:
         """Accumulate this process's gradients; return its part of the mean loss."""
-        size = self._settings.micro_batch_size or largest
-        total = 0.0
+        largest, total = -(-len(batch) // self._workers.num), 0.0
         for i in range(0, largest, size):
             part = mine[i : i + size]
             if not len(part) and not self._policy.trunk.sharded:

@@ -66,5 +66,6 @@ class BestOfN:
             logps, mask = policy.token_logps([chosen[i] for i in items])
             return -(logps * mask).sum(1) / mask.sum(1).clamp(min=1)
 
-        losses = self.adamw.minimise(policy, loss, len(chosen), rng=rng)
+        longest = max(len(row.ids) for row in chosen)
+        losses = self.adamw.minimise(policy, loss, len(chosen), num_tokens=longest, rng=rng)
         return {"loss_first": losses[0], "loss_last": losses[-1]}

@@ -83,7 +83,8 @@ class DPO:
                 self.beta * (chosen - rejected)
             ) - self.anchor * logp / lengths.clamp(min=1)
 
-        losses = self.adamw.minimise(policy, loss, len(best), rng=rng)
+        longest = max(len(rows[i].ids) + len(rows[j].ids) for i, j in zip(best, worst, strict=True))
+        losses = self.adamw.minimise(policy, loss, len(best), num_tokens=longest, rng=rng)
         with torch.no_grad():
             chosen, rejected, logp = log_ratios(np.arange(len(best)))
         return {

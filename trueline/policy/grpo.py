@@ -107,7 +107,8 @@ class GRPO:
             cost = clipped_surrogate(logps, old, weight, epsilon=self.epsilon)
             return (cost * mask).sum(1) / length
 
-        cost = steps.step(used, loss)
+        longest = max(len(rollouts.rows[i].ids) for i in used)
+        cost = steps.step(used, loss, longest)
         return {**samples.stats(), "prompts_used": float(len(informative)), "loss": cost}
 
 

@@ -3,9 +3,9 @@
     kl = mean_k [log pi(y_k) - log ref(y_k)],          entropy = - mean over tokens of log pi
 
 The reference term costs no pass: the reward's own reading of a sample already holds its
-log-probability under the trunk. A row is read by the trunk alone only where the text tokenised
-again gives other tokens than were sampled, where it was cut before its end, or where the scorer
-hands out no readings of this trunk.
+log-probability under the trunk, and that of the end which a reading puts to a cut answer. A row is
+read by the trunk alone only where the text tokenised again gives other tokens than were sampled, or
+where the scorer hands out no readings of this trunk.
 
 Shapes: B prompts, K samples of each, N = B K rows, float64. NaN stands for "unscored" *inside
 `policy/` only*, so that every choice below skips it. Units: nats, and those of the reward.
@@ -20,6 +20,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from trueline.models.adapters import LoraPolicy
+from trueline.models.chat_format import Encoded
 from trueline.models.reading import Readings
 from trueline.models.sampling import Rollouts
 from trueline.protocols import Scorer
@@ -126,19 +127,27 @@ def _reference(policy: LoraPolicy, rollouts: Rollouts, readings: Readings | None
     the very tokens sampled, by a pass with the adapter off for the rest."""
     out = np.empty(len(rollouts.rows))
     read = np.zeros(len(out), bool)
-    known = readings is not None and readings.surprisals is not None
+    known = readings is not None and readings.end_surprisals is not None
     if known and readings.trunk == policy.trunk.fingerprint():  # type: ignore[union-attr]
         again = policy.trunk.codec.encode(rollouts.flat)
-        pairs = zip(again, rollouts.rows, strict=True)
-        read = np.array([(a.ids, a.start, a.stop) == (b.ids, b.start, b.stop) for a, b in pairs])
-        keys = [r.key for r, free in zip(rollouts.flat, read, strict=True) if free]
-        out[read] = readings.logp[readings.rows(keys)]  # type: ignore[union-attr]
+        both = list(zip(again, rollouts.rows, strict=True))
+        same = np.array([(a.ids, a.start, a.stop) == (b.ids, b.start, b.stop) for a, b in both])
+        words = np.array([a.start == b.start and _words(a) == _words(b) for a, b in both])
+        unended = words & ~rollouts.ended
+        read = same | unended
+        at = readings.rows([r.key for r in rollouts.flat])  # type: ignore[union-attr]
+        ends = np.where(unended & ~same, readings.end_surprisals[at], 0.0)  # type: ignore[union-attr,index]
+        out = readings.logp[at] + ends  # type: ignore[union-attr]
     rest = np.flatnonzero(~read)
     if len(rest):
         with policy.off():
             logp = policy.logp([rollouts.rows[i] for i in rest], grad=False)
         out[rest] = logp.double().cpu().numpy()
     return out
+
+
+def _words(row: Encoded) -> list[int]:
+    return row.ids[: row.stop - row.end]
 
 
 def _own_logps(policy: LoraPolicy, rollouts: Rollouts) -> list[np.ndarray]:
