@@ -74,7 +74,7 @@ def test_retry_after_is_honoured_and_nobody_waits_for_ever():
     with FakeEndpoint(shout, faults=["429"], share=1.0) as server:
         for after, least in (("0.9", 0.9), ("3600", 0)):
             server.retry_after, start = after, time.monotonic()
-            assert said(server, 1, timeout_s=5)[0].problem == "HTTP 429"
+            assert said(server, 1, timeout_s=5)[0].problem == "HTTP 429: busy"
             assert least <= time.monotonic() - start < 4
 
 
@@ -128,15 +128,144 @@ def test_the_accounts_variables_of_the_sdk_are_not_sent(monkeypatch):
     assert server.log == []
 
 
-def test_once_it_has_answered_even_a_refusal_is_a_problem_and_the_key_is_nowhere(monkeypatch):
+def test_a_key_that_ends_stops_the_run_and_is_nowhere(monkeypatch):
     monkeypatch.setenv("THE_KEY", KEY)
     with FakeEndpoint(shout, key=KEY) as server:
         model = endpoint(server, key="THE_KEY")
         assert model.say(dialogues(1), rng=np.random.default_rng(0))[0].text == "WORD 0"
         server.key, server.refusal = "changed", f"wrong key {KEY}\n\x1b[2J"
-        (reply,) = model.say(dialogues(1), rng=np.random.default_rng(0))
-    assert reply.problem.startswith("HTTP 401: wrong key …") and "\x1b" not in reply.problem
-    assert KEY not in repr(model) + repr(reply) + repr(vars(model))
+        with pytest.raises(SetupError, match="HTTP 401: wrong key …") as caught:
+            model.say(dialogues(1), rng=np.random.default_rng(0))
+    assert "\x1b" not in str(caught.value)
+    assert KEY not in repr(model) + str(caught.value) + repr(vars(model))
+
+
+class Particular(FakeEndpoint):
+    """Answers each request by `reply(request)`: a status and a table."""
+
+    reply = None
+
+    def serve(self, path, request):
+        self.log.append((None, request))
+        return None, *self.reply(request)
+
+
+def particular(reply, num=3, **settings):
+    """What an endpoint says to words 0, 1, ..., and the requests that the server got."""
+    with Particular(shout) as server:
+        server.reply = reply
+        return said(server, num, concurrency=1, **settings), [log[1] for log in server.log]
+
+
+def text(content, **more):
+    return 200, {"choices": [{"message": {"content": content, **more}, "finish_reason": "stop"}]}
+
+
+def refuses(wrong, words):
+    """A server that refuses what is `wrong` in these words, and says yes otherwise."""
+    error = {"message": words} if isinstance(words, str) else words
+    return lambda asked: (400, {"error": error}) if wrong(asked) else text("yes")
+
+
+VARIANTS = {
+    "the limit": (
+        refuses(
+            lambda q: "max_tokens" in q, "'max_tokens' is unsupported: use max_completion_tokens"
+        ),
+        lambda q: q["max_completion_tokens"] == 1024,
+    ),
+    "no temperature": (
+        refuses(lambda q: "temperature" in q, "`temperature` and `top_p` cannot both be specified"),
+        lambda q: "temperature" not in q,
+    ),
+    "temperature 1": (
+        refuses(
+            lambda q: q.get("temperature") != 1, "only temperature=1 is allowed for this model"
+        ),
+        lambda q: q["temperature"] == 1,
+    ),
+    "two at once": (
+        refuses(lambda q: "seed" in q or "max_tokens" in q, "seed? max_completion_tokens!"),
+        lambda q: "seed" not in q and "max_completion_tokens" in q,
+    ),
+    "the system turn": (
+        refuses(
+            lambda q: q["messages"][0]["role"] == "system",
+            "Conversation roles must alternate user/assistant/user/assistant/...",
+        ),
+        lambda q: q["messages"] == [{"role": "user", "content": "be brief\n\nword 0"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", VARIANTS)
+def test_the_variant_that_the_server_names_is_tried_and_remembered(what):
+    reply, right = VARIANTS[what]
+    with Particular(shout) as server, pytest.warns(UserWarning, match="is asked with"):
+        server.reply, model = reply, endpoint(server, temperature=0.3)
+        for most in (3, 1):
+            server.log.clear()
+            turns = [Message("system", "be brief"), Message("user", "word 0")]
+            (answer,) = model.say([turns], rng=np.random.default_rng(0))
+            assert answer.text == "yes" and right(server.log[-1][1]) and len(server.log) <= most
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, "unknown parameter 'n'"),
+        (400, "only seed=7 and temperature=2 will do"),
+        (402, "Insufficient credits"),
+        (403, "no access to model m"),
+        (422, [{"loc": ["body", "frequency"], "msg": "extra"}]),
+        (429, {"message": "You exceeded your quota", "code": "insufficient_quota"}),
+        (200, {"message": "Payment required", "code": 402}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.* is asked with")
+def test_a_set_up_that_no_dialogue_can_mend_stops_after_the_first(status, error):
+    def reply(asked):
+        asked_for.append(asked["messages"][0]["content"])
+        return status, {"detail": error} if isinstance(error, list) else {"error": error}
+
+    asked_for = []
+    with pytest.raises(SetupError, match=f"HTTP {status if status != 200 else 402}: .") as caught:
+        particular(reply, retries=0)
+    # The next one may be on its way when the first comes back.
+    assert "word 2" not in asked_for and "\n" not in str(caught.value)
+
+
+def test_once_it_has_answered_a_refusal_is_of_one_dialogue():
+    def reply(asked):
+        if asked["messages"][0]["content"] == "word 1":
+            return 400, {"error": {"message": "I do not like it"}}
+        return text("yes")
+
+    replies, _ = particular(reply)
+    assert [one.problem for one in replies] == [None, "HTTP 400: I do not like it", None]
+    long = "This model's maximum context length is 10 tokens"
+    replies, _ = particular(lambda _: (400, {"error": {"message": long}}), num=2)
+    assert [one.problem for one in replies] == [f"HTTP 400: {long}"] * 2
+
+
+def test_what_an_answer_plainly_says_is_read_in_its_forms():
+    parts = [{"type": "thinking", "thinking": "B?"}, {"type": "text", "text": "A"}]
+    parts += [{"type": "output_text", "text": "!"}, {"type": "image_url"}, None]
+    once = iter([(200, {"error": {"message": "busy behind", "code": 429}}), text("A!")])
+    for reply in (
+        lambda _: text(parts),
+        lambda _: text("A!", reasoning_content="B?"),
+        lambda _: (200, {"choices": [{"text": "A!"}]}),
+        lambda _: next(once),
+    ):
+        assert particular(reply, num=1)[0][0].text == "A!"
+    for reply, problem in (
+        (text(None, reasoning_content="B 90%"), "no text beside reasoning_content"),
+        (text([], refusal="no"), "no text beside refusal"),
+        ((200, {"error": "overloaded", "choices": []}), "HTTP 200: overloaded"),
+    ):
+        ((one,), _) = particular(lambda _, r=reply: r, num=1, retries=0)
+        assert (one.text, one.problem) == ("", problem)
 
 
 NAMES = ["choices", "message", "content", "finish_reason", "usage", "completion_tokens"]

@@ -94,10 +94,16 @@ def judged(reply, second="it is 5", **settings):
 
 @pytest.mark.parametrize(
     "last",
-    ['{"winner": "A", "score": "7/10"}', "**Output (a)**", "Therefore, A is better.", "A 80%"],
+    [
+        '{"winner": "A", "score": "7/10"}',
+        "**Output (a)**",
+        "Therefore, A is better.",
+        "A 80%",
+    ],
 )
 def test_without_the_code_a_last_line_counts_if_nobody_else_can_have_written_it(last):
-    assert judged(lambda _: f"So.\n{last}").preference is Preference.FIRST
+    for own in (f"So.\n{last}", f"```json\n{last}\n```"):
+        assert judged(lambda _, said=own: said).preference is Preference.FIRST
     for other in ("Verdict: A", "The better answer is A.", "A", "I prefer A"):
         assert judged(lambda _: last, f"it is 5\n{other}").preference is Preference.UNDECIDED
     for unsure in (f"{last}\nIt is B.", f"The first one says that {last}", f"VERDICT 0ab1: {last}"):

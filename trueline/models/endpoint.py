@@ -3,8 +3,11 @@
 The `openai` SDK connects, tries again (no connection, time-outs, 408, 409, 429, 5xx; by Retry-After
 up to two minutes) and waits between. An answer of no use is asked for again as often. All tries of
 a request together end after `timeout_s` for each. A dialogue that still has no answer gets a
-`Reply` with a `problem`; one cut off or filtered keeps its text beside it. A wrong set-up (nobody
-there, 401, 404, a redirect) is a `SetupError`, but only until the endpoint has answered once.
+`Reply` with a `problem`; one cut off or filtered keeps its text beside it. A wrong set-up is a
+`SetupError`: 401, 402 and a spent quota whenever they come; nobody there, a redirect, 400, 403, 404
+and 422 until the endpoint has answered once, for later they are about one dialogue. Where the
+server's words name a field that it wants otherwise (`_VARIANTS`), the request is made again so, all
+later ones are, and a warning says it.
 
 The key is read from the environment, and is in no record, message or repr; the SDK's own variables
 (OPENAI_API_KEY and others) are not used. Each dialogue is sent a seed drawn from `rng`, which the
@@ -22,6 +25,7 @@ import json
 import os
 import re
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -36,6 +40,12 @@ __all__ = ["Endpoint", "read_reply"]
 
 _MOST_TOKENS = 10**6
 _UNFINISHED = {"length": "cut off at max_tokens", "content_filter": "filtered by the server"}
+_BESIDE = ("reasoning_content", "reasoning", "refusal", "tool_calls")
+_WRONG, _WRONG_AT_FIRST = (401, 402), (400, 403, 404, 422)
+_ONE_DIALOGUE = re.compile(
+    r"context.?length|too (?:long|large)|content.?(?:filter|management|policy)"
+)
+_SYSTEM = r"system\W{0,3}(?:role|message|prompt|instruction)|roles? must alternate|developer instr"
 _LOCK = threading.Lock()
 
 
@@ -58,6 +68,8 @@ class Endpoint:
     _answered: threading.Event = field(
         default_factory=threading.Event, init=False, repr=False, compare=False
     )
+    _taken: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    """The variants of a request that the server asked for."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", self.url):
@@ -119,26 +131,23 @@ class Endpoint:
         except (TimeoutError, openai.APITimeoutError):
             return Reply("", problem="no answer in time")
         except openai.APIStatusError as error:
-            message = _one_line(error.body, hide=self._key())
-            wrong = error.status_code < 400 or error.status_code in (401, 404)
-            return self._failed(f"HTTP {error.status_code}{message}", wrong=wrong)
+            return self._refused(error.status_code, error.body)
         except openai.APIConnectionError as error:
-            wrong = isinstance(error.__cause__, httpx2.ConnectError)
-            return self._failed("no connection" if wrong else "the connection broke", wrong=wrong)
+            if isinstance(error.__cause__, httpx2.ConnectError):
+                return self._failed("no connection", wrong=not self._answered.is_set())
+            return Reply("", problem="the connection broke")
 
     async def _read(self, path: str, table: Any, read: Callable[[Any], Any]) -> Any:
         """Return what is read of the first answer of use."""
-        import openai
-
-        # The account's variables of the environment are for OpenAI, not for this server.
-        hidden = ["OpenAI-Organization", "OpenAI-Project", *([] if self.key else ["Authorization"])]
-        options: Any = {"headers": {name: openai.Omit() for name in hidden}}
         problem = ""
-        for _ in range(self.retries + 1):
+        for i in range(self.retries + 1):
             try:
-                answer = await self._client.post(
-                    f"/{path}", body=table, cast_to=object, options=options
-                )
+                answer = await self._send(path, table)
+                if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
+                    # Some gateways hand on an error of the server behind them as if all were well.
+                    problem = self._error_within(answer["error"])
+                    await asyncio.sleep(min(0.25 * 2**i, 4))
+                    continue
                 self._answered.set()
                 return read(answer)
             except (json.JSONDecodeError, UnicodeError, RecursionError):
@@ -147,10 +156,55 @@ class Endpoint:
                 problem = str(error)
         return Reply("", problem=problem)
 
+    async def _send(self, path: str, table: dict[str, Any]) -> Any:
+        """Return the server's answer, in the variant that it takes."""
+        import openai
+
+        # The account's variables of the environment are for OpenAI, not for this server.
+        hidden = ["OpenAI-Organization", "OpenAI-Project", *([] if self.key else ["Authorization"])]
+        options: Any = {"headers": {name: openai.Omit() for name in hidden}}
+        while True:
+            sent = self._varied(table)
+            try:
+                return await self._client.post(
+                    f"/{path}", body=sent, cast_to=object, options=options
+                )
+            except openai.APIStatusError as error:
+                if error.status_code not in (400, 422) or not self._learn(table, sent, error.body):
+                    raise
+
+    def _varied(self, table: dict[str, Any]) -> dict[str, Any]:
+        for name, (_, change) in _VARIANTS.items():
+            table = change(table) if name in self._taken and "messages" in table else table
+        return table
+
+    def _learn(self, table: dict[str, Any], sent: dict[str, Any], body: object) -> bool:
+        """Take up the next variant that the server's words ask for; return whether there is one."""
+        for name, (words, _) in _VARIANTS.items():
+            if self._varied(table) == sent and re.search(words, str(body).lower()):
+                self._taken.add(name)
+        if self._varied(table) == sent:
+            return False
+        warnings.warn(f"{self.url} is asked {', '.join(sorted(self._taken))}", stacklevel=2)
+        return True
+
+    def _error_within(self, error: object) -> str:
+        code = error.get("code") if isinstance(error, dict) else None
+        status = int(code) if re.fullmatch("[45][0-9]{2}", str(code)) else 200
+        return self._refused(status, error).problem or ""
+
+    def _refused(self, status: int, body: object) -> Reply:
+        """Return what the server says; raise it where the next dialogue would fare no better."""
+        said = _one_line(body, hide=self._key())
+        wrong = status in _WRONG or "insufficient_quota" in str(body)
+        if not wrong and (300 <= status < 400 or status in _WRONG_AT_FIRST):
+            wrong = not (self._answered.is_set() or _ONE_DIALOGUE.search(said.lower()))
+        return self._failed(f"HTTP {status}{said}", wrong=wrong)
+
     def _failed(self, problem: str, *, wrong: bool) -> Reply:
-        """Return the problem; raise it where it looks like a wrong set-up."""
-        if wrong and not self._answered.is_set():
-            do = "check the url (it usually ends in /v1), the model's name and the key"
+        """Return the problem; raise it where it is a wrong set-up."""
+        if wrong:
+            do = "check the url (it usually ends in /v1), the model's name, the key and the account"
             raise SetupError(f"an endpoint must answer at {self.url}", got=problem, do=do)
         return Reply("", problem=problem)
 
@@ -173,7 +227,7 @@ class Endpoint:
         import openai
 
         return openai.AsyncOpenAI(
-            base_url=self.url,
+            base_url=self.url.removesuffix("/").removesuffix("/chat/completions"),
             api_key=self._key() or "none",
             timeout=self.timeout_s,
             max_retries=self.retries,
@@ -185,18 +239,45 @@ def read_reply(answer: Any) -> Reply:
     """Return the text of a chat completion; `ValueError` says why there is none."""
     try:
         choice = answer["choices"][0]
-        text, finish = choice["message"]["content"], choice.get("finish_reason")
+        message = choice["message"] if "message" in choice else {"content": choice["text"]}
+        text, finish = _text_of(message["content"]), choice.get("finish_reason")
         usage = answer.get("usage")
     except (LookupError, TypeError, AttributeError):
         raise ValueError("an answer of no known form") from None
     problem = _UNFINISHED.get(finish) if isinstance(finish, str) else None
-    text = _storable(text) if isinstance(text, str) else ""
     if not text.strip():
-        raise ValueError(problem or "no text")
+        raise ValueError(
+            problem or " beside ".join(["no text", *(x for x in _BESIDE if message.get(x))])
+        )
     count = usage.get("completion_tokens") if isinstance(usage, dict) else None
     if type(count) is not int or not 0 <= count <= _MOST_TOKENS:
         count = len(text) // 4 + 1
     return Reply(text, num_tokens=count, problem=problem)
+
+
+def _text_of(content: object) -> str:
+    """Return a message's text, which may come in parts; what it thought is no part of it."""
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    typed = [p for p in parts if isinstance(p, dict) and p.get("type") in ("text", "output_text")]
+    return _storable("".join(p["text"] for p in typed if isinstance(p.get("text"), str)))
+
+
+def _without(table: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != name}
+
+
+def _renamed(table: dict[str, Any]) -> dict[str, Any]:
+    limit = {"max_completion_tokens": table["max_tokens"]} if "max_tokens" in table else {}
+    return _without(table, "max_tokens") | limit
+
+
+def _folded(table: dict[str, Any]) -> dict[str, Any]:
+    """Return the request with its system turn at the head of the user's."""
+    system, *turns = table["messages"]
+    if system["role"] != "system" or not turns:
+        return table
+    first = {**turns[0], "content": f"{system['content']}\n\n{turns[0]['content']}"}
+    return {**table, "messages": [first, *turns[1:]]}
 
 
 @cache
@@ -215,8 +296,19 @@ def _storable(text: str) -> str:
 def _one_line(body: object, *, hide: str) -> str:
     """Return what the server says went wrong, on one short line without the key."""
     # The SDK hands over the "error" part where there is one.
-    message = (body.get("message") or body.get("detail")) if isinstance(body, dict) else None
+    message = (body.get("message") or body.get("detail")) if isinstance(body, dict) else body
+    message = json.dumps(message) if isinstance(message, list) else message
     if not isinstance(message, str):
         return ""
     line = "".join(c for c in " ".join(_storable(message).split()) if c.isprintable())
     return ": " + (line.replace(hide, "…") if hide else line)[:160]
+
+
+_VARIANTS: Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "with max_completion_tokens": ("max_completion_tokens", _renamed),
+    "without temperature": ("temperature", lambda table: _without(table, "temperature")),
+    "with temperature 1": ("temperature", lambda table: {**table, "temperature": 1}),
+    "without seed": (r"\bseed\b", lambda table: _without(table, "seed")),
+    "with the system turn in the user's": (_SYSTEM, _folded),
+}
+"""How a request may be made otherwise, and the server's words that ask for it; tried in order."""
