@@ -9,7 +9,7 @@
 On a terminal a bar for each stage that is under way, one within another; elsewhere a line every
 30 s, said by a thread of its own, so that it comes whatever the work is doing:
 
-    run, round 1 of 4: improve (3 of 24, 40 min left), gradient steps (7 of 40, 2 min left)
+    run (9 min), round 1 of 4: improve (3 of 24, 40 min left), gradient steps (7 of 40, 2 min left)
 
 The time left assumes that what is still to be done goes as fast as what was done.
 """
@@ -41,15 +41,18 @@ class Stage:
     what: str
     total: int | None = None
     done: int = 0
-    began: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.began = self.moved = self.clock()
 
     def advance(self, num: int = 1) -> None:
         """Say that so much more is done."""
-        self.done += num
+        self.begin(self.what, self.done + num)
 
     def begin(self, what: str, done: int) -> None:
         """Say what is done next, after `done` of all."""
-        self.what, self.done = what, done
+        self.what, self.done, self.moved = what, done, self.clock()
 
 
 class Telling:
@@ -58,8 +61,8 @@ class Telling:
     def __init__(
         self, console: Console, what: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._console, self._clock = console, clock
-        self._stages = [Stage(what, began=clock())]
+        self._console, self.clock = console, clock
+        self._stages = [Stage(what, clock=clock)]
         self._said = clock()
         self._over = threading.Event()
         self._live: Any = None
@@ -81,7 +84,6 @@ class Telling:
 
     def push(self, stage: Stage) -> None:
         """Begin a stage within the one under way."""
-        stage.began = self._clock()
         self._stages.append(stage)
         self._show(self._console.is_terminal and not self._over.is_set())
 
@@ -93,8 +95,8 @@ class Telling:
 
     def say(self) -> None:
         """Print a line if the last one is 30 s old."""
-        if self._clock() - self._said >= _EVERY_S:
-            self._said = self._clock()
+        if self.clock() - self._said >= _EVERY_S:
+            self._said = self.clock()
             words = (f"{stage.what}{far and f' ({far})'}" for stage, far in self._told())
             self._console.print(", ".join(words), markup=False, highlight=False, soft_wrap=True)
 
@@ -105,17 +107,20 @@ class Telling:
     def _told(self) -> list[tuple[Stage, str]]:
         """Return the stages under way, outermost first, with how far each is in words."""
         rows: list[tuple[Stage, str]] = []
-        inner = 0.0
+        inner, moved, now = 0.0, 0.0, self.clock()
         for stage in reversed(list(self._stages)):
             far, frac = "", 0.0
+            # What was done last tells the speed: work that comes in large parts has not stopped.
+            moved = max(moved, stage.moved)
             if stage.total:
                 frac = min(1.0, (stage.done + inner) / stage.total)
                 far = f"{stage.done:,} of {stage.total:,}"
             if frac:
-                left = (self._clock() - stage.began) * (1 - frac) / frac
-                far = f"{far}, {_duration(left)} left"
+                left = (moved - stage.began) * (1 - frac) / frac - (now - moved)
+                far = f"{far}, {_duration(max(0.0, left))} left"
             rows.append((stage, far))
             inner = frac
+        rows[-1] = rows[-1][0], _duration(now - self._stages[0].began)
         return rows[::-1]
 
     def _show(self, shown: bool) -> None:
@@ -159,7 +164,8 @@ _TELLING: ContextVar[Telling | None] = ContextVar("telling", default=None)
 @contextlib.contextmanager
 def stage(what: str, total: int | None = None) -> Iterator[Stage]:
     """Tell of the block as a stage; it says itself how far it is."""
-    here, telling = Stage(what, total), _TELLING.get()
+    telling = _TELLING.get()
+    here = Stage(what, total, clock=telling.clock if telling else time.monotonic)
     if telling is not None:
         telling.push(here)
     try:

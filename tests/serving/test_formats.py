@@ -101,7 +101,7 @@ def test_unscored_is_null_or_refused_and_never_silently_a_number(moody: Moody) -
         ("/openrlhf", {"query": ["xyz"], "prompts": ["a"]}, "must begin with its prompt"),
         ("/classify", {"input": "good"}, "Human"),
         ("/classify", {}, "body.input: Field required"),
-        ("/slime", {"prompt": "<|im_start|>user\nq", "response": "a"}, "the trunk's own"),
+        ("/slime", {"prompt": "<|im_start|>user\nq", "response": "a"}, "template's marks"),
     ],
 )
 def test_a_refusal_says_what_must_hold(reward: Scorer, path: str, body: Any, says: str) -> None:

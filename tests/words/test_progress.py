@@ -43,8 +43,8 @@ def test_a_line_every_half_minute_says_what_how_far_and_the_time_left(clock: Clo
         telling.say()
     first, last = console.file.getvalue().splitlines()
     # After 30 s: 4 of 10 read in what then is a tenth of the whole.
-    assert first == "run, round 1 of 2 (0 of 4, 4 min left), reading (4 of 10, 45 s left)"
-    assert last == "run, round 1 of 2 (1 of 4, 3 min left)"
+    assert first == "run (30 s), round 1 of 2 (0 of 4, 4 min left), reading (4 of 10, 30 s left)"
+    assert last == "run (60 s), round 1 of 2 (1 of 4, 3 min left)"
 
 
 def test_the_line_comes_while_the_work_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +55,7 @@ def test_the_line_comes_while_the_work_is_busy(monkeypatch: pytest.MonkeyPatch) 
         hush()
         said = console.file.getvalue()
         time.sleep(1.2)
-    assert said.strip() == "fit, loading a model" and console.file.getvalue() == said
+    assert said.strip() == "fit (1 s), loading a model" and console.file.getvalue() == said
 
 
 def test_a_terminal_shows_a_bar_a_stage_and_only_while_there_is_one(clock: Clock) -> None:
@@ -63,13 +63,13 @@ def test_a_terminal_shows_a_bar_a_stage_and_only_while_there_is_one(clock: Clock
     with Telling(console, "fit", clock=clock) as telling:
         assert not console.file.getvalue()
         with stage("folds", 5) as folds, stage("[odd]"):
-            folds.begin("folds of the floors", 2)
             clock.now += 20
+            folds.begin("folds of the floors", 2)
             told = telling._told()
             telling._live.refresh()
         shown = console.file.getvalue()
         assert "folds of the floors" in shown and "[odd]" in shown
-    assert [far for _, far in told] == ["", "2 of 5, 30 s left", ""]
+    assert [far for _, far in told] == ["20 s", "2 of 5, 30 s left", ""]
 
 
 def test_without_a_command_nothing_is_said_and_errors_end_their_stages(clock: Clock) -> None:

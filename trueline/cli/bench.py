@@ -1,7 +1,8 @@
-"""What `fit` and `score` say of a reward on a bench: one table, one JSON object."""
+"""What `fit` and `score` say of a reward: beside its floors, on a bench, and what was cut."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from trueline.data.comparisons import Comparisons
+from trueline.models.reading import Readings
+from trueline.models.trunk import Trunk
 from trueline.protocols import Scorer
-from trueline.records import Estimate
+from trueline.records import Estimate, Response
 from trueline.rewards.benches import Bench, BenchResult, run_bench
 from trueline.rng import Rng
 
-__all__ = ["interval", "measure"]
+__all__ = ["beside_floors", "interval", "measure", "same_as_read", "tell_cuts", "verdict"]
 
 
 def measure(
@@ -49,6 +52,59 @@ def interval(estimate: Estimate) -> str:
     if estimate.lower is None or estimate.upper is None:
         return "not measured"
     return f"{estimate.lower:.3f} to {estimate.upper:.3f}"
+
+
+def beside_floors(
+    console: Console, title: str, accuracy: Estimate, floors: Mapping[str, Estimate]
+) -> None:
+    """Print an accuracy above its floors."""
+    table = Table("", "accuracy", "95 % interval", "pairs", title=title)
+    for name, e in {"reward": accuracy, **floors}.items():
+        value = "not measured" if e.value is None else f"{e.value:.3f}"
+        table.add_row(name.replace("_", " "), value, interval(e), str(e.n))
+    console.print(table)
+
+
+def verdict(accuracy: Estimate, floors: Mapping[str, Estimate]) -> tuple[str, bool]:
+    """Return in words how a reward stands to its floors, and whether that is a warning."""
+    known = {name: e.value for name, e in floors.items() if e.value is not None}
+    name, floor = max({"chance": 0.5, **known}.items(), key=lambda item: item[1])
+    if accuracy.value is None or accuracy.lower is None:
+        return "no held-out pair was scored: nothing is known of this reward", True
+    said = f"{accuracy.value:.3f} of held-out pairs right, {floor:.3f} by {name.replace('_', ' ')}"
+    if accuracy.value < floor:
+        return f"the reward is below its floor ({said}): give more pairs or another model", True
+    clearly = "" if accuracy.lower > floor else "not clearly "
+    return f"the reward is {clearly}above its floors ({said})", False
+
+
+def same_as_read(trunk: Trunk, readings: Readings, pair: Sequence[Response]) -> bool:
+    """Return whether two answers differ only past the trunk's limit, so that they score alike."""
+    if not readings.truncated[readings.rows([answer.key for answer in pair])].all():
+        return False
+    first, second = trunk.codec.encode(pair)
+    return first.ids == second.ids
+
+
+def tell_cuts(console: Console, trunk: Trunk, readings: Readings, alike: int) -> dict[str, int]:
+    """Print how many texts were too long for the trunk; return the counts."""
+    found = {
+        "answers_cut": int(readings.truncated.sum()),
+        "prompts_cut": int(readings.prompt_cut.sum()),
+        "pairs_alike": alike,
+    }
+    words = (
+        "answers were read only up to there",
+        "prompts lost their beginning",
+        "pairs of answers differ only past it and are left out",
+    )
+    told = [f"{n} {said}" for n, said in zip(found.values(), words, strict=True) if n]
+    if told:
+        limit = (
+            f"warning: the model takes {trunk.codec.max_tokens:,} tokens; of {len(readings)} texts"
+        )
+        console.print(f"{limit} {', '.join(told)}")
+    return found
 
 
 def _table(found: BenchResult, title: str) -> Table:

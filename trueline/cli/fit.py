@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
-from trueline.cli.bench import interval, measure
+from trueline.cli.bench import beside_floors, measure, same_as_read, tell_cuts, verdict
 from trueline.cli.common import Place, cache_dir
 from trueline.data.baselines import baseline_accuracy
 from trueline.data.comparisons import Comparisons, make_folds
@@ -63,35 +62,45 @@ class FitVerb(Place):
         trunk, spec = session.trunk, recipe.reward
         checks = selfcheck(trunk, pairs.responses[:8])
         readings = trunk.read(pairs.responses)
+        sides = ((pair.chosen, pair.rejected) for pair in pairs)
+        apart = [i for i, pair in enumerate(sides) if not same_as_read(trunk, readings, pair)]
+        cuts = tell_cuts(console, trunk, readings, len(pairs) - len(apart))
+        skipped, pairs = pairs.skipped, pairs.take(apart)
         folds = make_folds(pairs.groups, self.folds, stream(self.seed, "folds"))
         rng = stream(self.seed, "validate")
         validated = cross_validate(spec, readings, pairs, folds=folds, rng=rng)
         below = baseline_accuracy(pairs, folds, stream(self.seed, "floors"))
         reward = spec.fit(readings, pairs, rng=stream(self.seed, "fit"))
+        words, warns = verdict(validated.accuracy, below)
+        floors = {name: estimate.as_dict() for name, estimate in below.items()}
+        found = {"accuracy": validated.accuracy.as_dict(), "floors": floors, "verdict": words}
+        reward.metadata.update(validated=found, **({"warning": words} if warns else {}))
         reward.save(self.out, model=recipe.model.path)
         (self.out / "recipe.toml").write_text(recipe.as_toml(), encoding="utf-8")
-        calibration, layer = reward.metadata.get("calibration"), next(iter(reward.layers), None)
-        console.print(_table({"reward": validated.accuracy, **below}))
-        if validated.unscored:
-            console.print(f"{validated.unscored} of {len(pairs)} pairs unscored and left out")
+        beside_floors(console, "right on held-out prompts", validated.accuracy, below)
+        console.print(f"{'warning: ' * warns}{words}")
+        calibration = reward.metadata.get("calibration")
         if calibration is not None:
             console.print(_calibrated(calibration))
-        read_at = "" if layer is None else f"layer {layer}; "
-        console.print(f"{read_at}reward saved to {self.out}")
+        left_out = {**skipped, "unscored": validated.unscored}
+        if any(left_out.values()):
+            told_why = (f"{count} {why}" for why, count in left_out.items() if count)
+            console.print(f"left out of {self.pairs.name}: {', '.join(told_why)}")
+        read_at = ", ".join(map(str, reward.layers)) or "none"
+        console.print(f"layers read: {read_at}, best first; reward saved to {self.out}")
         measured = []
         for bench, path in zip(benches, self.bench, strict=True):
             rng = stream(self.seed, "bench", str(path))
             measured.append(measure(console, reward.on(trunk), bench, path, rng=rng, train=pairs))
         return {
-            "accuracy": validated.accuracy.as_dict(),
+            **found,
             "unscored": validated.unscored,
-            "floors": {name: estimate.as_dict() for name, estimate in below.items()},
-            "layer": layer,
+            "layer": next(iter(reward.layers), None),
             "summary": reward.summary(),
             "reward": str(self.out),
             "pairs": len(pairs),
-            "skipped": dict(pairs.skipped),
-            "truncated": int(readings.truncated.sum()),
+            "skipped": dict(skipped),
+            **cuts,
             "selfcheck": checks,
             "calibration": calibration,
             "benches": measured,
@@ -104,11 +113,3 @@ def _calibrated(calibration: dict[str, Any]) -> str:
         return f"{share}: infinite, too few prompts to calibrate on"
     covered, decided = (Estimate(**calibration[name]) for name in ("coverage", "decided"))
     return f"{share}, out of fold\n  holds the verdict  {covered}\n  decides the pair   {decided}"
-
-
-def _table(found: dict[str, Estimate]) -> Table:
-    table = Table("", "accuracy", "95 % interval", "pairs", title="right on held-out prompts")
-    for name, e in found.items():
-        value = "not measured" if e.value is None else f"{e.value:.3f}"
-        table.add_row(name.replace("_", " "), value, interval(e), str(e.n))
-    return table

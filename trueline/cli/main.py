@@ -8,6 +8,7 @@ With --json, standard output holds exactly one JSON object; all else goes to sta
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import json
 import os
 import sys
@@ -44,10 +45,14 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `trueline`."""
+    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        print(f"trueline {importlib.metadata.version('trueline')}")
+        return
     verb = tyro.extras.subcommand_cli_from_dict(
         dict(VERBS),
         prog="trueline",
-        description="Learn what people want as a light reward, improve against it with caution.",
+        description="Learn what people want as a light reward, improve against it with caution.\n\n"
+        "What models read is kept between commands in $TRUELINE_CACHE, or ~/.cache/trueline.",
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,19 +13,26 @@ import tyro
 from rich.console import Console
 
 from trueline import stats
-from trueline.cli.bench import measure
+from trueline.cli.bench import beside_floors, measure, same_as_read, tell_cuts
 from trueline.cli.common import Place, cache_dir
-from trueline.data.comparisons import group_of
-from trueline.data.files import write_jsonl
+from trueline.data.baselines import baseline_accuracy
+from trueline.data.comparisons import Comparisons, make_folds
+from trueline.data.files import FileRecord, read_records, write_jsonl
 from trueline.data.formats import Row, load_rows
 from trueline.errors import InputError
 from trueline.models.reading import Readings
+from trueline.models.trunk import Trunk
 from trueline.records import Estimate, Outcome, Response, Score
 from trueline.rewards.benches import load_bench
 from trueline.rewards.protocols import Fitted
-from trueline.rng import Rng, stream
+from trueline.rng import stream
 
 __all__ = ["ScoreVerb"]
+
+_IDS = ("id", "uid", "prompt_id", "question_id", "pair_id")
+_ALIKE = "the answers differ only past the model's limit"
+_95 = 1.959964
+"""Standard deviations on either side of a mean that hold 95 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,39 +72,99 @@ class ScoreVerb(Place):
             rng = stream(self.seed, "bench")
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
         rows = load_rows(self.file, strict=self.strict)
+        ids = [_id_of(record) for record in read_records(self.file)]
         trunk, reward = session.reward(self.reward, self.model)
         readings = trunk.read([r for row in rows for r in row.responses])
-        scores = dict(zip(readings.keys, reward.score(readings), strict=True))
-        write_jsonl(self.out, [_describe(row, scores, reward, readings) for row in rows])
-        accuracy = _accuracy(rows, scores, reward, readings, stream(self.seed, "accuracy"))
-        unscored = sum(score.outcome is Outcome.UNSCORED for score in scores.values())
+        scored = _Scored(trunk, reward, readings)
+        told = [{"id": name, **scored.row(row)} for name, row in zip(ids, rows, strict=True)]
+        write_jsonl(self.out, told)
+        pairs = [c for row in rows for c in row.comparisons]
+        ranked = Comparisons(
+            tuple(c for c in pairs if scored.fault((c.chosen, c.rejected)) is None)
+        )
+        unscored = sum(score.outcome is Outcome.UNSCORED for score in scored.scores.values())
+        alike = [scored.fault((c.chosen, c.rejected)) == _ALIKE for c in pairs]
+        cuts = tell_cuts(console, trunk, readings, sum(alike))
+        accuracy, floors = self._accuracy(ranked, scored) if ranked else (None, {})
         if accuracy is not None:
-            without = f", without {unscored} unscored responses" if unscored else ""
-            console.print(f"accuracy {accuracy}{without}")
+            beside_floors(console, "pairs ranked right", accuracy, floors)
+        if unscored:
+            console.print(f"{unscored} of {len(readings)} responses unscored and left out")
         console.print(f"{len(rows)} rows written to {self.out}")
         return {
             "rows": len(rows),
             "out": str(self.out),
             "accuracy": None if accuracy is None else accuracy.as_dict(),
+            "floors": {name: estimate.as_dict() for name, estimate in floors.items()},
             "unscored": unscored,
+            **cuts,
+            "warning": reward.metadata.get("warning"),
         }
 
+    def _accuracy(
+        self, pairs: Comparisons, scored: _Scored
+    ) -> tuple[Estimate, dict[str, Estimate]]:
+        """Return the share of preferences ranked right, equal margins half, clustered by dialogue,
+        and that of the longer answer and of words alone, fitted on this file out of fold."""
+        mean, _ = scored.margins([(c.chosen, c.rejected) for c in pairs])
+        groups, rng = np.array(pairs.groups), stream(self.seed, "accuracy")
+        accuracy = stats.accuracy((np.sign(mean) + 1) / 2, clusters=groups, rng=rng)
+        num_groups = len(set(pairs.groups))
+        if num_groups < 2:
+            return accuracy, {}
+        rng = stream(self.seed, "floors")
+        folds = make_folds(pairs.groups, min(5, num_groups), rng)
+        return accuracy, baseline_accuracy(pairs, folds, rng)
 
-def _describe(
-    row: Row, scores: dict[str, Score], reward: Fitted, readings: Readings
-) -> dict[str, Any]:
-    if row.kind == "empty":
-        return _numbers(Score(outcome=Outcome.UNSCORED, reason=next(iter(row.skipped))))
-    told = [_numbers(scores[response.key]) for response in row.responses]
-    if row.kind == "single":
-        return told[0]
-    if row.kind == "several":
-        return {"responses": told}
-    margin = None
-    if _scored(row.responses, scores):
-        mean, std = _margins([row.responses], reward, readings)
-        margin = {"mean": float(mean[0]), "std": float(std[0])}
-    return {"chosen": told[0], "rejected": told[1], "margin": margin}
+
+@dataclass(frozen=True)
+class _Scored:
+    """Rows of a file, read and scored."""
+
+    trunk: Trunk
+    reward: Fitted
+    readings: Readings
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """The score of each response, by its key."""
+        return dict(zip(self.readings.keys, self.reward.score(self.readings), strict=True))
+
+    def row(self, row: Row) -> dict[str, Any]:
+        """Return what is written of a row."""
+        if row.kind == "empty":
+            return _numbers(Score(outcome=Outcome.UNSCORED, reason=next(iter(row.skipped))))
+        prompt = {"prompt": row.responses[0].prompt.key}
+        told = [self._of(response) for response in row.responses]
+        if row.kind != "pair":
+            return prompt | (told[0] if row.kind == "single" else {"responses": told})
+        sides = {"chosen": told[0], "rejected": told[1]}
+        if (fault := self.fault(row.responses)) is not None:
+            return {**prompt, **sides, "win_probability": None, "margin": None, "reason": fault}
+        mean, std = (column[0] for column in self.margins([row.responses]))
+        won = self.reward.win_probability(np.array([mean]), np.array([std]))[0]
+        interval = [mean - _95 * std, mean + _95 * std]
+        margin = {"mean": mean, "std": std, "interval": interval}
+        return {**prompt, **sides, "win_probability": won, "margin": margin}
+
+    def fault(self, pair: Sequence[Response]) -> str | None:
+        """Return why two answers cannot be compared; None if they can."""
+        if any(self.scores[answer.key].outcome is Outcome.UNSCORED for answer in pair):
+            return "an answer is unscored"
+        return _ALIKE if same_as_read(self.trunk, self.readings, pair) else None
+
+    def margins(self, pairs: Sequence[Sequence[Response]]) -> Any:
+        """Return mean and std of how much better the first of each pair is, each [M]."""
+        first, second = (self.readings.rows([pair[i].key for pair in pairs]) for i in (0, 1))
+        return self.reward.margin(self.readings, first, second)
+
+    def _of(self, response: Response) -> dict[str, Any]:
+        (at,) = self.readings.rows([response.key])
+        cut = {
+            "answer_cut": self.readings.truncated[at],
+            "prompt_cut": self.readings.prompt_cut[at],
+        }
+        return _numbers(self.scores[response.key]) | {name: bool(x) for name, x in cut.items()}
 
 
 def _numbers(score: Score) -> dict[str, Any]:
@@ -108,24 +176,6 @@ def _numbers(score: Score) -> dict[str, Any]:
     return told | ({"reason": score.reason} if score.reason else {})
 
 
-def _scored(pair: Sequence[Response], scores: dict[str, Score]) -> bool:
-    return all(scores[response.key].outcome is Outcome.SCORED for response in pair)
-
-
-def _margins(pairs: Sequence[Sequence[Response]], reward: Fitted, readings: Readings) -> Any:
-    chosen, rejected = (readings.rows([pair[side].key for pair in pairs]) for side in (0, 1))
-    return reward.margin(readings, chosen, rejected)
-
-
-def _accuracy(
-    rows: Sequence[Row], scores: dict[str, Score], reward: Fitted, readings: Readings, rng: Rng
-) -> Estimate | None:
-    """Share of preferences ranked right, equal margins half, of those with both sides scored;
-    clustered by dialogue."""
-    pairs = [(c.chosen, c.rejected) for row in rows for c in row.comparisons]
-    pairs = [pair for pair in pairs if _scored(pair, scores)]
-    if not pairs:
-        return None
-    mean, _ = _margins(pairs, reward, readings)
-    groups = np.array([group_of(chosen.prompt) for chosen, _ in pairs])
-    return stats.accuracy((np.sign(mean) + 1) / 2, clusters=groups, rng=rng)
+def _id_of(record: FileRecord) -> Any:
+    given = (record.fields.get(name) for name in _IDS)
+    return next((value for value in given if value is not None), record.where)

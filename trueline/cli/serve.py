@@ -14,6 +14,7 @@ from rich.console import Console
 
 from trueline.cli.common import Place
 from trueline.errors import InputError, SetupError
+from trueline.progress import hush
 
 __all__ = ["ServeVerb"]
 
@@ -77,6 +78,7 @@ class ServeVerb(Place):
                 "name": self.reward.resolve().name,
                 "fingerprint": trunk.fingerprint(),
                 "reward": reward.summary(),
+                "warning": reward.metadata.get("warning"),
             },
         )
         service.batcher.probe()
@@ -86,6 +88,7 @@ class ServeVerb(Place):
         drawn = service.token and not named
         said = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         said.print(f"listening on {address}/" + (f"?token={service.token}" if drawn else ""))
+        hush()
         app.listen(service, place)
         done = {k: v for k, v in service.health().items() if k not in ("ready", "queued")}
         console.print(f"stopped: {done['scored']} items scored")

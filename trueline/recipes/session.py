@@ -64,4 +64,7 @@ class Session:
                 must, do = "a reward's trunk must be known", "give --model"
                 raise SetupError(must, got=f"none in {card}", do=do)
         trunk = self.load(model)
-        return trunk, load_reward(folder, trunk)
+        reward = load_reward(folder, trunk)
+        if said := reward.metadata.get("warning"):
+            self.console.print(f"warning, as `fit` said: {said}")
+        return trunk, reward

@@ -1,6 +1,7 @@
 """Serve a reward over HTTP: one scorer, four formats, FastAPI's own documentation at /docs.
 
-    /score     everything: mean, std, lower, novelty, rater_interval, outcome, reason
+    /score     everything: mean, std, lower, novelty, rater_interval, outcome, reason, and whether
+               answer or prompt was too long to be read whole (answer_cut, prompt_cut)
     /openrlhf  {"query", "prompts", "labels"} -> {"rewards", "scores", "extra_logs"}
     /classify  {"input", "use_activation"} -> data[i].probs, as vLLM, for verl
     /slime     {"prompt", "response", "label"} -> a number
@@ -35,7 +36,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from trueline.errors import InputError, SetupError
 from trueline.protocols import Scorer
 from trueline.records import Outcome, Score
-from trueline.serving.batcher import Batcher, QueueFull, ScorerBroken
+from trueline.serving.batcher import Batcher, QueueFull, ScorerBroken, ServedScore
 from trueline.serving.formats import (
     ClassifyRequest,
     OpenRLHFRequest,
@@ -93,7 +94,7 @@ class Service:
 
     async def rows(
         self, asked: ClassifyRequest | OpenRLHFRequest | ScoreRequest | SlimeRequest
-    ) -> list[Score]:
+    ) -> list[ServedScore]:
         """Return the scores of a request's items, within the limits."""
         items = asked.items(self.splitter)
         sizes = [len(r) + sum(len(turn.content) for turn in p.messages) for p, r in items]
@@ -156,7 +157,7 @@ def _routes(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.post("/score")
-    async def score(asked: ScoreRequest) -> dict[str, list[Score]]:
+    async def score(asked: ScoreRequest) -> dict[str, list[ServedScore]]:
         """Say everything that is known of each response, null where it is unscored."""
         return {"rows": await service.rows(asked)}
 
@@ -167,6 +168,9 @@ def _routes(service: Service) -> APIRouter:
         numbers = [service.number(row) for row in rows]
         logs = {"unscored": [float(row.outcome is Outcome.UNSCORED) for row in rows]}
         # OpenRLHF needs the same columns in every reply.
+        for name in ("answer_cut", "prompt_cut"):
+            if rows and getattr(rows[0], name) is not None:
+                logs[name] = [float(getattr(row, name) or False) for row in rows]
         if service.unscored is None:
             names = ("mean", "std", "novelty")
             logs |= {name: [getattr(row, name) for row in rows] for name in names}
@@ -175,16 +179,19 @@ def _routes(service: Service) -> APIRouter:
     @router.post("/classify")
     async def classify(asked: ClassifyRequest) -> dict[str, Any]:
         """Answer what verl reads of vLLM's classification of one-label models."""
-        numbers = [service.number(row) for row in await service.rows(asked)]
+        rows = await service.rows(asked)
+        numbers = [service.number(row) for row in rows]
         if asked.use_activation is not False:
             numbers = [float(expit(x)) for x in numbers]
-        return {"data": [{"index": i, "probs": [x]} for i, x in enumerate(numbers)]}
+        cuts = ({"answer_cut": row.answer_cut, "prompt_cut": row.prompt_cut} for row in rows)
+        told = enumerate(zip(numbers, cuts, strict=True))
+        return {"data": [{"index": i, "probs": [x], **cut} for i, (x, cut) in told]}
 
     @router.post("/slime")
-    async def slime(asked: SlimeRequest) -> float:
-        """Answer as slime's remote reward model."""
-        (row,) = await service.rows(asked)
-        return service.number(row)
+    async def slime(asked: SlimeRequest) -> float | list[float]:
+        """Answer as slime's remote reward model: one number, or one a response of a list."""
+        numbers = [service.number(row) for row in await service.rows(asked)]
+        return numbers if isinstance(asked.response, list) else numbers[0]
 
     @router.get("/health")
     async def health(response: Response) -> dict[str, Any]:

@@ -11,23 +11,38 @@ cannot be scored, the scorer is broken and the batch's requests are told so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 
 from trueline.errors import InputError, TruelineError
+from trueline.policy.samples import ReadingScorer
 from trueline.protocols import Scorer
 from trueline.records import Outcome, Prompt, Score
+from trueline.rewards.protocols import answered
 
-__all__ = ["Batcher", "Item", "QueueFull", "ScorerBroken"]
+__all__ = ["Batcher", "Item", "QueueFull", "ScorerBroken", "ServedScore"]
 
 Item = tuple[Prompt, str]
 """A prompt and the response to it."""
-Row = Score | TruelineError
 
 MAX_ITEMS = 256
 """Of one batch; the trunk divides batches further, by tokens."""
 PROBE: Item = (Prompt.of("1 + 1"), "2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedScore(Score):
+    """A score, and what of its texts was too long to be read; None where the scorer cannot say."""
+
+    answer_cut: bool | None = None
+    """The answer was read only up to the trunk's limit: what differs past it scores alike."""
+    prompt_cut: bool | None = None
+    """The prompt lost its beginning."""
+
+
+Row = ServedScore | TruelineError
 
 
 class ScorerBroken(TruelineError):
@@ -48,7 +63,7 @@ class Batcher:
         """Why the last batch could not be scored, if it could not."""
         self.alive = False
         """Whether requests are accepted."""
-        self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Score]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[Item, asyncio.Future[ServedScore]]] = asyncio.Queue()
 
     @property
     def queued(self) -> int:
@@ -72,7 +87,7 @@ class Batcher:
                 await self._queue.join()
                 worker.cancel()
 
-    async def score(self, items: Sequence[Item]) -> list[Score]:
+    async def score(self, items: Sequence[Item]) -> list[ServedScore]:
         """Return the scores of one request's items in order; raise what one was refused for."""
         if not self.alive:
             raise ScorerBroken("the server must be up to score", got="one that is closing")
@@ -106,7 +121,7 @@ class Batcher:
                 if item in known:
                     self._deliver(row, known[item])
 
-    def _deliver(self, place: asyncio.Future[Score], row: Row) -> None:
+    def _deliver(self, place: asyncio.Future[ServedScore], row: Row) -> None:
         if place.done():
             return
         if isinstance(row, TruelineError):
@@ -126,10 +141,20 @@ class Batcher:
         self.trouble = None
         return rows
 
+    def _scores(self, items: list[Item]) -> Iterator[ServedScore]:
+        prompts, texts = [prompt for prompt, _ in items], [text for _, text in items]
+        if not isinstance(self.scorer, ReadingScorer):
+            yield from (ServedScore(**asdict(s)) for s in self.scorer.score(prompts, texts))
+            return
+        answers = answered(prompts, texts)
+        scores, read = self.scorer.read(answers)
+        for score, at in zip(scores, read.rows([a.key for a in answers]), strict=True):
+            cut = {"answer_cut": bool(read.truncated[at]), "prompt_cut": bool(read.prompt_cut[at])}
+            yield ServedScore(**asdict(score), **cut)
+
     def _halved(self, items: list[Item]) -> list[Row]:
         try:
-            scores = self.scorer.score([p for p, _ in items], [text for _, text in items])
-            return list(scores)
+            return list(self._scores(items))
         except InputError as error:
             if len(items) == 1:
                 return [error]
@@ -139,6 +164,7 @@ class Batcher:
                 if items[0] == PROBE:
                     raise ScorerBroken("the scorer must work", got=line) from error
                 self._halved([PROBE])
-                return [Score(outcome=Outcome.UNSCORED, reason=f"the scorer failed on it ({line})")]
+                why = f"the scorer failed on it ({line})"
+                return [ServedScore(outcome=Outcome.UNSCORED, reason=why)]
         half = len(items) // 2
         return self._halved(items[:half]) + self._halved(items[half:])

@@ -4,13 +4,12 @@ OpenRLHF 0.11 posts full texts with their prompts; verl 0.9 posts one text, as t
 `/classify`; slime posts one prompt and response. `/score` is our own format. Labels are not read;
 token ids are refused, since the sender's tokenizer need not be the trunk's.
 
-A text is cut only where the cut can be proved: the turns in it, rendered again by the trunk's own
-chat template, must give the text back. How the template marks turns is learned by rendering turns
-of known words. Accepted besides: the text's first token (BOS) may be missing, as verl sends it, and
-so may all or a part of what closes the last turn. A text in the manner of hh-rlhf
+Pads, doubled beginnings and repeated ends are taken off every text. One that the trunk's own
+template rendered is cut where the cut can be proved: its turns, rendered again, must give the text
+back. How the template marks turns is learned by rendering turns of known words. A text of another
+family's template is read by the roles found in it (`renderings`), and one in the manner of hh-rlhf
 (``\n\nHuman: … \n\nAssistant: …``) is cut at its last answer. Any other prompt is read as in a
-preference file; what starts like a chat template's output and is not proved to be the trunk's is
-refused: it would be scored, and the scores would mean nothing.
+preference file. What then still holds a template's marks is refused: it would be scored as words.
 
 >>> prompt, answer = Splitter(None).whole("\n\nHuman: Hello\n\nAssistant: Hi there.")
 >>> prompt.text, answer
@@ -25,19 +24,17 @@ from itertools import product
 from typing import Annotated, Any
 
 from jinja2 import TemplateError
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
-from trueline.data.dialogues import is_dialogue
 from trueline.data.formats import prompt_in
 from trueline.errors import DataError, InputError
 from trueline.models.chat_format import Codec
 from trueline.records import Message, Prompt
 from trueline.serving.batcher import Item
+from trueline.serving.renderings import bare, is_closed, turns_in, without_ends, without_starts
 
 __all__ = ["ClassifyRequest", "OpenRLHFRequest", "ScoreRequest", "SlimeRequest", "Splitter"]
 
-_STARTS = ("<|", "<｜", "[INST]", "<s>", "<bos>", "<start_of_turn>")
-"""How the rendered texts of known families begin."""
 _SYSTEM, _ASK, _ANSWER, _AGAIN = "Qzsys", "Qzask", "Qzanswer", "Qzagain"
 """Words that no template holds."""
 _MAX_TURNS = 512
@@ -45,14 +42,16 @@ _ASSISTANT = "\n\nAssistant:"
 
 
 class Splitter:
-    """Cuts texts by the codec's chat template; without one only hh-rlhf's manner is known."""
+    """Cuts texts by the codec's chat template, if it has one, and those of known families."""
 
     def __init__(self, codec: Codec | None) -> None:
-        self._tokenizer: Any = codec.tokenizer if codec is not None and codec.chat else None
-        self._eos: str = getattr(codec and codec.tokenizer, "eos_token", None) or ""
-        bos: str = getattr(self._tokenizer, "bos_token", None) or ""
+        tokenizer: Any = codec and codec.tokenizer
+        self._tokenizer: Any = tokenizer if codec is not None and codec.chat else None
+        names = (f"{name}_token" for name in ("bos", "eos", "pad", "cls", "sep"))
+        edges = {getattr(tokenizer, name, None) for name in names}
+        bos: str = getattr(tokenizer, "bos_token", None) or ""
         self._leads = ("", bos, f"{bos} ") if bos else ("",)
-        """What a sender may have left out at the start."""
+        """What the template writes first and was taken off."""
         self._heads: list[tuple[str, str | None]] = []
         """Before the first words, and what parts system words from the user's (None: no system)."""
         self._opens = self._asks = self._back = self._ends = ""
@@ -62,60 +61,96 @@ class Splitter:
             self._learn()
         marks = sorted(filter(None, (self._asks, self._back)), key=len, reverse=True)
         self._between = re.compile("|".join(map(re.escape, marks)) or "(?!)")
-        own = (head.removeprefix(bos).strip() or bos for head, _ in self._heads)
-        self._starts = (*_STARTS, *filter(None, own))
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        special = [token.content for token in added if token.special and token.content]
+        self._edges = tuple({*filter(None, edges), *(m for m in special if m in self._ends)})
+        """What stands before and after a text of this tokenizer, and is no words."""
+        written = "".join([self._opens, *marks, *(part or "" for h in self._heads for part in h)])
+        self._marks = tuple({*self._edges, *(mark for mark in special if mark in written)})
+        """What must not stand inside words."""
 
     def whole(self, text: str) -> tuple[Prompt, str]:
         """Return prompt and response of one text that holds both; `DataError` without proof."""
-        cut = self._parse(text, answered=True)
-        if cut is not None:
-            return cut
+        text = self._ended(without_starts(text, self._edges))
+        if cut := self._parse(text, answered=True):
+            return self._bare(cut[0]), bare(cut[1], self._marks)
+        if (turns := turns_in(text)) and turns[-1][0] == "assistant" and turns[:-1]:
+            return self._asked(turns[:-1]), bare(turns[-1][1], self._marks)
         before, mark, answer = text.rpartition(_ASSISTANT)
-        if text.startswith("\n\nHuman:") and mark:
-            return prompt_in({"prompt": before + mark}), answer.strip()
+        if ("\n\n" + text.lstrip()).startswith("\n\nHuman:") and mark:
+            asked = "\n\n" + before.lstrip() + mark
+            return self._bare(prompt_in({"prompt": asked})), bare(answer.strip(), self._marks)
         raise DataError(
-            "a text with prompt and response in one must be rendered by the trunk's chat "
-            r"template, if it has one, or of the form '\n\nHuman: …\n\nAssistant: …'",
+            "a text with prompt and response in one must be rendered by a chat template, the "
+            r"trunk's or a known family's, or of the form '\n\nHuman: …\n\nAssistant: …'",
             got=_short(text),
             do="send prompts and responses apart, to /score",
         )
 
     def after(self, text: str, prompt: str) -> tuple[Prompt, str]:
         """Return prompt and response of a text that should begin with the prompt."""
-        for start in (lead + prompt for lead in self._leads):
-            if text.startswith(start):
-                return self.prompt(prompt), self._trim(text[len(start) :])
-        cut = self._parse(text, answered=True)
-        if cut is None or cut[0].text not in prompt:
+        body, head = (without_starts(part, self._edges) for part in (text, prompt))
+        for start in (head, without_ends(head, self._edges)):
+            if body.startswith(start):
+                return self.prompt(prompt), self.answer(body[len(start) :])
+        try:
+            asked, answer = self.whole(text)
+        except DataError:
+            asked = None
+        if asked is None or asked.text not in prompt:
             raise DataError(
                 "a query must begin with its prompt, or be rendered by the trunk's chat template",
                 got=f"{_short(text)} for the prompt {_short(prompt)}",
             )
-        return cut
+        return asked, answer
 
-    def prompt(self, text: str) -> Prompt:
-        """Return a prompt by itself: rendered, or as in a preference file."""
-        cut = self._parse(text, answered=False)
-        if cut is not None:
-            return cut[0]
-        if text.lstrip().startswith(self._starts) and not is_dialogue(text):
-            raise DataError(
-                "a prompt that a chat template rendered must be rendered by the trunk's own",
-                got=_short(text),
-                do="send its turns as a list of messages, or its plain words",
-            )
-        return prompt_in({"prompt": text})
+    def prompt(self, given: str | Sequence[dict[str, Any]]) -> Prompt:
+        """Return a prompt by itself: messages, a rendered text, or text as in a preference file."""
+        if not isinstance(given, str):
+            return self._bare(prompt_in({"prompt": [self._message(turn) for turn in given]}))
+        text = without_starts(given, self._edges)
+        if cut := self._parse(without_ends(text, self._edges), answered=False):
+            return self._bare(cut[0])
+        turns, words = turns_in(text), without_ends(text, self._edges)
+        if turns and turns[-1] == ("assistant", ""):
+            return self._asked(turns[:-1])
+        if turns and turns[-1][0] != "assistant" and is_closed(text):
+            return self._asked(turns)
+        return self._bare(prompt_in({"prompt": words}))
 
-    def _trim(self, response: str) -> str:
-        """Cut off the blank that opens the turn and what closes it."""
-        response = response.removeprefix(self._asks.removeprefix(self._opens))
-        for tail in (self._ends, self._ends.rstrip(), self._ends.strip(), self._eos):
-            if tail and response.endswith(tail):
-                return response.removesuffix(tail)
-        return response
+    def answer(self, text: str) -> str:
+        """Return a response by itself, without the marks that open and end its turn."""
+        text = without_starts(text.removeprefix(self._asks.removeprefix(self._opens)), self._edges)
+        text, turns = self._ended(text), turns_in(text)
+        if turns and [role for role, _ in turns] == ["assistant"]:
+            text = turns[0][1]
+        return bare(text, self._marks)
+
+    def _ended(self, text: str) -> str:
+        """Return the text without what closes it."""
+        ended = without_ends(text, self._edges)
+        if ended == text:
+            return text
+        marks = self._ends.lstrip()
+        return ended.removesuffix(self._ends[: -len(marks)]) if marks else ended.rstrip()
+
+    def _message(self, turn: dict[str, Any]) -> dict[str, Any]:
+        words = turn.get("content")
+        if not isinstance(words, str):
+            return turn
+        return {**turn, "content": without_ends(without_starts(words, self._edges), self._edges)}
+
+    def _asked(self, turns: Sequence[tuple[str, str]]) -> Prompt:
+        rows = [{"role": role, "content": words} for role, words in turns]
+        return self._bare(prompt_in({"prompt": rows}))
+
+    def _bare(self, prompt: Prompt) -> Prompt:
+        for turn in prompt.messages:
+            bare(turn.content, self._marks)
+        return prompt
 
     def _parse(self, text: str, *, answered: bool) -> tuple[Prompt, str] | None:
-        """Return the turns whose rendering is the text, but for some of what closes it, or None."""
+        """Return the turns whose rendering is the text, but for what closes it, or None."""
         for lead, (head, after_system) in product(self._leads, self._heads):
             whole = lead + text
             if not whole.startswith(head):
@@ -124,10 +159,8 @@ class Splitter:
             if after_system is not None:
                 words, _, body = body.partition(after_system)
                 turns.append(Message("system", words))
-            *parts, last = self._between.split(
-                body if answered else body.removesuffix(self._opens), _MAX_TURNS
-            )
-            parts.append(self._trim(last) if answered else last)
+            body = body if answered else body.removesuffix(self._opens)
+            parts = self._between.split(body, _MAX_TURNS)
             turns += [Message(("user", "assistant")[i % 2], words) for i, words in enumerate(parts)]
             if answered == (turns[-1].role == "assistant"):
                 full, closing = self._render(turns, ask=not answered), self._ends * answered
@@ -162,31 +195,33 @@ class Splitter:
             self._heads.append((before, rest.split(_ASK, 1)[0]))
 
 
-RequestItem = str | Annotated[list[dict[str, Any]], Field(max_length=512)]
+Turns = Annotated[list[dict[str, Any]], Field(max_length=512)]
+Asked = str | Turns
 """A prompt: text, or turns with role and content."""
 
 
 class ScoreRequest(BaseModel):
-    """Prompts and the responses to them."""
+    """Prompts and the responses to them, or one of each."""
 
-    prompts: list[RequestItem]
-    responses: list[str]
+    prompts: Asked | list[Asked] = Field(validation_alias=AliasChoices("prompts", "prompt"))
+    responses: str | list[str] = Field(validation_alias=AliasChoices("responses", "response"))
 
-    def items(self, _: Splitter) -> list[Item]:
+    def items(self, splitter: Splitter) -> list[Item]:
         """Return one item a row."""
-        return [(prompt_in({"prompt": p}), r) for p, r in _rows(self.prompts, self.responses)]
+        rows = _rows(self.prompts, self.responses)
+        return [(splitter.prompt(asked), splitter.answer(text)) for asked, text in rows]
 
 
 class OpenRLHFRequest(BaseModel):
     """Full texts and the prompts that they begin with."""
 
-    query: list[str]
-    prompts: list[str] | None = None
+    query: str | list[str]
+    prompts: str | list[str] | None = None
 
     def items(self, splitter: Splitter) -> list[Item]:
         """Return one item a row."""
         if self.prompts is None:
-            return [splitter.whole(text) for text in self.query]
+            return [splitter.whole(text) for text in _listed(self.query)]
         return [splitter.after(text, p) for p, text in _rows(self.prompts, self.query)]
 
 
@@ -198,24 +233,33 @@ class ClassifyRequest(BaseModel):
 
     def items(self, splitter: Splitter) -> list[Item]:
         """Return one item a text."""
-        texts = [self.input] if isinstance(self.input, str) else self.input
-        return [splitter.whole(text) for text in texts]
+        return [splitter.whole(text) for text in _listed(self.input)]
 
 
 class SlimeRequest(BaseModel):
-    """One sample."""
+    """One sample, or several."""
 
-    prompt: RequestItem
-    response: str
+    prompt: Asked | list[Asked]
+    response: str | list[str]
 
     def items(self, splitter: Splitter) -> list[Item]:
-        """Return the one item."""
-        if isinstance(self.prompt, str):
-            return [splitter.after(self.prompt + self.response, self.prompt)]
-        return [(prompt_in({"prompt": self.prompt}), self.response)]
+        """Return one item a sample."""
+        rows = _rows(self.prompt, self.response)
+        return [(splitter.prompt(asked), splitter.answer(text)) for asked, text in rows]
 
 
-def _rows(prompts: Sequence[Any], texts: Sequence[str]) -> Iterable[tuple[Any, str]]:
+def _listed(given: str | list[str]) -> list[str]:
+    return [given] if isinstance(given, str) else given
+
+
+def _rows(prompts: Any, texts: str | list[str]) -> Iterable[tuple[Any, str]]:
+    """Return prompt and text of each row; beside one text `prompts` is one prompt, or a list of
+    one."""
+    if isinstance(texts, str):
+        is_one = isinstance(prompts, str) or (prompts and isinstance(prompts[0], dict))
+        prompts, texts = [prompts] if is_one else prompts, [texts]
+    elif isinstance(prompts, str) or (prompts and isinstance(prompts[0], dict)):
+        prompts = [prompts]
     if len(prompts) != len(texts):
         got = f"{len(prompts)} for {len(texts)} texts"
         raise InputError("`prompts` must be as long as the texts", got=got)
