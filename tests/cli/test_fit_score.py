@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.material import right_over_wrong, verb
-from trueline.cli import main
+from trueline.cli import bench, fit, main
 from trueline.data import Comparisons
 from trueline.data.files import write_jsonl
+from trueline.records import Estimate
 from trueline.rewards.protocols import load_reward
 from trueline.worlds.sums import trunk_path
 
@@ -68,6 +69,8 @@ def test_fit_reports_accuracy_beside_its_floors_and_on_a_bench(report):
     for floor in ("longer", "bag_of_words"):
         estimate = report["floors"][floor]
         assert estimate["lower"] <= estimate["value"] <= estimate["upper"]
+    assert "above its floors" in report["verdict"]
+    assert report["answers_cut"] == report["prompts_cut"] == report["pairs_alike"] == 0
     (found,) = report["benches"]
     assert found["kind"] == "rewardbench-2" and found["file"].endswith("four.jsonl")
     assert found["num_items"] == 30 and found["num_trained_on"] == 10
@@ -82,15 +85,57 @@ def test_score_describes_both_answers_and_their_margin(fitted, tmp_path, capsys)
     found = verb(capsys, "score", fitted, file, "--out", out)
     assert found["rows"] == 30 and found["out"] == str(out)
     assert found["accuracy"]["value"] > 0.75 and found["unscored"] == 0
-    for line in out.read_text().splitlines():
+    for number, line in enumerate(out.read_text().splitlines(), start=1):
         row = json.loads(line)
+        assert row["id"] == f"{file}:{number}" and len(row["prompt"]) == 32
         for side in ("chosen", "rejected"):
             assert row[side]["outcome"] == "scored"
             assert row[side]["lower"] < row[side]["mean"] and row[side]["std"] > 0
             assert row[side]["novelty"] > 0
         gap = row["chosen"]["mean"] - row["rejected"]["mean"]
         assert row["margin"]["mean"] == pytest.approx(gap, abs=1e-9)
-        assert row["margin"]["std"] > 0
+        low, high = row["margin"]["interval"]
+        assert row["margin"]["std"] > 0 and low < gap < high
+        assert (row["win_probability"] > 0.5) == (gap > 0)
+    assert found["floors"].keys() == {"longer", "bag_of_words"}
+
+
+def test_what_is_past_the_limit_is_told_and_never_scored_alike(fitted, tmp_path, capsys):
+    many = " ; ".join(["7 + 5 = 12"] * 300)
+    rows = [
+        {"id": "past", "prompt": "start 7", "chosen": f"{many} ; a", "rejected": f"{many} ; b"},
+        {"id": "long", "prompt": f"start {many}", "chosen": "answer 7", "rejected": "answer 8"},
+        {"id": 7, "prompt": "start 7", "chosen": "answer 7 sure", "rejected": "answer 8 sure"},
+    ]
+    write_jsonl(tmp_path / "long.jsonl", rows)
+    out = tmp_path / "scores.jsonl"
+    found = verb(capsys, "score", fitted, tmp_path / "long.jsonl", "--out", out)
+    past, long, plain = map(json.loads, out.read_text().splitlines())
+    assert [past["id"], long["id"], plain["id"]] == ["past", "long", 7]
+    assert past["margin"] is None and "past the model's limit" in past["reason"]
+    assert past["chosen"]["answer_cut"] and past["rejected"]["answer_cut"]
+    assert long["margin"] and long["rejected"]["prompt_cut"] and not long["rejected"]["answer_cut"]
+    assert not plain["chosen"]["answer_cut"] and plain["margin"]
+    assert (found["answers_cut"], found["prompts_cut"], found["pairs_alike"]) == (2, 4, 1)
+    assert found["accuracy"]["n"] == 2
+
+
+def test_a_reward_below_its_floor_says_so_wherever_it_is_loaded(tmp_path, capsys, monkeypatch):
+    floors = {"longer": Estimate(0.6, 0.0, 1.0, 9)}
+    for value, lower, says in (
+        (0.7, 0.65, "is above"),
+        (0.7, 0.4, "not clearly"),
+        (None, None, "no "),
+    ):
+        words, warns = bench.verdict(Estimate(value, lower, 0.8, 9), floors)
+        assert says in words and warns == (value is None)
+    words, warns = bench.verdict(Estimate(0.55, 0.52, 0.8, 9), floors)
+    assert warns and "below its floor" in words and "0.600 by longer" in words
+    monkeypatch.setattr(fit, "verdict", lambda *_: (words, True))
+    pairs, out = saved(tmp_path / "pairs.jsonl", 12), tmp_path / "scores.jsonl"
+    command = ("fit", pairs, "--model", MODEL, "--out", tmp_path / "reward", "--folds", 2)
+    assert verb(capsys, *command)["verdict"] == words
+    assert verb(capsys, "score", tmp_path / "reward", pairs, "--out", out)["warning"] == words
 
 
 def test_rows_without_preference_are_scored_in_order_and_have_no_accuracy(fitted, tmp_path, capsys):

@@ -18,7 +18,7 @@ from trueline.cli.common import Place, cache_dir
 from trueline.data.baselines import baseline_accuracy
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.data.files import FileRecord, read_records, write_jsonl
-from trueline.data.formats import Row, load_rows
+from trueline.data.formats import IDS, Row, load_rows
 from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
@@ -29,7 +29,6 @@ from trueline.rng import stream
 
 __all__ = ["ScoreVerb"]
 
-_IDS = ("id", "uid", "prompt_id", "question_id", "pair_id")
 _ALIKE = "the answers differ only past the model's limit"
 _95 = 1.959964
 """Standard deviations on either side of a mean that hold 95 %."""
@@ -177,5 +176,5 @@ def _numbers(score: Score) -> dict[str, Any]:
 
 
 def _id_of(record: FileRecord) -> Any:
-    given = (record.fields.get(name) for name in _IDS)
+    given = (record.fields.get(name) for name in IDS)
     return next((value for value in given if value is not None), record.where)

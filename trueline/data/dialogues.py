@@ -31,6 +31,7 @@ from trueline.errors import DataError
 from trueline.records import Message, Prompt
 
 __all__ = [
+    "ROLES",
     "Dialogue",
     "answer_text",
     "as_json",
@@ -57,7 +58,7 @@ _RENDERED = re.compile(
 """How texts begin that the chat templates of known families rendered."""
 _WRITTEN = re.compile(r"\s*\[?\s*\{\s*['\"](role|content|from|value)['\"]")
 """How messages begin that were written as text, in JSON or by Python."""
-_ROLES = {
+ROLES = {
     **dict.fromkeys(("user", "human", "prompter", "customer"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model", "ai"), "assistant"),
     **dict.fromkeys(("function_call", "tool_call"), "assistant"),
@@ -88,7 +89,7 @@ def parse_dialogue(text: str) -> tuple[Message, ...]:
     head, *rest = _TURN.split(text)
     turns = [("system", head)]
     turns += [
-        (_ROLES[name.lower()], words) for name, words in zip(rest[::2], rest[1::2], strict=True)
+        (ROLES[name.lower()], words) for name, words in zip(rest[::2], rest[1::2], strict=True)
     ]
     messages: list[Message] = []
     for role, words in turns:
@@ -152,7 +153,7 @@ def _unwritten(text: str, name: str) -> Any:
 def _message(turn: Mapping[str, Any], name: str, unused: set[str]) -> Message:
     known = {key: part for key, part in turn.items() if part is not None and part not in ([], {})}
     said = known.pop("role", None) or known.pop("from", None)
-    role = _ROLES.get(str(said).lower())
+    role = ROLES.get(str(said).lower())
     if role is None:
         must = f"`{name}`: a message's role must be system, user, assistant or tool"
         raise DataError(must, got=repr(said), do="mend or drop the row")

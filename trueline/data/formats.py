@@ -70,6 +70,7 @@ from trueline.errors import DataError, InputError
 from trueline.records import Comparison, Message, Prompt, Response
 
 __all__ = [
+    "IDS",
     "SAVED_MARK",
     "Row",
     "lists_texts",
@@ -84,6 +85,8 @@ __all__ = [
 
 Fields = Mapping[str, Any]
 T = TypeVar("T")
+IDS = ("id", "uid", "prompt_id", "question_id", "pair_id")
+"""What a row is called by; the first that is there counts."""
 SAVED_MARK = "trueline"
 """Field of rows that `Comparisons.save` wrote: their texts are taken as they are."""
 _RESPONSES = ("response", "completion", "answer", "output")
@@ -161,7 +164,7 @@ def to_row(record: FileRecord) -> Row:
     columns = Columns(record.fields)
     read = next(read for applies, read in FORMS if applies(columns))
     row = read(columns, record.where)
-    return replace(row, unused=frozenset(columns.unused - {SAVED_MARK, "rater", "round"}))
+    return replace(row, unused=frozenset(columns.unused - {SAVED_MARK, "rater", "round", *IDS}))
 
 
 def commonest(faults: Sequence[DataError]) -> DataError:

@@ -116,7 +116,7 @@ class Splitter:
             return self._asked(turns[:-1])
         if turns and turns[-1][0] != "assistant" and is_closed(text):
             return self._asked(turns)
-        return self._bare(prompt_in({"prompt": words}))
+        return self._bare(prompt_in({"prompt": bare(words, self._marks)}))
 
     def answer(self, text: str) -> str:
         """Return a response by itself, without the marks that open and end its turn."""

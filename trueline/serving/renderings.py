@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from trueline.data.dialogues import ROLES
 from trueline.errors import DataError
 
 __all__ = ["bare", "is_closed", "turns_in", "without_ends", "without_starts"]
@@ -51,13 +52,10 @@ _PLAIN = (
 _SPECIAL = tuple(map(re.compile, _OPENERS))
 _WORDS = tuple(map(re.compile, _PLAIN))
 _SAYS = {
-    "[inst]": "user",
-    "<</sys>>": "user",
-    "[/inst]": "assistant",
+    **ROLES,
+    **dict.fromkeys(("[inst]", "<</sys>>", "instruction", "input"), "user"),
+    **dict.fromkeys(("[/inst]", "response", "chatbot"), "assistant"),
     "[system_prompt]": "system",
-    **dict.fromkeys(("instruction", "input"), "user"),
-    **dict.fromkeys(("response", "chatbot", "model", "bot"), "assistant"),
-    "human": "user",
 }
 _MAX_TURNS = 512
 
