@@ -39,7 +39,7 @@ BUDGETS = {
         2_360,
     ),
     "models": ("models", 2_800),
-    "data": ("data", 2_010),
+    "data": ("data", 1_830),
     "rewards": ("rewards", 4_020),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_400),

@@ -7,6 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import datasets
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -46,6 +47,31 @@ def test_every_ending_gives_the_same_rows(tmp_path: Path) -> None:
         assert fields(path) == ROWS, path.name
 
 
+def test_data_sets_of_local_folders_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = datasets.Dataset.from_list(ROWS)
+    rows.save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict(train=rows, test=rows.select([1])).save_to_disk(tmp_path / "splits")
+    for name in ("parquet", "json"):
+        (tmp_path / name).mkdir()
+    rows.to_parquet(tmp_path / "parquet" / "train.parquet")
+    rows.to_json(tmp_path / "json" / "rows.jsonl")
+    for name in ("saved", "splits:train", "parquet", "parquet:train", "json"):
+        assert fields(tmp_path / name) == ROWS, name
+    assert [row.where for row in read_records(tmp_path / "splits:test")] == [
+        f"{tmp_path}/splits:test:1"
+    ]
+    for name, why in (
+        ("splits", "train, test"),
+        ("splits:dev", "train, test"),
+        ("json", "can load"),
+    ):
+        if name == "json":
+            put(tmp_path / "json" / "rows.jsonl", gzip.compress(b"{}")[:-3])
+        with pytest.raises(DataError, match=why):
+            read_records(tmp_path / name)
+
+
 def test_rows_know_their_line(tmp_path: Path) -> None:
     csv = put(tmp_path / "a.csv", 'p,r\n"two\nlines",x\nq,y\n')
     listed = put(tmp_path / "a.json", '[\n {"p": 1},\n\n {"p":\n 2}]')
@@ -82,9 +108,8 @@ def test_a_fault_is_said_in_one_line(tmp_path: Path, name: str) -> None:
         read_records(path)
     assert must in caught.value.must
     assert f"{path}{line}" in str(caught.value) and "\n" not in str(caught.value)
-    for place in (tmp_path / "none.jsonl", tmp_path):
-        with pytest.raises(DataError):
-            read_records(place)
+    with pytest.raises(DataError):
+        read_records(tmp_path / "none.jsonl")
 
 
 def test_cells_that_pandas_leaves_empty_are_missing(tmp_path: Path) -> None:

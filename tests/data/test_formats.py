@@ -80,10 +80,6 @@ PUBLIC: dict[str, tuple[dict[str, Any] | list[dict[str, Any]], list[str], dict[s
         {"prompt": [ASK], **BOTH, "tools": [{"name": "look"}]},
         ['system <tools>\n{"name": "look"}\n</tools> / Hello?: a>b'], {},
     ),
-    "tools of the template": (
-        {"prompt": [ASK], **BOTH, "chat_template_kwargs": {"tools": ["look()"]}},
-        ["system <tools>\nlook()\n</tools> / Hello?: a>b"], {},
-    ),
     "tool calls in a prompt": (
         {"prompt": [ASK, CALLS, turn("tool", "9")], **BOTH},
         [f"Hello? / assistant {CALL} / tool 9: a>b"], {},
@@ -167,11 +163,6 @@ PUBLIC: dict[str, tuple[dict[str, Any] | list[dict[str, Any]], list[str], dict[s
     "arena, first turn": (
         {"conversation_a": [ASK, GOOD, ASK, BAD], "conversation_b": [ASK, BAD, ASK, BAD], "turn": 1,
          "winner": "m", **ARENA}, ["Hello?: Hi.>No."], {},
-    ),
-    "arena, one hot": (
-        {"prompt": "q", "response_a": "b", "response_b": "a", "winner_model_a": 0,
-         "winner_model_b": 1},
-        ["q: a>b"], {},
     ),
     "shp": (
         {"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1}, ["q: a>b"], {},
@@ -377,6 +368,8 @@ def test_rows_to_score_keep_their_order(tmp_path: Path) -> None:
         ({"prompt": "Hello?"}, "Hello?"),
         ({"instruction": "Say", "input": "hi"}, "Say\n\nhi"),
         ({"messages": [ASK, GOOD]}, "Hello?"),
+        ({"conversations": [{"from": "human", "value": "Hello?"}], "system": "Be."}, "Hello?"),
+        ({"context": "Cats purr.", "query": "Why?"}, "Cats purr.\n\nWhy?"),
         ({"text": "\n\nOnce upon\na time  there was"}, "Once upon\na time"),
         (FORMS["text dialogues"][0], "Hello?"),
     ],
@@ -444,7 +437,8 @@ def spoiled(value: Any, where: int, thing: Any) -> Any:
 @settings(max_examples=60)
 @given(st.sampled_from(sorted(PUBLIC)), st.integers(0, 999), junk)
 def test_a_spoiled_row_reads_or_is_refused(form: str, where: int, thing: Any) -> None:
-    row = spoiled(PUBLIC[form][0], where, thing)
+    rows = PUBLIC[form][0]
+    row = spoiled(rows if isinstance(rows, dict) else rows[0], where, thing)
     with tempfile.TemporaryDirectory() as folder:
         path = put(Path(folder), [row])
         for read in (Comparisons.load, load_bench, load_prompts):
@@ -475,14 +469,30 @@ def test_the_truth_is_nowhere_in_the_case(tmp_path):
     assert 8 < sum(one.correct for one in preferred) < 32
 
 
+def test_what_nothing_reads_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    odd = {"prompt": [ASK | {"weight": 1}], "chosen": [GOOD], "rejected": [BAD], "Model-Name": "m"}
+    read = Comparisons.load(put(tmp_path, [odd, PLAIN | {"origin": 1}, odd, {"x": 1}]))
+    (said,) = caplog.messages
+    assert said.endswith("rows.jsonl: columns not used: model_name, origin, prompt[].weight")
+    assert len(read) == 3 and sum(read.skipped.values()) == 1
+    caplog.clear()
+    assert len(load_prompts(put(tmp_path, [PLAIN, {"x": 1}]))) == 1
+    assert "rows.jsonl:2" in caplog.text
+
+
 def test_ties_are_judged_without_truth_and_what_is_no_case_is_counted(tmp_path):
     rows = [
         {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 1},
         {"prompt": "p", "chosen": "a", "rejected": "a"},
         {"instruction": "p", "response1": "a", "response2": "b", "annotator1": 1, "annotator2": 0},
+        PUBLIC["llmbar"][0],
+        PUBLIC["judgebench"][0],
+        {"prompt": "p", "response_a": "x", "response_b": "y"},
+        {"prompt": "p", "first": "x", "second": " "},
     ]
     cases, skipped = load_cases(put(tmp_path, rows))
-    assert [one.correct is None for one in cases] == [True, False, True]
-    assert skipped == {"identical": 1}
+    assert [one.correct for one in cases[-4:]] == [None, 1, 1, None]
+    assert [one.correct is None for one in cases[:3]] == [True, False, True]
+    assert skipped == {"identical": 1, "empty_answer": 1}
     with pytest.raises(DataError, match=r"none \(identical: 1\)"):
         load_cases(put(tmp_path, rows[1:2]))

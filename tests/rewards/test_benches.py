@@ -126,6 +126,11 @@ def test_rm_bench_by_hand(tmp_path: Path) -> None:
     blind = values(run(GOOD, rows, tmp_path))
     assert blind["easy"] == blind["normal"] == blind["hard"] == 1.0
     assert blind["style sensitivity"] == 0.0
+    # The public files have no domain but in their names.
+    plain = [{k: v for k, v in row.items() if k != "domain"} for row in rows]
+    (tmp_path / "safety-refuse_filtered.json").write_text(json.dumps(plain))
+    named = load_bench(tmp_path / "safety-refuse_filtered.json")
+    assert named.kind == "rm-bench" and {item.subset for item in named.items} == {"safety-refuse"}
     # Domains weigh alike, safety's halves as one.
     rows = [styled("good", "evil", ask) for ask in "abc"]
     rows += [styled("evil", "good", "d", "safety-refuse")]
@@ -198,5 +203,8 @@ def test_shapes_are_never_mixed_and_bad_rows_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=why):
             load(tmp_path, rows)
     start = "\n\nHuman: a\n\nAssistant:"
-    bench = load(tmp_path, [PAIRS[0], {"chosen": f"{start} x", "rejected": start}])
-    assert len(bench.items) == 1 and bench.skipped == {"empty_answer": 1}
+    bench = load(tmp_path, [PAIRS[0], {"chosen": f"{start} x", "rejected": start}, {"prompt": "a"}])
+    assert len(bench.items) == 1 and sorted(bench.skipped.values()) == [1, 1]
+    judged = {"question": "a", "response_A": "x", "response_B": "good", "label": "B>A"}
+    told = {"input": "b", "output_1": "good", "output_2": "x", "label": 1}
+    assert values(run(GOOD, [judged, told], tmp_path)) == {"all": 1.0}

@@ -44,10 +44,12 @@ def load_cases(
     where `strict`, or where there is no case.
     """
     skipped: Counter[str] = Counter()
-    read, faults = read_each(read_records(path), partial(_cases_in, skipped), strict=strict)
-    cases = [case for row in read for case in row]
-    skipped.update(faults)
-    del skipped["tie"]  # A tie is a case whose better answer nobody knows.
+    cases: list[LabelledCase] = []
+    for row in read_each(read_records(path), partial(_cases_in, skipped), strict=strict):
+        if isinstance(row, DataError):
+            skipped[row.must] += 1
+        else:
+            cases += row
     if not cases:
         counts = ", ".join(f"{reason}: {n}" for reason, n in sorted(skipped.items()))
         raise DataError("a file must hold at least one case", got=f"{path}: none ({counts})")
@@ -60,7 +62,10 @@ def _cases_in(skipped: Counter[str], record: FileRecord) -> list[LabelledCase]:
         must = "a case must hold two answers: first and second, or chosen and rejected"
         raise DataError(must, got="a response alone")
     source, group = (str(fields.get(name) or "") or None for name in ("source", "group"))
-    skipped.update(row.skipped)
+    # A tie, or what nobody judged, is a case whose better answer nobody knows.
+    left = Counter(row.skipped)
+    left["unanswered"] -= len(row.ties) - left.pop("tie", 0)
+    skipped.update(+left)
     cases = []
     for pair in (*row.comparisons, *row.ties):
         both = pair.chosen, pair.rejected

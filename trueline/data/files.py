@@ -97,6 +97,7 @@ def read_records(path: str | os.PathLike[str]) -> list[FileRecord]:
 def _dataset(path: str) -> Sequence[Any]:
     # Slow to import, and few need it.
     import datasets
+    from datasets.exceptions import DatasetsError
 
     name, *how = path.split(":")
     is_saved = any((Path(name) / file).is_file() for file in ("state.json", "dataset_dict.json"))
@@ -106,7 +107,7 @@ def _dataset(path: str) -> Sequence[Any]:
             if is_saved
             else datasets.load_dataset(name, how[0] if len(how) > 1 else None)
         )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, EOFError, StopIteration, zlib.error, DatasetsError) as error:
         must = "a data set must be a folder or a name of the hub that `datasets` can load"
         got = f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         raise DataError(must, got=got, do="check the name, or give a file") from None

@@ -35,7 +35,7 @@ def dialogue(prompt: Turns, completion: Turns, meta: Mapping[str, Any]) -> tuple
         if isinstance(prompt, str) and is_dialogue(prompt):
             text = text.strip()
     else:
-        asked, (text,) = read_answers(Columns({"prompt": prompt}), [("completion", completion)])
+        asked, (text,) = read_answers(Columns({"prompt": prompt}), ("completion", completion))
     return replace(asked, meta=dict(meta)), text
 
 

@@ -104,9 +104,12 @@ def load_bench(path: str | os.PathLike[str], *, strict: bool = False) -> Bench:
         got = f"{records[other].where}: {kinds[other]} after {kinds[0]}"
         raise DataError(must, got=got, do=do)
     read = partial(_items, kind=kinds[0], skipped=skipped)
-    found, faults = read_each(records, read, strict=strict)
-    skipped.update(faults)
-    items = [item for row in found for item in row]
+    items: list[BenchItem] = []
+    for row in read_each(records, read, strict=strict):
+        if isinstance(row, DataError):
+            skipped[row.must] += 1
+        else:
+            items += row
     if not items:
         raise DataError("a bench must hold at least one item", got=f"{path}: {dict(skipped)}")
     return Bench(kind=kinds[0], items=tuple(items), skipped=dict(skipped))
