@@ -30,8 +30,8 @@ from typing import Any, NoReturn
 from trueline.errors import DataError
 from trueline.records import Message, Prompt
 
-__all__ = ["ROLES", "Dialogue", "answer_text", "as_json", "holds_dialogue", "is_dialogue", "merge_turns",
-           "parse_dialogue", "prompt_of", "read_dialogue", "split_dialogues"]  # fmt: skip
+__all__ = ["ROLES", "Dialogue", "answer_text", "as_json", "holds_dialogue", "is_dialogue",
+           "merge_turns", "parse_dialogue", "prompt_of", "read_dialogue", "split_dialogues"]  # fmt: skip
 
 Turns = tuple[Message, ...]
 Dialogue = str | Turns

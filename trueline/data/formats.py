@@ -48,8 +48,8 @@ from trueline.data.files import FileRecord, at_row, read_records
 from trueline.errors import DataError, InputError
 from trueline.records import Comparison, Message, Prompt, Response
 
-__all__ = ["IDS", "SAVED_MARK", "Row", "lists_texts", "load_prompts", "load_rows", "pair_up", "prompt_in",
-           "read_answers", "read_each", "to_row"]  # fmt: skip
+__all__ = ["IDS", "SAVED_MARK", "Row", "lists_texts", "load_prompts", "load_rows", "pair_up",
+           "prompt_in", "read_answers", "read_each", "to_row"]  # fmt: skip
 
 T = TypeVar("T")
 IDS = ("id", "uid", "prompt_id", "question_id", "pair_id")
