@@ -31,7 +31,8 @@ from trueline.errors import DataError
 from trueline.records import Message, Prompt
 
 __all__ = ["ROLES", "Dialogue", "answer_text", "as_json", "holds_dialogue", "is_dialogue",
-           "merge_turns", "parse_dialogue", "prompt_of", "read_dialogue", "split_dialogues"]  # fmt: skip
+           "merge_turns", "parse_dialogue", "prompt_of", "read_dialogue",
+           "split_dialogues"]  # fmt: skip
 
 Turns = tuple[Message, ...]
 Dialogue = str | Turns
