@@ -14,7 +14,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from tests.models.conftest import SMALL
 from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy
-from trueline.models.sampling import generate
+from trueline.models.chat_format import Codec
+from trueline.models.sampling import end_ids, generate
 from trueline.records import Prompt
 
 PROMPTS = [
@@ -82,21 +83,31 @@ def test_what_is_said_does_not_depend_on_the_batch(chat):
             np.testing.assert_allclose(other.token_logps, c.token_logps, atol=1e-3)
 
 
-def test_logp_is_the_logp_of_the_text(chat):
-    """Samples that ended and hold no special token read back as they were said."""
+@pytest.mark.parametrize("end", ["<end>", "<user>"])
+def test_logp_is_the_logp_of_the_text(chat, end):
+    """Samples that ended as the template ends and hold no special token read back as they were
+    said; those that ended with another end token keep it."""
+    tokenizer = chat.codec.tokenizer
+    tokenizer.chat_template = tokenizer.chat_template.replace("<end>", end)
+    chat.codec = Codec(tokenizer, is_encoder=False, max_tokens=64)
+    stop = tokenizer.convert_tokens_to_ids(end)
+    assert chat.codec.ending == [stop] and end_ids(chat.model, chat.codec) == {2, stop}
     policy, state = BasePolicy(chat), torch.get_rng_state()
-    rows = policy.sample(PROMPTS, num_samples=40, rng=np.random.default_rng(5), max_new_tokens=40)
+    rolled = policy.rollouts(
+        PROMPTS, num_samples=40, rng=np.random.default_rng(5), max_new_tokens=40
+    )
     assert torch.equal(state, torch.get_rng_state())
-    flat = [r for row in rows for r in row]
-    read = chat.read(flat)
-    lengths = read.surprisals[read.rows([r.key for r in flat]), 4]
-    same = lengths == [r.num_tokens for r in flat]
-    whole = [r for r, s in zip(flat, same, strict=True) if s and r.num_tokens < 40]
-    whole = [r for r in whole if "<" not in r.text]
-    assert len(whole) > 40
-    again = policy.logp(whole, grad=False).numpy()
-    np.testing.assert_allclose(again, [r.logp for r in whole], atol=1e-3)
-    np.testing.assert_allclose(read.logp[read.rows([r.key for r in whole])], again, atol=1e-3)
+    rows, flat = rolled.rows, rolled.flat
+    again = chat.codec.encode(flat)
+    plain = [set(row.ids[row.start : row.stop - row.end]).isdisjoint(range(6)) for row in rows]
+    ended = np.flatnonzero(rolled.ended & plain)
+    whole = [i for i in ended if rows[i].ids[-1] == stop]
+    assert len(whole) > 20 and all(rows[i].end == 1 for i in ended)
+    assert [i for i in ended if rows[i].ids == again[i].ids] == whole
+    logps = policy.logp([flat[i] for i in whole], grad=False).numpy()
+    np.testing.assert_allclose(logps, [flat[i].logp for i in whole], atol=1e-4)
+    read = chat.read([flat[i] for i in whole])
+    np.testing.assert_allclose(read.logp[read.rows([flat[i].key for i in whole])], logps, atol=1e-3)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])

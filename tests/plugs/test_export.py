@@ -118,8 +118,8 @@ def test_misuse_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="linear in a trunk's reading; got Conservative"):
         export(Conservative(), trunk, tmp_path / "out")  # type: ignore[arg-type]
     trunk.codec.tokenizer.chat_template = "{{ messages[0]['content'] }}"
-    trunk.codec.render.cache_clear()
-    with pytest.raises(SetupError, match="generation prompt that is empty"):
+    trunk.codec.template.frame.cache_clear()
+    with pytest.raises(SetupError, match="shows it 0 times"):
         export(reward, trunk, tmp_path / "out")
 
 

@@ -61,7 +61,9 @@ class Rollouts:
 
     A response's `logp` is of the sampled tokens, with the end token where a reading has one (chat
     templates); a reading of the text differs from it where the response was cut (a reading always
-    ends it), or holds a special token midway (the text leaves it out).
+    ends it), ended with another of the model's end tokens (a reading ends as the template does),
+    holds a special token midway (the text leaves it out), or begins or ends with blanks that the
+    template trims. A row keeps the tokens as they were sampled, whatever a reading makes of them.
     """
 
     responses: list[list[Response]]
@@ -85,16 +87,19 @@ class Rollouts:
         asked = [prompt for prompt in prompts for _ in range(width)]
         befores = [before for before in prefixes for _ in range(width)]
         flat = [c for row in completions for c in row]
-        texts = codec.texts(asked, befores, [c.ids for c in flat])
-        responses, rows = [], []
-        for prompt, before, c, text in zip(asked, befores, flat, texts, strict=True):
+        rows, ending, num = [], codec.ending, len(codec.ending)
+        for before, c in zip(befores, flat, strict=True):
             ids = c.ids if c.end_id is None else [*c.ids, c.end_id]
+            end = num if num and ids[-num:] == ending else len(ids) - len(c.ids)
+            stop = len(before) + len(ids)
+            rows.append(Encoded([*before, *ids], len(before), stop, end=end))
+        words = [row.ids[row.start : row.stop - row.end] for row in rows]
+        responses = []
+        for prompt, c, text in zip(asked, flat, codec.texts(asked, befores, words), strict=True):
             ends = codec.appends_end and c.end_id is not None
             n, length = len(c.ids), len(c.ids) + int(ends)
             logp = float(c.token_logps[:n].sum() + c.token_logps[n:length].sum())
             responses.append(Response(prompt=prompt, text=text, logp=logp, num_tokens=length))
-            stop = len(before) + len(ids)
-            rows.append(Encoded([*before, *ids], len(before), stop, end=len(ids) - n))
         return cls(
             responses=[responses[i : i + width] for i in range(0, len(responses), width)],
             rows=rows,
@@ -136,7 +141,8 @@ def complete(
 
 
 def end_ids(model: Any, codec: Codec) -> frozenset[int]:
-    """Return what ends an answer: the model's own end tokens and the tokenizer's."""
+    """Return what ends an answer: the token that the chat template ends it with (without a template
+    the tokenizer's end token), and those of the model's generation config."""
     own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     listed = own if isinstance(own, list) else [own]
     return frozenset(int(i) for i in (*listed, codec.end_id) if i is not None)

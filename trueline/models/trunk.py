@@ -44,8 +44,8 @@ from trueline.records import Response
 
 __all__ = ["Trunk"]
 
-_POOLING = 3
-"""Version of what the pools mean: a cache filled under another is not read."""
+_POOLING = 4
+"""Version of what is read and pooled: a cache filled under another is not read."""
 _MAX_POSITIONS = 1_000_000
 _MAX_LOGITS = 2**28
 

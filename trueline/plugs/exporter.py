@@ -31,9 +31,10 @@ import torch
 from jinja2 import TemplateError
 
 from trueline.atomic import atomic_folder
-from trueline.errors import InputError, SetupError
+from trueline.errors import DataError, InputError, SetupError
 from trueline.loop.resume import State, certified_of
 from trueline.models.adapters import LoraPolicy
+from trueline.models.template import shared
 from trueline.models.trunk import Trunk
 from trueline.plugs.reward_model import TruelineRewardConfig, TruelineRewardModel, place
 from trueline.records import Message, Prompt, Response
@@ -70,20 +71,23 @@ def _layout(trunk: Trunk) -> tuple[Any, dict[str, Any]]:
     """Return the tokenizer to ship, and how `place` finds its way in what it makes of a text."""
     codec = trunk.codec
     tokenizer = copy.deepcopy(codec.tokenizer)
-    # A text's end must not be taken for padding, so any token but the end will do.
-    if tokenizer.pad_token_id in (None, codec.end_id):
-        tokenizer.pad_token = tokenizer.bos_token or tokenizer.unk_token or tokenizer.eos_token
     layout: dict[str, Any] = {}
     fault: str | None = "no chat template"
     if codec.chat:
-        layout = _read_template(codec, tokenizer)
-        fault = _fault(codec, tokenizer, layout)
+        try:
+            layout = _read_template(codec, tokenizer)
+            fault = _fault(codec, tokenizer, layout)
+        except DataError as error:
+            fault = error.got
     if fault is not None:
         raise SetupError(
             "the tokenizer's chat template must form texts that are read as the trunk read them",
             got=fault,
             do="serve the reward instead (trueline serve), or mend the template",
         )
+    # A text's end must not be taken for padding, so any token but the end will do.
+    if tokenizer.pad_token_id in (None, codec.end_id):
+        tokenizer.pad_token = tokenizer.bos_token or tokenizer.unk_token or tokenizer.eos_token
     return tokenizer, layout
 
 
@@ -98,9 +102,20 @@ def _read_template(codec: Any, tokenizer: Any) -> dict[str, Any]:
         "head": [bos] if row.ids[:1] == [bos] else [],
         "marker": tokenizer(marker, add_special_tokens=False)["input_ids"],
         "tail": _templated(tokenizer, prompt, "a")[len(row.ids) :],
-        "close": [codec.end_id] if codec.appends_end else [],
+        "close": codec.ending,
+        "open": _opening(codec),
+        "foot": codec.edges(prompt)[1],
         "max_tokens": codec.max_tokens,
     }
+
+
+def _opening(codec: Any) -> list[int]:
+    """Return the tokens by which the template opens a user's turn, behind a system turn or not."""
+    asked = [Prompt.of("a"), Prompt.of("a", system="b")]
+    pairs = zip(codec.prompt_ids(asked), map(codec.edges, asked), strict=True)
+    plain, behind = (ids[:head] for ids, (head, _) in pairs)
+    folded = len(codec.template.frame(asked[1]).turns) == 1
+    return plain if folded else plain[len(plain) - shared(plain[::-1], behind[::-1]) :]
 
 
 def _templated(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:

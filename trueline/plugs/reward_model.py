@@ -11,7 +11,7 @@ an attention mask, a row is refused (ValueError), never guessed at. No gradients
 frozen. Shapes: B rows, T tokens, F features. Units: nats.
 
 >>> place([1, 7, 5, 8, 2, 9], {"head": [1], "marker": [5], "close": [2], "tail": [9],
-...                            "max_tokens": 6})
+...                            "open": [7], "foot": 1, "max_tokens": 6})
 ([1, 7, 5, 8, 2], 3, 5)
 """
 
@@ -55,6 +55,11 @@ def place(ids: list[int], layout: dict[str, Any]) -> tuple[list[int], int, int]:
         answer = answer[: room - len(close)] + close
     limit = layout["max_tokens"] - len(answer)
     if len(context) > limit:
+        opening, size = layout["open"], len(layout["open"])
+        starts = range(len(context) - size + 1)
+        first = next((i + size for i in starts if context[i : i + size] == opening), len(head))
+        kept = max(limit - first, layout["foot"])
+        context = context[: min(first, len(context) - kept)] + context[len(context) - kept :]
         context = head + context[len(context) - limit + len(head) :]
     return context + answer, len(context), len(context) + len(answer)
 
