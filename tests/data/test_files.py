@@ -81,6 +81,16 @@ def test_rows_know_their_line(tmp_path: Path) -> None:
 
 
 GOOD = '{"p": 1}\n'
+
+
+@pytest.mark.parametrize("line", ['{"p": "a', "[" * 100_000, "3", r'{"p": "\ud800"}'])
+def test_a_line_that_is_no_row_is_a_fault_of_its_own(tmp_path: Path, line: str) -> None:
+    path = put(tmp_path / "a.jsonl", f"{GOOD}{line}\n{GOOD}")
+    assert [row.fault is None for row in read_records(path, strict=False)] == [True, False, True]
+    with pytest.raises(DataError, match=r"a\.jsonl:1"):
+        read_records(put(tmp_path / "a.jsonl", f"{line}\n{line}"), strict=False)
+
+
 FAULTS = {
     "empty.jsonl": (b"", "at least one row", ""),
     "notes.docx": (b"x", "end in one of", ""),

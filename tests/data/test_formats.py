@@ -139,6 +139,7 @@ PUBLIC: dict[str, tuple[dict[str, Any] | list[dict[str, Any]], list[str], dict[s
          "rejected_rating": 3.0}, [], {"tie": 1},
     ),
     "argilla, equal": (PLAIN | {"chosen-rating": "5", "rejected-rating": "5.0"}, [], {"tie": 1}),
+    "a margin of none": (PLAIN | {"margin": 0.0}, [], {"tie": 1}),
     "a status": (PLAIN | {"status": "tie"}, [], {"tie": 1}),
     "nectar": (
         {"prompt": f"{SAID} ", "answers": [{"answer": "a", "rank": 2}, {"answer": "b", "rank": 1},
@@ -163,6 +164,11 @@ PUBLIC: dict[str, tuple[dict[str, Any] | list[dict[str, Any]], list[str], dict[s
     "arena, first turn": (
         {"conversation_a": [ASK, GOOD, ASK, BAD], "conversation_b": [ASK, BAD, ASK, BAD], "turn": 1,
          "winner": "m", **ARENA}, ["Hello?: Hi.>No."], {},
+    ),
+    "arena, one hot": (
+        {"prompt": '["q", "r"]', "response_a": '["x", "b"]', "response_b": '["x", "a"]',
+         "winner_model_a": 0, "winner_model_b": 1, "winner_tie": 0},
+        ["q / assistant x / r: a>b"], {},
     ),
     "shp": (
         {"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1}, ["q: a>b"], {},

@@ -71,7 +71,7 @@ class ScoreVerb(Place):
             rng = stream(self.seed, "bench")
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
         rows = load_rows(self.file, strict=self.strict)
-        ids = [_id_of(record) for record in read_records(self.file)]
+        ids = [_id_of(record) for record in read_records(self.file, strict=False)]
         trunk, reward = session.reward(self.reward, self.model)
         readings = trunk.read([r for row in rows for r in row.responses])
         scored = _Scored(trunk, reward, readings)

@@ -45,7 +45,9 @@ def load_cases(
     """
     skipped: Counter[str] = Counter()
     cases: list[LabelledCase] = []
-    for row in read_each(read_records(path), partial(_cases_in, skipped), strict=strict):
+    for row in read_each(
+        read_records(path, strict=strict), partial(_cases_in, skipped), strict=strict
+    ):
         if isinstance(row, DataError):
             skipped[row.must] += 1
         else:

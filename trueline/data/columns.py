@@ -35,10 +35,12 @@ DIALOGUES = ("messages", "conversations", "conversation", "dialogue")
 _ALONE = ("input", "post", "history", "context", "info", *DIALOGUES)
 """What is asked where there is none of `ASKS`; the first that is there counts."""
 _PLACES: Mapping[str, str] = {
-    **dict.fromkeys(("system", "system_prompt", "system_message"), "system"),
+    **dict.fromkeys(("system", "system_prompt", "system_message", "developer"), "system"),
     **dict.fromkeys(("tools", "functions", "available_tools"), "tools"),
     **dict.fromkeys(("history", "chat_history", "conversation_history"), "earlier"),
-    **dict.fromkeys(("context", "documents", "document", "passage", "article"), "before"),
+    **dict.fromkeys(
+        ("context", "documents", "document", "passage", "passages", "article"), "before"
+    ),
     **dict.fromkeys(("input", "post"), "after"),
 }
 """Where the other parts of a prompt stand: in the system turn, as turns before what is asked, or as
@@ -175,6 +177,10 @@ def verdict_in(row: Columns, sides: tuple[str, str]) -> int | None:
         if (sign := number(row[name])) is None:
             raise DataError(f"`{name}` must be a number", got=repr(row[name])[:40])
         return 2 if sign == 0 else int(sign > 0)
+    hot = [i for i, side in enumerate((*(f"model_{side}" for side in sides), "tie"))
+           if number(row[f"winner_{side}"]) == 1]  # fmt: skip
+    if hot:
+        return hot[0]
     if (name := row.first(_VERDICTS)) is not None:
         models = [row.get(f"model_{side}") for side in sides]
         is_model = row[name] in models and models[0] != models[1]
@@ -212,7 +218,7 @@ def is_tied(row: Columns) -> bool:
     told += [row[name] for name in lists]
     if told:
         return all(number(a) == number(b) is not None for a, b in told)
-    if (name := row.first(_SIGNED)) is not None:
+    if (name := row.first((*_SIGNED, "margin"))) is not None:
         return number(row[name]) == 0
     names = [name for name in ("status", "winner", "verdict", "preference", "label") if name in row]
     return any(_TIE.match(str(row[name]).lower()) is not None for name in names)

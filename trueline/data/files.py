@@ -47,6 +47,7 @@ class FileRecord:
     where: str
     """`file:number` for messages: the line, or for .json lists and .parquet the row from 1."""
     fields: Mapping[str, Any]
+    fault: DataError | None = None
 
 
 @contextlib.contextmanager
@@ -71,14 +72,16 @@ def take(fields: Mapping[str, Any], name: str, form: TypeAdapter[T]) -> T:
         raise DataError(must, got=got, do="mend or drop the row") from None
 
 
-def read_records(path: str | os.PathLike[str]) -> list[FileRecord]:
-    """Return the rows of a file or data set, at least one, in its order."""
+def read_records(path: str | os.PathLike[str], *, strict: bool = True) -> list[FileRecord]:
+    """Return the rows of a file or data set, at least one, in its order.
+
+    A row that is no JSON object has a `fault`, which is raised where `strict`.
+    """
     path = Path(path)
-    if not path.is_file() and (Path(str(path).split(":")[0]).is_dir() or _HUB.fullmatch(str(path))):
-        return [_record(row, f"{path}:{i}") for i, row in enumerate(_dataset(str(path)), start=1)]
-    ending = _ending(path, (".jsonl", ".json", ".csv", ".parquet", ".txt"))
     rows: Iterable[tuple[int, Any]]
-    if ending == ".parquet":
+    if not path.is_file() and (Path(str(path).split(":")[0]).is_dir() or _HUB.fullmatch(str(path))):
+        rows = enumerate(_dataset(str(path)), start=1)
+    elif (ending := _ending(path, (".jsonl", ".json", ".csv", ".parquet", ".txt"))) == ".parquet":
         rows = enumerate(_parquet(path), start=1)
     elif ending == ".csv":
         rows = _csv(path)
@@ -87,10 +90,13 @@ def read_records(path: str | os.PathLike[str]) -> list[FileRecord]:
     elif ending == ".json" and (text := _text(path)).lstrip(_BLANK).startswith("["):
         rows = enumerate(_json(text, str(path)), start=1)
     else:
-        rows = ((number, _json(line, f"{path}:{number}")) for number, line in _lines(path))
+        rows = _lines(path)
     records = [_record(row, f"{path}:{number}") for number, row in rows]
     if not records:
         raise DataError("a file must hold at least one row", got=f"{path}: none")
+    faults = [record.fault for record in records if record.fault is not None]
+    if faults and (strict or len(faults) == len(records)):
+        raise faults[0]
     return records
 
 
@@ -117,9 +123,8 @@ def _dataset(path: str) -> Sequence[Any]:
             got, do = f"{path}: {', '.join(found)}", f"give {name}:{next(iter(found))}"
             raise DataError("one split of the data set must be named", got=got, do=do)
         found = found[split]
-    if not len(found):
-        raise DataError("a data set must hold at least one row", got=f"{path}: none")
-    return found
+    rows: Sequence[Any] = found
+    return rows
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -177,13 +182,17 @@ def _json(text: str, where: str) -> Any:
 
 
 def _record(row: object, where: str) -> FileRecord:
-    if not isinstance(row, dict):
-        raise DataError("every row must be a JSON object", got=f"{where}: {row!r:.40}")
     try:
+        row = _json(row, where) if isinstance(row, str) else row
+        if not isinstance(row, dict):
+            raise DataError("every row must be a JSON object", got=f"{where}: {row!r:.40}")
         json.dumps(row, ensure_ascii=False, default=str).encode("utf-8")
     except UnicodeEncodeError:
         got = f"{where}: half a character (a lone surrogate)"
-        raise DataError("text must be valid Unicode", got=got, do="mend the export") from None
+        fault = DataError("text must be valid Unicode", got=got, do="mend the export")
+        return FileRecord(where, {}, fault)
+    except DataError as fault:
+        return FileRecord(where, {}, fault)
     return FileRecord(where, row)
 
 

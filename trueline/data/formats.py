@@ -28,6 +28,8 @@ duplicates stay: they are honest disagreement.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import re
@@ -35,7 +37,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Len
@@ -93,7 +95,7 @@ def load_rows(path: str | os.PathLike[str], *, strict: bool = False) -> list[Row
     A row that cannot be used is an "empty" one, its reason in `skipped`; `DataError` where
     `strict`, or where no row can be used. Logs once which columns nothing has read.
     """
-    records = read_records(path)
+    records = read_records(path, strict=strict)
     rows = [
         Row(where=record.where, kind="empty", skipped={row.must: 1})
         if isinstance(row, DataError)
@@ -122,6 +124,8 @@ def read_each(
     done: list[T | DataError] = []
     for record in records:
         try:
+            if record.fault is not None:
+                raise record.fault
             with at_row(record.where):
                 done.append(read(record))
         except DataError as error:
@@ -150,7 +154,7 @@ def load_prompts(
     if max_words is not None and max_words < 1:
         raise InputError("max_words must be at least 1", got=str(max_words))
     read = partial(_prompt_of_row, max_words=max_words)
-    read_rows = read_each(read_records(path), read, strict=strict)
+    read_rows = read_each(read_records(path, strict=strict), read, strict=strict)
     if faults := [row for row in read_rows if isinstance(row, DataError)]:
         _LOG.warning("%s rows without a prompt left out, the first: %s", len(faults), faults[0])
     prompts = [row for row in read_rows if isinstance(row, Prompt)]
@@ -233,16 +237,19 @@ def read_answers(row: Columns, *named: tuple[str, Any]) -> tuple[Prompt, list[st
 
 def _is_whole(answer: Dialogue) -> bool:
     """Return whether an answer comes with what was asked."""
-    is_text = isinstance(answer, str)
-    return dialogues.holds_dialogue(answer) if is_text else answer[0].role != "assistant"
+    if isinstance(answer, str):
+        return dialogues.holds_dialogue(answer)
+    return answer[0].role != "assistant"
 
 
 def _unrepeated(row: Columns, prompt: Prompt, texts: Sequence[str]) -> list[str]:
-    """Return answers without a prompt of three words or more that all of them begin with."""
+    """Return answers without the prompt that all of them begin with."""
     for start in (*(str(row[name]).strip() for name in ASKS if name in row), prompt.text):
         rest = [text.lstrip().removeprefix(start).strip() for text in texts]
         repeat = all(text.lstrip().startswith(start) for text in texts)
-        if len(start.split()) > 2 and repeat and any(rest):
+        # "Hi" may well be how an answer begins; "2 + 2?" is not.
+        is_marked = len(start.split()) > 2 or not start[-1:].isalnum()
+        if start and is_marked and repeat and any(rest):
             return rest
     return list(texts)
 
@@ -279,6 +286,15 @@ def _judged(
 def _two(row: Columns, where: str) -> Row:
     names, sides = next(pair for pair in PAIRS.items() if pair[0][0] in row and pair[0][1] in row)
     named = [(name, row[name]) for name in names]
+    lists = [_listed_texts(row.get(name)) for name in ("prompt", *names)]
+    if len({len(each) for each in lists}) == 1 and lists[0]:
+        # LMSYS writes the turns of either side as a list in JSON.
+        asked, *told = lists
+        del row["prompt"]
+        named = [
+            (n, [*chain(*zip(asked, each, strict=True))])
+            for n, each in zip(names, told, strict=True)
+        ]
     if isinstance(row.get("turn"), int):
         # MT-Bench's verdict is on the first so many of a dialogue's turns.
         named = [(name, told[: 2 * row["turn"]]) for name, told in named if isinstance(told, list)]
@@ -290,6 +306,13 @@ def _two(row: Columns, where: str) -> Row:
         return _by_verdict(row, where, prompt, texts, sides)
     read = _judged(where, prompt, texts, judged)
     return replace(read, skipped=Counter(read.skipped) + Counter(unanswered=unanswered))
+
+
+def _listed_texts(value: object) -> list[str]:
+    with contextlib.suppress(ValueError):
+        found = json.loads(value) if isinstance(value, str) and value[:1] == "[" else ()
+        return [*found] if all(isinstance(text, str) for text in found) else []
+    return []
 
 
 def _by_verdict(
@@ -313,7 +336,8 @@ def _each_over_each(row: Columns, where: str) -> Row:
 
 def _paired(row: Columns, where: str) -> Row:
     if SAVED_MARK in row:
-        prompt = prompt_of(row.take("prompt", _TURNS))
+        turns = row.take("prompt", _TURNS)
+        prompt = prompt_of(turns)
         texts = [row.take(name, _TEXT) for name in ("chosen", "rejected")]
     else:
         prompt, texts = read_answers(row, *((name, row[name]) for name in ("chosen", "rejected")))
@@ -349,6 +373,9 @@ def _single(row: Columns, where: str) -> Row:
         got = f"fields {', '.join(row) or 'none'}"
         raise DataError(must, got=got, do="rename them as `trueline.data.formats` has them")
     prompt, (text,) = read_answers(row, (name, row[name]))
+    turns = read_dialogue(row[name], name, set())
+    if not isinstance(turns, str) and turns[-1].role != "assistant":
+        raise DataError(f"`{name}` must end with the assistant's words", got=turns[-1].role)
     if not text.strip():
         raise DataError(f"`{name}` must hold words", got=repr(text), do="drop the row")
     label = next((row.take(n, _LABEL) for n in ("label", "kto_tag") if n in row), None)

@@ -97,13 +97,13 @@ class Bench:
 def load_bench(path: str | os.PathLike[str], *, strict: bool = False) -> Bench:
     """Return the bench in a file; a row at fault is counted, and `DataError` where `strict`."""
     skipped: Counter[str] = Counter()
-    records = read_records(path)
-    kinds = [_kind(record) for record in records]
-    if other := next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None):
+    records = read_records(path, strict=strict)
+    kinds = {_kind(record): record.where for record in reversed(records) if record.fault is None}
+    (kind, _), *others = reversed(kinds.items())
+    if others:
         must, do = "all rows of a bench must have one shape", "give each bench a file of its own"
-        got = f"{records[other].where}: {kinds[other]} after {kinds[0]}"
-        raise DataError(must, got=got, do=do)
-    read = partial(_items, kind=kinds[0], skipped=skipped)
+        raise DataError(must, got=f"{others[0][1]}: {others[0][0]} after {kind}", do=do)
+    read = partial(_items, kind=kind, skipped=skipped)
     items: list[BenchItem] = []
     for row in read_each(records, read, strict=strict):
         if isinstance(row, DataError):
@@ -112,13 +112,14 @@ def load_bench(path: str | os.PathLike[str], *, strict: bool = False) -> Bench:
             items += row
     if not items:
         raise DataError("a bench must hold at least one item", got=f"{path}: {dict(skipped)}")
-    return Bench(kind=kinds[0], items=tuple(items), skipped=dict(skipped))
+    return Bench(kind=kind, items=tuple(items), skipped=dict(skipped))
 
 
 def _kind(record: FileRecord) -> str:
     fields = record.fields
     if lists_texts(fields):
-        styles = {len(fields[side] or ()) for side in ("chosen", "rejected") if side in fields}
+        sides = [fields.get(side) for side in ("chosen", "rejected")]
+        styles = {len(side) for side in sides if isinstance(side, list)}
         # RM-Bench's public files have no `domain`; RewardBench 2 has a subset in every row.
         plain = not {"subset", "num_correct", "total_completions"} & fields.keys()
         is_styled = "domain" in fields or (plain and len(styles) == 1 and min(styles) > 1)
