@@ -151,7 +151,8 @@ PUBLIC: dict[str, tuple[dict[str, Any] | list[dict[str, Any]], list[str], dict[s
          {"response": "b", "overall_score": 2}]}, ["q: a>b"], {},
     ),
     "best of n": (
-        {"prompt": "q", "responses": ["a", "b", "c"], "scores": [1, 0.5, None]}, ["q: a>b"], {},
+        {"prompt": "q", "responses": ["a", "b", "c"], "scores": [1, 0.5, None]}, ["q: a>b"],
+        {"unanswered": 2},
     ),
     "arena": (
         {"conversation_a": [ASK, BAD], "conversation_b": [ASK, GOOD], "winner": "model_b", **ARENA},

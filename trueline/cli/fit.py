@@ -35,7 +35,7 @@ class FitVerb(Place):
     """
 
     pairs: tyro.conf.Positional[Path]
-    """Preferences: .jsonl, .jsonl.gz, .json, .csv or .parquet."""
+    """Preferences: .jsonl, .jsonl.gz, .json, .csv, .parquet, or a data set (folder, NAME:SPLIT)."""
     model: str
     """Folder or hub name of the trunk: a causal language model or an encoder."""
     reward: str = "conservative"

@@ -46,7 +46,7 @@ class ScoreVerb(Place):
     reward: tyro.conf.Positional[Path]
     """Reward folder, as `trueline fit` wrote it."""
     file: tyro.conf.Positional[Path]
-    """Responses, preferences or a bench: .jsonl, .jsonl.gz, .json, .csv or .parquet."""
+    """Responses, preferences or a bench: .jsonl, .json, .csv, .parquet (.gz), or a data set."""
     out: Path | None = None
     """Scores, one JSON line a row of the file, in its order; needed unless --bench is given."""
     bench: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

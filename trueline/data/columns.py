@@ -25,8 +25,8 @@ from trueline.data.files import take
 from trueline.errors import DataError
 from trueline.records import Message
 
-__all__ = ["ASKS", "DIALOGUES", "PAIRS", "SCORES", "Columns", "is_tied", "list_in", "number",
-           "read_prompt", "side_named", "verdict_in"]  # fmt: skip
+__all__ = ["ASKS", "DIALOGUES", "PAIRS", "SCORES", "Columns", "better", "is_tied", "list_in",
+           "number", "read_prompt", "side_named", "verdict_in"]  # fmt: skip
 
 T = TypeVar("T")
 ASKS = ("prompt", "instruction", "orig_instruction", "question", "query", "problem")
@@ -89,7 +89,7 @@ class Columns(dict[str, Any]):
     @property
     def unused(self) -> set[str]:
         """The columns that nothing has read."""
-        return (self.keys() - self._used) | self.inner
+        return {name for name in self.keys() - self._used if self.get(name) != ""} | self.inner
 
     def __getitem__(self, name: str) -> Any:
         self._used.add(name)
@@ -174,23 +174,23 @@ def _words(row: Columns, name: str, part: object) -> str:
 def verdict_in(row: Columns, sides: tuple[str, str]) -> int | None:
     """Return which of two answers is better, 0 or 1, or 2 for a tie; None where nobody says."""
     if (name := row.first(_SIGNED)) is not None:
-        if (sign := number(row[name])) is None:
-            raise DataError(f"`{name}` must be a number", got=repr(row[name])[:40])
-        return 2 if sign == 0 else int(sign > 0)
-    hot = [i for i, side in enumerate((*(f"model_{side}" for side in sides), "tie"))
-           if number(row[f"winner_{side}"]) == 1]  # fmt: skip
-    if hot:
-        return hot[0]
+        return better(0.0, number(row[name]))
+    for i, side in enumerate((*(f"model_{side}" for side in sides), "tie")):
+        if number(row[f"winner_{side}"]) == 1:
+            return i
     if (name := row.first(_VERDICTS)) is not None:
         models = [row.get(f"model_{side}") for side in sides]
         is_model = row[name] in models and models[0] != models[1]
         return models.index(row[name]) if is_model else side_named(row[name], sides, name)
-    for score in SCORES:
-        if all(f"{score}_{side}" in row for side in sides):
-            ours, theirs = (number(row[f"{score}_{side}"]) for side in sides)
-            if ours is not None and theirs is not None:
-                return 2 if ours == theirs else int(theirs > ours)
-    return None
+    scores = (tuple(f"{score}_{side}" for side in sides) for score in SCORES)
+    return next((better(number(row[a]), number(row[b])) for a, b in scores if a in row), None)
+
+
+def better(ours: float | None, theirs: float | None) -> int | None:
+    """Return 0 or 1, whichever is more, 2 if they are equal, None if one is not known."""
+    if ours is None or theirs is None:
+        return None
+    return 2 if ours == theirs else int(theirs > ours)
 
 
 def side_named(value: object, sides: tuple[str, str], name: str) -> int:
@@ -215,13 +215,14 @@ def is_tied(row: Columns) -> bool:
     twins = [(name, name.replace("chosen", "rejected")) for name in row if "chosen" in name]
     told = [[row[a], row[b]] for a, b in twins if b in row and re.search("|".join(_WORTHS), a)]
     lists = [name for name in _WORTHS if isinstance(row.get(name), list) and len(row[name]) == 2]
-    told += [row[name] for name in lists]
+    told += [
+        *(row[name] for name in lists),
+        *([0, row[n]] for n in (*_SIGNED, "margin") if n in row),
+    ]
     if told:
-        return all(number(a) == number(b) is not None for a, b in told)
-    if (name := row.first((*_SIGNED, "margin"))) is not None:
-        return number(row[name]) == 0
-    names = [name for name in ("status", "winner", "verdict", "preference", "label") if name in row]
-    return any(_TIE.match(str(row[name]).lower()) is not None for name in names)
+        return all(better(number(a), number(b)) == 2 for a, b in told)
+    names = ("status", "winner", "verdict", "preference", "label")
+    return any(_TIE.match(str(row[name]).lower()) is not None for name in names if name in row)
 
 
 def list_in(row: Columns) -> tuple[str, list[Any], list[float | None]] | None:

@@ -150,15 +150,11 @@ def _message(turn: Mapping[str, Any], name: str, unused: set[str]) -> Message:
 
 
 def _words(part: Any, name: str) -> str:
-    if isinstance(part, Mapping) and part.get("type") in (
-        None,
-        "text",
-        "input_text",
-        "output_text",
-    ):
+    kind = part.get("type", "text") if isinstance(part, Mapping) else None
+    if isinstance(part, Mapping) and kind in ("text", "input_text", "output_text"):
         part = part.get("text", part)
     if not (part is None or isinstance(part, str)):
-        got = part["type"] if isinstance(part, Mapping) and "type" in part else repr(part)[:40]
+        got = repr(part)[:40] if kind in (None, "text") else str(kind)
         must = f"`{name}`: every part of a message must be text"
         raise DataError(must, got=got, do="leave it out, or drop the row")
     return part or ""
@@ -166,7 +162,9 @@ def _words(part: Any, name: str) -> str:
 
 def _call(call: Any) -> str:
     if isinstance(call, Mapping):
-        called = {key: part for key, part in call.get("function", call).items() if part is not None}
+        function = call.get("function")
+        function = function if isinstance(function, Mapping) else call
+        called = {key: part for key, part in function.items() if part is not None}
         if isinstance(called.get("arguments"), str):
             # Text that is no JSON is what the model wrote.
             with contextlib.suppress(ValueError):

@@ -2,16 +2,12 @@ r"""Turn a row of a file into preferences, ties, a response to be scored, or a p
 
 The forms, in the order in which `FORMS` tries them (`columns` has the names):
 
-    two answers in columns of their own  response1 and response2, answer_0, output_a, first, … with
-                                         annotator1, … (0 tie, 1, 2), or a verdict (`winner`,
-                                         `label`, `overall_preference`, …), or a score each
+    two answers, each in its column      with annotator1, … (0 tie, 1, 2), a verdict or scores
     "chosen": [text, …], "rejected"      a bench's row: each right one over each wrong one
     "chosen", "rejected"                 text or messages; equal scores, or a status, make it a tie
-    a list of answers                    `responses`, `answers`, `completions`, … with scores or
-                                         ranks; of two, `correct` (0 or 1) may say which is better
-    one answer                           "response", completion, answer, output, or the last turn of
-                                         "messages"; of answers to one prompt those with a true
-                                         "label" or a higher score are preferred to the others
+    a list of answers                    with scores, ranks, or of two a verdict
+    one answer                           text, or the last turn of "messages"; of one prompt's those
+                                         with a true "label" or a higher score are preferred
 
 A prompt is all columns that are plainly part of one (`columns.read_prompt`) and what the answers'
 dialogues share; a text or turn that both repeat counts once. Optional are `rater` and `round`.
@@ -44,7 +40,7 @@ from annotated_types import Len
 from pydantic import Field, NonNegativeInt, TypeAdapter
 
 from trueline.data import columns, dialogues
-from trueline.data.columns import ASKS, DIALOGUES, PAIRS, SCORES, Columns, number, read_prompt
+from trueline.data.columns import ASKS, DIALOGUES, PAIRS, SCORES, Columns, read_prompt
 from trueline.data.dialogues import Dialogue, prompt_of, read_dialogue, split_dialogues
 from trueline.data.files import FileRecord, at_row, read_records
 from trueline.errors import DataError, InputError
@@ -207,14 +203,16 @@ def lists_texts(fields: Mapping[str, Any], name: str = "chosen") -> bool:
 
 
 def prompt_in(fields: Mapping[str, Any]) -> Prompt:
-    """Return the prompt of a row: text, a text dialogue or messages, and what belongs to it."""
+    """Return the prompt of a row: all its columns that are part of one."""
     return prompt_of(read_prompt(Columns(fields)))
 
 
 def read_answers(row: Columns, *named: tuple[str, Any]) -> tuple[Prompt, list[str]]:
     """Return the prompt of answers, of which each is text or messages, and their texts."""
-    plain = [(name, str(v) if isinstance(v, int | float) else v) for name, v in named]
-    read = [read_dialogue(value, name, row.inner) for name, value in plain]
+    read = [
+        read_dialogue(str(value) if isinstance(value, int | float) else value, name, row.inner)
+        for name, value in named
+    ]
     texts = [answer for answer in read if isinstance(answer, str)]
     turns = [answer for answer in read if not isinstance(answer, str)]
     if texts and turns:
@@ -254,74 +252,53 @@ def _unrepeated(row: Columns, prompt: Prompt, texts: Sequence[str]) -> list[str]
     return list(texts)
 
 
-def _judged(
-    where: str,
-    prompt: Prompt,
-    texts: Sequence[str],
-    judged: Iterable[tuple[int, int, bool, str]],
-    round: int = 0,
+_Judged = tuple[int, int, int | None, str]
+"""The places of two answers, which is better (0 or 1; 2: equal; None: nobody says), the rater."""
+
+
+def _row(
+    where: str, prompt: Prompt, texts: Sequence[str], judged: Iterable[_Judged], round: int = 0
 ) -> Row:
-    """Return the row of these answers; of each judgement the better, the worse, tie and rater."""
     responses = tuple(Response(prompt=prompt, text=text) for text in texts)
-    pairs: dict[bool, list[Comparison]] = {False: [], True: []}
-    skipped: Counter[str] = Counter()
-    for better, worse, tie, rater in judged:
-        chosen, rejected = responses[better], responses[worse]
+    pairs, ties, skipped = list[Comparison](), list[Comparison](), Counter[str]()
+    for one, other, said, rater in judged:
+        chosen, rejected = (responses[i] for i in ((other, one) if said == 1 else (one, other)))
         if chosen.key == rejected.key:
             skipped["identical"] += 1
             continue
         pair = Comparison(chosen=chosen, rejected=rejected, rater=rater, round=round)
-        pairs[tie].append(pair)
-        skipped["tie"] += tie
-    return Row(
-        where=where,
-        kind="several",
-        responses=responses,
-        comparisons=tuple(pairs[False]),
-        ties=tuple(pairs[True]),
-        skipped=+skipped,
-    )
+        (pairs if said in (0, 1) else ties).append(pair)
+        if said not in (0, 1):
+            skipped["tie" if said == 2 else "unanswered"] += 1
+    told = {"comparisons": tuple(pairs), "ties": tuple(ties), "skipped": skipped}
+    return Row(where=where, kind="several", responses=responses, **told)
 
 
 def _two(row: Columns, where: str) -> Row:
     names, sides = next(pair for pair in PAIRS.items() if pair[0][0] in row and pair[0][1] in row)
-    named = [(name, row[name]) for name in names]
-    lists = [_listed_texts(row.get(name)) for name in ("prompt", *names)]
-    if len({len(each) for each in lists}) == 1 and lists[0]:
+    answers = [row[name] for name in names]
+    asked, *lists = (_list_in_json(value) for value in (row.get("prompt"), *answers))
+    if asked and {len(asked)} == {*map(len, lists)}:
         # LMSYS writes the turns of either side as a list in JSON.
-        asked, *told = lists
         del row["prompt"]
-        named = [
-            (n, [*chain(*zip(asked, each, strict=True))])
-            for n, each in zip(names, told, strict=True)
-        ]
-    if isinstance(row.get("turn"), int):
+        answers = [[*chain(*zip(asked, told, strict=True))] for told in lists]
+    if isinstance(row.get("turn"), int) and all(isinstance(answer, list) for answer in answers):
         # MT-Bench's verdict is on the first so many of a dialogue's turns.
-        named = [(name, told[: 2 * row["turn"]]) for name, told in named if isinstance(told, list)]
-    prompt, texts = read_answers(row, *named)
-    votes = {name: row.take(name, _VOTE) for name in row if _ANNOTATOR.match(name)}
-    judged = [(int(vote == 2), int(vote != 2), vote == 0, name) for name, vote in votes.items()]
-    unanswered = sum(_ANNOTATOR.match(name) is not None for name in row.nulls)
-    if not votes and not unanswered:
-        return _by_verdict(row, where, prompt, texts, sides)
-    read = _judged(where, prompt, texts, judged)
-    return replace(read, skipped=Counter(read.skipped) + Counter(unanswered=unanswered))
+        answers = [answer[: 2 * row["turn"]] for answer in answers]
+    prompt, texts = read_answers(row, *zip(names, answers, strict=True))
+    votes = [name for name in row if _ANNOTATOR.match(name)]
+    judged: list[_Judged] = [(0, 1, (2, 0, 1)[row.take(name, _VOTE)], name) for name in votes]
+    judged += [(0, 1, None, name) for name in row.nulls if _ANNOTATOR.match(name)]
+    return _row(
+        where, prompt, texts, judged or [(0, 1, columns.verdict_in(row, sides), _rater(row))]
+    )
 
 
-def _listed_texts(value: object) -> list[str]:
+def _list_in_json(value: object) -> list[str]:
     with contextlib.suppress(ValueError):
         found = json.loads(value) if isinstance(value, str) and value[:1] == "[" else ()
         return [*found] if all(isinstance(text, str) for text in found) else []
     return []
-
-
-def _by_verdict(
-    row: Columns, where: str, prompt: Prompt, texts: Sequence[str], sides: tuple[str, str]
-) -> Row:
-    said = columns.verdict_in(row, sides)
-    better = int(said == 1)
-    read = _judged(where, prompt, texts, [(better, 1 - better, said not in (0, 1), _rater(row))])
-    return replace(read, skipped={"unanswered": 1}) if said is None else read
 
 
 def _each_over_each(row: Columns, where: str) -> Row:
@@ -330,22 +307,21 @@ def _each_over_each(row: Columns, where: str) -> Row:
         for name in ("chosen", "rejected")
     )
     places = product(range(len(right)), range(len(right), len(right) + len(wrong)))
-    judged = [(i, j, False, _rater(row)) for i, j in places]
-    return _judged(where, prompt_of(read_prompt(row)), [*right, *wrong], judged)
+    judged: list[_Judged] = [(i, j, 0, _rater(row)) for i, j in places]
+    return _row(where, prompt_of(read_prompt(row)), [*right, *wrong], judged)
 
 
 def _paired(row: Columns, where: str) -> Row:
     if SAVED_MARK in row:
         turns = row.take("prompt", _TURNS)
-        prompt = prompt_of(turns)
-        texts = [row.take(name, _TEXT) for name in ("chosen", "rejected")]
+        prompt, texts = prompt_of(turns), [row.take(n, _TEXT) for n in ("chosen", "rejected")]
     else:
         prompt, texts = read_answers(row, *((name, row[name]) for name in ("chosen", "rejected")))
         if not all(map(str.strip, texts)) and texts[0] != texts[1]:
             return Row(where=where, kind="empty", skipped={"empty_answer": 1})
     round = row.take("round", _ROUND) if "round" in row else 0
-    judged = (0, 1, columns.is_tied(row), _rater(row))
-    return replace(_judged(where, prompt, texts, [judged], round), kind="pair")
+    judged = (0, 1, 2 if columns.is_tied(row) else 0, _rater(row))
+    return replace(_row(where, prompt, texts, [judged], round), kind="pair")
 
 
 def _listed(row: Columns, where: str) -> Row:
@@ -354,16 +330,11 @@ def _listed(row: Columns, where: str) -> Row:
         must = f"`{name}` must hold two answers or more"
         raise DataError(must, got=str(len(answers)), do="call a single one `response`")
     prompt, texts = read_answers(row, *((name, answer) for answer in answers))
-    judged = []
-    for i, j in combinations(range(len(answers)), 2):
-        ours, theirs = worth[i], worth[j]
-        if ours is not None and theirs is not None:
-            better, worse = (i, j) if ours >= theirs else (j, i)
-            judged.append((better, worse, ours == theirs, _rater(row)))
-    if len(answers) == 2 and not judged:
-        return _by_verdict(row, where, prompt, texts, ("0", "1"))
-    read = _judged(where, prompt, texts, judged)
-    return read if judged else replace(read, skipped={"unanswered": 1})
+    pairs = combinations(range(len(answers)), 2)
+    judged = [(i, j, columns.better(worth[i], worth[j]), _rater(row)) for i, j in pairs]
+    if len(judged) == 1 and worth == [None, None]:
+        judged = [(0, 1, columns.verdict_in(row, ("0", "1")), _rater(row))]
+    return _row(where, prompt, texts, judged)
 
 
 def _single(row: Columns, where: str) -> Row:
@@ -374,12 +345,12 @@ def _single(row: Columns, where: str) -> Row:
         raise DataError(must, got=got, do="rename them as `trueline.data.formats` has them")
     prompt, (text,) = read_answers(row, (name, row[name]))
     turns = read_dialogue(row[name], name, set())
-    if not isinstance(turns, str) and turns[-1].role != "assistant":
-        raise DataError(f"`{name}` must end with the assistant's words", got=turns[-1].role)
-    if not text.strip():
-        raise DataError(f"`{name}` must hold words", got=repr(text), do="drop the row")
+    if not text.strip() or (not isinstance(turns, str) and turns[-1].role != "assistant"):
+        must = f"`{name}` must end with words of the assistant"
+        raise DataError(must, got=repr(text[-40:]), do="drop the row")
     label = next((row.take(n, _LABEL) for n in ("label", "kto_tag") if n in row), None)
-    response, score = Response(prompt=prompt, text=text), _score(row)
+    score = next((columns.number(row[n]) for n in SCORES if n in row), None)
+    response = Response(prompt=prompt, text=text)
     return Row(where=where, kind="single", responses=(response,), label=label, score=score)
 
 
@@ -395,13 +366,8 @@ FORMS: tuple[tuple[Callable[[Columns], bool], Callable[[Columns, str], Row]], ..
 
 def _prompt_of_row(record: FileRecord, *, max_words: int | None) -> Prompt:
     row = Columns(record.fields)
-    both = [(name, row[name]) for name in ("chosen", "rejected") if name in row]
-    if (
-        len(both) == 2
-        and not lists_texts(row)
-        and not (row.first(ASKS) and isinstance(both[0][1], str))
-    ):
-        return read_answers(row, *both)[0]
+    if "rejected" in row and not (lists_texts(row) or isinstance(row[row.first(ASKS) or ""], str)):
+        return read_answers(row, *((name, row[name]) for name in ("chosen", "rejected")))[0]
     turns = read_prompt(row)
     if turns and turns[-1].role == "assistant" and row.first(DIALOGUES):
         turns = turns[:-1]
@@ -415,8 +381,3 @@ def _prompt_of_row(record: FileRecord, *, max_words: int | None) -> Prompt:
 
 def _rater(row: Columns) -> str:
     return str(row.get("rater", "unknown"))
-
-
-def _score(row: Columns) -> float | None:
-    name = row.first(SCORES)
-    return None if name is None else number(row[name])
