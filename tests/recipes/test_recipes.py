@@ -11,7 +11,7 @@ import pytest
 import trueline.models.trunk as trunk_module
 from trueline.errors import InputError
 from trueline.policy import DPO, GRPO, BestOfN
-from trueline.recipes import Recipe
+from trueline.recipes import Recipe, runs
 from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short
 from trueline.recipes.schema import SHIPPED
 from trueline.rewards.bayesian import Bayesian
@@ -102,3 +102,17 @@ def test_a_missing_or_broken_file_is_one_line(tmp_path):
     refused("nowhere.toml", "sums", "'nowhere.toml'")
     (tmp_path / "x.toml").write_text("a = [")
     refused(tmp_path / "x.toml", "TOML", "x.toml")
+
+
+def test_a_runs_folder_is_there_before_its_model(tmp_path, monkeypatch):
+    place = tmp_path / "run"
+
+    def slow(*_: object, **__: object) -> None:
+        assert (place / "config.json").exists() and (place / "recipe.toml").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "make_task", slow)
+    for rounds in (1, 2):  # Nothing was done yet: another recipe may begin there.
+        with pytest.raises(KeyboardInterrupt):
+            runs.run("sums", out=place, changes=[f"budget.rounds={rounds}"])
+    assert runs.load_run(place).recipe.budget.rounds == 2
