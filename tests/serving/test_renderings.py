@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -74,6 +75,39 @@ def test_the_trunks_own_marks_are_taken_off_or_refused(splitter: Splitter) -> No
             splitter.answer(bad)
     with pytest.raises(InputError, match="marks"):
         splitter.prompt([{"role": "user", "content": asked}])
+
+
+class ChatML:
+    """SmolLM2's: the first token is what opens a turn, the pad what ends it; a standing system."""
+
+    bos_token, eos_token, pad_token = "<|im_start|>", "<|im_end|>", "<|im_end|>"
+    added_tokens_decoder: ClassVar[dict[int, Any]] = {
+        i: SimpleNamespace(content=mark, special=True)
+        for i, mark in enumerate(("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
+    }
+
+    def apply_chat_template(self, rows: list[Any], *, add_generation_prompt: bool, **_: Any) -> str:
+        if rows[0]["role"] != "system":
+            rows = [{"role": "system", "content": "You are small."}, *rows]
+        turns = [f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in rows]
+        return "".join(turns) + "<|im_start|>assistant\n" * add_generation_prompt
+
+
+def test_a_first_token_that_opens_turns_is_no_pad() -> None:
+    splitter: Any = Splitter(SimpleNamespace(tokenizer=ChatML(), chat=True))  # type: ignore[arg-type]
+    rows = [{"role": "user", "content": ASK}]
+    asked = ChatML().apply_chat_template(rows, add_generation_prompt=True)
+    bare = asked[asked.index("<|im_start|>user") :]
+    for text in (asked + SAY, bare + SAY, "<|im_end|>" * 3 + asked + SAY + "<|im_end|>" * 3):
+        assert splitter.whole(text) == (Prompt.of(ASK), SAY)
+    assert splitter.after(asked + SAY + "<|im_end|><|im_end|>", asked) == (Prompt.of(ASK), SAY)
+    ran_on = f"{asked}{SAY}<|im_end|>\n<|im_start|>user\nMore?<|im_end|>\n"
+    twice = ChatML().apply_chat_template(
+        [{"role": "user", "content": asked}], add_generation_prompt=True
+    )
+    for text in (ran_on, twice + SAY, bare.replace("user", "narrator") + SAY):
+        with pytest.raises(InputError):
+            splitter.whole(text)
 
 
 def test_words_that_only_mention_a_mark_of_words_stay(splitter: Splitter) -> None:

@@ -149,8 +149,8 @@ class Batcher:
         answers = answered(prompts, texts)
         scores, read = self.scorer.read(answers)
         for score, at in zip(scores, read.rows([a.key for a in answers]), strict=True):
-            cut = {"answer_cut": bool(read.truncated[at]), "prompt_cut": bool(read.prompt_cut[at])}
-            yield ServedScore(**asdict(score), **cut)
+            answer_cut, prompt_cut = bool(read.truncated[at]), bool(read.prompt_cut[at])
+            yield ServedScore(**asdict(score), answer_cut=answer_cut, prompt_cut=prompt_cut)
 
     def _halved(self, items: list[Item]) -> list[Row]:
         try:

@@ -63,7 +63,9 @@ class Splitter:
         self._between = re.compile("|".join(map(re.escape, marks)) or "(?!)")
         added = getattr(tokenizer, "added_tokens_decoder", {}).values()
         special = [token.content for token in added if token.special and token.content]
-        self._edges = tuple({*filter(None, edges), *(m for m in special if m in self._ends)})
+        edges = {*filter(None, edges), *(mark for mark in special if mark in self._ends)}
+        # SmolLM2's BOS is what opens its turns.
+        self._edges = tuple(m for m in edges if m in self._ends or m not in self._opens)
         """What stands before and after a text of this tokenizer, and is no words."""
         written = "".join([self._opens, *marks, *(part or "" for h in self._heads for part in h)])
         self._marks = tuple({*self._edges, *(mark for mark in special if mark in written)})
