@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from trueline.records import Case, Critique, Message, Prompt, Reply, Response, Scores, Verdict
 from trueline.rng import Rng
 
-__all__ = ["ChatModel", "Debater", "Helper", "Oversight", "Rater", "Scorer"]
+__all__ = ["ChatModel", "Chooser", "Debater", "Helper", "Oversight", "Rater", "Scorer"]
 
 
 @runtime_checkable
@@ -62,6 +62,16 @@ class ChatModel(Protocol):
 
     def say(self, dialogues: Sequence[Sequence[Message]], *, rng: Rng) -> list[Reply]:
         """Return one reply a dialogue, in order; a failed one has a `problem`, none is raised."""
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """Says how probable each of a few words is as its answer to a dialogue."""
+
+    def choose(
+        self, dialogues: Sequence[Sequence[Message]], words: Sequence[str]
+    ) -> list[list[float] | None]:
+        """Return the words' probabilities, which add up to 1; None where it cannot answer."""
 
 
 @runtime_checkable

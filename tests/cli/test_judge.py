@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.material import right_over_wrong, verb
 from trueline.cli.judge import JudgeVerb
@@ -98,6 +99,26 @@ def test_an_endpoint_judges_and_helps_and_what_it_writes_is_only_text(texts, tmp
     assert place.read_text() == page
 
 
+def test_mostly_undecided_is_said_before_every_number(texts, tmp_path, capsys):
+    out = tmp_path / "judged"
+    with FakeEndpoint(lambda _: "Hard to say.") as server:
+        judge = JudgeVerb(cases=texts, judge=f"endpoint:{server.url}#m", out=out)
+        judge.execute(Console(soft_wrap=True))
+    told, page = capsys.readouterr().out, (out / "report.html").read_text()
+    says = "direct: 12 of 12 verdicts are undecided, most because: no verdict in the form asked for"
+    assert told.index(says) < told.index("accuracy")
+    assert page.index(says) < page.index("<table>")
+
+
+def test_language_models_speak_at_temperature_0_unless_told_otherwise():
+    both = {"judge": "endpoint:http://localhost/v1#m", "helper": "model:here", "cases": "x.jsonl"}
+    for given, temperature in ((None, 0.0), (0.7, 0.7)):
+        recipe = JudgeVerb(**both, temperature=given).checked()["direct"]
+        assert recipe.judge.temperature == recipe.helper.temperature == temperature
+    with pytest.raises(InputError, match="language models"):
+        JudgeVerb(temperature=0.5).checked()
+
+
 def test_an_endpoint_that_fails_loses_no_verdict_and_gives_no_score(texts, tmp_path, capsys):
     with FakeEndpoint(obedient, faults=("hostile", "cut text"), share=1.0) as server:
         name = f"endpoint:{server.url}#small"
@@ -130,7 +151,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(sums, texts, tmp_path, capsy
     for cases, options, says in (
         (sums, "", "give --judge"),
         (sums, "--judge simulated --protocol debate", "needs a helper"),
-        (sums, "--judge simulated --parallel 2", "only endpoints"),
+        (sums, "--judge simulated --parallel 2", "several cases at once"),
         (sums, f"--judge reward:{tmp_path}", "card.json"),
         (texts, "--judge simulated", ""),
         (tmp_path / "none.jsonl", "--judge simulated", ""),

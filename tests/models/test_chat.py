@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import pytest
+import torch
 
 from trueline.models.adapters import BasePolicy
-from trueline.models.chat import LocalChatModel
+from trueline.models.chat import LocalChatModel, Together
 from trueline.protocols import ChatModel
 from trueline.records import Message, Prompt
+from trueline.testing import ScriptedChatModel
 
 
 def user(text):
@@ -62,3 +68,38 @@ def test_a_model_of_running_text_stops_where_it_would_speak_for_the_human(storie
     turns = [Message("system", "x"), Message("user", "Once upon")]
     for reply in speaker.say([turns] * 3, rng=rng()):
         assert "\n\nHuman:" not in reply.text and reply.num_tokens > 0
+
+
+def test_a_choice_among_words_is_what_the_model_would_say_first(chat):
+    speaker = LocalChatModel(BasePolicy(chat), max_new_tokens=8)
+    asked = [user("a b"), user("a " * 80), user("b b a")]
+    short, long, other = speaker.choose(asked, ("a", "b"))
+    assert long is None and speaker.choose([], ("a", "b")) == []
+    for turns, found in ((asked[0], short), (asked[2], other)):
+        (ids,) = chat.codec.prompt_ids([speaker._prompt(turns)])
+        words = [chat.codec.tokenizer.convert_tokens_to_ids(word) for word in ("a", "b")]
+        with torch.no_grad():
+            logits = chat.model(torch.tensor([ids])).logits[0, -1, words].double()
+        assert found == pytest.approx(logits.softmax(-1).tolist(), abs=1e-5)
+
+
+def test_what_many_threads_ask_is_asked_together_and_everyone_gets_his_own():
+    sizes, ready = [], threading.Barrier(6)
+
+    class Counting(ScriptedChatModel):
+        def say(self, dialogues, *, rng):
+            sizes.append(len(dialogues))
+            return super().say(dialogues, rng=rng)
+
+    def ask(i):
+        ready.wait()
+        return [r.text for r in model.say([user(f"x{i}"), user(f"y{i}")], rng=rng())]
+
+    model = Together(Counting(str.upper))
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(ask, range(6))) == [[f"X{i}", f"Y{i}"] for i in range(6)]
+        assert sum(sizes) == 12 and len(sizes) <= 3
+        model = Together(ScriptedChatModel(lambda _: 1 / 0))
+        for future in [pool.submit(ask, i) for i in range(6)]:
+            with pytest.raises(ZeroDivisionError):
+                future.result()

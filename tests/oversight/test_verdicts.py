@@ -13,7 +13,7 @@ import pytest
 
 from trueline.oversight.parsing import defuse, read_flaws
 from trueline.oversight.quotes import mark_quotes
-from trueline.oversight.text_helpers import TextJudge
+from trueline.oversight.text_helpers import LetterJudge, TextJudge
 from trueline.oversight.verdicts import read_verdict
 from trueline.records import Preference, Prompt, Reply, Response
 from trueline.testing import ScriptedChatModel
@@ -120,6 +120,32 @@ def test_of_a_reply_that_was_cut_a_whole_verdict_counts(shown, right):
 
     verdict = judged(cut)
     assert (verdict.preference is Preference.FIRST) == right == (verdict.reason is None)
+
+
+@pytest.mark.parametrize(
+    ("favours_a", "belief"), [(0.0, 0.8), (0.15, 0.8), (None, None), (1.0, 0.5)]
+)
+def test_a_forced_choice_always_says_something_and_favours_no_side(favours_a, belief):
+    """A model that finds four .8 right, drawn to the letter A by so much."""
+
+    class Chooser:
+        def choose(self, dialogues, words):
+            assert words == ("A", "B") and len(dialogues) == 2
+            if favours_a is None:
+                return [[0.8, 0.2], None]
+            first = [t[-1].content.index("is 4") < t[-1].content.index("is 5") for t in dialogues]
+            found = [0.8 if x else 0.2 for x in first]
+            found = [1.0 if favours_a == 1 else p + favours_a for p in found]
+            return [[p, 1 - p] for p in found]
+
+    four, five = (Response(prompt=Prompt.of("2 + 2"), text=f"is {n}") for n in (4, 5))
+    rng, judge = np.random.default_rng(0), LetterJudge(Chooser())
+    verdicts = [judge.compare(*pair, rng=rng) for pair in ((four, five), (five, four))]
+    decided = belief in (None, 0.5)
+    sides = [Preference.UNDECIDED] * 2 if decided else [Preference.FIRST, Preference.SECOND]
+    assert [v.preference for v in verdicts] == sides
+    for verdict, said in zip(verdicts, (belief, belief and 1 - belief), strict=True):
+        assert verdict.belief == (said and pytest.approx(said)) and bool(verdict.reason) == decided
 
 
 def test_a_helper_is_read_in_any_dress_too():

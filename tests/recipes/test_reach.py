@@ -138,10 +138,11 @@ def test_every_judge(kind: str, pairs_file, tmp_path: Path, monkeypatch, capsys)
             "file": {"path": str(pairs_file)},
             "reward": {"folder": str(tmp_path / "reward")},
             "model": {"path": str(trunk_path())},
+            "forced_choice": {"path": str(trunk_path())},
             "endpoint": {"url": server.url, "model": "fake"},
         }
         judge = {"kind": kind, **fields.get(kind, {})}
-        if kind == "model":
+        if kind in ("model", "forced_choice"):
             # The embedded model is no chat model: its verdicts are undecided, and teach nothing.
             own["data"]["comparisons"] = str(pairs_file)  # type: ignore[index]
         run(tmp_path, judge=judge, **own)

@@ -117,8 +117,11 @@ def measure(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Any]:
     }
     speeches = [t for row in rows for t in row.verdict.transcript if t.side is not None]
     reasons = Counter(row.verdict.reason for row in rows if row.verdict.reason)
+    most = [f", most because: {reason}" for reason, _ in reasons.most_common(1)]
+    unread = f"{sum(undecided)} of {len(rows)} verdicts are undecided{''.join(most)}"
     return {
         "n": len(rows),
+        "warning": unread if 2 * sum(undecided) > len(rows) else None,
         "accuracy": right,
         "undecided": stats.accuracy(undecided),
         "curve": belief_curve(rows, rng=rng),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json as jsonlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,6 @@ from trueline.protocols import Oversight, Rater
 from trueline.recipes.judges_and_helpers import (
     HELPERS,
     JUDGES,
-    NoHelper,
-    ServedModel,
     from_short,
     open_helper,
     sha256_of,
@@ -71,13 +69,16 @@ class JudgeVerb(Place):
     endpoint:URL#MODEL; with the embedded world's cases sums if not given, or else none."""
     judge: str | None = None
     """Who judges: simulated[:POPULATION], rule:NAME, reward:FOLDER, people (you, at this terminal),
-    model:PATH or endpoint:URL#MODEL; with the embedded world's cases simulated if not given."""
+    model:PATH, forced_choice:PATH (a model's probabilities of A and B) or endpoint:URL#MODEL; with
+    the embedded world's cases simulated if not given."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """KEY=VALUE: change one key of the recipe, such as oversight.rounds=2; may be repeated."""
     num_cases: int = 100
     """How many cases of the embedded world."""
-    parallel: int = 1
-    """Cases judged at the same time; pays where helper or judge is far away."""
+    temperature: float | None = None
+    """At which language models judge and help; 0 if not given."""
+    parallel: int | None = None
+    """Cases judged at the same time; if not given 8 where language models judge and help, or 1."""
     out: Path = Path("judged")
     """Folder of verdicts, result.json and report.html."""
 
@@ -85,9 +86,10 @@ class JudgeVerb(Place):
         """Judge what is not judged yet, measure, write the report; return the numbers."""
         queue = self.out.with_name(f"{self.out.name}.queue")
         session = self.session(console, queue=queue)
-        if self.parallel < 1 or self.num_cases < 1:
+        if min(self.num_cases, 1 if self.parallel is None else self.parallel) < 1:
             raise InputError("--parallel and --num-cases must be at least 1")
         recipes = self.checked()
+        at_once = self._at_once(next(iter(recipes.values())))
         arms = self._arms(recipes, session)
         if self.cases is not None:
             cases, skipped = load_cases(self.cases)
@@ -98,7 +100,7 @@ class JudgeVerb(Place):
         with self._folder(recipes) as folder:
             if probe is not None:
                 folder.log(probe.as_dict())
-            rows = self._judge(arms, cases, folder)
+            rows = self._judge(arms, cases, folder, at_once)
             if skipped:
                 left = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
                 console.print(f"left out: {left}")
@@ -122,15 +124,28 @@ class JudgeVerb(Place):
             section = named if name == named["kind"] else {"kind": name}
             changes = [change for change in self.set if _is_for(name, change, names)]
             arm = {**table, "oversight": {**section, "helper": helper}}
-            recipes[name] = Recipe.of(arm, changes=changes)
+            recipes[name] = self._at_temperature(Recipe.of(arm, changes=changes))
         return recipes
 
+    def _at_temperature(self, recipe: Recipe) -> Recipe:
+        parts = {name: getattr(recipe, name) for name in ("judge", "helper")}
+        speak = {name: part for name, part in parts.items() if hasattr(part, "temperature")}
+        if self.temperature is None:
+            return recipe
+        if not speak:
+            raise InputError("--temperature is of language models that judge or help", got="none")
+        changed = {n: replace(part, temperature=self.temperature) for n, part in speak.items()}
+        return replace(recipe, **changed)
+
+    def _at_once(self, recipe: Recipe) -> int:
+        most = min(getattr(part, "at_once", 1) for part in (recipe.judge, recipe.helper))
+        if most == 1 < (self.parallel or 1):
+            must = "judge and helper must be language models to work on several cases at once"
+            raise InputError(must, got=f"--parallel {self.parallel}")
+        return most if self.parallel is None else self.parallel
+
     def _arms(self, recipes: dict[str, Recipe], session: Session) -> list[_Arm]:
-        first = next(iter(recipes.values()))
-        far = isinstance(first.judge, ServedModel)
-        if self.parallel > 1 and not (far and isinstance(first.helper, NoHelper | ServedModel)):
-            raise InputError("only endpoints work in parallel", got=f"--parallel {self.parallel}")
-        rater = first.judge.open(session).rater
+        rater = next(iter(recipes.values())).judge.open(session).rater
         arms = []
         for name, recipe in recipes.items():
             helper, _ = open_helper(name, recipe.helper, session, rater)
@@ -138,7 +153,7 @@ class JudgeVerb(Place):
         return arms
 
     def _judge(
-        self, arms: Sequence[_Arm], cases: Sequence[LabelledCase], folder: RunFolder
+        self, arms: Sequence[_Arm], cases: Sequence[LabelledCase], folder: RunFolder, at_once: int
     ) -> list[JudgedCase]:
         """Judge every case in every arm, but for what the folder holds already."""
         rows = [JudgedCase.read(line) for line in folder.metrics()]
@@ -157,7 +172,7 @@ class JudgeVerb(Place):
         ]
         with stage("judging cases", len(rows) + len(todo)) as told:
             told.done = len(rows)
-            for row in _judged(todo, self.parallel):
+            for row in _judged(todo, at_once):
                 folder.log(row.as_dict())
                 rows.append(row)
                 told.advance()
@@ -175,6 +190,9 @@ class JudgeVerb(Place):
         }
         folder.finish({**result, "samples": [row.as_dict() for row in samples(rows)]})
         page = reports.write_judging(folder.folder)
+        for arm, found in arms.items():
+            if found["warning"]:
+                console.print(f"[bold]{escape(arm)}: {escape(found['warning'])}[/]")
         console.print(_table(arms))
         for arm, found in arms.items():
             for why, count in found["failed"].items():

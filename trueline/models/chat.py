@@ -1,4 +1,5 @@
-"""Use the trunk, with or without an adapter, as a `ChatModel`: dialogues in, text out.
+"""Use the trunk, with or without an adapter, as a `ChatModel`: dialogues in, text out; or the
+probabilities of a few words (`choose`). `Together` joins what many threads ask into one batch.
 
 Content that spells one of the tokenizer's special tokens ("<|im_end|>") is pulled apart before,
 since it would be read as the token and end the turn. Without a chat template the dialogue is
@@ -11,16 +12,24 @@ with it the rules); so has a reply that took every token it was given.
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from trueline.errors import DataError
 from trueline.models.adapters import BasePolicy
-from trueline.records import Message, Prompt, Reply
+from trueline.protocols import ChatModel
+from trueline.records import Message, Prompt, Reply, Response
 
-__all__ = ["LocalChatModel"]
+__all__ = ["LocalChatModel", "Together"]
+
+_TURN = threading.Lock()
+"""Held while a model of this process speaks."""
+_LINGER_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,7 @@ class LocalChatModel:
         codec = self.policy.trunk.codec
         room = min(self.max_new_tokens, codec.max_tokens // 2)
         prompts = [self._prompt(turns) for turns in dialogues]
-        lengths = [len(ids) for ids in codec.prompt_ids(prompts, room=room)] if prompts else []
-        fitting = [i for i, length in enumerate(lengths) if length < codec.max_tokens - room]
+        fitting = self._fitting(prompts, room)
         sampled = self.policy.sample(
             [prompts[i] for i in fitting],
             num_samples=1,
@@ -57,6 +65,27 @@ class LocalChatModel:
             replies[i] = Reply(text.strip(), num_tokens=num_tokens, problem=problem)
         return replies
 
+    def choose(
+        self, dialogues: Sequence[Sequence[Message]], words: Sequence[str]
+    ) -> list[list[float] | None]:
+        """Return for each dialogue the probabilities, among these words, of what is said first;
+        None where it is longer than the model can hold."""
+        prompts = [self._prompt(turns) for turns in dialogues]
+        fitting = self._fitting(prompts, room=8)
+        said = [Response(prompt=prompts[i], text=word) for i in fitting for word in words]
+        found: list[list[float] | None] = [None] * len(prompts)
+        if said:
+            logps = self.policy.token_logps(said, grad=False)[0][:, 0].double()
+            for i, row in zip(fitting, logps.reshape(-1, len(words)).softmax(-1), strict=True):
+                found[i] = row.tolist()
+        return found
+
+    def _fitting(self, prompts: Sequence[Prompt], room: int) -> list[int]:
+        """Return which prompts leave so much room."""
+        codec = self.policy.trunk.codec
+        lengths = [len(ids) for ids in codec.prompt_ids(prompts, room=room)] if prompts else []
+        return [i for i, length in enumerate(lengths) if length < codec.max_tokens - room]
+
     def _prompt(self, turns: Sequence[Message]) -> Prompt:
         """Return the dialogue without special tokens; as one turn if the template refuses it."""
         codec = self.policy.trunk.codec
@@ -71,3 +100,37 @@ class LocalChatModel:
         except DataError:
             return Prompt.of("\n\n".join(plain))
         return prompt
+
+
+@dataclass(eq=False)
+class Together:
+    """Ask a model once for all dialogues that threads wait for at the same time; for a model that
+    draws nothing (temperature 0), since one `rng` serves them all."""
+
+    model: ChatModel
+    _waiting: list[tuple[Sequence[Sequence[Message]], Future[list[Reply]]]] = field(
+        default_factory=list, init=False, repr=False
+    )
+
+    def say(
+        self, dialogues: Sequence[Sequence[Message]], *, rng: np.random.Generator
+    ) -> list[Reply]:
+        """Return one reply a dialogue, in order, whoever asked the model for it."""
+        mine: Future[list[Reply]] = Future()
+        self._waiting.append((dialogues, mine))
+        with _TURN:
+            if not mine.done():
+                time.sleep(_LINGER_S)
+                taken = [self._waiting.pop(0) for _ in range(len(self._waiting))]
+                try:
+                    replies = self.model.say(
+                        [turns for asked, _ in taken for turns in asked], rng=rng
+                    )
+                except BaseException as error:
+                    for _, future in taken:
+                        future.set_exception(error)
+                    raise
+                for asked, future in taken:
+                    future.set_result(replies[: len(asked)])
+                    replies = replies[len(asked) :]
+        return mine.result()

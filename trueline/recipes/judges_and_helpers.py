@@ -26,10 +26,10 @@ from trueline.data.comparisons import Comparisons
 from trueline.data.files import read_records
 from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy
-from trueline.models.chat import LocalChatModel
+from trueline.models.chat import LocalChatModel, Together
 from trueline.models.endpoint import Endpoint
 from trueline.models.sampling import complete
-from trueline.oversight.text_helpers import TextDebater, TextHelper, TextJudge
+from trueline.oversight.text_helpers import LetterJudge, TextDebater, TextHelper, TextJudge
 from trueline.oversight.transcript import require
 from trueline.progress import hush
 from trueline.protocols import ChatModel, Rater
@@ -49,6 +49,8 @@ __all__ = ["HELPERS", "JUDGES", "Judging", "from_short", "open_helper", "sha256_
 
 API_KEY = "TRUELINE_API_KEY"
 """The environment variable whose value is sent to endpoints, if there is one."""
+AT_ONCE = 8
+"""How many cases language models judge at the same time, unless told otherwise."""
 NEEDS = {
     "critique": "critique",
     "debate": "argue",
@@ -168,6 +170,8 @@ class PeopleJudge:
 class NoHelper:
     """Nobody helps."""
 
+    at_once: ClassVar[int] = AT_ONCE
+
     def help(self, session: Session, *, protocol: str, judge: Rater) -> Help:
         """Return no helper."""
         return None, {}
@@ -210,6 +214,13 @@ class LocalModel:
     short: ClassVar[str] = "path"
     path: str
     """Folder or hub name of a chat model."""
+    temperature: float = 0.0
+    """At which it speaks; at 0 it says what is likeliest."""
+
+    @property
+    def at_once(self) -> int:
+        """How many cases it takes at the same time: of one batch all draw the same numbers."""
+        return 1 if self.temperature else AT_ONCE
 
     def open(self, session: Session) -> Judging:
         """Return the model as a judge of texts."""
@@ -221,7 +232,26 @@ class LocalModel:
         return _of_texts(self._chat(session), protocol)
 
     def _chat(self, session: Session) -> ChatModel:
-        return LocalChatModel(BasePolicy(session.load(self.path)))
+        policy = BasePolicy(session.load(self.path))
+        model = LocalChatModel(policy, temperature=self.temperature)
+        return model if self.temperature else Together(model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForcedChoice:
+    """A language model on this machine that gives the probabilities of "A" and "B"."""
+
+    short: ClassVar[str] = "path"
+    path: str
+    """Folder or hub name of a chat model."""
+
+    def open(self, session: Session) -> Judging:
+        """Return the model as a judge that writes nothing."""
+        model = LocalChatModel(BasePolicy(session.load(self.path)))
+        return Judging(
+            rater=LetterJudge(model),
+            certificate=f"better by the judgement of model {self.path}, made to choose",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +265,9 @@ class ServedModel:
     """Name that the server knows the model by."""
     timeout_s: float = 60.0
     """Seconds for one try."""
+    temperature: float = 0.0
+    """At which it is asked to speak."""
+    at_once: ClassVar[int] = AT_ONCE
 
     def open(self, session: Session) -> Judging:
         """Return the model as a judge of texts."""
@@ -247,7 +280,13 @@ class ServedModel:
 
     def _chat(self) -> ChatModel:
         key = API_KEY if API_KEY in os.environ else None
-        return Endpoint(url=self.url, model=self.model, key=key, timeout_s=self.timeout_s)
+        return Endpoint(
+            url=self.url,
+            model=self.model,
+            key=key,
+            timeout_s=self.timeout_s,
+            temperature=self.temperature,
+        )
 
 
 def _of_texts(model: ChatModel, protocol: str) -> Help:
@@ -263,6 +302,7 @@ JUDGES = register(
     reward=RewardJudge,
     people=PeopleJudge,
     model=LocalModel,
+    forced_choice=ForcedChoice,
     endpoint=ServedModel,
 )
 """Name to kind of judge."""

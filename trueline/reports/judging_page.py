@@ -30,6 +30,8 @@ class ArmRecord(Record):
     """All cases judged in one way: means with intervals."""
 
     n: int
+    warning: str | None = None
+    """What comes before all numbers."""
     accuracy: Measured = MISSING
     undecided: Measured = MISSING
     calibration_error: Measured = MISSING
@@ -98,9 +100,10 @@ def quoted(turn: Turn) -> list[tuple[str, str]]:
 
 def _sentences(judging: JudgingRecord) -> list[str]:
     """Say how the arms compare, each with its interval, or how right the only one is."""
+    warned = [f"{name}: {arm.warning}." for name, arm in judging.arms.items() if arm.warning]
     texts = [_contrast(name, e) for name, e in judging.contrasts.items()]
-    if texts:
-        return texts
+    if texts or warned:
+        return [*warned, *texts]
     name, arm = next(iter(judging.arms.items()))
     if arm.accuracy.value is None:
         return [f"{count(arm.n)} cases judged by {name}; the truth of none is known."]
