@@ -94,6 +94,8 @@ class FakeTrunk:
     def read(
         self,
         responses: Sequence[Response] | HasResponses,
+        *,
+        layers: Sequence[int] | None = None,
     ) -> Readings:
         """Return one row per distinct response, in order of first appearance."""
         unique = distinct(responses)
@@ -110,7 +112,7 @@ class FakeTrunk:
             surprisals=np.stack([self._columns(r) for r in unique]) if self.surprisals else None,
             trunk=self.fingerprint(),
             responses=tuple(unique),
-        )
+        ).at(self.layers if layers is None else layers)
 
     def fingerprint(self) -> str:
         """Return a hash of what it was made with."""

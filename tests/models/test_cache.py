@@ -38,15 +38,25 @@ def test_a_hit_is_equal_and_makes_no_pass(name, request, responses, tmp_path):
     assert kept.responses == plain.responses == tuple(responses)
 
 
-def test_only_what_is_new_is_read_and_other_layers_are_other_rows(chat_folder, responses, tmp_path):
+def test_only_what_is_new_is_read_and_some_layers_of_all_too(chat_folder, responses, tmp_path):
     trunk, passes = counted(chat_folder, cache_dir=tmp_path)
     trunk.read(responses[:5])
     whole = trunk.read(responses)
     assert len(passes) == 2
     expected = Trunk.load(chat_folder).read(responses)
     np.testing.assert_allclose(whole.latents, expected.latents, atol=1e-4)
+    other = Response(prompt=Prompt.of("a b"), text="c d e")
     fewer, passes = counted(chat_folder, cache_dir=tmp_path, layers=(1,))
-    assert fewer.read(responses).latents.shape[1] == len(passes) == 1
+    np.testing.assert_array_equal(fewer.read(responses).latents, whole.at([1]).latents)
+    few = fewer.read([other], layers=(0, 2))
+    assert len(passes) == 1 and few.layers == (0, 2)
+    # What was kept at two layers does not serve all three.
+    every, passes = counted(chat_folder, cache_dir=tmp_path)
+    np.testing.assert_allclose(every.read([other]).at((2, 0)).latents, few.latents, atol=1e-4)
+    assert len(passes) == 1
+    surprisals = every.read([*responses, other], layers=())
+    assert len(passes) == 1 and surprisals.latents.shape == (len(responses) + 1, 0, 2, every.width)
+    assert surprisals.logp[:-1].tolist() == whole.logp.tolist()
 
 
 @pytest.mark.parametrize("how", ["torn", "flipped"])

@@ -7,9 +7,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from tests.models.conftest import SMALL
+from trueline.models import logits
 from trueline.models.chat_format import Encoded
 from trueline.models.forward import Batch, enable_packing, response_logps, row_batches
 
@@ -70,3 +78,38 @@ def test_what_packed_would_differ_is_left_padded():
     )
     with pytest.warns(UserWarning, match="not the same laid end to end"):
         assert not enable_packing(other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("llama", {"tie_word_embeddings": True}),
+        ("granite", {"logits_scaling": 3.0}),
+        ("cohere", {"logit_scale": 0.25}),
+        ("gemma2", {"final_logit_softcapping": 2.0, "head_dim": 8}),
+        ("gpt_neox", {}),
+        ("mixtral", {"num_local_experts": 2, "num_experts_per_tok": 1}),
+    ],
+)
+def test_logits_in_slices_are_all_at_once_with_their_gradients(kind, more, monkeypatch):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SMALL, **more)).eval()
+    model.requires_grad_(False)
+    first = next(model.base_model.layers[0].parameters()).requires_grad_()
+    packed, found = enable_packing(model), []
+    batch = Batch.of(rows_of(3), device=torch.device("cpu"), packed=packed)
+    for most in (2**24, 5 * len(model.get_output_embeddings().weight)):
+        monkeypatch.setattr(logits, "MOST_LOGITS", most)
+        made = []
+        hook = model.get_output_embeddings().register_forward_hook(
+            lambda _, args, out, made=made: made.append(out.numel())
+        )
+        logps = response_logps(model, batch)
+        (slope,) = torch.autograd.grad((logps * torch.arange(len(logps))[:, None]).sum(), first)
+        with torch.inference_mode():
+            torch.testing.assert_close(response_logps(model, batch), logps.detach())
+        hook.remove()
+        found += [logps, slope]
+        assert max(made) <= most
+    assert len(made) > 2
+    torch.testing.assert_close(found[2:], found[:2], atol=1e-4, rtol=1e-3)

@@ -14,7 +14,8 @@ from transformers import T5Config
 from tests.models.conftest import make_chat_model, tokenize
 from trueline.errors import DataError, InputError, InvalidExperiment, SetupError
 from trueline.models.adapters import LoraPolicy
-from trueline.models.forward import Batch, logits_at, pooling
+from trueline.models.forward import Batch, pooling
+from trueline.models.logits import logits_at
 from trueline.models.trunk import Trunk
 from trueline.records import Message, Prompt, Response
 

@@ -6,12 +6,19 @@ Bounds of bfloat16 are on the shipped model, whose answers are a few dozen token
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from tests.models.conftest import make_chat_model
 from tests.scale.job import PROMPTS
+from trueline.models import trunk as trunks
 from trueline.models.adapters import LoraPolicy
 from trueline.models.trunk import Trunk
 from trueline.records import Response
@@ -59,3 +66,60 @@ def test_recomputing_keeps_less_and_gives_the_same_gradients(tmp_path):
         gradients.append(torch.cat([p.grad.flatten() for p in policy.trainable()]))
     torch.testing.assert_close(*gradients)
     assert held[1] < held[0] / 2
+
+
+LONG = """
+import resource, sys
+import numpy as np
+from transformers import LlamaConfig, LlamaForCausalLM
+from tests.models.conftest import SMALL
+from trueline.models.adapters import LoraPolicy
+from trueline.models.trunk import Trunk
+from trueline.records import Prompt, Response
+
+config = LlamaConfig(**{**SMALL, "vocab_size": 49_152, "max_position_embeddings": 20_000})
+tokenizer = Trunk.load(sys.argv[1]).codec.tokenizer
+tokenizer.model_max_length = 20_000
+trunk = Trunk(LlamaForCausalLM(config), tokenizer, False, None, None, None)
+policy = LoraPolicy.create(trunk, rank=1, rng=np.random.default_rng(0))
+def read(words):
+    said = Response(prompt=Prompt.of("a b"), text="1 + 2 = 3 ; d e f " * (words // 9))
+    readings = trunk.read([said])
+    policy.logp([said]).sum().backward()
+    assert readings.surprisals[0, 4] >= words and not readings.truncated[0]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = read(90)
+print(read(9_000) - before)
+"""
+
+
+def test_nine_thousand_words_take_neither_their_logits_nor_a_square_of_positions(tmp_path):
+    """All logits would be 1.8 GB, the attention of one head 0.3 GB; with gradients more."""
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", LONG, str(make_chat_model(tmp_path))]
+    env = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) < 300_000  # kB
+
+
+def test_batches_are_smaller_where_memory_is(tmp_path, monkeypatch):
+    folder = make_chat_model(tmp_path)
+    assert Trunk.load(folder).batch_tokens == 2_048
+    monkeypatch.setattr(trunks.os, "sysconf", lambda name: 2_048)  # 4 MiB in all
+    weights = sum(p.nbytes for p in Trunk.load(folder).model.parameters())
+    assert Trunk.load(folder).batch_tokens == (2**21 - weights) // (20 * 32 * 4)
+    assert Trunk.load(folder, batch_tokens=9_999).batch_tokens == 9_999
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_auto_takes_the_checkpoints_number_type_where_the_processor_has_it(
+    able, tmp_path, monkeypatch
+):
+    folder = make_chat_model(tmp_path)
+    can = {"avx512_bf16": able, "amx_int8": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can, raising=False)
+    assert Trunk.load(folder, dtype="auto").dtype == "float32"
+    AutoModelForCausalLM.from_pretrained(folder).bfloat16().save_pretrained(folder)
+    assert Trunk.load(folder, dtype="auto").dtype == ("bfloat16" if able else "float32")
+    assert Trunk.load(folder).dtype == "float32"

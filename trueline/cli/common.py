@@ -39,13 +39,17 @@ class Place(Verb):
     """All randomness comes from it."""
     device: str = "cpu"
     """Where models run: cpu, cuda, … or auto: the one that accelerate gives each process."""
+    dtype: str | None = None
+    """Number type of weights: float32, bfloat16, float16, or auto: the checkpoint's own where the
+    device multiplies it fast. Not given: as the recipe or the reward says, else float32."""
     threads: int = 1
     """Torch threads; more than one pays only on cores that nobody else uses."""
 
     def session(self, console: Console, **options: Any) -> Session:
         """Set the threads, and return what the parts of this command share."""
         set_threads(self.threads)
-        return Session(seed=self.seed, device=self.device, console=console, **options)
+        where = {"device": self.device, "dtype": self.dtype, "console": console}
+        return Session(**{"seed": self.seed, **where, **options})
 
 
 def set_threads(threads: int) -> None:

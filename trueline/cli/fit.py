@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from trueline.cli.bench import beside_floors, measure, same_as_read, tell_cuts, 
 from trueline.cli.common import Place, cache_dir
 from trueline.data.baselines import baseline_accuracy
 from trueline.data.comparisons import Comparisons, make_folds
+from trueline.loop.layers import held_out, read_for
 from trueline.recipes.schema import Recipe, merged, read
 from trueline.records import Estimate
 from trueline.rewards import REWARDS
@@ -54,19 +56,22 @@ class FitVerb(Place):
     def execute(self, console: Console) -> dict[str, Any]:
         """Cross-validate, fit on everything, save; return the numbers."""
         table = {"reward": {"kind": self.reward}} if self.reward in REWARDS else read(self.reward)
-        recipe = Recipe.of(merged(table, [("model.path", self.model)]), changes=self.set)
+        flags = [("model.path", self.model), ("model.dtype", self.dtype)]
+        recipe = Recipe.of(merged(table, flags), changes=self.set)
         check_place(self.out)
         pairs = Comparisons.load(self.pairs, strict=self.strict)
         benches = [load_bench(path) for path in self.bench]
-        session = self.session(console, model=recipe.model.path, cache=cache_dir())
+        how = {"model": recipe.model.path, "dtype": recipe.model.dtype, "cache": cache_dir()}
+        session = self.session(console, **how)
         trunk, spec = session.trunk, recipe.reward
         checks = selfcheck(trunk, pairs.responses[:8])
-        readings = trunk.read(pairs.responses)
+        readings, seen = read_for(spec, trunk, pairs, rng=stream(self.seed, "layers"))
         sides = ((pair.chosen, pair.rejected) for pair in pairs)
         apart = [i for i, pair in enumerate(sides) if not same_as_read(trunk, readings, pair)]
         cuts = tell_cuts(console, trunk, readings, len(pairs) - len(apart))
         skipped, pairs = pairs.skipped, pairs.take(apart)
         folds = make_folds(pairs.groups, self.folds, stream(self.seed, "folds"))
+        folds = held_out(folds, np.flatnonzero(np.isin(apart, seen)))
         rng = stream(self.seed, "validate")
         validated = cross_validate(spec, readings, pairs, folds=folds, rng=rng)
         below = baseline_accuracy(pairs, folds, stream(self.seed, "floors"))
@@ -75,7 +80,7 @@ class FitVerb(Place):
         floors = {name: estimate.as_dict() for name, estimate in below.items()}
         found = {"accuracy": validated.accuracy.as_dict(), "floors": floors, "verdict": words}
         reward.metadata.update(validated=found, **({"warning": words} if warns else {}))
-        reward.save(self.out, model=recipe.model.path)
+        reward.save(self.out, model=recipe.model.path, dtype=trunk.dtype)
         (self.out / "recipe.toml").write_text(recipe.as_toml(), encoding="utf-8")
         beside_floors(console, "right on held-out prompts", validated.accuracy, below)
         console.print(f"{'warning: ' * warns}{words}")
@@ -96,6 +101,8 @@ class FitVerb(Place):
             **found,
             "unscored": validated.unscored,
             "layer": next(iter(reward.layers), None),
+            "layers_kept": list(readings.layers),
+            "dtype": trunk.dtype,
             "summary": reward.summary(),
             "reward": str(self.out),
             "pairs": len(pairs),

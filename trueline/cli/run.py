@@ -83,6 +83,7 @@ class RunVerb(Place):
         table = read(self.recipe or ("sums" if self.model is None else "own-model"))
         flags: list[tuple[str, Any]] = [
             ("model.path", self.model),
+            ("model.dtype", self.dtype),
             ("data.prompts", None if self.prompts is None else str(self.prompts)),
             ("budget.labels", self.labels),
             ("budget.rounds", self.rounds),

@@ -73,7 +73,8 @@ class ScoreVerb(Place):
         rows = load_rows(self.file, strict=self.strict)
         ids = [_id_of(record) for record in read_records(self.file, strict=False)]
         trunk, reward = session.reward(self.reward, self.model)
-        readings = trunk.read([r for row in rows for r in row.responses])
+        answers = [r for row in rows for r in row.responses]
+        readings = trunk.read(answers, layers=reward.layers)
         scored = _Scored(trunk, reward, readings)
         told = [{"id": name, **scored.row(row)} for name, row in zip(ids, rows, strict=True)]
         write_jsonl(self.out, told)

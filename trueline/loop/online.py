@@ -96,7 +96,7 @@ class Online(Spending):
         """Do all rounds from where the folder stands; return the result, which is also in it."""
         started, told = time.monotonic(), told or Stage("")
         once, rng = task.trunk.workers.once, stream(self.seed, "adapter")
-        state = State.start_or_resume(folder, task, self._budget(), rank=self.rank, rng=rng)
+        state = State.start_or_resume(folder, task, self._budget(), self.reward, self.rank, rng=rng)
         labels = Labels(folder, task, self.protocol, self.seed)
         evaluation = Evaluation(task, self.evaluate, self.seed)
         once(partial(state.restart_metrics, folder, evaluation.gold_base))
@@ -126,8 +126,8 @@ class Online(Spending):
         predicted = calibration(state.reward, judged, new, seed=self.seed)
 
         now.begin("fit")
-        readings = Readings.concat([state.readings, judged] if state.readings else [judged])
-        reward = self.reward.fit(readings, comparisons, rng=stream(self.seed, "fit", now.t))
+        readings = state.readings_with(judged, self.reward, comparisons, rng=now._rng("layers"))
+        reward = self.reward.fit(readings, comparisons, rng=now._rng("fit"))
 
         now.begin("improve")
         update = now.improve(state, self.optimiser, reward, num_prompts=self.prompts_per_round)
@@ -173,7 +173,7 @@ class Steps:
         # A sharp policy answers some prompts in one way only: a quarter more are answered.
         prompts = self._prompts(max(1, num_pairs + num_pairs // 4), "learn", "gather")
         answers = state.working.sample(prompts, num_samples=num_samples, rng=self._rng("sample"))
-        readings = self.task.trunk.read([r for row in answers for r in row])
+        readings = self.task.trunk.read([r for row in answers for r in row], layers=state.layers)
         rng = self._rng("choose")
         # The last bits of a margin may differ between processes: one of them chooses.
         cases = self.task.trunk.workers.once(

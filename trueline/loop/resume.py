@@ -23,12 +23,13 @@ from trueline.data.store import LabelStore
 from trueline.errors import SetupError
 from trueline.loop.gate import Decision
 from trueline.loop.labels import Budget
+from trueline.loop.layers import choose_layers, read_for
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.records import Comparison
-from trueline.rewards.protocols import Fitted, load_reward
+from trueline.rewards.protocols import Fitted, Head, load_reward
 from trueline.rng import Rng
 from trueline.runs import RunFolder
 
@@ -54,19 +55,22 @@ class State:
 
     @classmethod
     def start_or_resume(
-        cls, folder: RunFolder, task: Task, budget: Budget, *, rank: int, rng: Rng
+        cls, folder: RunFolder, task: Task, budget: Budget, head: Head, rank: int, *, rng: Rng
     ) -> State:
         """Return the last whole checkpoint's state, or that before the first round."""
         if cls.rounds_of(folder):
             return cls.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
         budget.pay_helpers(task.helper_cost)
-        parts = [] if task.readings is None else [task.readings]
-        read = {key for part in parts for key in part.keys}
-        if unread := [r for r in task.comparisons.responses if r.key not in read]:
-            parts.append(task.trunk.read(unread))
+        readings, known = task.readings, task.comparisons
+        if readings is None and known:
+            readings, _ = read_for(head, task.trunk, known, rng=rng)
+        read = set() if readings is None else set(readings.keys)
+        unread = [r for r in known.responses if r.key not in read]
+        if readings is not None and unread:
+            more = task.trunk.read(unread, layers=readings.layers)
+            readings = Readings.concat([readings, more])
         room = task.max_new_tokens
         new = task.policy or LoraPolicy.create(task.trunk, rank=rank, rng=rng, max_new_tokens=room)
-        readings = Readings.concat(parts) if parts else None
         return cls(new, new, readings=readings, spent=dict(budget.spent))
 
     @staticmethod
@@ -87,13 +91,27 @@ class State:
         room = max_new_tokens
         policies = [LoraPolicy.load(trunk, place, max_new_tokens=room) for place in kept]
         places = [folder.path(f"round-{t}") / "readings.safetensors" for t in range(1, done + 1)]
+        parts = [Readings.load(place) for place in places]
         return cls(
             working=policies[0],
             certified=policies[-1],
-            readings=Readings.concat([Readings.load(place) for place in places]),
+            # Layers become fewer once there are enough comparisons to choose by.
+            readings=Readings.concat([part.at(parts[-1].layers) for part in parts]),
             reward=load_reward(here / "reward", trunk),
             **written,
         )
+
+    @property
+    def layers(self) -> tuple[int, ...] | None:
+        """Layers at which answers are read; None before the first: all."""
+        return None if self.readings is None else self.readings.layers
+
+    def readings_with(
+        self, fresh: Readings, head: Head, comparisons: Comparisons, *, rng: Rng
+    ) -> Readings:
+        """Return all readings with fresh ones, at the layers that `head` needs of them."""
+        joined = Readings.concat([self.readings, fresh] if self.readings else [fresh])
+        return joined.at(choose_layers(head, joined, comparisons, rng=rng))
 
     def judged(self, candidate: LoraPolicy, decision: Decision | None) -> State:
         """Return the state with what the gate decided of a candidate. One that was not accepted
@@ -123,7 +141,7 @@ class State:
                 self.certified.save(here / "certified")
             self.reward.save(here / "reward")
             # The first round's part also holds what was known before it.
-            part = self.readings if len(self.rounds) == 1 else fresh
+            part = self.readings if len(self.rounds) == 1 else fresh.at(self.readings.layers)
             part.save(here / "readings.safetensors")
             if known and len(self.rounds) == 1:
                 known.save(here / _KNOWN)

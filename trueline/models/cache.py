@@ -1,12 +1,13 @@
 """Keep readings on disk by content, for several processes at once.
 
-    key  = sha256(trunk fingerprint, layers, number type, token ids, response's place)
-    file = <folder>/<sha256 of its keys>.safetensors, one a batch
+    key  = sha256(trunk fingerprint, number type, token ids, response's place)
+    file = <folder>/<sha256 of its keys and layers>.safetensors, one a batch
 
-A file is written beside its place and renamed into it, and never changed: processes need no lock.
-One that cannot be read, or whose checksum is wrong, is left out with a warning and its rows are
-read again. A kept row may differ from one read anew in the last bits (1e-6), because it was read in
-another batch: what must repeat bit by bit is read without a cache, or with one of its own.
+What was kept at many layers serves whoever asks for some of them. A file is written beside its
+place and renamed into it, and never changed: processes need no lock. One that cannot be read, or
+whose checksum is wrong, is left out with a warning and its rows are read again. A kept row may
+differ from one read anew in the last bits (1e-6), because it was read in another batch: what must
+repeat bit by bit is read without a cache, or with one of its own.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from safetensors.numpy import save
 
 from trueline.errors import SetupError
 
-__all__ = ["ReadingCache"]
+__all__ = ["ReadingCache", "Row"]
 
 Row = tuple[np.ndarray, np.ndarray | None]
+"""Latents [..., L, P, D] and surprisal columns [..., 6], of one response or of several."""
 
 
 class ReadingCache:
@@ -41,35 +43,39 @@ class ReadingCache:
         except OSError as error:
             got = f"{self.folder} ({error.strerror})"
             raise SetupError("the cache must be a folder that can be written", got=got) from error
-        self._where: dict[str, tuple[str, int]] = {}
-        self._known: set[str] = set()
+        self._where: dict[str, list[tuple[str, int]]] = {}
+        """Of a key, the files that hold it and its row there."""
+        self._layers: dict[str, list[int]] = {}
+        """Of each file seen."""
 
-    def get(self, keys: Sequence[str]) -> dict[int, Row]:
+    def get(self, keys: Sequence[str], layers: Sequence[int]) -> dict[int, Row]:
         """Return the rows that are there, by position in `keys`: [L, P, D] and [6]."""
-        names = {entry.name for entry in os.scandir(self.folder)} - self._known
+        names = {entry.name for entry in os.scandir(self.folder)} - set(self._layers)
         for name in sorted(name for name in names if name.endswith(".safetensors")):
-            self._index(name, self._open(name, lambda shard: json.loads(shard.metadata()["keys"])))
+            self._index(name, *(self._open(name, _head) or ([], [])))
         by_file: dict[str, list[tuple[int, int]]] = {}
         for i, key in enumerate(keys):
-            if key in self._where:
-                file, row = self._where[key]
-                by_file.setdefault(file, []).append((i, row))
+            for file, row in self._where.get(key, ()):
+                if set(layers) <= set(self._layers[file]):
+                    by_file.setdefault(file, []).append((i, row))
+                    break
         rows_found: dict[int, Row] = {}
         for file, wanted in by_file.items():
             found: Any = self._open(file, _checked)
+            at = [self._layers[file].index(layer) for layer in layers]
             for i, row in wanted if found else ():
                 # Copied, so that few rows do not keep whole shards in memory.
                 columns = None if found[1] is None else found[1][row].copy()
-                rows_found[i] = (found[0][row].copy(), columns)
+                rows_found[i] = (found[0][row, at], columns)
         return rows_found
 
-    def put(self, keys: Sequence[str], latents: np.ndarray, surprisals: np.ndarray | None) -> None:
+    def put(self, keys: Sequence[str], layers: Sequence[int], rows: Row) -> None:
         """Write one batch [n, L, P, D], [n, 6]; a full disk raises `OSError` and leaves nothing."""
-        tensors = {"latents": np.ascontiguousarray(latents, np.float32)}
-        if surprisals is not None:
-            tensors["surprisals"] = np.ascontiguousarray(surprisals, np.float32)
-        meta = {"keys": json.dumps(list(keys)), "sha256": _checksum(tensors)}
-        name = hashlib.sha256("".join(keys).encode()).hexdigest()[:40] + ".safetensors"
+        named = zip(("latents", "surprisals"), rows, strict=True)
+        tensors = {n: np.ascontiguousarray(x, np.float32) for n, x in named if x is not None}
+        head = {"keys": json.dumps(list(keys)), "layers": json.dumps(list(layers))}
+        meta = {**head, "sha256": _checksum(tensors)}
+        name = hashlib.sha256("".join(head.values()).encode()).hexdigest()[:40] + ".safetensors"
         handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -78,12 +84,12 @@ class ReadingCache:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        self._index(name, list(keys))
+        self._index(name, keys, layers)
 
-    def _index(self, name: str, keys: list[str] | None) -> None:
-        self._known.add(name)
-        for row, key in enumerate(keys or ()):
-            self._where.setdefault(key, (name, row))
+    def _index(self, name: str, keys: Sequence[str], layers: Sequence[int]) -> None:
+        self._layers[name] = list(layers)
+        for row, key in enumerate(keys):
+            self._where.setdefault(key, []).append((name, row))
 
     def _open(self, name: str, read: Callable[[Any], Any]) -> Any:
         """Return what is read of a file; None, with a warning, where it cannot be used."""
@@ -95,8 +101,13 @@ class ReadingCache:
                 f"cached readings {name} cannot be used ({error}); they are read again",
                 stacklevel=3,
             )
-            self._where = {k: v for k, v in self._where.items() if v[0] != name}
+            for places in self._where.values():
+                places[:] = [place for place in places if place[0] != name]
             return None
+
+
+def _head(shard: Any) -> list[Any]:
+    return [json.loads((shard.metadata() or {}).get(part, "[]")) for part in ("keys", "layers")]
 
 
 def _checked(shard: Any) -> Row:

@@ -3,9 +3,9 @@
     pooled = sum_t w_t h_lt,   w a pool's weights: one-hot, or 1/length over the response
     log p(token_t) = logits[t - 1, token_t] - logsumexp(logits[t - 1])   at response positions only
 
-Latents are pooled by hooks while the pass runs, so that no layer's hidden states outlive it, and
-the output head sees only the positions that predict a response token. The hooks stay on the model,
-and do nothing but in the thread whose pass asked for it.
+Latents are pooled by hooks while the pass runs, so that no layer's hidden states outlive it. The
+hooks stay on the model, and do nothing but in the thread whose pass asked for it. Logits are made
+of the positions that predict a response token alone (`logits`).
 
 Rows of causal models are packed, laid end to end with the prompt they share once:
 
@@ -43,6 +43,7 @@ from transformers.masking_utils import sdpa_mask
 
 from trueline.errors import SetupError
 from trueline.models.chat_format import Encoded, batches
+from trueline.models.logits import logps_at
 
 __all__ = [
     "Batch",
@@ -50,14 +51,12 @@ __all__ = [
     "Pools",
     "blocks_of",
     "enable_packing",
-    "logits_at",
     "pooling",
     "response_logps",
     "row_batches",
 ]
 
 _PACKED = "trueline_packed"
-_WHERE: ContextVar[Tensor | None] = ContextVar("where", default=None)
 _POOLING: ContextVar[tuple[frozenset[int], Any, dict[int, Tensor]] | None] = ContextVar(
     "pooling", default=None
 )
@@ -234,32 +233,11 @@ def _pool_output(layer: int, _: Any, args: Any, out: Any) -> None:
         asked[2][layer] = asked[1].of(out if isinstance(out, Tensor) else out[0])
 
 
-@contextlib.contextmanager
-def logits_at(model: Any, where: Int[Tensor, " R"]) -> Iterator[None]:
-    """Within this context a pass of this thread has logits [1, R, V]: only at the flat positions
-    `where`. The head's input is cut, so that scaling and soft caps after it still apply."""
-    head = model.get_output_embeddings()
-    if _cut not in head._forward_pre_hooks.values():
-        head.register_forward_pre_hook(_cut)
-    token = _WHERE.set(where)
-    try:
-        yield
-    finally:
-        _WHERE.reset(token)
-
-
-def _cut(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor] | None:
-    where = _WHERE.get()
-    return None if where is None else (args[0].reshape(-1, args[0].shape[-1])[where][None],)
-
-
 def response_logps(model: Any, batch: Batch) -> Float[Tensor, "B S"]:
     """Return the log-probability of each response token, float32, 0 where there is none."""
     inputs = {"input_ids": batch.ids} if batch.layout is None else batch.layout.inputs()
-    with logits_at(model, batch.where):
-        logits = model(**inputs, use_cache=False).logits[0].float()
-    logps = -nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-    out = torch.zeros(batch.response_mask.shape, device=logits.device)
+    logps = logps_at(model, inputs, batch.where, batch.targets)
+    out = torch.zeros(batch.response_mask.shape, device=logps.device)
     return out.masked_scatter(batch.response_mask, logps)
 
 

@@ -44,8 +44,7 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
     if packed is None and not place.is_dir() and (place.is_absolute() or name.count("/") > 1):
         must = "the model must be a Hugging Face folder, a hub name or a .gguf file"
         raise SetupError(must, got=f"{name}, which is neither", do="check the path")
-    number_type = None if dtype == "auto" else getattr(torch, dtype, None)
-    if dtype != "auto" and not isinstance(number_type, torch.dtype):
+    if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise SetupError("dtype must be auto, float32, bfloat16 or float16", got=dtype)
     where: dict[str, Any] = {"trust_remote_code": False}
     source, unpacked = name, {"use_safetensors": True}
@@ -57,7 +56,8 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
         is_encoder = not _is_causal(name, config)
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
         loader: Any = AutoModel if is_encoder else AutoModelForCausalLM
-        how = {"dtype": number_type or "auto", "output_loading_info": True, **unpacked}
+        number_type = _fast(config, device) if dtype == "auto" else getattr(torch, dtype)
+        how = {"dtype": number_type, "output_loading_info": True, **unpacked}
         model, info = loader.from_pretrained(source, **how, **where)
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
@@ -83,6 +83,18 @@ def _gguf_of(place: Path) -> Path | None:
         must, do = "the package gguf must be there to read a GGUF file", "pip install gguf"
         raise SetupError(must, got=f"{found[0].name} without it", do=do)
     return found[0] if found else None
+
+
+def _fast(config: Any, device: str) -> torch.dtype:
+    """Return the checkpoint's number type where the device multiplies it fast, else float32."""
+    own = getattr(config, "dtype", None)
+    if device.startswith("cuda"):
+        kinds = {torch.float16} | ({torch.bfloat16} if torch.cuda.is_bf16_supported() else set())
+    else:
+        # "amx_bf16", "avx512_bf16", or an ARM processor's own.
+        able = getattr(torch.cpu, "get_capabilities", dict)().items()
+        kinds = {torch.bfloat16} if any(n.endswith("bf16") and has for n, has in able) else set()
+    return own if own in kinds else torch.float32
 
 
 def _is_causal(name: str, config: Any) -> bool:

@@ -123,6 +123,18 @@ class Readings:
         """Return the given rows, in the given order."""
         return self._part(np.asarray(rows, dtype=np.int64))
 
+    def at(self, layers: Sequence[int]) -> Readings:
+        """Return these layers alone, in rising order; each must have been read."""
+        if unread := sorted(set(layers) - set(self.layers)):
+            do = f"choose from {', '.join(map(str, self.layers))}"
+            got = ", ".join(map(str, unread))
+            raise InputError("layer must be one that was read", got=got, do=do)
+        kept = tuple(layer for layer in self.layers if layer in layers)
+        if kept == self.layers:
+            return self
+        where = [self.layers.index(layer) for layer in kept]
+        return replace(self, layers=kept, latents=self.latents[:, where])
+
     def slices(self, size: int) -> Iterator[Readings]:
         """Yield all rows in order, `size` at a time, without copying the latents."""
         for start in range(0, len(self), size):
@@ -202,15 +214,12 @@ class Readings:
     def features(self, layer: int, pooling: str = "both") -> np.ndarray:
         """Return float32 [N, F]: the layer's latents ("last", "mean", or "both" side by side), then
         the five surprisal columns where there are any."""
-        if layer not in self.layers:
-            do = f"choose from {', '.join(map(str, self.layers))}"
-            raise InputError("layer must be one that was read", got=str(layer), do=do)
         names = ("last", "mean") if pooling == "both" else (pooling,)
         if not set(names) <= set(self.poolings):
             do = f"choose from {', '.join((*self.poolings, 'both'))}"
             raise InputError("pooling must be one that was read", got=pooling, do=do)
-        at = self.layers.index(layer)
-        blocks = [self.latents[:, at, self.poolings.index(name)] for name in names]
+        latents = self.at([layer]).latents[:, 0]
+        blocks = [latents[:, self.poolings.index(name)] for name in names]
         if self.surprisals is not None:
             blocks.append(self.surprisals)
         return np.concatenate(blocks, axis=1, dtype=np.float32)

@@ -30,7 +30,7 @@ from transformers.cache_utils import DynamicLayer
 from trueline.errors import InputError
 from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import whole
-from trueline.models.forward import logits_at
+from trueline.models.logits import logits_at
 from trueline.progress import Stage, stage
 from trueline.records import Prompt, Response
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 
 from trueline.errors import InputError, InvalidExperiment, SetupError
-from trueline.models.cache import ReadingCache
+from trueline.models.cache import ReadingCache, Row
 from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import Workers, shard, shards_of, whole
 from trueline.models.forward import (
@@ -47,7 +48,6 @@ __all__ = ["Trunk"]
 _POOLING = 4
 """Version of what is read and pooled: a cache filled under another is not read."""
 _MAX_POSITIONS = 1_000_000
-_MAX_LOGITS = 2**28
 
 
 class Trunk:
@@ -63,6 +63,7 @@ class Trunk:
         batch_tokens: int | None,
     ) -> None:
         self.model = model.requires_grad_(False).eval()
+        self.dtype = str(model.dtype).removeprefix("torch.")
         self.is_encoder = is_encoder
         self.packs = not is_encoder and enable_packing(self.model)
         """Whether rows go through it end to end, a shared prompt once."""
@@ -71,10 +72,7 @@ class Trunk:
         limits = (model.config.max_position_embeddings, tokenizer.model_max_length)
         max_tokens = int(min(_MAX_POSITIONS, *(x for x in limits if x)))
         self.codec = Codec(tokenizer, is_encoder=is_encoder, max_tokens=max_tokens)
-        vocabulary = 1 if is_encoder else int(model.config.vocab_size)
-        # A batch that outgrows a CPU's caches is slower: 16,384 took 1.6 times as long as 2,048.
-        wanted = batch_tokens or (2_048 if self.device.type == "cpu" else 16_384)
-        self.batch_tokens = max(1, min(wanted, _MAX_LOGITS // vocabulary))
+        self.batch_tokens = batch_tokens or _tokens_at_once(model)
         self._cache = None if cache_dir is None else ReadingCache(Path(cache_dir))
         self.workers = Workers()
         """The processes that read and train together; alone without a launcher."""
@@ -96,7 +94,8 @@ class Trunk:
         """Load a local Hugging Face folder, a hub name or a GGUF file.
 
         `device` "auto" is the one that accelerate gives to this process. `dtype` "bfloat16" halves
-        the weights; adapters, softmax and log-probabilities stay float32. With `layers` None all
+        the weights; adapters, softmax and log-probabilities stay float32; "auto" is what the
+        checkpoint has, where the device multiplies it fast, else float32. With `layers` None all
         are read, with `cache_dir` None readings are not kept.
         """
         workers = Workers()
@@ -137,19 +136,26 @@ class Trunk:
     def read(
         self,
         responses: Sequence[Response] | HasResponses,
+        *,
+        layers: Sequence[int] | None = None,
     ) -> Readings:
-        """Read each distinct response in one frozen pass, in order of first appearance."""
-        unique = distinct(responses)
+        """Read each distinct response in one frozen pass, in order of first appearance.
+
+        `layers`: those to keep, the trunk's own if not given; () keeps surprisals alone.
+        """
+        unique, kept = distinct(responses), self.layers if layers is None else ()
+        if layers:
+            kept = self._choose(layers)
         rows = self.codec.encode(unique)
         with whole(self.model):
             latents, surprisals = self.workers.spread(
                 [len(row.ids) for row in rows],
-                lambda at: self._read([rows[i] for i in at]),
+                lambda at: self._read([rows[i] for i in at], kept),
             )
         return Readings(
             keys=tuple(r.key for r in unique),
             latents=latents,
-            layers=self.layers,
+            layers=kept,
             poolings=("last", "mean"),
             surprisals=None if surprisals is None else surprisals[:, :5],
             end_surprisals=None if surprisals is None else surprisals[:, 5],
@@ -159,13 +165,13 @@ class Trunk:
             responses=tuple(unique),
         )
 
-    def _read(self, rows: list[Encoded]) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read(self, rows: list[Encoded], layers: tuple[int, ...]) -> Row:
         """Return latents [N, L, 2, D] and surprisal columns [N, 6] of this process's rows."""
-        latents = np.empty((len(rows), len(self.layers), 2, self.width), np.float32)
+        latents = np.empty((len(rows), len(layers), 2, self.width), np.float32)
         surprisals = None if self.is_encoder else np.empty((len(rows), 6), np.float32)
-        known = {} if self._cache is None else self._cache.get(self._row_keys(rows))
-        for i, (kept, columns) in known.items():
-            latents[i] = kept
+        known = {} if self._cache is None else self._cache.get(self._row_keys(rows), layers)
+        for i, (found, columns) in known.items():
+            latents[i] = found
             if surprisals is not None and columns is not None:
                 surprisals[i] = columns
         wanted = np.array([i for i in range(len(rows)) if i not in known], dtype=np.int64)
@@ -175,17 +181,17 @@ class Trunk:
             for group in groups:
                 at = wanted[group]
                 part = [todo[i] for i in group]
-                latents[at], columns = self._pass(part)
+                latents[at], columns = self._pass(part, layers)
                 if surprisals is not None:
                     surprisals[at] = columns
                 if self._cache is not None:
-                    self._cache.put(self._row_keys(part), latents[at], columns)
+                    self._cache.put(self._row_keys(part), layers, (latents[at], columns))
                 told.advance(sum(len(row.ids) for row in part))
         return latents, surprisals
 
-    def _pass(self, rows: list[Encoded]) -> tuple[np.ndarray, np.ndarray | None]:
+    def _pass(self, rows: list[Encoded], layers: tuple[int, ...]) -> Row:
         batch, columns = Batch.of(rows, device=self.device, packed=self.packs), None
-        with torch.inference_mode(), pooling(self.model, self.layers, batch.weights) as pooled:
+        with torch.inference_mode(), pooling(self.model, layers, batch.weights) as pooled:
             if self.is_encoder:
                 slots = torch.arange(batch.ids.shape[1], device=self.device)
                 mask = (slots < batch.lengths[:, None]).long()
@@ -193,11 +199,12 @@ class Trunk:
             else:
                 ends = torch.tensor([row.end for row in rows], device=self.device)
                 columns = _columns(response_logps(self.model, batch), batch.response_mask, ends)
-        latents = torch.stack([pooled[layer] for layer in self.layers], 1)
-        return latents.float().cpu().numpy(), columns
+        empty = [torch.zeros(len(rows), 0, 2, self.width, device=self.device)]
+        latents = torch.cat(empty + [pooled[layer][:, None] for layer in layers], 1)
+        return latents.cpu().numpy(), columns
 
     def _row_keys(self, rows: list[Encoded]) -> list[str]:
-        head = json.dumps([_POOLING, self.fingerprint(), self.layers, str(self.model.dtype)])
+        head = json.dumps([_POOLING, self.fingerprint(), self.dtype])
         return [
             hashlib.sha256(f"{head}{r.ids}{r.start}:{r.stop}".encode()).hexdigest() for r in rows
         ]
@@ -227,6 +234,17 @@ class Trunk:
         parts = [config, [kept, tokenizer.chat_template, tokenizer.special_tokens_map]]
         digest.update(json.dumps(parts, sort_keys=True, default=str).encode())
         return digest.hexdigest()
+
+
+def _tokens_at_once(model: Any) -> int:
+    """Return the tokens of a batch: what is fastest, or what half of the memory holds beside the
+    weights, at some 20 widths of numbers a token in one block."""
+    # A batch that outgrows a CPU's caches is slower: 16,384 took 1.6 times as long as 2,048.
+    fastest, memory = 2_048, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if model.device.type == "cuda":
+        fastest, memory = 16_384, torch.cuda.get_device_properties(model.device).total_memory
+    left = memory // 2 - sum(p.nbytes for p in model.parameters())
+    return min(fastest, max(256, left // (20 * model.config.hidden_size * model.dtype.itemsize)))
 
 
 def _columns(logps: torch.Tensor, mask: torch.Tensor, ends: torch.Tensor) -> np.ndarray:

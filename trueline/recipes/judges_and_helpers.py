@@ -25,6 +25,7 @@ from trueline.audits.recursion import raise_on_sums
 from trueline.data.comparisons import Comparisons
 from trueline.data.files import read_records
 from trueline.errors import InputError
+from trueline.loop.layers import read_for
 from trueline.models.adapters import BasePolicy
 from trueline.models.chat import LocalChatModel, Together
 from trueline.models.endpoint import Endpoint
@@ -123,8 +124,8 @@ class FileJudge:
         """Return the reward that stands for them."""
         pairs = Comparisons.load(self.path)
         ours, theirs = pairs.split(0.5, stream(session.seed, "stand-in", "split"))
-        rng = stream(session.seed, "stand-in", "fit")
-        fitted = Bayesian().fit(session.trunk.read(theirs.responses), theirs, rng=rng)
+        head, rng = Bayesian(), stream(session.seed, "stand-in", "fit")
+        fitted = head.fit(read_for(head, session.trunk, theirs, rng=rng)[0], theirs, rng=rng)
         return Judging(
             rater=RewardRater(scorer=fitted.on(session.trunk)),
             certificate=f"better by a reward fitted on {len(theirs)} comparisons of the file kept "

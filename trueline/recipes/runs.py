@@ -94,8 +94,8 @@ def run(
     checked = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe, changes=changes)
     place = Path(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     loop = make_loop(checked, seed=seed)
-    queue = place.with_name(f"{place.name}.queue")
-    opened = Session(model=checked.model.path, seed=seed, queue=queue, **session)
+    session |= {"queue": place.with_name(f"{place.name}.queue"), "dtype": checked.model.dtype}
+    opened = Session(model=checked.model.path, seed=seed, **session)
     config = {
         "verb": "run",
         "recipe": checked.as_toml(),
@@ -206,9 +206,7 @@ def sums_cases(num: int, session: Session) -> list[LabelledCase]:
     while len(cases) < num:
         prompts = world.prompts(2 * num, rng, "eval")
         for first, second in policy.sample(prompts, num_samples=2, rng=rng):
-            gap = world.gold(first) - world.gold(second)
-            if gap:
+            if gap := world.gold(first) - world.gold(second):
                 case = Case(first=first, second=second)
-                group = first.prompt.key
-                cases.append(LabelledCase(case=case, correct=int(gap < 0), group=group))
+                cases.append(LabelledCase(case=case, correct=int(gap < 0), group=first.prompt.key))
     return cases[:num]

@@ -58,6 +58,8 @@ class ModelSection:
 
     path: str | None = None
     """Folder or hub name of a model; the embedded one if not given."""
+    dtype: str = "float32"
+    """Number type of its weights; auto: the checkpoint's own where the device multiplies it fast"""
     rank: int = 16
     """Rank of the policy's low-rank adapter."""
     max_new_tokens: int = 80

@@ -27,6 +27,8 @@ class Session:
     """Folder or hub name of the main trunk; None: the embedded model."""
     seed: int = 0
     device: str = "cpu"
+    dtype: str | None = None
+    """Number type of weights; None: what a reward's card says of its trunk, else float32."""
     cache: Path | None = None
     """Where readings are kept between commands."""
     console: Console = field(default_factory=Console)
@@ -41,30 +43,30 @@ class Session:
         """The main trunk."""
         return self.load(self.model)
 
-    def load(self, model: str | None) -> Trunk:
+    def load(self, model: str | None, *, dtype: str = "float32") -> Trunk:
         """Return the trunk of that folder or hub name; the embedded model for None."""
         if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise SetupError(
-                "the device must exist on this machine", got=self.device, do="use --device cpu"
-            )
+            must, do = "the device must exist on this machine", "use --device cpu"
+            raise SetupError(must, got=self.device, do=do)
         if model not in self.trunks:
             place = str(trunk_path()) if model is None else model
+            dtype = self.dtype or dtype
             with stage(f"loading {place}"):
-                self.trunks[model] = Trunk.load(place, device=self.device, cache_dir=self.cache)
+                trunk = Trunk.load(place, device=self.device, dtype=dtype, cache_dir=self.cache)
+            self.trunks[model] = trunk
+            if dtype == "auto":
+                self.console.print(f"{place}: weights in {trunk.dtype}")
         return self.trunks[model]
 
     def reward(self, folder: Path, model: str | None = None) -> tuple[Trunk, Fitted]:
         """Return a saved reward and its trunk, which is where its card says unless `model` does."""
-        if model is None:
-            card = folder / "card.json"
-            if not card.is_file():
-                raise SetupError("a reward folder must hold card.json", got=f"none in {folder}")
-            model = json.loads(card.read_text("utf-8")).get("trunk")
-            if not model:
-                must, do = "a reward's trunk must be known", "give --model"
-                raise SetupError(must, got=f"none in {card}", do=do)
-        trunk = self.load(model)
-        reward = load_reward(folder, trunk)
+        reward = load_reward(folder)
+        told = json.loads((folder / "card.json").read_text("utf-8"))
+        if not (model := model or told.get("trunk")):
+            got = f"none in {folder / 'card.json'}"
+            raise SetupError("a reward's trunk must be known", got=got, do="give --model")
+        trunk = self.load(model, dtype=told.get("dtype") or "float32")
+        reward.on(trunk)
         if said := reward.metadata.get("warning"):
             self.console.print(f"warning, as `fit` said: {said}")
         return trunk, reward

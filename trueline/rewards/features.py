@@ -97,11 +97,9 @@ class Features:
         `InputError` where the readings have another width, or lack surprisals, or have them."""
         has = readings.surprisals is not None
         if (readings.width, has) != (self.width, self.surprisals):
-            raise InputError(
-                f"readings must have width {self.width}, surprisals: {self.surprisals}",
-                got=f"width {readings.width}, surprisals: {has}",
-                do="read the responses with the trunk the reward was fitted on",
-            )
+            must = f"readings must have width {self.width}, surprisals: {self.surprisals}"
+            do = "read the responses with the trunk the reward was fitted on"
+            raise InputError(must, got=f"width {readings.width}, surprisals: {has}", do=do)
         out = _columns(readings, self.parts)
         broken = ~np.isfinite(out).all(1)
         out -= self.center

@@ -50,7 +50,9 @@ MeanStd = tuple[np.ndarray, np.ndarray]
 class Reader(Protocol):
     """What reads responses: a `Trunk` or a `FakeTrunk`."""
 
-    def read(self, responses: Sequence[Response]) -> Readings: ...
+    layers: tuple[int, ...]
+
+    def read(self, responses: Sequence[Response], **how: Any) -> Readings: ...
     def fingerprint(self) -> str: ...
 
 
@@ -95,9 +97,12 @@ class Fitted(ABC):
     def with_lower_bound(self, k: float, distance: float = 0.0) -> Self:
         """Return the same reward with the lower bound mean − k std − distance · far (`linear`)."""
 
-    def save(self, folder: str | Path, *, model: str | None = None) -> None:
-        """Write it to a folder, whole or not at all; `model`: where its trunk is found."""
-        write_folder(Path(folder), self, trunk=model, trunk_fingerprint=self.trunk_fingerprint)
+    def save(
+        self, folder: str | Path, *, model: str | None = None, dtype: str | None = None
+    ) -> None:
+        """Write it to a folder, whole or not at all; `model`, `dtype`: where its trunk is found."""
+        about = {"trunk": model, "dtype": dtype, "trunk_fingerprint": self.trunk_fingerprint}
+        write_folder(Path(folder), self, **about)
 
     def on(self, trunk: Reader) -> Scorer:
         """Return a scorer of texts; `SetupError` where the trunk is not the one the reward was
@@ -173,7 +178,7 @@ class Reward:
     def read(self, responses: Sequence[Response]) -> tuple[Scores, Readings]:
         """Return scores of N responses in their order, and the readings they rest on, one a text:
         the trunk's own log-probabilities among them."""
-        readings = self.trunk.read(responses)
+        readings = self.trunk.read(responses, layers=self.fitted.layers)
         scores = self.fitted.score(readings)
         at = readings.rows([answer.key for answer in responses])
         columns = {name: getattr(scores, name)[at] for name in scores.columns}
