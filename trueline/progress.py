@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Stage", "Telling", "hush", "stage", "track"]
+__all__ = ["Stage", "Telling", "hush", "stage", "tell", "track"]
 
 T = TypeVar("T")
 _EVERY_S = 30.0
@@ -93,12 +93,13 @@ class Telling:
             del self._stages[self._stages.index(stage) :]
         self._show(self._live is not None and len(self._stages) > 1)
 
-    def say(self) -> None:
-        """Print a line if the last one is 30 s old."""
-        if self.clock() - self._said >= _EVERY_S:
+    def say(self, text: str = "") -> None:
+        """Print a line: the text, or if the last one is 30 s old how far everything is."""
+        if not text and self.clock() - self._said >= _EVERY_S:
             self._said = self.clock()
-            words = (f"{stage.what}{far and f' ({far})'}" for stage, far in self._told())
-            self._console.print(", ".join(words), markup=False, highlight=False, soft_wrap=True)
+            text = ", ".join(f"{stage.what}{far and f' ({far})'}" for stage, far in self._told())
+        if text:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _speak(self) -> None:
         while not self._over.wait(1.0):
@@ -181,6 +182,12 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
         for item in items:
             yield item
             at.advance()
+
+
+def tell(text: str) -> None:
+    """Say one line at once, also where a person is being asked."""
+    if (telling := _TELLING.get()) is not None:
+        telling.say(text)
 
 
 def hush() -> None:

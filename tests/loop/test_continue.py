@@ -14,6 +14,7 @@ from trueline.data.store import LabelStore
 from trueline.errors import InvalidExperiment, SetupError
 from trueline.loop.resume import State, continue_from
 from trueline.loop.task import Task
+from trueline.models.rollouts import Sampling
 from trueline.policy import DPO, BestOfN, Limits
 from trueline.runs import RunFolder
 from trueline.testing import FakeTrunk
@@ -91,7 +92,8 @@ def test_what_cannot_be_continued_is_refused(sums_task, first, tmp_path):
 def test_why_less_was_done_and_how_many_answers_were_cut_is_recorded(sums_task, tmp_path):
     near = BestOfN(num_samples=2, limits=Limits(novelty_limit=1e-6))
     spec = replace(QUICK, rounds=1, optimiser=near)
-    (row,) = run(spec, replace(sums_task, max_new_tokens=4), tmp_path / "run")["rounds"]
+    short = replace(sums_task, sampling=Sampling(max_new_tokens=4, cut="score"))
+    (row,) = run(spec, short, tmp_path / "run")["rounds"]
     assert row["cut"] == 4, "no answer of this world is over after four tokens"
     assert row["stopped"] in ("unscored", "novelty")
     rate = row["gate"]["win_rate_at_equal_length"]

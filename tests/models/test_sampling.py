@@ -134,6 +134,26 @@ def test_frequencies_match_the_softmax(chat, temperature):
     np.testing.assert_allclose(logps, np.log(probs)[list(said)], atol=1e-4)
 
 
+@pytest.mark.parametrize("top_p", [1e-9, 0.4, 0.8])
+def test_a_nucleus_holds_the_likeliest_and_no_more_than_it_needs(chat, top_p):
+    ids = chat.codec.prompt_ids(PROMPTS[:1])[0]
+    with torch.no_grad():
+        probs = torch.softmax(
+            chat.model(torch.tensor([ids])).logits[0, -1].double() / 0.7, 0
+        ).numpy()
+    order = np.argsort(-probs)
+    inside = order[: int((np.cumsum(probs[order]) < top_p).sum()) + 1]
+    how = {"uniforms": np.random.default_rng(3).random((1, 4_000, 1)), "stop_ids": frozenset()}
+    grown = generate(chat.model, [ids], temperature=0.7, top_p=top_p, **how)[0]
+    counts = np.bincount([c.ids[0] for c in grown], minlength=len(probs))
+    assert set(np.flatnonzero(counts)) <= set(inside)
+    expected = 4_000 * probs[inside] / probs[inside].sum()
+    if len(inside) > 1:
+        assert chisquare(counts[inside], expected).pvalue > 1e-3
+    logps = [c.token_logps[0] - np.log(probs[c.ids[0]]) for c in grown]
+    np.testing.assert_allclose(logps, 0, atol=1e-4, err_msg="of the whole vocabulary")
+
+
 @pytest.mark.parametrize("wrong", [{"num_samples": 0}, {"temperature": math.nan}])
 def test_impossible_settings_are_refused(chat, wrong):
     with pytest.raises(InputError, match="at least 1"):

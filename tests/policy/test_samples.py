@@ -89,6 +89,40 @@ def test_kl_and_entropy_are_those_of_the_samples(moved, prompts):
     assert stats["entropy"] == pytest.approx(-own.sum() / tokens, abs=1e-4)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_ratio_and_kl_are_of_the_policy_at_its_temperature(temperature, moved, prompts):
+    """Whatever the nucleus: a token's ratio to itself is 1, and both sides of the KL are alike."""
+    moved.sampling = replace(moved.sampling, temperature=temperature, top_p=0.9)
+    samples = draw(moved, prompts, Reads(moved.trunk))
+    rows = samples.rollouts.rows
+    again, _ = moved.token_logps(rows, grad=False)
+    for row, said, known in zip(rows, samples.logps, again.double().numpy(), strict=True):
+        assert np.allclose(said, known[: row.stop - row.start], atol=1e-4)
+    logits = [moved.network(torch.tensor([row.ids])).logits[0].double() for row in rows[:3]]
+    for row, raw, said in zip(rows, logits, samples.logps, strict=False):
+        logps = torch.log_softmax(raw[row.start - 1 : row.stop - 1] / temperature, -1)
+        own = logps.gather(1, torch.tensor(row.ids[row.start : row.stop])[:, None])[:, 0]
+        assert np.allclose(said, own.detach(), atol=1e-4)
+    with moved.off():
+        reference = moved.logp(rows, grad=False).double().numpy()
+    assert np.allclose(samples.reference.ravel(), reference, atol=2e-4)
+    assert samples.log_ratio.mean() > 0
+
+
+@pytest.mark.parametrize("cut", ["score", "leave_out", "charge"])
+def test_what_a_cut_answer_is_worth(cut, policy, prompts):
+    policy.sampling = replace(policy.sampling, cut=cut, cut_penalty=2.5, max_new_tokens=4)
+    samples = draw(policy, prompts, COUNTS)
+    plain = COUNTS.score([], [r.text for r in samples.rollouts.flat]).mean
+    was_cut, lower = samples.rollouts.cut, samples.lower.ravel()
+    assert 0 < was_cut.mean() < 1 and samples.stats()["cut_frac"] == was_cut.mean()
+    assert np.array_equal(lower[~was_cut], plain[~was_cut])
+    expected = {"score": plain, "charge": plain - 2.5, "leave_out": np.full(len(plain), np.nan)}
+    assert np.array_equal(lower[was_cut], expected[cut][was_cut], equal_nan=True)
+    kept = [len(row) for row in samples.rollouts.kept(policy.sampling)]
+    assert sum(kept) == (len(plain) - was_cut.sum() if cut == "leave_out" else len(plain))
+
+
 @pytest.fixture
 def older(moved: LoraPolicy) -> Any:
     """An engine that says what a policy of older weights would say."""

@@ -26,6 +26,7 @@ TASTE = {"kind": "bayesian"}
 RULE = {"kind": "max_words", "n": 60}
 FIELDS: dict[str, dict[str, Any]] = {
     "regex": {"must": ["answer"]},
+    "rule": {"name": "/sure/"},
     "json_schema": {"schema": {"type": "object"}},
     "max_sentences": {"n": 3},
     "max_words": {"n": 60},

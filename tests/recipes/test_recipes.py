@@ -31,6 +31,8 @@ def refused(table, *words: str, changes=()) -> None:
         ({"policy": {"kind": "best_of_m"}}, ("policy.kind", "grpo", "'best_of_m'", "best_of_n")),
         ({"policy": {"kind": "best_of_n", "num_sample": 4}}, ("policy", "num_samples", "did you")),
         ({"policy": {"kind": "grpo", "beta": "0.1"}}, ("policy.beta", "number", "'0.1'")),
+        ({"policy": {"kind": "dpo", "top_p": 0}}, ("policy: ", "top_p above 0")),
+        ({"policy": {"cut": "drop"}}, ("policy.cut", "'leave_out'", "'drop'")),
         ({"policy": {"num_samples": 4}}, ("policy must be a table with a kind",)),
         ({"budget": {"rounds": True}}, ("budget.rounds", "integer", "True")),
         ({"bugdet": {}}, ("sections", "'bugdet'")),
@@ -96,6 +98,24 @@ def test_a_nested_change_keeps_the_rest_of_the_default():
     assert nested.policy == replace(plain, adamw=settings), "its epochs are best-of-n's own"
     head = Recipe.of({"reward": {"kind": "conservative"}}, changes=["reward.head.layer=2"]).reward
     assert head == Conservative(head=Bayesian(layer=2)), "the default's kind is kept"
+
+
+@pytest.mark.parametrize("kind", ["best_of_n", "dpo", "grpo"])
+def test_what_is_left_open_suits_a_model_of_one_s_own_with_a_chat_template(kind):
+    """What is given stands, and the embedded world keeps its own."""
+    own = {"model": {"path": "x"}, "policy": {"kind": kind}}
+    shipped = Recipe.of("chat")
+    suited = Recipe.of(own, changes=["policy.limits.novelty_limit=7"]).suited(chat=True)
+    assert suited.sampling == shipped.sampling and suited.sampling.cut == "score"
+    assert suited.policy.limits == replace(shipped.policy.limits, novelty_limit=7)
+    assert suited.policy.adamw.learning_rate == shipped.policy.adamw.learning_rate
+    assert suited.policy.adamw.epochs == Recipe.of({"policy": kind}).policy.adamw.epochs
+    assert Recipe.of(suited.as_table()).suited(chat=True) == suited, "written out, and given now"
+    for as_it_was, chat in ((Recipe.of(own), False), (Recipe.of({"policy": kind}), True)):
+        assert as_it_was.suited(chat=chat) == as_it_was
+    given = Recipe.of(own, changes=["policy.temperature=0.3", "model.max_new_tokens=9"])
+    sampling = given.suited(chat=True).sampling
+    assert (sampling.temperature, sampling.max_new_tokens) == (0.3, 9), "under its old key too"
 
 
 def test_a_missing_or_broken_file_is_one_line(tmp_path):

@@ -33,8 +33,8 @@ from trueline.recipes.judges_and_helpers import (
     from_short,
     open_helper,
     sha256_of,
+    sums_cases,
 )
-from trueline.recipes.runs import sums_cases
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
 from trueline.rng import stream
@@ -94,7 +94,7 @@ class JudgeVerb(Place):
         if self.cases is not None:
             cases, skipped = load_cases(self.cases)
         else:
-            cases, skipped = sums_cases(self.num_cases, session), {}
+            cases, skipped = sums_cases(self.num_cases, session.load(None), seed=session.seed), {}
         # What is wrong with the set-up shows in the first case, before there is a folder.
         probe = None if self.out.exists() else arms[0].judge(cases[0], 0)
         with self._folder(recipes) as folder:

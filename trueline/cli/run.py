@@ -15,6 +15,7 @@ from trueline.models.distributed import Workers
 from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short
 from trueline.recipes.runs import run
 from trueline.recipes.schema import Recipe, merged, read
+from trueline.rewards import REWARDS
 
 __all__ = ["RunVerb"]
 
@@ -42,7 +43,11 @@ class RunVerb(Place):
     """Prompts: .jsonl, .json, .csv, .parquet or .txt (data.prompts)."""
     rater: str | None = None
     """Who judges: simulated[:POPULATION], rule:NAME, file:PAIRS, reward:FOLDER, people, model:PATH
-    or endpoint:URL#MODEL (judge)."""
+    or endpoint:URL#MODEL (judge). A rule's NAME is dialogue, joy or short-sentences; /REGEX/, 1
+    where it is found; or MODULE:FUNCTION, yours, text -> number, true, false, or None: unscored."""
+    reward: str | None = None
+    """What is learned: a kind of reward (`trueline recipe --kinds`), or rule:NAME, which is known
+    and needs no labels but the gate's (reward)."""
     protocol: str | None = None
     """How they judge: direct, critique, debate, … (oversight.kind)."""
     helper: str | None = None
@@ -90,6 +95,8 @@ class RunVerb(Place):
         ]
         if self.rater is not None:
             flags.append(("judge", from_short(JUDGES, self.rater, key="judge")))
+        if self.reward is not None:
+            flags.append(("reward", from_short(REWARDS, self.reward, key="reward")))
         if self.optimiser is not None and table.get("policy", {}).get("kind") != self.optimiser:
             flags.append(("policy", {"kind": self.optimiser}))
         helper = table.get("oversight", {}).get("helper")

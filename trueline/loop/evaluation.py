@@ -2,9 +2,10 @@
 
 Numbers of a reward are given relative to the base policy's answers to the same prompts, because
 the reward is fitted anew each round and its zero moves with it. KL is the mean over sampled
-answers of log pi(y|x) - log pi_ref(y|x), in nats per response; unbiased, so it may come out below
-zero near the start. Gold is reported where a world knows it and used for nothing. The result sets
-the certified policy against the base and an oracle: the truly best of n base samples.
+answers of log pi(y|x) - log pi_ref(y|x), both at the sampling temperature, in nats per response;
+unbiased, so it may come out below zero near the start. Gold is reported where a world knows it and
+used for nothing. The result sets the certified policy against the base and an oracle: the truly
+best of n base samples.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from trueline.loop.resume import State
 from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.reading import Readings
-from trueline.models.sampling import Rollouts
+from trueline.models.rollouts import Rollouts
+from trueline.policy import Samples
 from trueline.records import Comparison, Estimate, Prompt, Response
 from trueline.rewards.protocols import Fitted
 from trueline.rng import Rng, stream
@@ -59,16 +61,16 @@ class Evaluation:
         return self.task.draw(self.how.prompts, "measure", self._rng("prompts"))
 
     @cached_property
-    def _base(self) -> list[Response]:
-        return self._answers(self._base_policy).flat
+    def _base(self) -> Rollouts:
+        return self._answers(self._base_policy)
 
     @cached_property
     def _base_readings(self) -> Readings:
-        return self._read(self._base)
+        return self._read(self._base.flat)
 
     @property
     def _base_policy(self) -> BasePolicy:
-        return BasePolicy(self.task.trunk, max_new_tokens=self.task.max_new_tokens)
+        return BasePolicy(self.task.trunk, sampling=self.task.sampling)
 
     @property
     def gold_base(self) -> dict[str, Any] | None:
@@ -76,19 +78,23 @@ class Evaluation:
         found: dict[str, Any] | None = self._gold(self._base)["gold"]
         return found
 
+    @property
+    def fewer(self) -> str | None:
+        """Say that fewer prompts are measured than were asked for; None if it is so many."""
+        few = f"{len(self._prompts)} prompts are measured, {self.how.prompts} were asked for"
+        return few if len(self._prompts) < self.how.prompts else None
+
     def of(self, policy: LoraPolicy, reward: Fitted) -> dict[str, Any]:
         """Return gold, proxy, KL, uncertainty, novelty and length of a policy under a reward."""
-        rolled = self._answers(policy)
+        rolled, how = self._answers(policy), self.task.sampling
         answers, ends = rolled.flat, self.task.trunk.codec.appends_end
         readings = self._read(answers)
         now, before = reward.score(readings), reward.score(self._base_readings)
-        both = now.scored & before.scored
-        # Scored again and not as sampled: a reading ends an answer that was cut, sampling did not.
-        logp = policy.logp(answers, grad=False).double().cpu().numpy()
+        gained = how.charged(now.mean, rolled.cut) - how.charged(before.mean, self._base.cut)
         return {
-            **self._gold(answers),
-            "proxy": _mean((now.mean - before.mean)[both]),
-            "kl": _mean(logp - readings.logp),
+            **self._gold(rolled),
+            "proxy": _mean(gained[now.scored & before.scored & np.isfinite(gained)]),
+            "kl": _mean(Samples.of(policy, rolled, now, readings).log_ratio.ravel()),
             "uncertainty": _mean(now.std[now.scored]),
             "novelty": _mean(now.novelty[now.scored]),
             "length": _mean([r.num_tokens for r in answers if r.num_tokens is not None]),
@@ -102,12 +108,13 @@ class Evaluation:
         assert state.reward is not None
         rows = [*state.rounds, {name: {"helpers": n} for name, n in self.task.helper_cost.items()}]
         labels, judge_s = (_totals([r.get(n, {}) for r in rows]) for n in ("labels", "judge_s"))
-        final = self._answers(state.certified).flat
+        final = self._answers(state.certified)
         return {
             "schema": 1,
             **self.task.about,
             "seed": self.seed,
             "processes": self.task.trunk.workers.num,
+            "measured_prompts": len(self._prompts),
             "rounds": state.rounds,
             "certified_round": state.certified_round,
             "labels_used": sum(labels.values()),
@@ -119,25 +126,34 @@ class Evaluation:
             "samples": self._side_by_side(state.reward, final),
         }
 
-    def _gold(self, answers: Sequence[Response]) -> dict[str, Any]:
+    def _values(self, rolled: Rollouts) -> np.ndarray:
+        """Return the gold of each answer, [N]; NaN where there is none or the answer is left out
+        for being cut."""
+        gold = self.task.gold
+        values = np.array([np.nan if gold is None else gold(r) for r in rolled.flat])
+        left_out = rolled.cut & (self.task.sampling.cut == "leave_out")
+        return np.where(left_out, np.nan, values)
+
+    def _gold(self, rolled: Rollouts) -> dict[str, Any]:
         """Return mean gold and what the answers are made of; None where nobody knows."""
-        task, parts = self.task, None
-        gold = None if task.gold is None else _mean([task.gold(r) for r in answers])
+        task, parts, values = self.task, None, self._values(rolled)
+        gold = None if task.gold is None else _mean(values[np.isfinite(values)])
         if task.breakdown is not None:
-            rows = [task.breakdown(r) for r in answers]
+            rows = [task.breakdown(r) for r in rolled.flat]
             parts = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         return {"gold": gold, "gold_breakdown": parts}
 
-    def _gain(self, final: Sequence[Response]) -> dict[str, Any]:
+    def _gain(self, final: Rollouts) -> dict[str, Any]:
         """Return gold before, after, and of the truly best of n base samples; and the share of the
         oracle's gain, where that is clearly above zero: a ratio to nothing means nothing."""
-        gold = self.task.gold
         names = ("gold_base", "gold_final", "gold_oracle", "gain_share")
-        if gold is None:
+        if self.task.gold is None:
             return dict.fromkeys(names)
-        rows = self._base_samples(self.how.prompts, self.how.oracle_samples, "oracle")
-        before, after = (np.array([gold(r) for r in answers]) for answers in (self._base, final))
-        oracle = np.array([max(gold(r) for r in row) for row in rows])
+        samples = self._base_samples(self.how.prompts, self.how.oracle_samples, "oracle")
+        rows = self._values(samples).reshape(len(self._prompts), -1)
+        columns = [*map(self._values, (self._base, final)), np.fmax.reduce(rows, axis=1)]
+        known = np.isfinite(columns).all(0)
+        before, after, oracle = (column[known] for column in columns)
         whole, share = stats.mean(oracle - before), Estimate(None, None, None, len(before))
         if whole.lower is not None and whole.lower > 0:
             share = stats.bootstrap(_share, before, after, oracle, rng=self._rng("gain"))
@@ -146,16 +162,18 @@ class Evaluation:
 
     def _best_of_n(self, reward: Fitted) -> dict[str, Any] | None:
         """Return gold of best-of-n by the reward's mean, by its lower bound, and by gold itself."""
-        if (worth := self.task.gold) is None:
+        if self.task.gold is None:
             return None
         num_samples = self.how.curve_samples
-        rows = self._base_samples(self.how.curve_prompts, num_samples, "best-of-n")
-        scores = reward.score(self._read([r for row in rows for r in row]))
-        gold = np.array([[worth(r) for r in row] for row in rows])
+        samples = self._base_samples(self.how.curve_prompts, num_samples, "best-of-n")
+        scores = reward.score(self._read(samples.flat))
+        values = self._values(samples).reshape(len(samples.responses), -1)
+        known = np.isfinite(values).all(1)
+        gold = values[known]
         ns = [2**i for i in range(num_samples.bit_length()) if 2**i <= num_samples]
         judged = {
-            "plain": scores.to_pick("mean").reshape(gold.shape),
-            "conservative": scores.to_pick("lower").reshape(gold.shape),
+            "plain": scores.to_pick("mean").reshape(values.shape)[known],
+            "conservative": scores.to_pick("lower").reshape(values.shape)[known],
             "oracle": gold,
         }
         return {"n": ns} | {
@@ -163,15 +181,17 @@ class Evaluation:
             for name, proxy in judged.items()
         }
 
-    def _side_by_side(self, reward: Fitted, final: Sequence[Response]) -> list[dict[str, Any]]:
+    def _side_by_side(self, reward: Fitted, final: Rollouts) -> list[dict[str, Any]]:
         """Return the same prompts answered before and after, with what reward and gold say."""
-        gold, columns = self.task.gold, []
-        for answers in (self._base[:_SHOWN], final[:_SHOWN]):
-            pairs = zip(answers, reward.score(self._read(answers)), strict=True)
+        columns = []
+        for rolled in (self._base, final):
+            answers = rolled.flat[:_SHOWN]
+            gold = [value if np.isfinite(value) else None for value in self._values(rolled)]
+            scored = reward.score(self._read(answers))
             columns.append(
                 [
-                    {"text": r.text, "gold": gold and gold(r), "mean": s.mean, "std": s.std}
-                    for r, s in pairs
+                    {"text": r.text, "gold": g, "mean": s.mean, "std": s.std}
+                    for r, g, s in zip(answers, gold, scored, strict=False)
                 ]
             )
         return [
@@ -186,9 +206,9 @@ class Evaluation:
         """Return one answer a prompt; the same stream for every policy, so that they are paired."""
         return policy.rollouts(self._prompts, num_samples=1, rng=self._rng("answers"))
 
-    def _base_samples(self, num_prompts: int, num_samples: int, name: str) -> list[list[Response]]:
+    def _base_samples(self, num_prompts: int, num_samples: int, name: str) -> Rollouts:
         prompts, rng = self._prompts[:num_prompts], self._rng(name)
-        return self._base_policy.sample(prompts, num_samples=num_samples, rng=rng)
+        return self._base_policy.rollouts(prompts, num_samples=num_samples, rng=rng)
 
     def _read(self, answers: Sequence[Response]) -> Readings:
         """Return readings with one row an answer, in order, repeated answers repeated."""
@@ -229,7 +249,8 @@ def agreement_with_gold(task: Task, comparisons: Sequence[Comparison]) -> dict[s
     if task.gold is None:
         return None
     gaps = np.array([task.gold(c.chosen) - task.gold(c.rejected) for c in comparisons])
-    return stats.accuracy((gaps[gaps != 0] > 0).astype(float)).as_dict()
+    told = gaps[np.isfinite(gaps) & (gaps != 0)]
+    return stats.accuracy((told > 0).astype(float)).as_dict()
 
 
 def _totals(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -96,6 +96,13 @@ class GateSession:
         """How many verdicts were observed."""
         return len(self._wins)
 
+    def undecidable(self, num_labels: int) -> str | None:
+        """Return why so many labels could not decide, however they fall; None if they could."""
+        most, needed = (1 + BET[0]) ** num_labels, 1 / self.alpha
+        found = f"the gate cannot decide: {num_labels} labels bring its bet to {most:.3g} at most, "
+        found += f"and it must reach {needed:.3g}; raise budget.labels or budget.gate_frac, lower "
+        return None if most >= needed else f"{found}budget.rounds, or give more prompts"
+
     def observe(self, win: float, *, longer: float | None = None) -> None:
         """Take in a verdict: 1 if the new policy's answer was preferred, 0 if the certified one's,
         0.5 if neither; `longer`: by how many tokens it was the longer one, if known."""

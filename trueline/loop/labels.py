@@ -11,11 +11,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NoReturn
 
 from trueline.data.comparisons import Comparisons
 from trueline.data.store import LabelStore, Purpose
-from trueline.errors import BudgetSpent, InputError
+from trueline.errors import BudgetSpent, InputError, InvalidExperiment
 from trueline.loop.task import Task
 from trueline.oversight.critique import WithCritique
 from trueline.progress import track
@@ -24,10 +24,28 @@ from trueline.records import Case, Critique, Response, Verdict
 from trueline.rng import Rng, stream
 from trueline.runs import RunFolder
 
-__all__ = ["Budget", "Labels"]
+__all__ = ["Budget", "Labels", "Spending"]
 
 _BLOCK = 48
 """Cases whose critiques are written in one batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What a run may spend, and on what."""
+
+    rounds: int = 4
+    """How often the loop goes round."""
+    labels: int = 2000
+    """The whole budget: what the reward learns from and what the gates certify with."""
+    gate_frac: float = 0.2
+    """Share of the labels kept for the gates; at 1 the reward must learn nothing (rules)."""
+    alpha: float = 0.1
+    """Chance, over the whole run, that any policy is certified that the raters like less."""
+    prompts_per_round: int = 192
+    """Prompts a round on which the policy is improved."""
+    samples_per_prompt: int = 4
+    """Answers sampled to a prompt of which a pair is judged."""
 
 
 @dataclass
@@ -141,6 +159,12 @@ class Labels:
             return kept
         verdict = self.protocol.judge(case, helper=helper, judge=rater, rng=rng)
         return self.store.add(verdict, case, purpose=purpose, round=round)
+
+    def stop(self, round: int, why: str) -> NoReturn:
+        """Keep in the run's record why nothing can be learned, and end the run."""
+        row = {"kind": "stopped", "round": round, "reason": why}
+        self.task.trunk.workers.once(lambda: self.folder.log(row))
+        raise InvalidExperiment("there must be something to learn from labels", got=why)
 
     def learned(self, round: int) -> tuple[Comparisons, Comparisons]:
         """Return all comparisons to learn from after that round, and those the round itself gave;

@@ -23,17 +23,18 @@ from functools import partial
 from typing import Any
 
 from trueline.data.comparisons import Comparisons
+from trueline.loop import futility
 from trueline.loop.evaluation import Evaluation, Measuring, agreement_with_gold, calibration
 from trueline.loop.gate import Gate, GateSession
-from trueline.loop.labels import Budget, Labels
-from trueline.loop.pair_selection import informative_pairs
+from trueline.loop.labels import Budget, Labels, Spending
+from trueline.loop.pair_selection import differing_pairs, informative_pairs
 from trueline.loop.resume import State
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
 from trueline.oversight.critique import WithCritique
 from trueline.policy import BestOfN, Update
-from trueline.progress import Stage
+from trueline.progress import Stage, tell
 from trueline.protocols import Oversight
 from trueline.records import Case, Preference, Prompt
 from trueline.rewards.bayesian import Bayesian
@@ -49,29 +50,8 @@ _WINS = {Preference.FIRST: 1.0, Preference.SECOND: 0.0, Preference.UNDECIDED: 0.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spending:
-    """What a run may spend, and on what."""
-
-    rounds: int = 4
-    """How often the loop goes round."""
-    labels: int = 2000
-    """The whole budget: what the reward learns from and what the gates certify with."""
-    gate_frac: float = 0.2
-    """Share of the labels kept for the gates; at 1 the reward must learn nothing (rules)."""
-    alpha: float = 0.1
-    """Chance, over the whole run, that any policy is certified that the raters like less."""
-    prompts_per_round: int = 192
-    """Prompts a round on which the policy is improved."""
-    samples_per_prompt: int = 4
-    """Answers sampled to a prompt of which a pair is judged."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Online(Spending):
-    """The loop's configuration; `run` is the loop.
-
-    >>> Online(rounds=2, labels=600).run(task, folder)  # doctest: +SKIP
-    """
+    """The loop's configuration; `Online(rounds=2, labels=600).run(task, folder)` is the loop."""
 
     reward: Head = field(default_factory=lambda: Conservative(head=Bayesian(), k=1.0))
     """Any kind of reward; refitted every round on all comparisons."""
@@ -115,10 +95,14 @@ class Online(Spending):
     def round(self, now: Steps, state: State, evaluation: Evaluation) -> tuple[State, Readings]:
         """Do one round; return the new state and the readings of the answers that were judged."""
         budget = self._budget(state.spent)
+        gate = self._gate(budget).session(now.t)
+        now.note(evaluation.fewer if now.t == 1 else None, gate.undecidable(gate.max_labels))
 
         now.begin("sample")
         num_pairs = budget.for_learning(now.t)
-        pairs, answers = now.sample(state, num_pairs, num_samples=self.samples_per_prompt)
+        if num_pairs and now.note(futility.learns_nothing(self.reward)):
+            num_pairs = 0
+        pairs, answers = now.sample(state, num_pairs, self)
 
         now.begin("ask")
         comparisons, new = now.ask(pairs, budget)
@@ -133,7 +117,6 @@ class Online(Spending):
         update = now.improve(state, self.optimiser, reward, num_prompts=self.prompts_per_round)
 
         now.begin("certify")
-        gate = self._gate(budget).session(now.t)
         now.certify(update.policy, state.certified, gate, budget)
 
         now.begin("evaluate")
@@ -152,33 +135,46 @@ class Online(Spending):
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of round `t` (1, 2, …). Each draws from random streams named by step and round, so
-    that a round that was cut short is done again with the same numbers."""
+    """The steps of round `t`. Each draws from streams named by step and round, so as to repeat."""
 
     t: int
     seed: int
     task: Task
     labels: Labels
     told: Stage
+    notes: list[str] = field(default_factory=list)
+    """What was told, for the round's record."""
 
     def begin(self, step: str) -> None:
         """Say which step begins."""
         at, rounds = STEPS.index(step), (self.told.total or 0) // len(STEPS)
         self.told.begin(f"round {self.t} of {rounds}: {step}", (self.t - 1) * len(STEPS) + at)
 
-    def sample(
-        self, state: State, num_pairs: int, *, num_samples: int
-    ) -> tuple[list[Case], Readings]:
+    def note(self, *texts: str | None) -> bool:
+        """Tell what there is to tell, and keep it for the record; return whether there was any."""
+        for text in filter(None, texts):
+            self.notes.append(text)
+            tell(f"round {self.t}: {text}")
+        return any(texts)
+
+    def sample(self, state: State, num_pairs: int, how: Online) -> tuple[list[Case], Readings]:
         """Return the pairs to be judged, and the readings of all answers they were chosen from."""
         # A sharp policy answers some prompts in one way only: a quarter more are answered.
         prompts = self._prompts(max(1, num_pairs + num_pairs // 4), "learn", "gather")
-        answers = state.working.sample(prompts, num_samples=num_samples, rng=self._rng("sample"))
-        readings = self.task.trunk.read([r for row in answers for r in row], layers=state.layers)
+        asked = {"num_samples": how.samples_per_prompt, "rng": self._rng("sample")}
+        rolled = state.working.rollouts(prompts, **asked)
+        readings = self.task.trunk.read(rolled.flat, layers=state.layers)
+        answers = rolled.kept(state.working.sampling)
         rng = self._rng("choose")
         # The last bits of a margin may differ between processes: one of them chooses.
         cases = self.task.trunk.workers.once(
             lambda: informative_pairs(answers, readings, state.reward, num_pairs, rng=rng)
         )
+        if num_pairs and (why := futility.why_not(state.working, cases, rolled, readings, how)):
+            if state.reward is None and not self.task.comparisons:
+                self.labels.stop(self.t, why)
+            self.note(f"no labels to learn from are asked for: {why}")
+            cases = []
         return cases, readings
 
     def ask(self, cases: Sequence[Case], budget: Budget) -> tuple[Comparisons, Comparisons]:
@@ -195,21 +191,25 @@ class Steps:
         working.sampler = self.task.sampler
         update: Update = optimiser.improve(working, prompts, scorer, rng=self._rng("optimise"))
         working.sampler = update.policy.sampler = None
+        self.note(futility.not_improved(update) if update.policy is working else None)
         return update
 
     def certify(
         self, candidate: LoraPolicy, certified: LoraPolicy, session: GateSession, budget: Budget
     ) -> None:
         """Have fresh pairs of the two policies judged until the gate decides or its labels end."""
-        if candidate is certified:
+        if candidate is certified or session.undecidable(session.max_labels):
             return
         # Pairs of equal answers tell nothing and are left out: more are drawn than are needed.
         prompts = self._prompts(3 * session.max_labels, "gate", "gate")
-        new = candidate.sample(prompts, num_samples=1, rng=self._rng("gate", "candidate"))
-        old = certified.sample(prompts, num_samples=1, rng=self._rng("gate", "certified"))
-        pairs = [Case(first=a, second=b) for (a,), (b,) in zip(new, old, strict=True)]
-        cases = [case for case in pairs if case.first.key != case.second.key]
-        cases = cases[: session.max_labels]
+        new, old = (
+            policy.rollouts(prompts, num_samples=1, rng=self._rng("gate", name))
+            for policy, name in ((candidate, "candidate"), (certified, "certified"))
+        )
+        cases = differing_pairs(new, old, candidate.sampling)[: session.max_labels]
+        if why := session.undecidable(min(len(cases), budget.left)):
+            self.note(f"{len(cases)} of {len(prompts)} prompts answered differently: {why}")
+            return
         asked = self.labels.ask(cases, purpose="gate", round=self.t)
         for case, verdict in zip(cases, asked, strict=False):
             budget.spend("gate", 1)
@@ -230,6 +230,7 @@ class Steps:
             "reward": reward.summary(),
             "optimiser": dict(update.stats),
             "stopped": update.stopped,
+            "notes": self.notes,
             "rater_gold_agreement": agreement_with_gold(self.task, new),
         }
 

@@ -18,11 +18,12 @@ import numpy as np
 from scipy.special import expit, xlogy
 
 from trueline.models.reading import Readings
+from trueline.models.rollouts import Rollouts, Sampling
 from trueline.records import Case, Response
 from trueline.rewards.protocols import Fitted
 from trueline.rng import Rng
 
-__all__ = ["expected_information", "informative_pairs"]
+__all__ = ["differing_pairs", "expected_information", "informative_pairs"]
 
 _UNKNOWN = 1e3
 """Standard deviation of a margin of which nothing is known, about 0."""
@@ -54,6 +55,13 @@ def informative_pairs(
     best = [own[int(gain.argmax())] for own, gain in zip(pairs, parts, strict=True)]
     order = np.argsort([-gain.max() for gain in parts], kind="stable")
     return [best[i] for i in order[:num_pairs]]
+
+
+def differing_pairs(new: Rollouts, old: Rollouts, sampling: Sampling) -> list[Case]:
+    """Return two policies' answers to each prompt, where they differ and both count."""
+    both = zip(new.kept(sampling), old.kept(sampling), strict=True)
+    pairs = [Case(first=a[0], second=b[0]) for a, b in both if a and b]
+    return [case for case in pairs if case.first.key != case.second.key]
 
 
 def expected_information(mean: np.ndarray, std: np.ndarray) -> np.ndarray:

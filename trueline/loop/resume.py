@@ -27,6 +27,7 @@ from trueline.loop.layers import choose_layers, read_for
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
 from trueline.models.reading import Readings
+from trueline.models.rollouts import Sampling
 from trueline.models.trunk import Trunk
 from trueline.records import Comparison
 from trueline.rewards.protocols import Fitted, Head, load_reward
@@ -59,7 +60,7 @@ class State:
     ) -> State:
         """Return the last whole checkpoint's state, or that before the first round."""
         if cls.rounds_of(folder):
-            return cls.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
+            return cls.load(folder, task.trunk, sampling=task.sampling)
         budget.pay_helpers(task.helper_cost)
         readings, known = task.readings, task.comparisons
         if readings is None and known:
@@ -69,8 +70,8 @@ class State:
         if readings is not None and unread:
             more = task.trunk.read(unread, layers=readings.layers)
             readings = Readings.concat([readings, more])
-        room = task.max_new_tokens
-        new = task.policy or LoraPolicy.create(task.trunk, rank=rank, rng=rng, max_new_tokens=room)
+        how: Any = {"rng": rng, "sampling": task.sampling}
+        new = task.policy or LoraPolicy.create(task.trunk, rank=rank, **how)
         return cls(new, new, readings=readings, spent=dict(budget.spent))
 
     @staticmethod
@@ -82,14 +83,13 @@ class State:
         return done
 
     @classmethod
-    def load(cls, folder: RunFolder, trunk: Trunk, *, max_new_tokens: int | None = None) -> State:
+    def load(cls, folder: RunFolder, trunk: Trunk, *, sampling: Sampling | None = None) -> State:
         """Return the state of a run's last whole checkpoint, which must be there."""
         done = cls.rounds_of(folder)
         here = folder.path(f"round-{done}")
         written = json.loads((here / "state.json").read_text())
         kept = [place for name in ("working", "certified") if (place := here / name).is_dir()]
-        room = max_new_tokens
-        policies = [LoraPolicy.load(trunk, place, max_new_tokens=room) for place in kept]
+        policies = [LoraPolicy.load(trunk, place, sampling=sampling) for place in kept]
         places = [folder.path(f"round-{t}") / "readings.safetensors" for t in range(1, done + 1)]
         parts = [Readings.load(place) for place in places]
         return cls(
@@ -166,7 +166,7 @@ def certified_of(run: str | Path) -> tuple[RunFolder, Path]:
 def continue_from(run: str | Path, task: Task) -> Task:
     """Return the task with what another run of the same trunk has certified and learned."""
     folder, checkpoint = certified_of(run)
-    state = State.load(folder, task.trunk, max_new_tokens=task.max_new_tokens)
+    state = State.load(folder, task.trunk, sampling=task.sampling)
     learned = task.trunk.workers.once(lambda: _learned(folder, len(state.rounds)))
     name, held = folder.folder.name, state.certified_round
     against = f"the policy that run {name} certified in its round {held}" if held else "the base"

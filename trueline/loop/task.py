@@ -14,6 +14,7 @@ from trueline.data.comparisons import Comparisons
 from trueline.errors import DataError
 from trueline.models.adapters import LoraPolicy, Sampler
 from trueline.models.reading import Readings
+from trueline.models.rollouts import Sampling
 from trueline.models.trunk import Trunk
 from trueline.protocols import Rater
 from trueline.records import Prompt, Response
@@ -53,7 +54,8 @@ class Task:
     """What the run begins from, and what its first certificate is against; None: the trunk."""
     sampler: Sampler | None = None
     """An engine that samples while the policy is improved; None: the model itself."""
-    max_new_tokens: int = 80
+    sampling: Sampling = field(default_factory=Sampling)
+    """How policies answer: to be learned from, labelled, put to the gate and measured alike."""
     about: Mapping[str, str] = field(default_factory=dict)
     """Words for the report: what was rated, by whom, what a certificate means here."""
     data_hashes: Mapping[str, str] = field(default_factory=dict)

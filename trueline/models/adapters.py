@@ -39,7 +39,8 @@ from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import shards_of, whole
 from trueline.models.forward import Batch, blocks_of, response_logps, row_batches
 from trueline.models.low_rank import fuse
-from trueline.models.sampling import Rollouts, end_ids, generate
+from trueline.models.rollouts import Rollouts, Sampling
+from trueline.models.sampling import end_ids, generate
 from trueline.models.trunk import Trunk
 from trueline.progress import track
 from trueline.records import Prompt, Response
@@ -63,14 +64,26 @@ class Sampler(Protocol):
 class BasePolicy:
     """The trunk itself as a policy."""
 
-    def __init__(self, trunk: Trunk, *, max_new_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        trunk: Trunk,
+        *,
+        max_new_tokens: int | None = None,
+        sampling: Sampling | None = None,
+    ) -> None:
         if trunk.is_encoder:
             raise InputError("a policy needs a causal language model as trunk", got="an encoder")
         self.trunk = trunk
-        self.max_new_tokens = max_new_tokens or min(96, trunk.codec.max_tokens // 2)
-        """Where an answer is cut; 96, or half of what a smaller trunk can hold."""
+        room = max_new_tokens or min(96, trunk.codec.max_tokens // 2)
+        self.sampling = sampling or Sampling(max_new_tokens=room)
+        """How it answers; if not given, cut at 96 tokens or half of what a smaller trunk holds."""
         self.sampler: Sampler | None = None
         """What samples in its stead; None: the model itself."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Where an answer is cut."""
+        return self.sampling.max_new_tokens
 
     @property
     def network(self) -> Any:
@@ -87,11 +100,13 @@ class BasePolicy:
         *,
         num_samples: int,
         rng: np.random.Generator,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         max_new_tokens: int | None = None,
     ) -> Rollouts:
-        """Sample K responses to each of B prompts, the likeliest at temperature 0."""
+        """Sample K responses to each of B prompts, as `sampling` has it where nothing else is said;
+        the likeliest at temperature 0."""
         room = self.max_new_tokens if max_new_tokens is None else max_new_tokens
+        temperature = self.sampling.temperature if temperature is None else temperature
         if self.sampler is not None:
             how = {"num_samples": num_samples, "rng": rng, "temperature": temperature}
             return self.sampler.rollouts(self, prompts, max_new_tokens=room, **how)
@@ -112,6 +127,7 @@ class BasePolicy:
                 [prefixes[i] for i in at],
                 uniforms=uniforms[at],
                 temperature=temperature,
+                top_p=self.sampling.top_p,
                 stop_ids=end_ids(network, codec),
             )
             return (np.fromiter(rows, dtype=object),)
@@ -128,7 +144,8 @@ class BasePolicy:
     def token_logps(
         self, responses: Sequence[Response] | Sequence[Encoded], *, grad: bool = True
     ) -> tuple[Float[Tensor, "N T"], Bool[Tensor, "N T"]]:
-        """Return the log-probability of each response token, float32, and which slots are filled.
+        """Return the log-probability of each response token at the sampling temperature, float32,
+        and which slots are filled.
 
         Tokens as in a reading, with an end token where there is a chat template; or as given.
         """
@@ -156,7 +173,7 @@ class BasePolicy:
         for group in track(groups, "log-probabilities"):
             part = [rows[i] for i in group]
             batch = Batch.of(part, device=self.trunk.device, packed=packed)
-            logps = response_logps(self.network, batch)
+            logps = response_logps(self.network, batch, self.sampling.temperature)
             parts.append(torch.nn.functional.pad(logps, (0, slots - logps.shape[1])))
         order = np.array([i for group in groups for i in group], dtype=np.int64)
         return torch.cat(parts)[torch.as_tensor(order.argsort(), device=self.trunk.device)]
@@ -183,10 +200,8 @@ class BasePolicy:
 class LoraPolicy(BasePolicy):
     """The trunk with an adapter; made by `create`, `load` or `copy`."""
 
-    def __init__(
-        self, trunk: Trunk, adapted: PeftModel, *, max_new_tokens: int | None = None
-    ) -> None:
-        super().__init__(trunk, max_new_tokens=max_new_tokens)
+    def __init__(self, trunk: Trunk, adapted: PeftModel, **how: Any) -> None:
+        super().__init__(trunk, **how)
         self.adapted = adapted.eval()
         if not trunk.sharded:
             fuse(self.adapted)
@@ -200,14 +215,15 @@ class LoraPolicy(BasePolicy):
         rank: int = 16,
         alpha: int = 32,
         rng: np.random.Generator,
-        max_new_tokens: int | None = None,
+        **how: Any,
     ) -> LoraPolicy:
-        """Put a fresh adapter on all linear maps of attention and MLP; it changes nothing yet."""
+        """Put a fresh adapter on all linear maps of attention and MLP; it changes nothing yet. How
+        it answers is as a `BasePolicy` takes it: `sampling`, or `max_new_tokens` alone."""
         BasePolicy(trunk)
         if rank < 1:
             raise InputError("rank must be at least 1", got=str(rank))
-        how: Any = {"target_modules": "all-linear", "task_type": "CAUSAL_LM", "lora_dropout": 0.0}
-        config = LoraConfig(r=rank, lora_alpha=alpha, **how)
+        where: Any = {"target_modules": "all-linear", "task_type": "CAUSAL_LM", "lora_dropout": 0.0}
+        config = LoraConfig(r=rank, lora_alpha=alpha, **where)
         with _undisturbed():
             adapted: Any = get_peft_model(_twin(trunk.model, trunk.model), config)
         source = torch.Generator().manual_seed(torch_seed(rng))
@@ -217,13 +233,12 @@ class LoraPolicy(BasePolicy):
                     bound = parameter.shape[1] ** -0.5
                     drawn = torch.rand(parameter.shape, generator=source) * 2 - 1
                     parameter.copy_(drawn * bound)
-        return cls(trunk, adapted, max_new_tokens=max_new_tokens)
+        return cls(trunk, adapted, **how)
 
     @classmethod
-    def load(
-        cls, trunk: Trunk, folder: str | Path, *, max_new_tokens: int | None = None
-    ) -> LoraPolicy:
-        """Load what `save` wrote; an adapter made for another trunk is refused."""
+    def load(cls, trunk: Trunk, folder: str | Path, **how: Any) -> LoraPolicy:
+        """Load what `save` wrote, to answer as in `create`; one made for another trunk is
+        refused."""
         folder = Path(folder)
         try:
             note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
@@ -234,11 +249,11 @@ class LoraPolicy(BasePolicy):
         if made_for != trunk.fingerprint():
             got = f"trunk {trunk.fingerprint()[:12]}, adapter for {made_for[:12]}"
             raise SetupError("an adapter must be put on the trunk it was trained on", got=got)
-        how: Any = {"is_trainable": True, "torch_device": str(trunk.device)}
+        put: Any = {"is_trainable": True, "torch_device": str(trunk.device)}
         with _undisturbed():
             twin = _twin(trunk.model, trunk.model)
-            adapted = PeftModel.from_pretrained(twin, str(folder), **how)
-        return cls(trunk, adapted, max_new_tokens=max_new_tokens)
+            adapted = PeftModel.from_pretrained(twin, str(folder), **put)
+        return cls(trunk, adapted, **how)
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter as safetensors in `peft`'s layout, with the trunk's fingerprint."""
@@ -253,7 +268,7 @@ class LoraPolicy(BasePolicy):
         """Return the same adapter in tensors of its own, on the same trunk."""
         with self._merging:
             adapted = _twin(self.adapted, self.trunk.model)
-        twin = LoraPolicy(self.trunk, adapted, max_new_tokens=self.max_new_tokens)
+        twin = LoraPolicy(self.trunk, adapted, sampling=self.sampling)
         twin.sampler = self.sampler
         return twin
 

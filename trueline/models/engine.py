@@ -32,11 +32,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from trueline.errors import InvalidExperiment, SetupError
+from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.models.adapters import BasePolicy, LoraPolicy
 from trueline.models.chat_format import Encoded
 from trueline.models.endpoint import Endpoint
-from trueline.models.sampling import Completion, Rollouts, end_ids
+from trueline.models.rollouts import Completion, Rollouts
+from trueline.models.sampling import end_ids
 from trueline.records import Prompt, Reply
 
 __all__ = ["Engine", "read_samples"]
@@ -79,6 +80,9 @@ class Engine:
     ) -> Rollouts:
         """Return K responses to each of B prompts, asked for by the main process alone."""
         codec = policy.trunk.codec
+        if policy.sampling.top_p < 1:
+            must = "top_p must be 1 where an engine samples: its log-probabilities follow top_p"
+            raise InputError(must, got=str(policy.sampling.top_p))
         if not prompts:
             return Rollouts.of(codec, [], [], [])
         prefixes = codec.prompt_ids(prompts, room=max_new_tokens)

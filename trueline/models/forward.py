@@ -233,10 +233,11 @@ def _pool_output(layer: int, _: Any, args: Any, out: Any) -> None:
         asked[2][layer] = asked[1].of(out if isinstance(out, Tensor) else out[0])
 
 
-def response_logps(model: Any, batch: Batch) -> Float[Tensor, "B S"]:
-    """Return the log-probability of each response token, float32, 0 where there is none."""
+def response_logps(model: Any, batch: Batch, temperature: float = 1.0) -> Float[Tensor, "B S"]:
+    """Return the log-probability of each response token at a temperature, float32, 0 where there is
+    none."""
     inputs = {"input_ids": batch.ids} if batch.layout is None else batch.layout.inputs()
-    logps = logps_at(model, inputs, batch.where, batch.targets)
+    logps = logps_at(model, inputs, batch.where, batch.targets, temperature)
     out = torch.zeros(batch.response_mask.shape, device=logps.device)
     return out.masked_scatter(batch.response_mask, logps)
 

@@ -31,7 +31,7 @@ from transformers.utils import logging
 
 from trueline.errors import SetupError
 
-__all__ = ["load_model"]
+__all__ = ["has_chat_template", "load_model"]
 
 _FILES = (OSError, SafetensorError, struct.error)
 _UNREADABLE = (*_FILES, ValueError, LookupError, RuntimeError, ImportError)
@@ -39,17 +39,11 @@ _UNREADABLE = (*_FILES, ValueError, LookupError, RuntimeError, ImportError)
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
     """Return (model, tokenizer, is_encoder), the model in eval mode and without gradients."""
-    name = str(Path(name).expanduser()) if name.startswith("~") else name
-    place, packed = Path(name), _gguf_of(Path(name))
-    if packed is None and not place.is_dir() and (place.is_absolute() or name.count("/") > 1):
-        must = "the model must be a Hugging Face folder, a hub name or a .gguf file"
-        raise SetupError(must, got=f"{name}, which is neither", do="check the path")
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise SetupError("dtype must be auto, float32, bfloat16 or float16", got=dtype)
-    where: dict[str, Any] = {"trust_remote_code": False}
-    source, unpacked = name, {"use_safetensors": True}
-    if packed is not None:
-        source, where["gguf_file"] = str(packed.parent), packed.name
+    source, where = _where(name)
+    unpacked: dict[str, Any] = {"use_safetensors": True}
+    if "gguf_file" in where:
         unpacked = {"quantization_config": GgufConfig(dequantize=True)}
     with _explained(name), _quiet():
         config = AutoConfig.from_pretrained(source, **where)
@@ -69,6 +63,26 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
         raise SetupError(f"the folder {name} must hold its tokenizer", got="an empty one")
     model.requires_grad_(False).eval().to(device)
     return model, tokenizer, is_encoder
+
+
+def has_chat_template(name: str) -> bool:
+    """Return whether a model's tokenizer has a chat template; its weights are not loaded."""
+    source, where = _where(name)
+    with _explained(name), _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def _where(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the folder or hub name that is loaded from, and how: a GGUF file is named in it."""
+    name = str(Path(name).expanduser()) if name.startswith("~") else name
+    place, packed = Path(name), _gguf_of(Path(name))
+    if packed is not None:
+        return str(packed.parent), {"trust_remote_code": False, "gguf_file": packed.name}
+    if not place.is_dir() and (place.is_absolute() or name.count("/") > 1):
+        must = "the model must be a Hugging Face folder, a hub name or a .gguf file"
+        raise SetupError(must, got=f"{name}, which is neither", do="check the path")
+    return name, {"trust_remote_code": False}
 
 
 def _gguf_of(place: Path) -> Path | None:

@@ -45,7 +45,11 @@ def _cut(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor] | None:
 
 
 def logps_at(
-    model: Any, inputs: Mapping[str, Any], where: Int[Tensor, " R"], targets: Int[Tensor, " R"]
+    model: Any,
+    inputs: Mapping[str, Any],
+    where: Int[Tensor, " R"],
+    targets: Int[Tensor, " R"],
+    temperature: float = 1.0,
 ) -> Float[Tensor, " R"]:
     """Return the log-probability of each target at its flat position, float32, by one pass."""
     head = model.get_output_embeddings()
@@ -54,14 +58,18 @@ def logps_at(
     own = any(p.requires_grad or hasattr(p, "full_tensor") for p in head.parameters())
     if len(where) <= size or own or model.base_model is model:
         with logits_at(model, where):
-            return _logps(model(**inputs, use_cache=False).logits[0], targets)
+            return _logps(model(**inputs, use_cache=False).logits[0], targets, temperature)
     out = model.base_model(**inputs, use_cache=False)
     hidden = out[0].reshape(-1, out[0].shape[-1])[where]
-    return _in_slices(_tail_of(model, out), hidden, targets, size)
+    return _in_slices(_tail_of(model, out), hidden, targets, temperature, size)
 
 
 def _in_slices(
-    tail: Callable[[Tensor], Tensor], hidden: Float[Tensor, "R D"], targets: Tensor, size: int
+    tail: Callable[[Tensor], Tensor],
+    hidden: Float[Tensor, "R D"],
+    targets: Tensor,
+    temperature: float,
+    size: int,
 ) -> Float[Tensor, " R"]:
     # What stays is allocated first: between slices it would break up the memory they leave.
     logps, slopes = torch.empty(len(hidden), device=hidden.device), torch.zeros_like(hidden)
@@ -69,7 +77,7 @@ def _in_slices(
         for begin in range(0, len(hidden), size):
             part = slice(begin, begin + size)
             states = hidden[part].detach().requires_grad_(hidden.requires_grad)
-            own = _logps(tail(states), targets[part])
+            own = _logps(tail(states), targets[part], temperature)
             logps[part] = own.detach()
             if hidden.requires_grad:
                 (slopes[part],) = torch.autograd.grad(own.sum(), states)
@@ -92,5 +100,6 @@ def _tail_of(model: Any, out: Any) -> Callable[[Float[Tensor, "R D"]], Float[Ten
     return logits
 
 
-def _logps(logits: Float[Tensor, "R V"], targets: Int[Tensor, " R"]) -> Float[Tensor, " R"]:
-    return -nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+def _logps(logits: Tensor, targets: Int[Tensor, " R"], temperature: float) -> Float[Tensor, " R"]:
+    logits = logits.float() if temperature == 1 else logits.float() / temperature
+    return -nn.functional.cross_entropy(logits, targets, reduction="none")

@@ -2,6 +2,10 @@
 
     token = F^-1(u),  F the cumulative softmax(logits / temperature),  u ~ U[0, 1) drawn beforehand
 
+With `top_p` below 1, F is that of the likeliest tokens that hold so much of the probability
+together (Holtzman et al. 2020, arXiv 1904.09751); a log-probability is still that of the
+temperature alone, of the whole vocabulary.
+
 Every sample has its own row of uniforms, so that what it says does not depend on the batch it is in
 (up to rounding of the logits). Prompts are sorted by length and padded on the right; a prompt's
 keys and values are computed once and repeated for its K samples. Rows that have ended are dropped
@@ -17,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -28,89 +31,19 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from trueline.errors import InputError
-from trueline.models.chat_format import Codec, Encoded
+from trueline.models.chat_format import Codec
 from trueline.models.distributed import whole
 from trueline.models.logits import logits_at
+from trueline.models.rollouts import Completion
 from trueline.progress import Stage, stage
-from trueline.records import Prompt, Response
 
-__all__ = ["Completion", "Rollouts", "complete", "end_ids", "generate"]
+__all__ = ["complete", "end_ids", "generate"]
 
 _CACHE_BYTES = 2**27
 _EIGHT = 8
 _BLOCK = 256
 _SPARE = 32
 """Slots by which a KV cache outgrows its tokens, so that most tokens copy nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """Tokens a model put after a prefix, without the stop token, and their log-probability."""
-
-    ids: list[int]
-    token_logps: np.ndarray
-    """float64, of `ids` and any stop token; nats, at the sampling temperature."""
-    end_id: int | None
-    """The stop token; None where the completion was cut."""
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """K samples of each of B prompts, with the very tokens sampled; row `b * K + k` is sample k of
-    prompt b.
-
-    A response's `logp` is of the sampled tokens, with the end token where a reading has one (chat
-    templates); a reading of the text differs from it where the response was cut (a reading always
-    ends it), ended with another of the model's end tokens (a reading ends as the template does),
-    holds a special token midway (the text leaves it out), or begins or ends with blanks that the
-    template trims. A row keeps the tokens as they were sampled, whatever a reading makes of them.
-    """
-
-    responses: list[list[Response]]
-    rows: list[Encoded]
-    """Prompt tokens and sampled tokens, the stop token among them."""
-    logps: list[np.ndarray]
-    """Each float64 [T], of the row's response tokens under the sampler, at its temperature."""
-    ended: np.ndarray
-    """bool [N]: whether the row has a stop token; one without was cut."""
-
-    @classmethod
-    def of(
-        cls,
-        codec: Codec,
-        prompts: Sequence[Prompt],
-        prefixes: Sequence[list[int]],
-        completions: Sequence[Sequence[Completion]],
-    ) -> Rollouts:
-        """Put together the completions of the prompts' tokens."""
-        width = len(completions[0]) if completions else 1
-        asked = [prompt for prompt in prompts for _ in range(width)]
-        befores = [before for before in prefixes for _ in range(width)]
-        flat = [c for row in completions for c in row]
-        rows, ending, num = [], codec.ending, len(codec.ending)
-        for before, c in zip(befores, flat, strict=True):
-            ids = c.ids if c.end_id is None else [*c.ids, c.end_id]
-            end = num if num and ids[-num:] == ending else len(ids) - len(c.ids)
-            stop = len(before) + len(ids)
-            rows.append(Encoded([*before, *ids], len(before), stop, end=end))
-        words = [row.ids[row.start : row.stop - row.end] for row in rows]
-        responses = []
-        for prompt, c, text in zip(asked, flat, codec.texts(asked, befores, words), strict=True):
-            ends = codec.appends_end and c.end_id is not None
-            n, length = len(c.ids), len(c.ids) + int(ends)
-            logp = float(c.token_logps[:n].sum() + c.token_logps[n:length].sum())
-            responses.append(Response(prompt=prompt, text=text, logp=logp, num_tokens=length))
-        return cls(
-            responses=[responses[i : i + width] for i in range(0, len(responses), width)],
-            rows=rows,
-            logps=[c.token_logps for c in flat],
-            ended=np.array([c.end_id is not None for c in flat], dtype=bool),
-        )
-
-    @property
-    def flat(self) -> list[Response]:
-        """All N responses, row by row."""
-        return [response for row in self.responses for response in row]
 
 
 def complete(
@@ -156,6 +89,7 @@ def generate(
     uniforms: np.ndarray,
     stop_ids: AbstractSet[int],
     temperature: float = 1.0,
+    top_p: float = 1.0,
     max_rows: int = 512,
 ) -> list[list[Completion]]:
     """Return K completions of each of B prefixes, at most M tokens long; `uniforms` is [B, K, M].
@@ -175,7 +109,7 @@ def generate(
         for number, (k, i) in enumerate(places):
             chosen = order[i : i + size]
             batch = _Batch(model, uniforms[np.array(chosen), k : k + width], stop_ids)
-            batch.run([prefixes[b] for b in chosen], temperature, told)
+            batch.run([prefixes[b] for b in chosen], temperature, top_p, told)
             for j, completion in enumerate(batch.completions()):
                 out[chosen[j // batch.width]].append(completion)
             told.done = (number + 1) * room
@@ -209,14 +143,14 @@ class _Batch:
         """Which of the batch's rows each column holds, since columns move."""
         self.alive = torch.ones(columns.shape[1], dtype=torch.bool, device=device)
 
-    def run(self, prefixes: list[list[int]], temperature: float, told: Stage) -> None:
+    def run(self, prefixes: list[list[int]], temperature: float, top_p: float, told: Stage) -> None:
         logits = self.forward.prefill(prefixes, self.width)
         for step in range(self.room):
             told.advance()
             scaled = logits.float() if temperature in (0, 1) else logits.float() / temperature
             logps = torch.log_softmax(scaled, -1)
             rows = len(logps)
-            tokens = self._draw(logps, step) if temperature else logps.argmax(-1)
+            tokens = self._draw(logps, step, top_p) if temperature else logps.argmax(-1)
             self.ids[step, :rows] = tokens
             self.logps[step, :rows] = logps.gather(1, tokens[:, None])[:, 0]
             if step + 1 == self.room:
@@ -231,9 +165,10 @@ class _Batch:
                     tokens = self._drop(tokens, kept)
             logits = self.forward.step(tokens)
 
-    def _draw(self, logps: Tensor, step: int) -> Tensor:
+    def _draw(self, logps: Tensor, step: int, top_p: float) -> Tensor:
         """Find each row's block of tokens, then the token in it: most sums are of blocks."""
-        probs = torch.nn.functional.pad(logps.exp(), (0, -logps.shape[-1] % _BLOCK))
+        probs = _nucleus(logps.exp(), top_p)
+        probs = torch.nn.functional.pad(probs, (0, -probs.shape[-1] % _BLOCK))
         blocks = probs.view(len(probs), -1, _BLOCK)
         ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
         u = self.uniforms[step, : len(logps), None] * ends[:, -1:]
@@ -264,6 +199,16 @@ class _Batch:
             Completion(ids[i][:n], logps[i, : n + end], ids[i][n] if end else None)
             for i, (n, end) in enumerate(zip(lengths, ended, strict=True))
         ]
+
+
+def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """Return probabilities [R, V] with 0 for all but the likeliest that hold `top_p` together."""
+    if top_p >= 1:
+        return probabilities
+    ordered, order = probabilities.sort(-1, descending=True)
+    # A token stays if those above it do not hold as much already: the likeliest always does.
+    beyond = ordered.cumsum(-1, dtype=torch.float64) - ordered >= top_p
+    return torch.zeros_like(ordered).scatter_(-1, order, ordered.masked_fill(beyond, 0.0))
 
 
 class _CachedForward:

@@ -60,8 +60,8 @@ class Limits:
     """What no update may leave; `inf` = no such limit."""
 
     kl_budget: float = 3.0
-    """Mean KL from the trunk, in nats a response; for answers of some 30 tokens, raise it for long
-    ones."""
+    """Mean KL from the trunk, in nats a response, of both at the sampling temperature; for answers
+    of some 30 tokens, raise it for long ones."""
     novelty_limit: float = 2.0
     """How novel half of the samples may be at most; 1 = as the reward's own data usually are."""
 
@@ -75,10 +75,14 @@ class Limits:
         novelty = samples.novelty[np.isfinite(samples.novelty)]
         if len(novelty) and (novelty > self.novelty_limit).mean() > _FAR:
             return "novelty"
+        return "kl" if self.kl_spent(samples) else None
+
+    def kl_spent(self, samples: Samples) -> bool:
+        """Return whether the policy of these samples is over the KL budget."""
         kl = samples.log_ratio
         upper = float(kl.mean()) + float(kl.std()) / kl.size**0.5
         # A KL that cannot be measured counts as over.
-        return "kl" if self.kl_budget < math.inf and not upper <= self.kl_budget else None
+        return self.kl_budget < math.inf and not upper <= self.kl_budget
 
     def improve(
         self,

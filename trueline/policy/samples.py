@@ -2,10 +2,14 @@
 
     kl = mean_k [log pi(y_k) - log ref(y_k)],          entropy = - mean over tokens of log pi
 
+Both are of the policy as it answers: pi and ref are softmax(logits / temperature) at the sampling
+temperature (the model's own at 1), so that kl is the KL of what is said and the ratio of a sampled
+token to itself is 1. `top_p` is in neither.
+
 The reference term costs no pass: the reward's own reading of a sample already holds its
 log-probability under the trunk, and that of the end which a reading puts to a cut answer. A row is
-read by the trunk alone only where the text tokenised again gives other tokens than were sampled, or
-where the scorer hands out no readings of this trunk.
+read by the trunk alone only where the text tokenised again gives other tokens than were sampled,
+where the scorer hands out no readings of this trunk, or at another temperature than a reading's, 1.
 
 Shapes: B prompts, K samples of each, N = B K rows, float64. NaN stands for "unscored" *inside
 `policy/` only*, so that every choice below skips it. Units: nats, and those of the reward.
@@ -22,7 +26,7 @@ import numpy as np
 from trueline.models.adapters import LoraPolicy
 from trueline.models.chat_format import Encoded
 from trueline.models.reading import Readings
-from trueline.models.sampling import Rollouts
+from trueline.models.rollouts import Rollouts
 from trueline.protocols import Scorer
 from trueline.records import Prompt, Response, Scores
 from trueline.rng import Rng
@@ -62,27 +66,33 @@ class Samples:
         *,
         rng: Rng,
     ) -> Samples:
-        """Return `num_samples` samples a prompt at temperature 1, read in one pass.
-
-        Where answers have an end, one that was cut before it is no answer, and unscored.
-        """
+        """Return `num_samples` samples a prompt, read in one pass."""
         rollouts = policy.rollouts(prompts, num_samples=num_samples, rng=rng)
         flat, readings = rollouts.flat, None
         if isinstance(scorer, ReadingScorer):
             scores, readings = scorer.read(flat)
         else:
             scores = scorer.score([r.prompt for r in flat], [r.text for r in flat])
-        whole = rollouts.ended | (not policy.trunk.codec.appends_end)
+        return cls.of(policy, rollouts, scores, readings)
+
+    @classmethod
+    def of(
+        cls, policy: LoraPolicy, rollouts: Rollouts, scores: Scores, readings: Readings | None
+    ) -> Samples:
+        """Return what the policy has said, with scores and readings of its flat responses; a cut
+        answer counts as the policy's `sampling` has it."""
+        how, known = policy.sampling, np.where(scores.scored, scores.lower, np.nan)
         columns = (
-            np.where(scores.scored & whole, scores.lower, np.nan),
+            how.charged(known, rollouts.cut),
             np.where(scores.scored, scores.novelty, np.nan),
-            _reference(policy, rollouts, readings),
+            _reference(policy, rollouts, readings if how.temperature == 1 else None),
         )
         logps = rollouts.logps if policy.sampler is None else _own_logps(policy, rollouts)
         # Every process goes on with the same numbers, whatever its own last bits were.
         columns, logps = policy.trunk.workers.once(lambda: (columns, logps))
+        shape = len(rollouts.responses), len(rollouts.rows) // max(1, len(rollouts.responses))
         lower, novelty, reference = (
-            np.asarray(c, dtype=np.float64).reshape(len(prompts), num_samples) for c in columns
+            np.asarray(c, dtype=np.float64).reshape(shape) for c in columns
         )
         return cls(rollouts, lower, novelty, logps, reference)
 
@@ -93,10 +103,11 @@ class Samples:
         return np.asarray(logp - self.reference)
 
     def stats(self) -> dict[str, float]:
-        """Return KL in nats a response, entropy in nats a token, mean novelty of the scored."""
-        novelty = self.novelty[np.isfinite(self.novelty)]
+        """Return KL in nats a response, entropy in nats a token, mean novelty of the scored, and
+        the share of answers that were cut."""
+        novelty, cut = self.novelty[np.isfinite(self.novelty)], self.rollouts.cut
         entropy = -np.concatenate(self.logps)
-        columns = {"kl": self.log_ratio, "entropy": entropy, "novelty": novelty}
+        columns = {"kl": self.log_ratio, "entropy": entropy, "novelty": novelty, "cut_frac": cut}
         return {name: float(values.mean()) for name, values in columns.items() if values.size}
 
     def counts(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ from sqlalchemy.dialects.sqlite import insert
 from trueline.data.store import Database, pack, unpack
 from trueline.errors import InputError
 from trueline.oversight.parsing import strip_invisible
+from trueline.raters.rule_and_reward import Critiques
 from trueline.records import Cost, Critique, Preference, Response, Verdict
 from trueline.rng import Rng
 
@@ -113,12 +114,7 @@ class People:
     """What is done while waiting (`ask_in_terminal`); False if there was nothing to do."""
 
     def compare(
-        self,
-        first: Response,
-        second: Response,
-        *,
-        critiques: tuple[Critique, ...] = (),
-        rng: Rng,
+        self, first: Response, second: Response, *, critiques: Critiques = (), rng: Rng
     ) -> Verdict:
         """Return a person's verdict, however long it takes."""
         ask = int(rng.integers(2**62))

@@ -35,7 +35,7 @@ from trueline.oversight.transcript import require
 from trueline.progress import hush
 from trueline.protocols import ChatModel, Rater
 from trueline.raters.people import People, Queue, ask_in_terminal
-from trueline.raters.rule_and_reward import RULES, RewardRater, RuleRater
+from trueline.raters.rule_and_reward import RewardRater, RuleRater
 from trueline.recipes.build import known
 from trueline.recipes.session import Session
 from trueline.records import Response
@@ -43,21 +43,18 @@ from trueline.registry import register
 from trueline.rewards.bayesian import Bayesian
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums
+from trueline.worlds.sums.cases import sums_cases
 from trueline.worlds.sums.critic import SumsCritic, trained_critic
 from trueline.worlds.sums.debaters import SumsDebater
 
-__all__ = ["HELPERS", "JUDGES", "Judging", "from_short", "open_helper", "sha256_of"]
+__all__ = ["HELPERS", "JUDGES", "Judging", "from_short", "open_helper", "sha256_of", "sums_cases"]
 
 API_KEY = "TRUELINE_API_KEY"
 """The environment variable whose value is sent to endpoints, if there is one."""
 AT_ONCE = 8
 """How many cases language models judge at the same time, unless told otherwise."""
-NEEDS = {
-    "critique": "critique",
-    "debate": "argue",
-    "consultancy": "argue",
-    "constitution": "critique",
-}
+_CRITIC, _DEBATER = ("critique", "constitution"), ("debate", "consultancy")
+NEEDS = {**dict.fromkeys(_CRITIC, "critique"), **dict.fromkeys(_DEBATER, "argue")}
 """What a helper must be able to do, by protocol; the others do without, or say so themselves."""
 Help = tuple[Any, Mapping[str, float]]
 """A helper at work, and the `labels` and `judge_s` that raising it took: the run's budget pays."""
@@ -87,28 +84,21 @@ class SimulatedJudge:
 
     def open(self, session: Session) -> Judging:
         """Return them with the world's truth."""
-        world = Sums()
-        return Judging(
-            rater=Raters.named(self.population),
-            certificate="better by the simulated raters' own judgement",
-            gold=world.gold,
-            breakdown=world.breakdown,
-        )
+        world, rater = Sums(), Raters.named(self.population)
+        said = "better by the simulated raters' own judgement"
+        return Judging(rater=rater, certificate=said, gold=world.gold, breakdown=world.breakdown)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleJudge(RuleRater):
-    """A rater that follows a written rule which the reward never sees."""
+    """A rater that follows a rule: one of its name, /REGEX/ or MODULE:FUNCTION."""
 
     short: ClassVar[str] = "name"
 
     def open(self, session: Session) -> Judging:
         """Return the rule; its value is all that it wants, so that is the gold."""
-        return Judging(
-            rater=self,
-            certificate=f"better by the rule '{self.name}'",
-            gold=lambda response: RULES[self.name](response.text),
-        )
+        said = f"better by the rule '{self.name}'"
+        return Judging(rater=self, certificate=said, gold=lambda r: self.value(r.text))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,33 +16,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trueline.atomic import atomic_write
-from trueline.data.cases import LabelledCase
 from trueline.data.comparisons import Comparisons
 from trueline.data.formats import load_prompts
 from trueline.errors import InputError, SetupError
 from trueline.loop.online import STEPS, Online
 from trueline.loop.resume import continue_from
 from trueline.loop.task import Task
-from trueline.models.adapters import BasePolicy
 from trueline.models.distributed import Workers
 from trueline.models.endpoint import Endpoint
 from trueline.models.engine import Engine
+from trueline.models.loading import has_chat_template
 from trueline.oversight import PROTOCOLS
 from trueline.progress import stage
 from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short, open_helper, sha256_of
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
-from trueline.records import Case
 from trueline.registry import name_of
 from trueline.rewards.selfcheck import selfcheck
-from trueline.rng import stream
 from trueline.runs import RunFolder
 from trueline.worlds.sums import Sums
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LoadedRun", "load_run", "make_loop", "make_task", "run", "sums_cases"]
+__all__ = ["LoadedRun", "load_run", "make_loop", "make_task", "run"]
 
 RECIPE = "recipe.toml"
 
@@ -84,14 +81,11 @@ def run(
         seed: all randomness comes from it.
         changes: "key=value" each, applied to the recipe.
         start: run folder to go on from: its certified policy and all comparisons learned there.
-        session: `device` that the models run on, `console` where a person is asked.
-
-    Raises:
-        InputError: the recipe does not hold; nothing has been loaded then.
-
-    >>> run("sums", out="runs/first", changes=["budget.rounds=1"])  # doctest: +SKIP
+        session: `device` of the models, `console` where a person is asked.
     """
     checked = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe, changes=changes)
+    if checked.model.path is not None:
+        checked = checked.suited(chat=has_chat_template(checked.model.path))
     place = Path(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     loop = make_loop(checked, seed=seed)
     session |= {"queue": place.with_name(f"{place.name}.queue"), "dtype": checked.model.dtype}
@@ -185,7 +179,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         breakdown=judging.breakdown,
         comparisons=Comparisons(tuple(known)),
         sampler=sampler,
-        max_new_tokens=model.max_new_tokens,
+        sampling=recipe.sampling,
         about={
             "model": model.path or "the embedded model",
             "world": "sums" if data.prompts is None else "your prompts",
@@ -196,17 +190,3 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         data_hashes={**hashes, **judging.data_hashes},
     )
     return task if start is None else continue_from(start, task)
-
-
-def sums_cases(num: int, session: Session) -> list[LabelledCase]:
-    """Return cases of the embedded world: two answers of its model, of unequal gold."""
-    world, rng = Sums(), stream(session.seed, "cases")
-    policy = BasePolicy(session.load(None), max_new_tokens=80)
-    cases: list[LabelledCase] = []
-    while len(cases) < num:
-        prompts = world.prompts(2 * num, rng, "eval")
-        for first, second in policy.sample(prompts, num_samples=2, rng=rng):
-            if gap := world.gold(first) - world.gold(second):
-                case = Case(first=first, second=second)
-                cases.append(LabelledCase(case=case, correct=int(gap < 0), group=first.prompt.key))
-    return cases[:num]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -23,6 +23,7 @@ import tomli_w
 from trueline.errors import InputError
 from trueline.loop.evaluation import Measuring
 from trueline.loop.online import Spending
+from trueline.models.rollouts import Sampling
 from trueline.oversight import PROTOCOLS
 from trueline.oversight.direct import Direct
 from trueline.policy import OPTIMISERS
@@ -49,6 +50,7 @@ KINDS: Mapping[str, Mapping[str, type]] = {
 }
 """The choices of a recipe: name to kind, for each role."""
 
+_SAMPLING = [f.name for f in fields(Sampling)]
 _ROLES: Roles = {Head: REWARDS, Oversight: PROTOCOLS}
 
 
@@ -62,8 +64,6 @@ class ModelSection:
     """Number type of its weights; auto: the checkpoint's own where the device multiplies it fast"""
     rank: int = 16
     """Rank of the policy's low-rank adapter."""
-    max_new_tokens: int = 80
-    """Longest answer."""
     engine: str | None = None
     """URL#MODEL: a server (vLLM) that samples while the policy is improved."""
 
@@ -92,39 +92,51 @@ class Recipe:
     helper: Any = field(default_factory=NoHelper)
     """In the file a key of the section `oversight`."""
     policy: Any = field(default_factory=BestOfN)
+    sampling: Sampling = field(default_factory=Sampling)
+    """In the file keys of the section `policy`."""
     budget: Spending = field(default_factory=Spending)
     evaluate: Measuring = field(default_factory=Measuring)
+    given: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """The table it was made of; None: made in Python, where nothing was left open."""
 
     @classmethod
     def of(cls, source: str | Path | Mapping[str, Any], *, changes: Sequence[str] = ()) -> Recipe:
-        """Return the recipe of a table, a file or a shipped name, changed and checked.
-
-        Args:
-            source: a TOML file, the name of a shipped recipe, or the table itself.
-            changes: "key=value" each, a key dotted, a value as in TOML or a bare word.
-
-        Raises:
-            InputError: what must hold, by key; nothing has been loaded then.
-        """
+        """Return the recipe of a table, a TOML file or a shipped name, changed ("key=value" each,
+        the key dotted, the value as in TOML or a bare word) and checked: an `InputError` says what
+        must hold, by key, and nothing has been loaded then."""
         table = dict(source) if isinstance(source, Mapping) else read(source)
         table = merged(table, map(_change, changes))
+        table["policy"] = _policy_of(table)
         hints = get_type_hints(cls)
-        sections, parts = [name for name in hints if name != "helper"], {}
+        sections = [name for name in hints if name not in ("helper", "sampling", "given")]
+        parts: dict[str, Any] = {"given": deepcopy(table)}
         for name, value in table.items():
             known(name, sections, "a recipe must have no sections but")
             if name == "oversight" and isinstance(value, dict) and "helper" in value:
                 helper = value.pop("helper")
                 parts["helper"] = build_kind(HELPERS, helper, key="oversight.helper", roles=_ROLES)
-            if name in KINDS:
+            if name == "policy" and isinstance(value, dict):
+                how = {n: value.pop(n) for n in _SAMPLING if n in value}
+                parts["sampling"] = build(Sampling, how, key=name, roles=_ROLES)
+            if name in KINDS and (value or name != "policy"):
                 parts[name] = build_kind(KINDS[name], value, key=name, roles=_ROLES)
-            else:
+            elif name not in KINDS:
                 parts[name] = build(hints[name], value, key=name, roles=_ROLES)
         return cls(**parts)
 
+    def suited(self, *, chat: bool) -> Recipe:
+        """Return the recipe with what it leaves open of its policy as suits the model: for one of
+        the user's with a chat template as the shipped recipe "chat" has it, else as it is."""
+        if not chat or self.given is None or self.model.path is None:
+            return self
+        policy = _over(read("chat")["policy"], self.given["policy"])
+        return Recipe.of({**self.given, "policy": policy})
+
     def as_table(self) -> dict[str, Any]:
         """Return the whole recipe as a table of plain values, defaults written out."""
-        table: dict[str, Any] = to_plain(self, roles={**_ROLES, **KINDS})
+        table: dict[str, Any] = to_plain(replace(self, given=None), roles={**_ROLES, **KINDS})
         table["oversight"]["helper"] = table.pop("helper")
+        table["policy"] |= table.pop("sampling")
         return {name: section for name, section in table.items() if section}
 
     def as_toml(self) -> str:
@@ -159,6 +171,21 @@ def merged(table: Mapping[str, Any], parts: Iterable[tuple[str, Any]]) -> dict[s
                     raise InputError(f"{name} must be a table to hold {last}", got=repr(here))
             here[last] = value
     return changed
+
+
+def _policy_of(table: Mapping[str, Any]) -> Any:
+    """Return the section `policy`; the longest answer stood under `model` before."""
+    policy, model = table.get("policy", {}), table.get("model")
+    policy = {"kind": policy} if isinstance(policy, str) else policy
+    if isinstance(policy, dict) and isinstance(model, dict) and "max_new_tokens" in model:
+        policy = {"max_new_tokens": model.pop("max_new_tokens"), **policy}
+    return policy
+
+
+def _over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table `given`, what it leaves open as in `base`, as deep as both nest."""
+    both = {k: v for k, v in given.items() if isinstance(v, dict) and isinstance(base.get(k), dict)}
+    return {**base, **given, **{name: _over(base[name], part) for name, part in both.items()}}
 
 
 def _change(text: str) -> tuple[str, Any]:

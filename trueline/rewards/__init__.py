@@ -25,7 +25,7 @@ from trueline.rewards.rules_arithmetic import Arithmetic
 from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.rules_exact import Exact
 from trueline.rewards.rules_proof import Proof
-from trueline.rewards.rules_text import JsonSchema, MaxSentences, MaxWords, Regex
+from trueline.rewards.rules_text import JsonSchema, MaxSentences, MaxWords, NamedRule, Regex
 
 __all__ = ["REWARDS"]
 
@@ -38,6 +38,7 @@ REWARDS = register(
     ensemble=Ensemble,
     groups=Groups,
     concept=Concept,
+    rule=NamedRule,
     exact=Exact,
     regex=Regex,
     json_schema=JsonSchema,

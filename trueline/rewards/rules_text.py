@@ -5,10 +5,7 @@
     JsonSchema              no JSON, or it breaks the schema          as Regex; a far $ref
     MaxSentences, MaxWords  more than n                               never
 
-A pattern has half a second for a text: Python's own matcher has no limit, so `regex` finds them.
-
->>> MaxWords(n=2).score(["?", "?"], ["two words", "now three words"]).mean
-array([1., 0.])
+A pattern has half a second for a text (the `regex` package; Python's own has no limit).
 """
 
 from __future__ import annotations
@@ -18,15 +15,14 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from trueline.errors import InputError
+from trueline.raters.rule_and_reward import compiled, finds, named_rule
 from trueline.records import Response
 from trueline.rewards.rules import Grade, Rule, needs
 
-__all__ = ["JsonSchema", "MaxSentences", "MaxWords", "Regex", "fenced"]
-
-PATTERN_S = 0.5
+__all__ = ["JsonSchema", "MaxSentences", "MaxWords", "NamedRule", "Regex", "fenced"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,32 +35,34 @@ class Regex(Rule, kind="regex"):
     """Patterns that must not be found."""
 
     def __post_init__(self) -> None:
-        regex = needs("regex")
-        if not self.must and not self.never:
+        if not [compiled(pattern) for pattern in (*self.must, *self.never)]:
             raise InputError("there must be a pattern", got="none", do="give must=(…,)")
-        for pattern in (*self.must, *self.never):
-            try:
-                regex.compile(pattern)
-            except regex.error as error:
-                must = f"a pattern must be a regular expression: {error}"
-                raise InputError(must, got=repr(pattern)) from None
 
     def grade_one(self, response: Response) -> Grade:
         late = ""
         for pattern, wanted in [(p, True) for p in self.must] + [(p, False) for p in self.never]:
             try:
-                if _finds(pattern, response.text) is not wanted:
+                if finds(pattern, response.text) is not wanted:
                     return 0.0
             except TimeoutError as error:
                 late = late or str(error)
         return late or 1.0
 
 
-def _finds(pattern: str, text: str) -> bool:
-    try:
-        return needs("regex").search(pattern, text, timeout=PATTERN_S) is not None
-    except TimeoutError:
-        raise TimeoutError(f"the pattern {pattern!r} took over {PATTERN_S:g} s") from None
+@dataclass(frozen=True, kw_only=True)
+class NamedRule(Rule, kind="rule"):
+    """The value of a rule by its name: one that ships, a pattern, or a function of yours."""
+
+    short: ClassVar[str] = "name"
+    name: str
+    """dialogue, joy, short-sentences, /REGEX/ or MODULE:FUNCTION."""
+
+    def __post_init__(self) -> None:
+        named_rule(self.name)
+
+    def grade_one(self, response: Response) -> Grade:
+        value = named_rule(self.name)(response.text)
+        return f"the rule {self.name} gives no value" if value is None else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +77,6 @@ class JsonSchema(Rule, kind="json_schema"):
 
     def __post_init__(self) -> None:
         needs("jsonschema")
-        needs("regex")
         self._validator()
 
     def _validator(self) -> Any:
@@ -115,7 +112,7 @@ def _valid(validator: Any, value: tuple[Any] | None) -> Grade:
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
     import jsonschema
 
-    if validator.is_type(instance, "string") and not _finds(pattern, instance):
+    if validator.is_type(instance, "string") and not finds(pattern, instance):
         yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
@@ -123,7 +120,7 @@ def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: An
     if validator.is_type(instance, "object"):
         for pattern, inner in patterns.items():
             for key, value in instance.items():
-                if _finds(pattern, key):
+                if finds(pattern, key):
                     yield from validator.descend(value, inner, path=key, schema_path=pattern)
 
 
