@@ -164,8 +164,7 @@ class Steps:
         asked = {"num_samples": how.samples_per_prompt, "rng": self._rng("sample")}
         rolled = state.working.rollouts(prompts, **asked)
         readings = self.task.trunk.read(rolled.flat, layers=state.layers)
-        answers = rolled.kept(state.working.sampling)
-        rng = self._rng("choose")
+        answers, rng = rolled.kept(state.working.sampling), self._rng("choose")
         # The last bits of a margin may differ between processes: one of them chooses.
         cases = self.task.trunk.workers.once(
             lambda: informative_pairs(answers, readings, state.reward, num_pairs, rng=rng)
