@@ -83,9 +83,7 @@ def ours(job: dict[str, Any]) -> StepClock:
         num_samples=job["samples"],
         beta=0.04,
         limits=Limits(kl_budget=math.inf, novelty_limit=math.inf),
-        adamw=AdamWSettings(
-            learning_rate=1e-4, batch_size=job["prompts"], micro_batch_size=job["micro"]
-        ),
+        adamw=AdamWSettings(learning_rate=1e-4, batch_size=job["prompts"]),
     )
     policy = LoraPolicy.create(
         trunk, rank=16, rng=stream(job["seed"], "adapter"), max_new_tokens=job["max_new_tokens"]
