@@ -270,7 +270,7 @@ def _row(
         (pairs if said in (0, 1) else ties).append(pair)
         if said not in (0, 1):
             skipped["tie" if said == 2 else "unanswered"] += 1
-    told = {"comparisons": tuple(pairs), "ties": tuple(ties), "skipped": skipped}
+    told: dict[str, Any] = {"comparisons": tuple(pairs), "ties": tuple(ties), "skipped": skipped}
     return Row(where=where, kind="several", responses=responses, **told)
 
 

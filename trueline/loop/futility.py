@@ -51,11 +51,12 @@ def why_not(
     to do; None where they may. `how` has the `reward` to be fitted and the `optimiser`."""
     if not cases:
         return _no_pairs(rolled, policy.sampling)
-    limits, adapter = getattr(how.optimiser, "limits", None), policy.adapted.named_parameters()
+    limits: Limits | None = getattr(how.optimiser, "limits", None)
     # A policy that is the trunk still has spent nothing of a KL budget.
-    moved = limits is not None and any(bool(p.any()) for name, p in adapter if "lora_B" in name)
+    adapter = policy.adapted.named_parameters()
+    moved = any(bool(p.any()) for name, p in adapter if "lora_B" in name)
     why = _unscored(how.reward, rolled.flat[:_GRADED])
-    return why or (_kl_spent(policy, rolled, readings, limits) if moved else None)
+    return why or (_kl_spent(policy, rolled, readings, limits) if moved and limits else None)
 
 
 def _no_pairs(rolled: Rollouts, how: Sampling) -> str:

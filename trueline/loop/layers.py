@@ -15,7 +15,6 @@ chosen on (`held_out`). Fails where 160 comparisons say little of what thousands
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,7 +27,7 @@ __all__ = ["choose_layers", "held_out", "read_for"]
 
 FEW, FIRST, KEPT, PARTS = 8, 160, 3, 8
 
-Folds = Sequence[tuple[np.ndarray, np.ndarray]]
+Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
 def read_for(

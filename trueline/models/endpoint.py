@@ -190,7 +190,7 @@ class Endpoint:
 
     def _error_within(self, error: object) -> str:
         code = error.get("code") if isinstance(error, dict) else None
-        status = int(code) if re.fullmatch("[45][0-9]{2}", str(code)) else 200
+        status = int(str(code)) if re.fullmatch("[45][0-9]{2}", str(code)) else 200
         return self._refused(status, error).problem or ""
 
     def _refused(self, status: int, body: object) -> Reply:
@@ -257,7 +257,7 @@ def read_reply(answer: Any) -> Reply:
 
 def _text_of(content: object) -> str:
     """Return a message's text, which may come in parts; what it thought is no part of it."""
-    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    parts: list[Any] = content if isinstance(content, list) else [{"type": "text", "text": content}]
     typed = [p for p in parts if isinstance(p, dict) and p.get("type") in ("text", "output_text")]
     return _storable("".join(p["text"] for p in typed if isinstance(p.get("text"), str)))
 

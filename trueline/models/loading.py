@@ -106,7 +106,7 @@ def _fast(config: Any, device: str) -> torch.dtype:
         kinds = {torch.float16} | ({torch.bfloat16} if torch.cuda.is_bf16_supported() else set())
     else:
         # "amx_bf16", "avx512_bf16", or an ARM processor's own.
-        able = getattr(torch.cpu, "get_capabilities", dict)().items()
+        able: Any = getattr(torch.cpu, "get_capabilities", dict)().items()
         kinds = {torch.bfloat16} if any(n.endswith("bf16") and has for n, has in able) else set()
     return own if own in kinds else torch.float32
 

@@ -244,7 +244,9 @@ def _tokens_at_once(model: Any) -> int:
     if model.device.type == "cuda":
         fastest, memory = 16_384, torch.cuda.get_device_properties(model.device).total_memory
     left = memory // 2 - sum(p.nbytes for p in model.parameters())
-    return min(fastest, max(256, left // (20 * model.config.hidden_size * model.dtype.itemsize)))
+    return int(
+        min(fastest, max(256, left // (20 * model.config.hidden_size * model.dtype.itemsize)))
+    )
 
 
 def _columns(logps: torch.Tensor, mask: torch.Tensor, ends: torch.Tensor) -> np.ndarray:

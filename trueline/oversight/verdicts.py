@@ -246,7 +246,7 @@ def _flat(text: str, code: str | None) -> str:
         table = json.loads(text)
     except (ValueError, RecursionError):
         return " ".join(text.split())
-    said = []
+    said: list[str] = []
     for key, value in table.items():
         share = key.lower() in _SHARES and re.fullmatch(r"[\d.,\s%]{1,9}", str(value))
         if code is not None and code in f"{key} {value}":

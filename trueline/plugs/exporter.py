@@ -115,7 +115,10 @@ def _opening(codec: Any) -> list[int]:
     pairs = zip(codec.prompt_ids(asked), map(codec.edges, asked), strict=True)
     plain, behind = (ids[:head] for ids, (head, _) in pairs)
     folded = len(codec.template.frame(asked[1]).turns) == 1
-    return plain if folded else plain[len(plain) - shared(plain[::-1], behind[::-1]) :]
+    opening: list[int] = (
+        plain if folded else plain[len(plain) - shared(plain[::-1], behind[::-1]) :]
+    )
+    return opening
 
 
 def _templated(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:

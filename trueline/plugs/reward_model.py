@@ -76,7 +76,7 @@ class TruelineRewardModel(PreTrainedModel):  # type: ignore[no-untyped-call]
     config_class = TruelineRewardConfig
     base_model_prefix = "trunk"
     # Whatever number type the trunk is loaded in.
-    _keep_in_fp32_modules_strict = ("^(?:center|scale|reference|weights|clip)$",)
+    _keep_in_fp32_modules_strict: Any = ("^(?:center|scale|reference|weights|clip)$",)
 
     def __init__(self, config: TruelineRewardConfig) -> None:
         super().__init__(config)

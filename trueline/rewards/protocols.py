@@ -52,7 +52,9 @@ class Reader(Protocol):
 
     layers: tuple[int, ...]
 
-    def read(self, responses: Sequence[Response], **how: Any) -> Readings: ...
+    def read(
+        self, responses: Sequence[Response], *, layers: Sequence[int] | None = None
+    ) -> Readings: ...
     def fingerprint(self) -> str: ...
 
 

@@ -48,7 +48,7 @@ class Splitter:
         tokenizer: Any = codec and codec.tokenizer
         self._tokenizer: Any = tokenizer if codec is not None and codec.chat else None
         names = (f"{name}_token" for name in ("bos", "eos", "pad", "cls", "sep"))
-        edges = {getattr(tokenizer, name, None) for name in names}
+        edges: Any = {getattr(tokenizer, name, None) for name in names}
         bos: str = getattr(tokenizer, "bos_token", None) or ""
         self._leads = ("", bos, f"{bos} ") if bos else ("",)
         """What the template writes first and was taken off."""
@@ -65,7 +65,9 @@ class Splitter:
         special = [token.content for token in added if token.special and token.content]
         edges = {*filter(None, edges), *(mark for mark in special if mark in self._ends)}
         # SmolLM2's BOS is what opens its turns.
-        self._edges = tuple(m for m in edges if m in self._ends or m not in self._opens)
+        self._edges: tuple[str, ...] = tuple(
+            m for m in edges if m in self._ends or m not in self._opens
+        )
         """What stands before and after a text of this tokenizer, and is no words."""
         written = "".join([self._opens, *marks, *(part or "" for h in self._heads for part in h)])
         self._marks = tuple({*self._edges, *(mark for mark in special if mark in written)})
