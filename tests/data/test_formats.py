@@ -206,6 +206,9 @@ PUBLIC: dict[str, tuple[dict[str, Any] | list[dict[str, Any]], list[str], dict[s
     "judgebench": (
         {"question": "q", "response_A": "b", "response_B": "a", "label": "B>A"}, ["q: a>b"], {},
     ),
+    "the better by its name": (
+        {"prompt": "q", "response_a": "a", "response_b": "b", "chosen": "a"}, ["q: a>b"], {},
+    ),
     "judgebench, equal": (
         {"question": "q", "response_A": "b", "response_B": "a", "label": "A=B"}, [], {"tie": 1},
     ),
@@ -332,6 +335,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "steps": ({"prompt": "q", "completions": ["a", "b"], "labels": [True, False]}, "steps"),
     "another template's": (PLAIN | {"prompt": "<|im_start|>user\nq<|im_end|>"}, "plain words"),
     "no such side": (PUBLIC["judgebench"][0] | {"label": "C>D"}, "`label`"),
+    "a number for a letter": (PUBLIC["judgebench"][0] | {"label": 0}, "`label`"),
     "other messages": ({"chosen": [ASK, GOOD], "rejected": [GOOD, BAD]}, "share a prompt"),
     "text against messages": ({"prompt": "q", "chosen": "a", "rejected": [GOOD]}, "both be text"),
     "half a message": ({"prompt": "q", "chosen": [{}], "rejected": [BAD]}, "`chosen`"),

@@ -35,7 +35,7 @@ DIALOGUES = ("messages", "conversations", "conversation", "dialogue")
 _ALONE = ("input", "post", "history", "context", "info", *DIALOGUES)
 """What is asked where there is none of `ASKS`; the first that is there counts."""
 _PLACES: Mapping[str, str] = {
-    **dict.fromkeys(("system", "system_prompt", "system_message", "developer"), "system"),
+    **dict.fromkeys(("system", "system_prompt", "system_message"), "system"),
     **dict.fromkeys(("tools", "functions", "available_tools"), "tools"),
     **dict.fromkeys(("history", "chat_history", "conversation_history"), "earlier"),
     **dict.fromkeys(
@@ -69,7 +69,7 @@ _WORTHS = (*(f"{score}s" for score in SCORES), *SCORES, "all_rm_scores", *_RANKS
 _SIGNED = ("overall_preference", "preference_strength")
 """Below 0 the first is better, above 0 the second."""
 _VERDICTS = ("winner", "better_response_id", "label", "labels", "preference", "preferred",
-             "orig_preference", "choice", "verdict", "vote", "better", "correct")  # fmt: skip
+             "orig_preference", "choice", "verdict", "better", "correct", "chosen")  # fmt: skip
 """Which is better, by name, number or in the manner of A>B."""
 _TIE = re.compile(r"\W*(tie|draw|equal|same|both|neither|no preference|1\.5$|c\W*$)")
 _ORDER = re.compile(r"\W*(\w+)\s*(<|>|=)[<>=]*\s*(\w+)\W*")
@@ -139,9 +139,13 @@ def read_prompt(row: Columns, *, alone: bool = True) -> tuple[Message, ...]:
 
 def _join(words: Sequence[str]) -> str:
     """Return texts in one, without those of three words or more that another repeats."""
-    told = [w for w in words if not any(w in o != w for o in words if w.strip().count(" ") > 1)]
-    filled = [word for word in dict.fromkeys(told) if word.strip()]
-    return "\n\n".join(filled)
+    plain = [" ".join(word.split()) for word in words]
+    told = {
+        word: text
+        for word, text in zip(plain, words, strict=True)
+        if word and not any(word in other != word for other in plain if word.count(" ") > 1)
+    }
+    return "\n\n".join(told.values())
 
 
 def _part(row: Columns, name: str, place: str) -> Dialogue:
@@ -201,7 +205,7 @@ def side_named(value: object, sides: tuple[str, str], name: str) -> int:
     sides = ("0", "1") if name == "correct" else sides
     if (order := _ORDER.fullmatch(said)) and {order[1], order[3]} == {*sides}:
         return 2 if order[2] == "=" else sides.index(order[1 if order[2] == ">" else 3])
-    if _TIE.match(said) or (said == "0" and "0" not in sides):
+    if _TIE.match(said) or (said == "0" and sides == ("1", "2")):
         return 2
     for i, side in enumerate(sides):
         if re.search(rf"(^|{'[^0-9]' if side.isdigit() else '[^a-z]'}){side}\W*$", said):
