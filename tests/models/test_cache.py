@@ -59,6 +59,24 @@ def test_only_what_is_new_is_read_and_some_layers_of_all_too(chat_folder, respon
     assert surprisals.logp[:-1].tolist() == whole.logp.tolist()
 
 
+def test_reading_cut_short_goes_on_to_the_last_bit(chat_folder, responses, tmp_path):
+    how = {"batch_tokens": 40}
+    whole, passes = counted(chat_folder, cache_dir=tmp_path / "whole", **how)
+    expected, num = whole.read(responses), len(passes)
+    killed, passes = counted(chat_folder, cache_dir=tmp_path / "killed", **how)
+
+    def kill(*_: object) -> None:
+        if len(passes) == num // 2 + 1:
+            raise KeyboardInterrupt
+
+    killed.model.register_forward_pre_hook(kill)
+    with pytest.raises(KeyboardInterrupt):
+        killed.read(responses)
+    again, passes = counted(chat_folder, cache_dir=tmp_path / "killed", **how)
+    np.testing.assert_array_equal(again.read(responses).latents, expected.latents)
+    assert num > 3 and len(passes) == num - num // 2
+
+
 @pytest.mark.parametrize("how", ["torn", "flipped"])
 def test_a_damaged_file_is_read_again_with_a_warning(chat_folder, responses, tmp_path, how):
     expected = Trunk.load(chat_folder, cache_dir=tmp_path).read(responses)

@@ -20,7 +20,7 @@ from trueline.records import Estimate, Response
 from trueline.rewards.benches import Bench, BenchResult, run_bench
 from trueline.rng import Rng
 
-__all__ = ["beside_floors", "interval", "measure", "same_as_read", "tell_cuts", "verdict"]
+__all__ = ["beside_floors", "measure", "same_as_read", "tell_cuts", "tell_left_out", "verdict"]
 
 
 def measure(
@@ -37,17 +37,22 @@ def measure(
     if found.figures:
         console.print(_table(found, f"{escape(path.name)} ({found.kind})"))
     left_out = {
-        "items unscored and left out": found.num_unscored,
-        "items left out: their prompts were trained on": found.num_trained_on,
+        "items unscored": found.num_unscored,
+        "items whose prompts were trained on": found.num_trained_on,
         **{f"rows that are no items ({why})": count for why, count in bench.skipped.items()},
     }
-    for what, count in left_out.items():
-        if count:
-            console.print(f"{count} {what}")
+    tell_left_out(console, path, left_out)
     return {"file": str(path), **asdict(found), "skipped": dict(bench.skipped)}
 
 
-def interval(estimate: Estimate) -> str:
+def tell_left_out(console: Console, path: Path, counts: Mapping[str, int]) -> None:
+    """Print what of a file was left out, by reason."""
+    told = ", ".join(f"{count} {why}" for why, count in counts.items() if count)
+    if told:
+        console.print(f"left out of {path.name}: {told}", markup=False)
+
+
+def _interval(estimate: Estimate) -> str:
     """An estimate's interval in words of a table."""
     if estimate.lower is None or estimate.upper is None:
         return "not measured"
@@ -61,7 +66,7 @@ def beside_floors(
     table = Table("", "accuracy", "95 % interval", "pairs", title=title)
     for name, e in {"reward": accuracy, **floors}.items():
         value = "not measured" if e.value is None else f"{e.value:.3f}"
-        table.add_row(name.replace("_", " "), value, interval(e), str(e.n))
+        table.add_row(name.replace("_", " "), value, _interval(e), str(e.n))
     console.print(table)
 
 
@@ -100,10 +105,8 @@ def tell_cuts(console: Console, trunk: Trunk, readings: Readings, alike: int) ->
     )
     told = [f"{n} {said}" for n, said in zip(found.values(), words, strict=True) if n]
     if told:
-        limit = (
-            f"warning: the model takes {trunk.codec.max_tokens:,} tokens; of {len(readings)} texts"
-        )
-        console.print(f"{limit} {', '.join(told)}")
+        limit = f"the model takes {trunk.codec.max_tokens:,} tokens; of {len(readings)} texts"
+        console.print(f"warning: {limit} {', '.join(told)}")
     return found
 
 
@@ -116,6 +119,6 @@ def _table(found: BenchResult, title: str) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     for name, columns in found.figures.items():
         reward, beaten = columns["reward"], [f"{columns[floor].value:.3f}" for floor in floors]
-        cells = (f"{reward.value:.3f}", interval(reward), *beaten, str(reward.n))
+        cells = (f"{reward.value:.3f}", _interval(reward), *beaten, str(reward.n))
         table.add_row(escape(name), *cells)
     return table

@@ -10,7 +10,14 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from trueline.cli.bench import beside_floors, measure, same_as_read, tell_cuts, verdict
+from trueline.cli.bench import (
+    beside_floors,
+    measure,
+    same_as_read,
+    tell_cuts,
+    tell_left_out,
+    verdict,
+)
 from trueline.cli.common import Place, cache_dir
 from trueline.data.baselines import baseline_accuracy
 from trueline.data.comparisons import Comparisons, make_folds
@@ -87,10 +94,7 @@ class FitVerb(Place):
         calibration = reward.metadata.get("calibration")
         if calibration is not None:
             console.print(_calibrated(calibration))
-        left_out = {**skipped, "unscored": validated.unscored}
-        if any(left_out.values()):
-            told_why = (f"{count} {why}" for why, count in left_out.items() if count)
-            console.print(f"left out of {self.pairs.name}: {', '.join(told_why)}")
+        tell_left_out(console, self.pairs, {**skipped, "pairs unscored": validated.unscored})
         read_at = ", ".join(map(str, reward.layers)) or "none"
         console.print(f"layers read: {read_at}, best first; reward saved to {self.out}")
         measured = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ import tyro
 from rich.console import Console
 
 from trueline import stats
-from trueline.cli.bench import beside_floors, measure, same_as_read, tell_cuts
+from trueline.cli.bench import beside_floors, measure, same_as_read, tell_cuts, tell_left_out
 from trueline.cli.common import Place, cache_dir
 from trueline.data.baselines import baseline_accuracy
 from trueline.data.comparisons import Comparisons, make_folds
@@ -79,17 +80,15 @@ class ScoreVerb(Place):
         told = [{"id": name, **scored.row(row)} for name, row in zip(ids, rows, strict=True)]
         write_jsonl(self.out, told)
         pairs = [c for row in rows for c in row.comparisons]
-        ranked = Comparisons(
-            tuple(c for c in pairs if scored.fault((c.chosen, c.rejected)) is None)
-        )
+        faults = [scored.fault((c.chosen, c.rejected)) for c in pairs]
+        ranked = Comparisons(tuple(c for c, why in zip(pairs, faults, strict=True) if why is None))
         unscored = sum(score.outcome is Outcome.UNSCORED for score in scored.scores.values())
-        alike = [scored.fault((c.chosen, c.rejected)) == _ALIKE for c in pairs]
-        cuts = tell_cuts(console, trunk, readings, sum(alike))
+        cuts = tell_cuts(console, trunk, readings, faults.count(_ALIKE))
         accuracy, floors = self._accuracy(ranked, scored) if ranked else (None, {})
         if accuracy is not None:
             beside_floors(console, "pairs ranked right", accuracy, floors)
-        if unscored:
-            console.print(f"{unscored} of {len(readings)} responses unscored and left out")
+        skipped = dict(sum((Counter(row.skipped) for row in rows), Counter()))
+        tell_left_out(console, self.file, {**skipped, "responses unscored": unscored})
         console.print(f"{len(rows)} rows written to {self.out}")
         return {
             "rows": len(rows),
@@ -97,6 +96,7 @@ class ScoreVerb(Place):
             "accuracy": None if accuracy is None else accuracy.as_dict(),
             "floors": {name: estimate.as_dict() for name, estimate in floors.items()},
             "unscored": unscored,
+            "skipped": skipped,
             **cuts,
             "warning": reward.metadata.get("warning"),
         }
@@ -160,11 +160,8 @@ class _Scored:
 
     def _of(self, response: Response) -> dict[str, Any]:
         (at,) = self.readings.rows([response.key])
-        cut = {
-            "answer_cut": self.readings.truncated[at],
-            "prompt_cut": self.readings.prompt_cut[at],
-        }
-        return _numbers(self.scores[response.key]) | {name: bool(x) for name, x in cut.items()}
+        cut, lost = bool(self.readings.truncated[at]), bool(self.readings.prompt_cut[at])
+        return {**_numbers(self.scores[response.key]), "answer_cut": cut, "prompt_cut": lost}
 
 
 def _numbers(score: Score) -> dict[str, Any]:

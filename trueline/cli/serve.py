@@ -25,9 +25,11 @@ class ServeVerb(Place):
 
     trueline serve rewards/helpful --port 8700 --use lower
 
-    Then give OpenRLHF --remote_rm_url 'http://127.0.0.1:8700/openrlhf?token=…', slime --rm-url
-    'http://127.0.0.1:8700/slime?token=…', and verl the address for /classify. Ctrl-C finishes what
-    was accepted and stops.
+    curl --json '{"prompt": "2 + 2", "response": "4"}' 'http://127.0.0.1:8700/score?token=…'
+
+    /docs shows every form. Give OpenRLHF --remote_rm_url 'http://127.0.0.1:8700/openrlhf?token=…',
+    slime --rm-url 'http://127.0.0.1:8700/slime?token=…', and verl the address for /classify. Ctrl-C
+    finishes what was accepted and stops.
     """
 
     reward: tyro.conf.Positional[Path]

@@ -176,7 +176,11 @@ class Trunk:
                 surprisals[i] = columns
         wanted = np.array([i for i in range(len(rows)) if i not in known], dtype=np.int64)
         todo = [rows[i] for i in wanted]
-        groups = row_batches(todo, max_tokens=self.batch_tokens, packed=self.packs)
+        # The batches of all rows, so that one cut short is gone on with to the same last bit.
+        place = {int(row): i for i, row in enumerate(wanted)}
+        batches = row_batches(rows, max_tokens=self.batch_tokens, packed=self.packs)
+        left = ([place[i] for i in batch.tolist() if i in place] for batch in batches)
+        groups = [np.array(group) for group in left if group]
         with stage("reading tokens", sum(len(row.ids) for row in todo)) as told:
             for group in groups:
                 at = wanted[group]

@@ -9,6 +9,7 @@ The run folder keeps the full recipe: `recipe.toml` repeats the run with another
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -88,8 +89,10 @@ def run(
         checked = checked.suited(chat=has_chat_template(checked.model.path))
     place = Path(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     loop = make_loop(checked, seed=seed)
+    # What is read of a large model survives a kill; it is in the checkpoints once all is done.
+    kept = None if checked.model.path is None else place / "readings"
     session |= {"queue": place.with_name(f"{place.name}.queue"), "dtype": checked.model.dtype}
-    opened = Session(model=checked.model.path, seed=seed, **session)
+    opened = Session(model=checked.model.path, seed=seed, cache=kept, **session)
     config = {
         "verb": "run",
         "recipe": checked.as_toml(),
@@ -115,6 +118,8 @@ def run(
             selfcheck(task.trunk, task.specimens())
             with stage("begin", checked.budget.rounds * len(STEPS)) as told:
                 loop.run(task, folder, told)
+            if kept is not None:
+                once(lambda: shutil.rmtree(kept, ignore_errors=True))
     return load_run(folder.folder)
 
 
