@@ -174,17 +174,14 @@ class Trunk:
             latents[i] = found
             if surprisals is not None and columns is not None:
                 surprisals[i] = columns
-        wanted = np.array([i for i in range(len(rows)) if i not in known], dtype=np.int64)
-        todo = [rows[i] for i in wanted]
         # The batches of all rows, so that one cut short is gone on with to the same last bit.
-        place = {int(row): i for i, row in enumerate(wanted)}
+        unknown = [i for i in range(len(rows)) if i not in known]
         batches = row_batches(rows, max_tokens=self.batch_tokens, packed=self.packs)
-        left = ([place[i] for i in batch.tolist() if i in place] for batch in batches)
-        groups = [np.array(group) for group in left if group]
-        with stage("reading tokens", sum(len(row.ids) for row in todo)) as told:
-            for group in groups:
-                at = wanted[group]
-                part = [todo[i] for i in group]
+        with stage("reading tokens", sum(len(rows[i].ids) for i in unknown)) as told:
+            for at in (batch[np.isin(batch, unknown)] for batch in batches):
+                if not len(at):
+                    continue
+                part = [rows[i] for i in at]
                 latents[at], columns = self._pass(part, layers)
                 if surprisals is not None:
                     surprisals[at] = columns
