@@ -26,6 +26,7 @@ from trueline.rng import rng, stream
 if TYPE_CHECKING:
     from trueline import plugs
     from trueline.data.comparisons import Comparisons
+    from trueline.loop.layers import read_for
     from trueline.models.adapters import LoraPolicy
     from trueline.models.trunk import Trunk
     from trueline.policy.best_of_n import BestOfN
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "data.comparisons": "Comparisons",
+    "loop.layers": "read_for",
     "models.adapters": "LoraPolicy",
     "models.trunk": "Trunk",
     "policy": "BestOfN DPO GRPO Limits",
@@ -73,7 +75,7 @@ __all__ += ["Comparisons", "Concept", "Conservative", "Ensemble", "Estimate", "E
 __all__ += ["Groups", "JsonSchema", "Lexicographic", "Limits", "LoraPolicy", "MaxSentences"]
 __all__ += ["MaxWords", "Minimum", "Prompt", "Proof", "Recipe", "Regex", "Response", "Score"]
 __all__ += ["Trunk", "UnitTest", "WeightedSum", "load_bench", "load_reward", "load_run", "plugs"]
-__all__ += ["rng", "run", "run_bench", "stream"]
+__all__ += ["read_for", "rng", "run", "run_bench", "stream"]
 
 
 def __getattr__(name: str) -> Any:
