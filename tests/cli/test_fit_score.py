@@ -134,7 +134,9 @@ def test_a_reward_below_its_floor_says_so_wherever_it_is_loaded(tmp_path, capsys
     monkeypatch.setattr(fit, "verdict", lambda *_: (words, True))
     pairs, out = saved(tmp_path / "pairs.jsonl", 12), tmp_path / "scores.jsonl"
     command = ("fit", pairs, "--model", MODEL, "--out", tmp_path / "reward", "--folds", 2)
-    assert verb(capsys, *command)["verdict"] == words
+    # And its trunk is loaded in the number type it was fitted in.
+    found = verb(capsys, *command, "--dtype", "bfloat16")
+    assert found["verdict"] == words and found["dtype"] == "bfloat16"
     assert verb(capsys, "score", tmp_path / "reward", pairs, "--out", out)["warning"] == words
 
 
