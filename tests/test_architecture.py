@@ -39,7 +39,7 @@ BUDGETS = {
         2_360,
     ),
     "models": ("models", 2_800),
-    "data": ("data", 1_830),
+    "data": ("data", 1_825),
     "rewards": ("rewards", 4_025),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_400),

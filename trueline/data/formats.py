@@ -150,11 +150,10 @@ def load_prompts(
     if max_words is not None and max_words < 1:
         raise InputError("max_words must be at least 1", got=str(max_words))
     read = partial(_prompt_of_row, max_words=max_words)
-    read_rows = read_each(read_records(path, strict=strict), read, strict=strict)
-    if faults := [row for row in read_rows if isinstance(row, DataError)]:
+    rows = read_each(read_records(path, strict=strict), read, strict=strict)
+    if faults := [row for row in rows if isinstance(row, DataError)]:
         _LOG.warning("%s rows without a prompt left out, the first: %s", len(faults), faults[0])
-    prompts = [row for row in read_rows if isinstance(row, Prompt)]
-    return list({prompt.key: prompt for prompt in prompts}.values())
+    return list({row.key: row for row in rows if isinstance(row, Prompt)}.values())
 
 
 def pair_up(
@@ -163,7 +162,6 @@ def pair_up(
     """Return the comparisons in rows of preferences, labels or scores, and what was left out."""
     comparisons = [comparison for row in rows for comparison in row.comparisons]
     skipped: Counter[str] = Counter()
-    places: dict[str, str] = {}
     alone: dict[str, list[tuple[float, Row]]] = {}
     for row in rows:
         reasons, worth = dict(row.skipped), row.score if row.label is None else float(row.label)
@@ -174,7 +172,6 @@ def pair_up(
             if strict:
                 raise DataError(*reasons, got=f"{row.where}: a response alone", do="use `score`")
         skipped.update(reasons)
-        places = {**dict.fromkeys(reasons, row.where), **places}
     for given in alone.values():
         # The product of better and worse ones, in the order of the file.
         given.sort(key=lambda one: -one[0])
@@ -189,7 +186,8 @@ def pair_up(
     if not comparisons:
         counts = ", ".join(f"{reason}: {count}" for reason, count in skipped.most_common())
         must = "a file must hold at least one pair of different answers to one prompt, one better"
-        first = places.get(max(skipped, key=skipped.__getitem__), rows[0].where)
+        commonest = skipped.most_common(1)[0][0]
+        first = next((row.where for row in rows if commonest in row.skipped), rows[0].where)
         got = f"{path}: none in {len(rows)} rows ({counts}); the first at {first}"
         do = "say which answer is better: `winner`, scores, or `label` true and false"
         raise DataError(must, got=got, do=do)
@@ -209,15 +207,13 @@ def prompt_in(fields: Mapping[str, Any]) -> Prompt:
 
 def read_answers(row: Columns, *named: tuple[str, Any]) -> tuple[Prompt, list[str]]:
     """Return the prompt of answers, of which each is text or messages, and their texts."""
-    read = [
-        read_dialogue(str(value) if isinstance(value, int | float) else value, name, row.inner)
-        for name, value in named
-    ]
+    # A number was shown as a word.
+    shown = [(name, str(v) if isinstance(v, int | float) else v) for name, v in named]
+    read = [read_dialogue(value, name, row.inner) for name, value in shown]
     texts = [answer for answer in read if isinstance(answer, str)]
     turns = [answer for answer in read if not isinstance(answer, str)]
     if texts and turns:
-        names = " and ".join(dict.fromkeys(name for name, _ in named))
-        raise DataError(f"{names} must both be text or both be lists of messages")
+        raise DataError(f"{named[0][0]} and its like must both be text or both be messages")
     are_whole = all(map(_is_whole, read))
     given = read_prompt(row, alone=not (are_whole or named[0][0] in DIALOGUES))
     is_asked = any(turn.role not in ("system", "developer") for turn in given)
