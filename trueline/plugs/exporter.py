@@ -44,6 +44,9 @@ from trueline.rewards.protocols import Fitted
 
 __all__ = ["export", "export_policy"]
 
+_TEXTS = ("two", " a b", " 12 ; answer 7", " one\n\ntwo.", "", "  ", "\n\n2", "(3)")
+"""Answers whose beginnings may run into what the template writes before them."""
+
 
 def export(reward: Fitted, trunk: Trunk, folder: str | Path) -> None:
     """Write the folder, which must be new or empty: the reward's mean, of a calibrated reward that
@@ -94,17 +97,21 @@ def _layout(trunk: Trunk) -> tuple[Any, dict[str, Any]]:
 def _read_template(codec: Any, tokenizer: Any) -> dict[str, Any]:
     """Return what the template writes around an answer, as tokens, read off one dialogue."""
     prompt = Prompt.of("a")
-    asked = str(tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False))
-    marker = codec.render(prompt)[0].removeprefix(asked)
-    (row,) = codec.encode([Response(prompt=prompt, text="a")])
+    (context,), foot = codec.prompt_ids([prompt]), codec.edges(prompt)[1]
+    marker = context[len(context) - foot :]
+    while marker and not tokenizer.decode(marker[-1:]).strip():
+        marker.pop()
+    opened = len(context) - foot + len(marker)
+    rows = codec.encode([Response(prompt=prompt, text=text) for text in _TEXTS])
     bos = tokenizer.bos_token_id
     return {
-        "head": [bos] if row.ids[:1] == [bos] else [],
-        "marker": tokenizer(marker, add_special_tokens=False)["input_ids"],
-        "tail": _templated(tokenizer, prompt, "a")[len(row.ids) :],
+        "head": [bos] if context[:1] == [bos] else [],
+        "marker": marker,
+        "blanks": sorted({tuple(row.ids[opened : row.start]) for row in rows}, key=len)[::-1],
+        "tail": _templated(tokenizer, prompt, _TEXTS[0])[len(rows[0].ids) :],
         "close": codec.ending,
         "open": _opening(codec),
-        "foot": codec.edges(prompt)[1],
+        "foot": foot,
         "max_tokens": codec.max_tokens,
     }
 
@@ -113,12 +120,11 @@ def _opening(codec: Any) -> list[int]:
     """Return the tokens by which the template opens a user's turn, behind a system turn or not."""
     asked = [Prompt.of("a"), Prompt.of("a", system="b")]
     pairs = zip(codec.prompt_ids(asked), map(codec.edges, asked), strict=True)
-    plain, behind = (ids[:head] for ids, (head, _) in pairs)
+    heads: list[list[int]] = [ids[:head] for ids, (head, _) in pairs]
+    plain, behind = heads
     folded = len(codec.template.frame(asked[1]).turns) == 1
-    opening: list[int] = (
-        plain if folded else plain[len(plain) - shared(plain[::-1], behind[::-1]) :]
-    )
-    return opening
+    num = 0 if folded else shared(plain[::-1], behind[::-1])
+    return plain[-num:]
 
 
 def _templated(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:
@@ -131,15 +137,14 @@ def _templated(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:
 def _fault(codec: Any, tokenizer: Any, layout: dict[str, Any]) -> str | None:
     """Return the first of some dialogues that the template would have us read differently."""
     if not layout["marker"]:
-        return "a generation prompt that is empty"
+        return "nothing between a user's words and an answer"
     user, other = Message("user", "one 2"), Message("assistant", " two")
     asked = [
         Prompt.of("7 + 5"),
         Prompt(messages=(user, other, Message("user", "three"))),
         Prompt.of("x " * codec.max_tokens),
     ]
-    texts = [" a b", " 12 ; answer 7", " one\n\ntwo.", " y" * codec.max_tokens, "two", ""]
-    for prompt, text in itertools.product(asked, texts):
+    for prompt, text in itertools.product(asked, [*_TEXTS, " y" * codec.max_tokens]):
         (row,) = codec.encode([Response(prompt=prompt, text=text)])
         try:
             found = place(_templated(tokenizer, prompt, text), layout)

@@ -10,9 +10,9 @@ last of the tokens by which the chat template opens the assistant's turn; withou
 an attention mask, a row is refused (ValueError), never guessed at. No gradients: the trunk is
 frozen. Shapes: B rows, T tokens, F features. Units: nats.
 
->>> place([1, 7, 5, 8, 2, 9], {"head": [1], "marker": [5], "close": [2], "tail": [9],
-...                            "open": [7], "foot": 1, "max_tokens": 6})
-([1, 7, 5, 8, 2], 3, 5)
+>>> place([1, 7, 5, 4, 8, 2, 9], {"head": [1], "marker": [5], "blanks": [[4]], "close": [2],
+...                               "tail": [9], "open": [7], "foot": 2, "max_tokens": 6})
+([1, 7, 5, 4, 8, 2], 4, 6)
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ def place(ids: list[int], layout: dict[str, Any]) -> tuple[list[int], int, int]:
     head, marker, close, tail = (layout[name] for name in ("head", "marker", "close", "tail"))
     while head and ids[: len(head)] == head:
         ids = ids[len(head) :]
+    # Blanks before the end token may have run into the answer: then it alone is the end.
+    whole = ids[: len(ids) - len(tail)] if ids[len(ids) - len(tail) :] == tail else ids
+    close = close if whole[len(whole) - len(close) :] == close else close[-1:]
     for end in (tail, close):
         if end and ids[-len(end) :] == end:
             ids = ids[: -len(end)]
@@ -49,7 +52,10 @@ def place(ids: list[int], layout: dict[str, Any]) -> tuple[list[int], int, int]:
             f"each text must hold the tokens {marker} that open the response: form it by the "
             "chat template of this folder's tokenizer (in TRL: give conversational data)"
         )
-    context, answer = head + ids[: at + len(marker)], ids[at + len(marker) :] + close
+    at += len(marker)
+    # Blanks before an answer are other tokens where the answer runs into them.
+    at += next((len(b) for b in layout["blanks"] if ids[at : at + len(b)] == list(b)), 0)
+    context, answer = head + ids[:at], ids[at:] + close
     room = layout["max_tokens"] - max(len(head), 1)
     if len(answer) > room:
         answer = answer[: room - len(close)] + close
