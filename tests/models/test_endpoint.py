@@ -169,9 +169,7 @@ def refuses(wrong, words):
 
 VARIANTS = {
     "the limit": (
-        refuses(
-            lambda q: "max_tokens" in q, "'max_tokens' is unsupported: use max_completion_tokens"
-        ),
+        refuses(lambda q: "max_tokens" in q, "Unrecognized argument: max_tokens"),
         lambda q: q["max_completion_tokens"] == 1024,
     ),
     "no temperature": (
@@ -187,6 +185,13 @@ VARIANTS = {
     "two at once": (
         refuses(lambda q: "seed" in q or "max_tokens" in q, "seed? max_completion_tokens!"),
         lambda q: "seed" not in q and "max_completion_tokens" in q,
+    ),
+    "another word for it": (
+        refuses(
+            lambda q: q["messages"][0]["role"] == "system",
+            "'messages[0].role' does not support 'system' with this model",
+        ),
+        lambda q: len(q["messages"]) == 1,
     ),
     "the system turn": (
         refuses(
@@ -217,6 +222,7 @@ def test_the_variant_that_the_server_names_is_tried_and_remembered(what):
         (400, "only seed=7 and temperature=2 will do"),
         (402, "Insufficient credits"),
         (403, "no access to model m"),
+        (500, "Your credit balance is too low"),
         (422, [{"loc": ["body", "frequency"], "msg": "extra"}]),
         (429, {"message": "You exceeded your quota", "code": "insufficient_quota"}),
         (200, {"message": "Payment required", "code": 402}),
@@ -263,6 +269,7 @@ def test_what_an_answer_plainly_says_is_read_in_its_forms():
         (text(None, reasoning_content="B 90%"), "no text beside reasoning_content"),
         (text([], refusal="no"), "no text beside refusal"),
         ((200, {"error": "overloaded", "choices": []}), "HTTP 200: overloaded"),
+        ((200, {"object": "error", "message": "busy", "code": 503}), "HTTP 503: busy"),
     ):
         ((one,), _) = particular(lambda _, r=reply: r, num=1, retries=0)
         assert (one.text, one.problem) == ("", problem)

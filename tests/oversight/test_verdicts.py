@@ -36,6 +36,9 @@ CERTAIN = (
     f"{V}: 80% for Response B",
     f"{V}: B 80,0 % because A drops a sign",
     f"{V}: B 80%; A drops a sign",
+    f"{V}: B 80%, A 20%",
+    f"{V}: B: 0.8 / A: 0.2",
+    f"{V}: [[B>>A]] 80%",
     f"{V}: B 80%. I checked both.\n\nHope that helps: A was close!",
     f"{V}\nB\nConfidence: 80%",
     f"B 80% ({V})",
@@ -59,7 +62,7 @@ UNREADABLE = (
         for said in ("A or B 80%", "A/B 80%", "B nan%", "B 101%", "B 49.9%", "B 1e2%")
     ),
     *(f"{V}: {said}" for said in ("not B 80%", "B 8/10", "B? 80%", "neither", "B 1", "B 60% 80%")),
-    *(f"{V}: {said}" for said in ("<A or B> <50 to 100>%", "a tie, 80%", "A 80% B 20%", "")),
+    *(f"{V}: {said}" for said in ("<A or B> <50 to 100>%", "a tie, 80%", "A 80% B 70%", "")),
     *(f"{V}: B 80%\n{more}" for more in ("or rather A", f"{V}: A 80%", f"{V}: who knows")),
     *(f"{V}: B 80%\n{more}" for more in ("Actually, A is better.", "Correction: A.", "A 70%")),
     *(f"{lead} {V}: B 80%" for lead in ("I would not say", "If B is right,", "an example:if")),

@@ -42,10 +42,14 @@ _MOST_TOKENS = 10**6
 _UNFINISHED = {"length": "cut off at max_tokens", "content_filter": "filtered by the server"}
 _BESIDE = ("reasoning_content", "reasoning", "refusal", "tool_calls")
 _WRONG, _WRONG_AT_FIRST = (401, 402), (400, 403, 404, 422)
+_NO_CREDIT = re.compile(r"insufficient.(?:quota|balance|credit|funds)|credit balance|out of credit")
 _ONE_DIALOGUE = re.compile(
     r"context.?length|too (?:long|large)|content.?(?:filter|management|policy)"
 )
 _SYSTEM = r"system\W{0,3}(?:role|message|prompt|instruction)|roles? must alternate|developer instr"
+_SYSTEM += r"|\broles?\b.{0,60}\bsystem\b"
+_LIMIT = r"max_completion_tokens|(?:un\w+|not (?:support|permit)\w+)[^.]{0,60}\bmax_tokens"
+_LIMIT += r"|\bmax_tokens\b.{0,60}(?:unsupported|unknown|not (?:support|permit)|deprecated)"
 _LOCK = threading.Lock()
 
 
@@ -143,9 +147,10 @@ class Endpoint:
         for i in range(self.retries + 1):
             try:
                 answer = await self._send(path, table)
-                if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
+                error = isinstance(answer, dict) and not answer.get("choices")
+                if error and {"error", "message", "detail"} & answer.keys():
                     # Some gateways hand on an error of the server behind them as if all were well.
-                    problem = self._error_within(answer["error"])
+                    problem = self._error_within(answer.get("error") or answer)
                     await asyncio.sleep(min(0.25 * 2**i, 4))
                     continue
                 self._answered.set()
@@ -196,7 +201,7 @@ class Endpoint:
     def _refused(self, status: int, body: object) -> Reply:
         """Return what the server says; raise it where the next dialogue would fare no better."""
         said = _one_line(body, hide=self._key())
-        wrong = status in _WRONG or "insufficient_quota" in str(body)
+        wrong = status in _WRONG or bool(_NO_CREDIT.search(str(body).lower()))
         if not wrong and (300 <= status < 400 or status in _WRONG_AT_FIRST):
             wrong = not (self._answered.is_set() or _ONE_DIALOGUE.search(said.lower()))
         return self._failed(f"HTTP {status}{said}", wrong=wrong)
@@ -305,7 +310,7 @@ def _one_line(body: object, *, hide: str) -> str:
 
 
 _VARIANTS: Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
-    "with max_completion_tokens": ("max_completion_tokens", _renamed),
+    "with max_completion_tokens": (_LIMIT, _renamed),
     "without temperature": ("temperature", lambda table: _without(table, "temperature")),
     "with temperature 1": ("temperature", lambda table: {**table, "temperature": 1}),
     "without seed": (r"\bseed\b", lambda table: _without(table, "seed")),

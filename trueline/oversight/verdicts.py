@@ -61,7 +61,7 @@ _TAKING_BACK = _words("or rather actually instead wait sorry correction meant sa
 _TOKEN = re.compile(
     r"(?P<number>(?<![\w.])\d{1,3}(?:[.,]\d{1,6})?(?![\w/]))"
     r"(?:\s{0,3}(?P<percent>%|per\s?cent\b|pct\b))?"
-    r"|(?P<word>[^\W\d_]+)|(?P<stop>[.;!—–]|--?)|[^\s,]"
+    r"|(?P<word>[^\W\d_]+)|(?P<stop>[.;!/—–]|--?)|[^\s,]"
 )
 _MARKS = re.compile(
     r"\\(?:boxed|text\w*|mathrm|mathbf)\b|</[a-z]{1,8}>|<(?:strong|em|code|i|u)>"
@@ -85,6 +85,7 @@ _SAID = re.compile(
     rf"|\bi\s(?:prefer|choose|pick|select|favou?r|go\swith)\s{{1,3}}(?:the\s)?){_LETTER}",
     re.IGNORECASE,
 )
+_RANKED = re.compile(r"\b([AB])\s{0,2}>{1,3}\s{0,2}(?=[AB]\b)")
 _WORD = re.compile(r"[^\W_]")
 _BETWEEN = re.compile(r"(?<=[.!?])\s|\n")
 _OBJECT = re.compile(r"\{[^{}]*\}")
@@ -99,6 +100,11 @@ class _Said(NamedTuple):
     letter: str
     share: float | None = None
     rest: str = ""
+
+    def favours(self) -> str:
+        """Return the letter of the better answer: "B 20%" speaks for A."""
+        small = self.share is not None and self.share < _EVEN
+        return "AB".replace(self.letter, "") if small else self.letter
 
 
 def read_verdict(text: str, *, code: str | None, shown: Iterable[str] | None = None) -> Reading:
@@ -148,13 +154,14 @@ def _of_coded(words: str, code: str) -> Reading:
     others = [said[0]] if len(said) > 1 and coded[-2] == coded[-1] - 1 else []
     for part in _BETWEEN.split("\n".join([last.rest, *lines[coded[-1] + 1 :]])):
         others += [_line(part, _TAKING_BACK), _sentence(part)]
-    return _CONTRADICTED if any(x and x.letter != last.letter for x in others) else _decided(last)
+    contradicted = any(one and one.favours() != last.letter for one in others)
+    return _CONTRADICTED if contradicted else _decided(last)
 
 
 def _coded(lines: list[str], code: re.Match[str]) -> _Said | None:
     """Return what the first line says, which holds the code, going on below if it breaks off."""
     before, after = lines[0][: code.start()], lines[0][code.end() :]
-    if _HEDGED.search(re.split("[.:;!?]", before[-200:])[-1]):
+    if _HEDGED.search(re.split("[.;!?]", before[-200:])[-1]):
         return None
     below = lines[1:2]
     if _WORD.search(after):
@@ -171,13 +178,14 @@ def _coded(lines: list[str], code: re.Match[str]) -> _Said | None:
 def _line(line: str, more: frozenset[str] = frozenset()) -> _Said | None:
     """Return what a line says if all its words, up to a stop or a reason, are of a verdict (or of
     `more`)."""
-    line = _MARKS.sub(" ", line.replace("<b>", " ") if "</b>" in line else line)
+    line = _RANKED.sub(r"\1 over ", line.replace("<b>", " ") if "</b>" in line else line)
+    line = _MARKS.sub(" ", line)
     letters, shares, before, stopped, others = set[str](), set[float](), "", False, False
     end = len(line)
     for token in _TOKEN.finditer(line):
         word = (token["word"] or "").lower()
         other = word.upper() in {"A", "B"} - letters
-        if letters and ((stopped and (shares or other)) or word in _REASONS):
+        if letters and (word in _REASONS or sum((stopped, other, bool(shares))) > 1):
             end = token.start()
             break
         if token["number"]:
