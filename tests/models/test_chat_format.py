@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from trueline.errors import DataError, InputError
 from trueline.models.chat_format import Codec
-from trueline.models.sampling import Completion, Rollouts, end_ids
+from trueline.models.rollouts import Completion, Rollouts
+from trueline.models.sampling import end_ids
 from trueline.models.trunk import Trunk
 from trueline.records import Message, Prompt, Response
 

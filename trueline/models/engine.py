@@ -53,6 +53,8 @@ _OPTIONS = {
     "min_p": 0.0,
     "repetition_penalty": 1.0,
     "skip_special_tokens": False,
+    # Answers end at the stops that are sent, whatever the engine takes for an end besides.
+    "ignore_eos": True,
 }
 
 
