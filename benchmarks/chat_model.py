@@ -2,9 +2,9 @@
 
     python -m benchmarks.chat_model --model FOLDER      (SmolLM2-135M-Instruct: 40 minutes a cell)
 
-The rule is "one sentence of at most 20 words", the prompts are PandaLM's instructions, the recipe is
-the shipped `chat` with the rule as reward and judge: its labels cost nobody's time, and count. A
-cell is one optimiser and one seed; its run folder stays until the result is written, so that what
+The rule is "one sentence of at most 20 words", the prompts are PandaLM's instructions, the recipe
+is the shipped `chat` with the rule as reward and judge: its labels cost nobody's time, and count.
+A cell is one optimiser and one seed; its run folder stays until the result is written, so that what
 was killed goes on where it was. Afterwards the certified policy and the base answer the prompts set
 apart for measuring, four times each:
 

@@ -161,9 +161,8 @@ class Steps:
         """Return the pairs to be judged, and the readings of all answers they were chosen from."""
         # A sharp policy answers some prompts in one way only: a quarter more are answered.
         prompts = self._prompts(max(1, num_pairs + num_pairs // 4), "learn", "gather")
-        rolled = state.working.rollouts(
-            prompts, num_samples=how.samples_per_prompt, rng=self._rng("sample")
-        )
+        num_samples, rng = how.samples_per_prompt, self._rng("sample")
+        rolled = state.working.rollouts(prompts, num_samples=num_samples, rng=rng)
         readings = self.task.trunk.read(rolled.flat, layers=state.layers)
         answers, rng = rolled.kept(state.working.sampling), self._rng("choose")
         # The last bits of a margin may differ between processes: one of them chooses.
