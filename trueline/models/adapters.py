@@ -29,7 +29,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -37,6 +37,7 @@ from torch.utils.checkpoint import checkpoint
 from trueline.errors import InputError, SetupError
 from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import shards_of, whole
+from trueline.models.families import check_sampling, put_adapters
 from trueline.models.forward import Batch, blocks_of, response_logps, row_batches
 from trueline.models.low_rank import fuse
 from trueline.models.rollouts import Rollouts, Sampling
@@ -73,6 +74,7 @@ class BasePolicy:
     ) -> None:
         if trunk.is_encoder:
             raise InputError("a policy needs a causal language model as trunk", got="an encoder")
+        check_sampling(trunk)
         self.trunk = trunk
         room = max_new_tokens or min(96, trunk.codec.max_tokens // 2)
         self.sampling = sampling or Sampling(max_new_tokens=room)
@@ -217,15 +219,15 @@ class LoraPolicy(BasePolicy):
         rng: np.random.Generator,
         **how: Any,
     ) -> LoraPolicy:
-        """Put a fresh adapter on all linear maps of attention and MLP; it changes nothing yet. How
-        it answers is as a `BasePolicy` takes it: `sampling`, or `max_new_tokens` alone."""
+        """Put a fresh adapter on all linear maps of attention and MLP, and on all experts of a
+        mixture; it changes nothing yet. How it answers is as a `BasePolicy` takes it: `sampling`,
+        or `max_new_tokens` alone."""
         BasePolicy(trunk)
         if rank < 1:
             raise InputError("rank must be at least 1", got=str(rank))
-        where: Any = {"target_modules": "all-linear", "task_type": "CAUSAL_LM", "lora_dropout": 0.0}
-        config = LoraConfig(r=rank, lora_alpha=alpha, **where)
+        config = LoraConfig(r=rank, lora_alpha=alpha, task_type="CAUSAL_LM", lora_dropout=0.0)
         with _undisturbed():
-            adapted: Any = get_peft_model(_twin(trunk.model, trunk.model), config)
+            adapted = put_adapters(trunk, config, lambda: _twin(trunk.model, trunk.model))
         source = torch.Generator().manual_seed(torch_seed(rng))
         with torch.no_grad():
             for name, parameter in sorted(adapted.named_parameters()):
@@ -304,19 +306,25 @@ class LoraPolicy(BasePolicy):
             yield self.network
             return
         with self._merging:
-            bases = [(base := layer.get_base_layer(), base.weight) for layer in layers]
+            # Of fused experts it is a parameter of another name.
+            bases = [
+                (base := layer.get_base_layer(), name, getattr(base, name))
+                for layer in layers
+                for name in [getattr(layer, "parameter_name", "weight")]
+            ]
             try:
                 with torch.no_grad():
-                    for base, weight in bases:
-                        base.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
+                    for base, name, weight in bases:
+                        copied = torch.nn.Parameter(weight.clone(), requires_grad=False)
+                        setattr(base, name, copied)
                     self.adapted.merge_adapter()
                 yield self.network
             finally:
                 # peft's subtraction only ends its bookkeeping: its rounding goes with the copies.
                 with torch.no_grad():
                     self.adapted.unmerge_adapter()
-                for base, weight in bases:
-                    base.weight = weight
+                for base, name, weight in bases:
+                    setattr(base, name, weight)
 
     @property
     def network(self) -> Any:
@@ -334,6 +342,7 @@ def _undisturbed() -> Iterator[None]:
     """Hide that peft draws weights we replace, and calls names transformers will retire."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out")
         yield
 
 

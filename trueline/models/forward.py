@@ -43,12 +43,14 @@ from transformers.masking_utils import sdpa_mask
 
 from trueline.errors import SetupError
 from trueline.models.chat_format import Encoded, batches
+from trueline.models.loading import text_config
 from trueline.models.logits import logps_at
 
 __all__ = [
     "Batch",
     "Layout",
     "Pools",
+    "attends_plainly",
     "blocks_of",
     "enable_packing",
     "pooling",
@@ -198,10 +200,16 @@ def _pools(places: Tensor, answer: Tensor, last: Tensor) -> Pools:
 
 def blocks_of(model: Any) -> nn.ModuleList:
     """Return the model's list of blocks, which the layers are numbered by."""
-    count = int(model.config.num_hidden_layers)
+    return _stack_of(model)[1]
+
+
+def _stack_of(model: Any) -> tuple[nn.Module, nn.ModuleList]:
+    """Return the module that runs all blocks, whose output is the last layer, and their list."""
+    count = int(text_config(model).num_hidden_layers)
     for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
+        for child in module.children():
+            if isinstance(child, nn.ModuleList) and len(child) == count:
+                return module, child
     got = f"{type(model).__name__} without a list of {count}"
     raise SetupError("the trunk must keep its blocks in one list", got=got)
 
@@ -210,10 +218,10 @@ def blocks_of(model: Any) -> nn.ModuleList:
 def pooling(model: Any, layers: Sequence[int], pools: Pools) -> Iterator[dict[int, Tensor]]:
     """Within this context a pass of this thread leaves its pooled layers, [B, P, D] each, in the
     dictionary yielded."""
-    blocks = blocks_of(model)
+    stack, blocks = _stack_of(model)
     if not any(isinstance(hook, partial) for hook in blocks[0]._forward_pre_hooks.values()):
         blocks[0].register_forward_pre_hook(partial(_pool_input, 0), with_kwargs=True)
-        for i, module in enumerate([*blocks[:-1], model.base_model]):
+        for i, module in enumerate([*blocks[:-1], stack]):
             module.register_forward_hook(partial(_pool_output, i + 1))
     pooled: dict[int, Tensor] = {}
     token = _POOLING.set((frozenset(layers), pools, pooled))
@@ -261,16 +269,22 @@ AttentionInterface.register(_PACKED, _attention)
 AttentionMaskInterface.register(_PACKED, sdpa_mask)
 
 
+def attends_plainly(model: Any) -> bool:
+    """Return whether every layer attends to all before it, with positions that are told to it."""
+    config = text_config(model)
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    windows = {getattr(config, n, None) for n in ("sliding_window", "attention_chunk_size")}
+    rotates = getattr(config, "rope_parameters", None) is not None
+    biased = getattr(config, "alibi", False)
+    return kinds == {"full_attention"} and windows == {None} and rotates and not biased
+
+
 def enable_packing(model: Any) -> bool:
     """Prepare a model for packed rows; return whether it takes them."""
     config = model.config
     if config._attn_implementation == _PACKED:
         return True
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    windows = {getattr(config, n, None) for n in ("sliding_window", "attention_chunk_size")}
-    plain = kinds == {"full_attention"} and windows == {None}
-    rotates = getattr(config, "rope_parameters", None) is not None
-    if not plain or not rotates or config._attn_implementation != "sdpa":
+    if not attends_plainly(model) or config._attn_implementation != "sdpa":
         return False
     model.set_attn_implementation(_PACKED)
     if _packs(model):
@@ -287,7 +301,7 @@ def enable_packing(model: Any) -> bool:
 @torch.no_grad()
 def _packs(model: Any) -> bool:
     """Return whether answers to one prompt and to another are as likely packed as padded."""
-    source, most = torch.Generator().manual_seed(0), int(model.config.vocab_size)
+    source, most = torch.Generator().manual_seed(0), int(text_config(model).vocab_size)
     ids = torch.randint(most, (3, 24), generator=source).tolist()
     rows = [
         Encoded(ids[0], 10, 24),

@@ -31,7 +31,7 @@ from transformers.utils import logging
 
 from trueline.errors import SetupError
 
-__all__ = ["has_chat_template", "load_model"]
+__all__ = ["has_chat_template", "load_model", "max_positions", "text_config"]
 
 _FILES = (OSError, SafetensorError, struct.error)
 _UNREADABLE = (*_FILES, ValueError, LookupError, RuntimeError, ImportError)
@@ -83,6 +83,23 @@ def _where(name: str) -> tuple[str, dict[str, Any]]:
         must = "the model must be a Hugging Face folder, a hub name or a .gguf file"
         raise SetupError(must, got=f"{name}, which is neither", do="check the path")
     return name, {"trust_remote_code": False}
+
+
+def text_config(model: Any) -> Any:
+    """Return the configuration of what reads text, of a model that may see pictures too."""
+    return model.config.get_text_config(decoder=True)
+
+
+def max_positions(model: Any) -> int | None:
+    """Return how many tokens a model has positions for; None where it sets no limit."""
+    # RoBERTa's table (and its descendants') begins with the padding's rows.
+    for name, table in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(table, "padding_idx", None) is not None:
+            return int(table.num_embeddings - table.padding_idx - 1)
+    config = text_config(model)
+    names = ("max_position_embeddings", "max_seq_len", "seq_length", "context_length")
+    found = (getattr(config, name, None) for name in names)
+    return next((int(limit) for limit in found if limit), None)
 
 
 def _gguf_of(place: Path) -> Path | None:

@@ -49,7 +49,8 @@ class _Product(torch.autograd.Function):
         _add(y, thin, b.t(), scale)
         ctx.save_for_backward(rows, weight, a, b, thin)
         ctx.scale = scale
-        return y.view(*x.shape[:-1], -1)
+        # In place, and no view: a view may not be changed by what comes after.
+        return y.resize_(*x.shape[:-1], len(weight))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

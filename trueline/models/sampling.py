@@ -7,18 +7,19 @@ together (Holtzman et al. 2020, arXiv 1904.09751); a log-probability is still th
 temperature alone, of the whole vocabulary.
 
 Every sample has its own row of uniforms, so that what it says does not depend on the batch it is in
-(up to rounding of the logits). Prompts are sorted by length and padded on the right; a prompt's
-keys and values are computed once and repeated for its K samples. Rows that have ended are dropped
-once they are a quarter, in eights.
+(up to rounding of the logits). Prompts are sorted by length and padded on the right, or on the left
+where pads in between would count; a prompt's cache is computed once and repeated for its K samples.
+Rows that have ended are dropped once they are a quarter, in eights.
 
 Shapes: B prompts, K samples of each, N = B K, R rows alive, M tokens at most, V vocabulary. Units:
 nats.
-Fails for models that take no `past_key_values` of attention layers, and where a prompt leaves no
-room: `max_new_tokens` must be below the model's positions.
+Fails for models that take no `DynamicCache` (`families.check_sampling`), and where a prompt leaves
+no room: `max_new_tokens` must be below the model's positions.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from itertools import product
@@ -33,6 +34,8 @@ from transformers.cache_utils import DynamicLayer
 from trueline.errors import InputError
 from trueline.models.chat_format import Codec
 from trueline.models.distributed import whole
+from trueline.models.forward import attends_plainly
+from trueline.models.loading import text_config
 from trueline.models.logits import logits_at
 from trueline.models.rollouts import Completion
 from trueline.progress import Stage, stage
@@ -119,9 +122,10 @@ def generate(
 def _num_rows(model: Any, num_tokens: int, max_rows: int) -> int:
     """Return how many rows of so many tokens go side by side: what fits into 128 MB of keys and
     values, or into the size of the weights if that is more."""
-    config = model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    config = text_config(model)
+    most = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or most
+    width = getattr(config, "head_dim", None) or config.hidden_size // most
     per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
     num_bytes = max(_CACHE_BYTES, sum(p.nbytes for p in model.parameters()))
     return int(min(max_rows, max(1, num_bytes // per_token // num_tokens)))
@@ -216,12 +220,19 @@ class _CachedForward:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        takes = inspect.signature(model.forward).parameters
+        self.places = "position_ids" in takes
+        self.cache_name = "past_key_values" if "past_key_values" in takes else "cache_params"
+        self.left = not attends_plainly(model)
+        """Whether pads stand on the left: windows, biases and states must not run over them."""
 
     def prefill(self, prefixes: list[list[int]], width: int) -> Tensor:
         """Take in B prompts, `width` rows of each; return the logits [R, V] after them."""
         device = self.model.device
         longest = max(len(ids) for ids in prefixes)
-        padded = [ids + [0] * (longest - len(ids)) for ids in prefixes]
+        pads = [[0] * (longest - len(ids)) for ids in prefixes]
+        sides = zip(pads, prefixes, strict=True)
+        padded = [pad + ids if self.left else ids + pad for pad, ids in sides]
         lengths = torch.tensor([len(ids) for ids in prefixes], device=device)
         cache = DynamicCache(config=self.model.config)
         cache.layers = [
@@ -229,34 +240,39 @@ class _CachedForward:
             for layer in cache.layers
         ]
         self.cache: Any = cache
+        inputs: dict[str, Any] = {"input_ids": torch.tensor(padded, device=device)}
         last = torch.arange(len(padded), device=device) * longest + lengths - 1
+        # Pads stay in the cache: those on the right are masked from the first step on.
+        self.mask: Tensor | None = None
+        if int(lengths.min()) < longest:
+            at = torch.arange(longest, device=device)
+            self.mask = at < lengths[:, None]
+            if self.left:
+                self.mask = at >= longest - lengths[:, None]
+                last += longest - lengths
+                inputs["attention_mask"] = self.mask.long()
+                if self.places:
+                    inputs["position_ids"] = (self.mask.cumsum(1) - 1).clamp(min=0)
         with logits_at(self.model, last):
-            logits = self.model(
-                input_ids=torch.tensor(padded, device=device),
-                past_key_values=self.cache,
-                use_cache=True,
-            ).logits[0]
+            logits = self.model(**inputs, **{self.cache_name: cache}, use_cache=True).logits[0]
         each = torch.arange(len(padded), device=device).repeat_interleave(width)
         if width > 1:
             cache.reorder_cache(each)  # type: ignore[arg-type]
         self.positions = lengths[each]
-        # The pads of shorter prompts stay in the cache, and are masked from now on.
-        self.mask: Tensor | None = None
-        if int(lengths.min()) < longest:
-            self.mask = torch.arange(longest, device=device) < self.positions[:, None]
+        self.mask = None if self.mask is None else self.mask[each]
         return torch.as_tensor(logits[each])
 
     def step(self, tokens: Tensor) -> Tensor:
         """Feed one token a row; return the logits [R, V] after it."""
         if self.mask is not None:
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], 1)
-        out = self.model(
-            input_ids=tokens[:, None],
-            attention_mask=self.mask,
-            position_ids=self.positions[:, None],
-            past_key_values=self.cache,
-            use_cache=True,
-        )
+        inputs = {"input_ids": tokens[:, None], self.cache_name: self.cache}
+        # A state without keys has left the pads behind.
+        if self.cache_name == "past_key_values":
+            inputs["attention_mask"] = self.mask
+        if self.places:
+            inputs["position_ids"] = self.positions[:, None]
+        out = self.model(**inputs, use_cache=True)
         self.positions = self.positions + 1
         return torch.as_tensor(out.logits[:, -1])
 

@@ -30,6 +30,7 @@ from trueline.errors import InputError, InvalidExperiment, SetupError
 from trueline.models.cache import ReadingCache, Row
 from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import Workers, shard, shards_of, whole
+from trueline.models.families import check_reading
 from trueline.models.forward import (
     Batch,
     blocks_of,
@@ -38,7 +39,7 @@ from trueline.models.forward import (
     response_logps,
     row_batches,
 )
-from trueline.models.loading import load_model
+from trueline.models.loading import load_model, max_positions, text_config
 from trueline.models.reading import HasResponses, Readings, distinct
 from trueline.progress import stage
 from trueline.records import Response
@@ -69,7 +70,7 @@ class Trunk:
         """Whether rows go through it end to end, a shared prompt once."""
         self.num_layers = len(blocks_of(model))
         self.layers = self._choose(layers)
-        limits = (model.config.max_position_embeddings, tokenizer.model_max_length)
+        limits = (max_positions(model), tokenizer.model_max_length)
         max_tokens = int(min(_MAX_POSITIONS, *(x for x in limits if x)))
         self.codec = Codec(tokenizer, is_encoder=is_encoder, max_tokens=max_tokens)
         self.batch_tokens = batch_tokens or _tokens_at_once(model)
@@ -79,6 +80,8 @@ class Trunk:
         self.sharded = bool(shards_of(model))
         """Whether the weights are parted among them: then all must make the same passes."""
         self._fingerprint: str | None = None
+        self.samples = False
+        """Whether it was tried that sampling from it is right (`families.check_sampling`)."""
 
     @classmethod
     def load(
@@ -108,6 +111,7 @@ class Trunk:
         if len(set(workers.each(trunk.fingerprint))) > 1:
             got = f"others than {trunk.fingerprint()[:12]}"
             raise SetupError("every process must load the same model", got=got)
+        check_reading(trunk)
         return trunk
 
     @property
@@ -117,7 +121,7 @@ class Trunk:
     @property
     def width(self) -> int:
         """D: numbers in one token's latent."""
-        return int(self.model.config.hidden_size)
+        return int(text_config(self.model).hidden_size)
 
     def fingerprint(self) -> str:
         """Return the sha256 over weights, configuration and tokenizer; computed once."""
@@ -246,7 +250,7 @@ def _tokens_at_once(model: Any) -> int:
         fastest, memory = 16_384, torch.cuda.get_device_properties(model.device).total_memory
     left = memory // 2 - sum(p.nbytes for p in model.parameters())
     return int(
-        min(fastest, max(256, left // (20 * model.config.hidden_size * model.dtype.itemsize)))
+        min(fastest, max(256, left // (20 * text_config(model).hidden_size * model.dtype.itemsize)))
     )
 
 
