@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import replace
 from typing import Any
 
@@ -109,7 +110,7 @@ def put_adapters(trunk: Any, config: LoraConfig, twin: Callable[[], Any]) -> Any
         given = replace(config, exclude_modules=left_out or None, **where)
         try:
             adapted: Any = get_peft_model(twin(), given)
-            idle = [] if trunk.sharded else _idle(adapted, trunk)
+            idle = [] if trunk.sharded else Context().run(_idle, adapted, trunk)
         except _FAULTS as error:
             got = " ".join(str(error).split())[:160]
             do = "improve no policy on it: rewards need none"
@@ -152,7 +153,8 @@ def _idle(adapted: Any, trunk: Any) -> list[str]:
 def _refuse(trunk: Any, faults: Callable[[], str | None], what: str, do: str) -> None:
     try:
         with torch.inference_mode():
-            fault = faults()
+            # Nothing that the caller's own pass asked for is to act here.
+            fault = Context().run(faults)
     except _FAULTS as error:
         fault = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
     if fault is not None:
