@@ -20,6 +20,8 @@ ASK, SAY = "Name a river.", "The Nile."
 SYSTEM = Prompt.of(ASK, system="Be short.")
 RENDERED = {
     "chatml": "<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n",
+    "thinking": "<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    "{a}<|im_end|>\n",
     "llama3": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n{q}<|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\n{a}<|eot_id|>",
     "gemma": "<bos><start_of_turn>user\n{q}<end_of_turn>\n<start_of_turn>model\n{a}<end_of_turn>\n",

@@ -31,7 +31,15 @@ from trueline.errors import DataError, InputError
 from trueline.models.chat_format import Codec
 from trueline.records import Message, Prompt
 from trueline.serving.batcher import Item
-from trueline.serving.renderings import bare, is_closed, turns_in, without_ends, without_starts
+from trueline.serving.renderings import (
+    bare,
+    is_closed,
+    opens_turn,
+    turns_in,
+    unthinking,
+    without_ends,
+    without_starts,
+)
 
 __all__ = ["ClassifyRequest", "OpenRLHFRequest", "ScoreRequest", "SlimeRequest", "Splitter"]
 
@@ -65,9 +73,8 @@ class Splitter:
         special = [token.content for token in added if token.special and token.content]
         edges = {*filter(None, edges), *(mark for mark in special if mark in self._ends)}
         # SmolLM2's BOS is what opens its turns.
-        self._edges: tuple[str, ...] = tuple(
-            m for m in edges if m in self._ends or m not in self._opens
-        )
+        opens = {mark for mark in edges if mark in self._opens or opens_turn(mark)}
+        self._edges: tuple[str, ...] = tuple(m for m in edges if m in self._ends or m not in opens)
         """What stands before and after a text of this tokenizer, and is no words."""
         written = "".join([self._opens, *marks, *(part or "" for h in self._heads for part in h)])
         self._marks = tuple({*self._edges, *(mark for mark in special if mark in written)})
@@ -79,7 +86,7 @@ class Splitter:
         if cut := self._parse(text, answered=True):
             return self._bare(cut[0]), bare(cut[1], self._marks)
         if (turns := turns_in(text)) and turns[-1][0] == "assistant" and turns[:-1]:
-            return self._asked(turns[:-1]), bare(turns[-1][1], self._marks)
+            return self._asked(turns[:-1]), bare(unthinking(turns[-1][1]), self._marks)
         before, mark, answer = text.rpartition(_ASSISTANT)
         if ("\n\n" + text.lstrip()).startswith("\n\nHuman:") and mark:
             asked = "\n\n" + before.lstrip() + mark
@@ -116,10 +123,13 @@ class Splitter:
         if cut := self._parse(without_ends(text, self._edges), answered=False):
             return self._bare(cut[0])
         turns, words = turns_in(text), without_ends(text, self._edges)
-        if turns and turns[-1] == ("assistant", ""):
-            return self._asked(turns[:-1])
-        if turns and turns[-1][0] != "assistant" and is_closed(text):
-            return self._asked(turns)
+        if turns:
+            role, begun = turns[-1]
+            # A template may begin the answer's thoughts, or end them at once.
+            if role == "assistant" and unthinking(begun) in ("", "<think>"):
+                return self._asked(turns[:-1])
+            if role != "assistant" and is_closed(text):
+                return self._asked(turns)
         return self._bare(prompt_in({"prompt": bare(words, self._marks)}))
 
     def answer(self, text: str) -> str:
@@ -128,7 +138,7 @@ class Splitter:
         text, turns = self._ended(text), turns_in(text)
         if turns and [role for role, _ in turns] == ["assistant"]:
             text = turns[0][1]
-        return bare(text, self._marks)
+        return bare(unthinking(text), self._marks)
 
     def _ended(self, text: str) -> str:
         """Return the text without what closes it."""

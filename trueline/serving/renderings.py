@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from trueline.data.dialogues import ROLES
 from trueline.errors import DataError
 
-__all__ = ["bare", "is_closed", "turns_in", "without_ends", "without_starts"]
+__all__ = ["bare", "is_closed", "opens_turn", "turns_in", "unthinking"]
+__all__ += ["without_ends", "without_starts"]
 
 Turns = list[tuple[str, str]]
 """Role and words of each turn."""
@@ -85,6 +86,16 @@ def without_ends(text: str, own: Sequence[str] = ()) -> str:
 def is_closed(text: str) -> bool:
     """Return whether a mark ends the text."""
     return text.rstrip().endswith(_EDGES)
+
+
+def opens_turn(mark: str) -> bool:
+    """Return whether known families begin a turn with the mark."""
+    return any(pattern.match(f"{mark}user\n") for pattern in _SPECIAL)
+
+
+def unthinking(answer: str) -> str:
+    """Return an answer without the empty thoughts that templates of thinking models put first."""
+    return re.sub(r"\A\s*<think>\s*</think>\s*", "", answer)
 
 
 def turns_in(text: str) -> Turns | None:
