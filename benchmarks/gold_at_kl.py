@@ -132,15 +132,15 @@ class Material:
 
     def policy(self) -> LoraPolicy:
         """Return the loop's own first policy, which says what the trunk says."""
-        rng, new = stream(self.seed, "adapter"), self.task.max_new_tokens
-        return LoraPolicy.create(self.task.trunk, rng=rng, max_new_tokens=new)
+        rng, how = stream(self.seed, "adapter"), self.task.sampling
+        return LoraPolicy.create(self.task.trunk, rng=rng, sampling=how)
 
     @cached_property
     def pairs(self) -> Comparisons:
         """Verdicts on pairs of the trunk's own answers, for the arms without rounds."""
         task, num = self.task, self.options.labels
         rng = stream(self.seed, "gold_at_kl", "labels")
-        policy = BasePolicy(task.trunk, max_new_tokens=task.max_new_tokens)
+        policy = BasePolicy(task.trunk, sampling=task.sampling)
         asked = task.draw(num + num // 4, "learn", rng)
         sampled = policy.sample(asked, num_samples=2, rng=rng)
         cases = [Case(first=a, second=b) for a, b in sampled if a.key != b.key][:num]
@@ -184,7 +184,7 @@ def climb_ours(given: Material, watch: Watch) -> None:
         loop.run(task, folder)
         for t in range(1, loop.rounds + 1):
             working = folder.path(f"round-{t}") / "working"
-            watch(LoraPolicy.load(task.trunk, working, max_new_tokens=task.max_new_tokens))
+            watch(LoraPolicy.load(task.trunk, working, sampling=task.sampling))
 
 
 def climb_trl_on_ours(given: Material, watch: Watch) -> None:

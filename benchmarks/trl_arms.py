@@ -15,16 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import TrainerCallback
 
 from trueline.data.comparisons import Comparisons
 from trueline.models.adapters import LoraPolicy
+from trueline.models.rollouts import Sampling
 from trueline.models.trunk import Trunk
 from trueline.policy.adamw import AdamWSettings
 from trueline.policy.grpo import GRPO
@@ -85,9 +84,9 @@ def ours(job: dict[str, Any]) -> StepClock:
         limits=Limits(kl_budget=math.inf, novelty_limit=math.inf),
         adamw=AdamWSettings(learning_rate=1e-4, batch_size=job["prompts"]),
     )
-    policy = LoraPolicy.create(
-        trunk, rank=16, rng=stream(job["seed"], "adapter"), max_new_tokens=job["max_new_tokens"]
-    )
+    # A cut answer is learned from, as TRL has it.
+    how = Sampling(max_new_tokens=job["max_new_tokens"], cut="score")
+    policy = LoraPolicy.create(trunk, rank=16, rng=stream(job["seed"], "adapter"), sampling=how)
     prompts = prompts_of(job)
     with marked_samples(clock):
         optimiser.improve(policy, prompts, scorer, rng=stream(job["seed"], "improve"))
@@ -97,14 +96,12 @@ def ours(job: dict[str, Any]) -> StepClock:
 
 @contextlib.contextmanager
 def marked_samples(clock: StepClock) -> Iterator[None]:
-    """Mark a step each time the optimiser draws samples. An answer that was cut counts as whole, as
-    TRL has it: left out, it would cost ours no update."""
+    """Mark a step each time the optimiser draws samples."""
     plain = LoraPolicy.rollouts
 
     def rollouts(policy: LoraPolicy, *args: Any, **kwargs: Any) -> Any:
         clock.mark()
-        drawn = plain(policy, *args, **kwargs)
-        return replace(drawn, ended=np.ones_like(drawn.ended))
+        return plain(policy, *args, **kwargs)
 
     LoraPolicy.rollouts = rollouts  # type: ignore[method-assign]
     try:
