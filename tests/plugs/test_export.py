@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from tests.loop.conftest import QUICK, make_sums_task, run
 from trueline.errors import InputError, SetupError
 from trueline.loop.resume import State, certified_of
+from trueline.models.rollouts import Sampling
 from trueline.models.trunk import Trunk
 from trueline.plugs import export_policy
 from trueline.plugs.exporter import export
@@ -181,6 +182,14 @@ def test_what_was_not_certified_is_not_exported(trunk, certified, tmp_path):
     run(replace(QUICK, rounds=1, labels=12, alpha=1e-6), make_sums_task(trunk), tmp_path / "run")
     with pytest.raises(InputError, match="got none of 1"):
         export_policy(tmp_path / "run", trunk, tmp_path / "out")
+    # Unless it is asked for by its round; and then it says so, and how it is to be sampled.
+    how = {"round": 1, "merged": True, "sampling": Sampling(temperature=0.7, top_p=0.9)}
+    assert export_policy(tmp_path / "run", trunk, tmp_path / "held", **how)["gate"] == "hold"
+    assert "NOT certified" in (tmp_path / "held" / "README.md").read_text()
+    said = AutoModelForCausalLM.from_pretrained(tmp_path / "held").generation_config
+    assert (said.temperature, said.top_p) == (0.7, 0.9)
+    with pytest.raises(InputError, match="was kept: 1; got 2"):
+        export_policy(tmp_path / "run", trunk, tmp_path / "out", round=2)
     (tmp_path / "note").write_text("mine")
     with pytest.raises(SetupError, match="new or empty folder"):
         export_policy(place, trunk, tmp_path)

@@ -33,21 +33,25 @@ class ExportVerb(Place):
     """The trunk, if it has moved since the fit or the run."""
     policy: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """The last certified policy of a run."""
+    round: int | None = None
+    """Of a policy: that of this round, which its gate may also have held, uncertified."""
     merged: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Of a policy: a whole model, the adapter added to its weights."""
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Write the folder; return where it is and which form it took."""
-        if self.merged and not self.policy:
-            raise InputError("--merged is for a --policy", got="a reward")
+        if not self.policy and (self.merged or self.round is not None):
+            raise InputError("--merged and --round are for a --policy", got="a reward")
         # Other verbs need none of what it loads.
         from trueline.plugs.exporter import export, export_policy
 
         if self.policy:
-            model = self.model or load_run(self.source).recipe.model.path
-            trunk = self.session(console).load(model)
-            found = export_policy(self.source, trunk, self.out, merged=self.merged)
-            console.print(f"exported to {self.out} ({found['form']}, of round {found['round']})")
+            recipe = load_run(self.source).recipe
+            trunk = self.session(console).load(self.model or recipe.model.path)
+            how: Any = {"merged": self.merged, "round": self.round, "sampling": recipe.sampling}
+            found = export_policy(self.source, trunk, self.out, **how)
+            said = f"{found['form']}, of round {found['round']}, gate: {found['gate']}"
+            console.print(f"exported to {self.out} ({said})")
             return {"out": str(self.out), **found}
         trunk, reward = self.session(console).reward(self.source, self.model)
         export(reward, trunk, self.out)

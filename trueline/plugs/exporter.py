@@ -34,6 +34,7 @@ from trueline.atomic import atomic_folder
 from trueline.errors import DataError, InputError, SetupError
 from trueline.loop.resume import State, certified_of
 from trueline.models.adapters import LoraPolicy
+from trueline.models.rollouts import Sampling
 from trueline.models.template import shared
 from trueline.models.trunk import Trunk
 from trueline.plugs.reward_model import TruelineRewardConfig, TruelineRewardModel, place
@@ -197,16 +198,31 @@ serve`), as under strong optimisation one should
 
 
 def export_policy(
-    run: str | Path, trunk: Trunk, folder: str | Path, *, merged: bool = False
+    run: str | Path,
+    trunk: Trunk,
+    folder: str | Path,
+    *,
+    merged: bool = False,
+    round: int | None = None,
+    sampling: Sampling | None = None,
 ) -> dict[str, Any]:
-    """Write the last certified policy of a run; return its form, the round it is of, and alpha."""
+    """Write the last certified policy of a run, or that of a `round` whose gate certified or held
+    it, to answer as `sampling` says; return its form, its round, what its gate said, and alpha."""
     view, _ = certified_of(run)
-    state = State.load(view, trunk)
+    state = State.load(view, trunk, sampling=sampling)
+    if round is not None:
+        kept = [r["round"] for r in state.rounds if r["gate"]["decision"] != "roll_back"]
+        if round not in kept:
+            must = f"the round must be one whose policy was kept: {', '.join(map(str, kept))}"
+            raise InputError(must, got=str(round))
+        place = view.path(f"round-{round}") / "working"
+        policy = LoraPolicy.load(trunk, place, sampling=sampling)
+        state = dataclasses.replace(state, certified=policy, certified_round=round)
     if not state.certified_round:
         raise InputError(
             "a policy is exported once a round of its run has certified it",
             got=f"none of {len(state.rounds)} in {run}",
-            do="use what the run began from, or give it more labels",
+            do="name a round whose policy was held (--round), or give more labels",
         )
     form = "merged" if merged else "adapter"
     # The chance that any gate so far certified what raters like less.
@@ -215,7 +231,8 @@ def export_policy(
         (_merge if merged else _adapter)(state.certified, fresh)
         card = _policy_card(view.result or {}, state, trunk, form, alpha)
         (fresh / "README.md").write_text(card, encoding="utf-8")
-    return {"form": form, "round": state.certified_round, "alpha": alpha}
+    decision = state.rounds[state.certified_round - 1]["gate"]["decision"]
+    return {"form": form, "round": state.certified_round, "gate": decision, "alpha": alpha}
 
 
 def _adapter(policy: LoraPolicy, folder: Path) -> None:
@@ -231,7 +248,8 @@ def _merge(policy: LoraPolicy, folder: Path) -> None:
     adapted: Any = copy.deepcopy(policy.adapted)
     model, codec = adapted.merge_and_unload(), policy.trunk.codec
     how = model.generation_config
-    how.do_sample, how.temperature = True, 1.0
+    how.do_sample, how.temperature = True, policy.sampling.temperature
+    how.top_p = policy.sampling.top_p
     how.eos_token_id = codec.end_id if how.eos_token_id is None else how.eos_token_id
     how.pad_token_id = codec.first_id if how.pad_token_id is None else how.pad_token_id
     model.save_pretrained(folder)
@@ -244,17 +262,22 @@ def _policy_card(
     row = state.rounds[state.certified_round - 1]
     gate, kl, rate = row["gate"], row["kl"]["value"], row["gate"]["win_rate"]
     base = Path(str(result.get("model", "the model of the run"))).name
-    return f"""# A policy, {form}, exported by Trueline
+    head = f"""# A policy, {form}, exported by Trueline
 
 - base model: {base}; sha256 of weights, configuration and tokenizer: {trunk.fingerprint()}
-- certified in round {state.certified_round} of {len(state.rounds)}: raters preferred its answers \
+- said at temperature {state.certified.sampling.temperature:g}
+- KL from the base model {"not measured" if kl is None else f"{kl:.2f} nats an answer"}
+"""
+    at = f"in round {state.certified_round} of {len(state.rounds)}"
+    if gate["decision"] != "accept":
+        return f"{head}- NOT certified: held {at}, no gate let it pass\n"
+    return f"""{head}- certified {at}: raters preferred its answers \
 to those of the policy certified before in {rate["value"]:.0%} [{rate["lower"]:.0%}, \
 {rate["upper"]:.0%}] of {rate["n"]} fresh comparisons; e-value {gate["e_value"]:.3g}, threshold \
 {gate["threshold"]:.3g}
 - alpha {alpha:.3g}: the chance, over the whole run, that any policy was certified that these \
 raters like less
 - what was tested: {result.get("certificate", "better by the judgement of its raters")}
-- KL from the base model {"not measured" if kl is None else f"{kl:.2f} nats an answer"}
 - not said: that the answers are better than these raters can tell, on other prompts, or for other \
 raters
 """
