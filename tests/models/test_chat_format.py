@@ -38,7 +38,8 @@ TEMPLATES = {
     "an empty think block, which generation prompts lack": (
         EACH + "{% if m.role == 'assistant' and loop.last %}{% set c = m.content.split('</think>') "
         "%}{{ '<|a|><think>' + (c[0].split('<think>')[-1] | trim if c | length > 1 else '') + "
-        "'</think>\n\n' + c[-1].lstrip('\n') + '<|eot|>' }}{% else %}{{ '<|u|>' + m.content }}"
+        "'</think>\n\n' + c[-1].lstrip('\n') + '<|eot|>' }}{% else %}"
+        "{{ '<|' + m.role[0] + '|>' + m.content }}"
         "{% endif %}{% endfor %}{% if add_generation_prompt %}<|a|>{% endif %}",
         "<|eot|>",
     ),

@@ -7,6 +7,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.loop.conftest import QUICK, make_sums_task, run
+from tests.models.test_chat_format import TEMPLATES, codec
 from trueline.errors import InputError, SetupError
 from trueline.loop.resume import State, certified_of
 from trueline.models.rollouts import Sampling
 from trueline.models.trunk import Trunk
 from trueline.plugs import export_policy
-from trueline.plugs.exporter import export
+from trueline.plugs.exporter import _layout, export
+from trueline.plugs.reward_model import place
 from trueline.records import Comparison, Message, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
@@ -122,6 +125,26 @@ def test_misuse_is_refused_in_one_line(tmp_path: Path) -> None:
     trunk.codec.template.frame.cache_clear()
     with pytest.raises(SetupError, match="shows it 0 times"):
         export(reward, trunk, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:the chat template")
+@pytest.mark.parametrize("name", [name for name, (_, end) in TEMPLATES.items() if end])
+def test_answers_are_found_in_texts_of_any_template(name: str) -> None:
+    """System turns, prompts and answers too long, answers that begin with blanks or are empty."""
+    asked = codec(name, 120)
+    tokenizer, layout = _layout(SimpleNamespace(codec=asked))  # type: ignore[arg-type]
+    turns = [Message("system", "Be kind."), Message("user", "b " * 99), Message("user", "Why?")]
+    if len(asked.template.frame(Prompt(messages=tuple(turns[:2]))).turns) == 1:
+        del turns[0]
+    if "alternate" in name:
+        del turns[-1]
+    for text in ("So (it) is.", " a", "\n\nb", "", "x" * 200):
+        said = [
+            {"role": t.role, "content": t.content} for t in (*turns, Message("assistant", text))
+        ]
+        ids = tokenizer.apply_chat_template(said)["input_ids"]
+        (row,) = asked.encode([Response(prompt=Prompt(messages=tuple(turns)), text=text)])
+        assert place(ids, layout) == (row.ids, row.start, row.stop), text
 
 
 @pytest.fixture(scope="module")
