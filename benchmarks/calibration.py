@@ -2,6 +2,7 @@
 
     python -m benchmarks.calibration                   (verdicts cost minutes a seed, fits seconds)
     python -m benchmarks.calibration --hh-readings FILE        (see hh_harmless.py; real people too)
+    python -m benchmarks.calibration --degenerate --smollm2 FOLDER   (the lower bound; 20 minutes)
 
 On worked sums, raters helped by critiques (a tenth of their labels coin flips) compare pairs of the
 base policy's answers. A `Calibrated` reward is fitted on about 2,000 comparisons and asked for 90 %
@@ -10,6 +11,11 @@ interval covers a verdict if it holds a margin that agrees, and *decides* if it 
 0: always-both covers everything and decides nothing, so the share decided stands beside coverage.
 Beside ours stands the posterior's own interval (std x 1.645). Gold is looked at where raters share
 an error: impressed by form, and not helped. Their verdicts are covered, and the truth is not.
+
+With `--degenerate` the lower bound alone is looked at: texts that answer nothing (`imitations`)
+stand beside the human-chosen answers of dialogues of hh harmless that the reward, fitted on 400
+comparisons, has not seen; how often does each have the higher mean, plain and calibrated lower
+bound? A text that is unscored beats nothing. A bare refusal may win there: people chose it.
 
 Intervals of the estimates resample prompts, seeds pooled.
 """
@@ -24,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Cells, Measured, Options, Row, run
-from benchmarks.material import MINILM, embedded, hh_harmless
+from benchmarks.material import MINILM, embedded, hh_harmless, imitations
 from trueline import stats
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.models.adapters import BasePolicy
@@ -33,9 +39,10 @@ from trueline.models.sampling import complete
 from trueline.models.trunk import Trunk
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
-from trueline.records import Case, Comparison, Preference
+from trueline.records import Case, Comparison, Preference, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
+from trueline.rewards.conservative import Conservative
 from trueline.rng import stream
 from trueline.worlds.sums import Raters, Sums, SumsCritic
 
@@ -62,6 +69,14 @@ class Intervals(Options):
     shifts: tuple[str, ...] = SHIFTS
     hh_readings: Path | None = None
     """Kept readings of hh harmless; without them real people are left out."""
+    degenerate: bool = False
+    """Look at the lower bound of texts that answer nothing, and at nothing else."""
+    smollm2: Path | None = None
+    """Folder of SmolLM2-135M-Instruct, to do so on it besides MiniLM."""
+    taught: int = 400
+    """Comparisons that the reward is fitted on for it."""
+    held_out: int = 150
+    """Comparisons it is looked at on; `imitations` of a third of them."""
 
 
 def verdicts(
@@ -186,8 +201,89 @@ def coverage(parts: list[Columns], *, plain: bool = False, gold: bool = False) -
     return asdict(found)
 
 
+def degenerate(options: Intervals, path: Path) -> dict[str, Any]:
+    """Return how often each imitation has the higher mean or bound than the chosen answer, how
+    often held-out pairs are ranked right by each, and what their intervals cover, on one trunk."""
+    pairs, rng = hh_harmless(), stream(0, "calibration", "degenerate")
+    dtype = "float32" if path == MINILM else "bfloat16"
+    trunk = Trunk.load(path, dtype=dtype)
+    test, train = make_folds(pairs.groups, 2, rng)[0]
+    train = rng.permutation(train)[: options.taught]
+    test = rng.permutation(test)[: options.held_out]
+    taught, held = pairs.take(train), pairs.take(test)
+    asked = list(held)[: len(held) // 3]
+    texts = [imitations(pair.prompt) for pair in asked]
+    readings = Readings.concat(
+        [
+            trunk.read([*taught.responses, *held.responses]),
+            trunk.read([
+                Response(prompt=pair.prompt, text=text)
+                for pair, said in zip(asked, texts, strict=True)
+                for text in said.values()
+            ]),
+        ]
+    )  # fmt: skip
+    plain, calibrated = (
+        Conservative(head=head).fit(readings, taught, rng=rng)
+        for head in (Bayesian(), Calibrated())
+    )
+    by = {"mean": plain.score(readings).mean, "plain": plain.score(readings).to_pick("lower")}
+    scores = calibrated.score(readings)
+    by["calibrated"] = scores.to_pick("lower")
+
+    def ahead(first: np.ndarray, second: np.ndarray, groups: Sequence[Any]) -> dict[str, Any]:
+        found = {}
+        for name, values in by.items():
+            won = (np.sign(values[first] - values[second]) + 1) / 2
+            found[name] = stats.accuracy(won, clusters=groups, rng=rng).as_dict()
+        return found
+
+    ends = readings.rows(held.chosen_keys), readings.rows(held.rejected_keys)
+    low, high = calibrated.margin_interval(readings, *ends)  # type: ignore[attr-defined]
+    known = scores.scored[ends[0]] & scores.scored[ends[1]]
+    found = stats.coverage(low, high, scored=known, clusters=held.groups, rng=rng)
+    shares, chosen = {}, ends[0][: len(asked)]
+    for name in texts[0]:
+        keys = [
+            Response(prompt=pair.prompt, text=said[name]).key
+            for pair, said in zip(asked, texts, strict=True)
+        ]
+        at = readings.rows(keys)
+        shares[name] = ahead(at, chosen, held.groups[: len(asked)])
+        shares[name]["unscored"] = float((~scores.scored[at]).mean())
+    right = ahead(*ends, held.groups)
+    return {"beats": shares, "right": right, "coverage": asdict(found), "layers": plain.layers}
+
+
+def lower_bounds(options: Intervals, cells: Cells) -> Measured:
+    """Look at texts that answer nothing, on each trunk there is."""
+    paths = {"MiniLM": MINILM} | ({"SmolLM2": options.smollm2} if options.smollm2 else {})
+    rows, numbers = [], {}
+    for trunk, path in paths.items():
+        found = cells.get(lambda p=path: degenerate(options, p), degenerate=trunk)
+        numbers[trunk] = found
+        for name, by in found["beats"].items():
+            plain, mean = by["plain"]["value"], by["mean"]["value"]
+            what = f"{trunk}: {name} beats the chosen answer by calibrated lower bound "
+            what += f"(plain {plain:.2f}, mean {mean:.2f}; unscored {by['unscored']:.2f})"
+            value = by["calibrated"]
+            if name == "refusal":
+                rows.append(Row(what, value))
+            else:
+                rows.append(Row(what, value, "≤ 0.1", value["value"] <= 0.1))
+        by_mean, lower = (found["right"][name] for name in ("mean", "calibrated"))
+        what = (
+            f"{trunk}: held-out pairs right by calibrated lower bound (mean {by_mean['value']:.3f})"
+        )
+        rows.append(Row(what, lower))
+        rows.append(_within(f"{trunk}: verdicts covered", found["coverage"]["covered"]))
+    return Measured(rows, {"degenerate": numbers})
+
+
 def measure(options: Intervals, cells: Cells) -> Measured:
     """Gather all seeds' judged pairs and say what share of verdicts was covered."""
+    if options.degenerate:
+        return lower_bounds(options, cells)
     quick = options.quick
     if quick:
         options = Intervals(seeds=(0,), num=210, shifted=20, rounds=1, shifts=("longer_6",))
