@@ -40,7 +40,7 @@ BUDGETS = {
     ),
     "models": ("models", 2_800),
     "data": ("data", 1_825),
-    "rewards": ("rewards", 4_025),
+    "rewards": ("rewards", 4_040),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_400),
     "raters": ("raters", 350),

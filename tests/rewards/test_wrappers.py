@@ -117,6 +117,17 @@ def test_no_bound_is_weaker_for_being_calibrated(k: float, distance: float) -> N
         assert (replace(around, novelty_limit=np.inf).score(readings).lower <= theirs.lower).all()
 
 
+def test_what_only_surprisals_give_away_among_many_latents_is_far() -> None:
+    """An empty answer: no tokens, latents like any other's."""
+    world = planted(120, width=60, surprisals=True)
+    reward, readings = fit(world), world.readings
+    assert readings.surprisals is not None
+    empty = replace(readings, surprisals=np.tile([12.0, 12.0, 12.0, 0.0, 0.0], (len(readings), 1)))
+    odd, drowned = (r.score(empty) for r in (reward, replace(reward, columns=None)))
+    assert (odd.novelty > drowned.novelty + 1.0).all() and (odd.std > drowned.std).all()
+    assert (odd.lower < drowned.lower - reward.spread).all()
+
+
 WORLD = planted(80)
 FITTED = Bayesian().fit(WORLD.readings, WORLD.comparisons, rng=stream(0))
 

@@ -5,12 +5,12 @@
     q            = conformal limit of −margin_i / sqrt(8/π + uncertainty_i²) at 1 − α, out of fold
     lower        = mean − k (a std + n), or the wrapped reward's own bound where that is lower
 
-std is the wrapped reward's own, novelty the distance to what it was fitted on. Between two
-responses n² is the sum of both. 8/π is the variance of a rater's own noise where
-σ(m / sqrt(1 + π v / 8)) is read as a probit of m (MacKay 1992), so the interval is of what one
-*rater* would say; it covers a verdict if it holds a margin that agrees with it. The weight a (at
-least 1) is the one under which out-of-fold verdicts are most probable; how n grows cannot be
-learned from such verdicts and is built in.
+std and novelty are the wrapped reward's, but for what surprisals and length lie beyond their usual
+by themselves (five columns drown among a thousand latents, and give an empty answer away). Between
+two responses n² is the sum of both. 8/π is the variance of a rater's own noise where σ(m / sqrt(1 +
+π v / 8)) is read as a probit of m (MacKay 1992), so the interval is of what one *rater* would say;
+it covers a verdict if it holds a margin that agrees with it. The weight a (at least 1) is the one
+that makes out-of-fold verdicts most probable; how n grows they cannot say: it is built in.
 
 Cross-conformal prediction (Vovk 2015, 1208.0806) as in "CV" of Barber et al. 2021 (1905.02928).
 Where we differ: (1) one threshold for the final fit on everything instead of a vote of the folds'
@@ -18,9 +18,8 @@ fits (CV+), at a K-th of the cost. The final fit is bolder: on worked sums 88 % 
 90 were asked (benchmarks/calibration.py); (2) folds go by prompt group, and groups weigh alike;
 (3) where the reward is right more often than 1 − α, q = 0 and every pair is decided.
 
-The mean is the wrapped head's, to the last bit. With fewer than 1/α − 1 prompts the interval is
-infinite. Fails where the reward is wrong inside its data: of raters impressed by form the verdicts
-are covered (90 %) and the better answers are not (75 %).
+The mean is the wrapped head's. With fewer than 1/α − 1 prompts the interval is infinite. Fails where
+the reward is wrong inside its data: raters impressed by form are covered, better answers are not.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Scores
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.features import in_order
+from trueline.rewards.features import Features, TrainingDistribution, in_order
 from trueline.rewards.protocols import Fitted, Head, MeanStd, Pairs, Rows, Wrapped
 from trueline.rng import Rng
 from trueline.stats.conformal import conformal_limit, coverage
@@ -120,6 +119,9 @@ class CalibratedReward(Wrapped):
     inner: Fitted
     spread: float
     """Standard deviation of the training rows' mean scores."""
+    columns: Features | None = None
+    usual: TrainingDistribution | None = None
+    """Surprisals and length, and where they lay in training; None of a trunk that gives none."""
     posterior: float = 1.0
     """a"""
     limit: float = 1.0
@@ -135,7 +137,11 @@ class CalibratedReward(Wrapped):
     def around(cls, inner: Fitted, readings: Readings, rows: Comparisons) -> CalibratedReward:
         """Return a reward that was fitted on these rows, before it is calibrated."""
         known = readings.take(readings.rows([r.key for r in rows.responses]))
-        return cls(inner=inner, spread=float(inner.score(known).mean.std()))
+        reward = cls(inner=inner, spread=float(inner.score(known).mean.std()))
+        if known.surprisals is not None:
+            reward.columns = Features.learn(known, ())
+            reward.usual = TrainingDistribution.of(reward.columns.standard(known))
+        return reward
 
     def summary(self) -> dict[str, Any]:
         return {**self.inner.summary(), "calibration": self.metadata["calibration"]}
@@ -147,19 +153,19 @@ class CalibratedReward(Wrapped):
     def score(self, readings: Readings) -> Scores:
         """Return scores of all N rows; a row too far from the training data is unscored."""
         plain = self.inner.score(readings)
-        far = self._far(plain.novelty)
+        far = self._far(novelty := self._novelty(readings, plain))
         std = np.hypot(self.posterior * plain.std, far)
         half = self.limit * np.sqrt(NOISE + std**2)
-        too_far = plain.scored & (plain.novelty > self.novelty_limit)
+        too_far = plain.scored & (novelty > self.novelty_limit)
         reasons = {
-            int(i): f"too unlike what the reward was fitted on: novelty {plain.novelty[i]:.2f}, "
+            int(i): f"too unlike what the reward was fitted on: novelty {novelty[i]:.2f}, "
             f"limit {self.novelty_limit:.2f}"
             for i in np.flatnonzero(too_far)
         }
         return replace(
             plain,
             std=std,
-            # Not k times the root of squares: no bound may be weaker for being calibrated.
+            novelty=novelty,
             lower=np.minimum(plain.lower, plain.mean - self.k * (self.posterior * plain.std + far)),
             scored=plain.scored & ~too_far,
             reasons={**plain.reasons, **reasons},
@@ -185,9 +191,16 @@ class CalibratedReward(Wrapped):
         """Return mean, std and n of each pair, each [M], and the novelty of both ends, [2, M]."""
         mean, std = self.inner.margin(readings, first_rows, second_rows)
         ends = np.asarray(first_rows), np.asarray(second_rows)
-        novelty = np.stack([self.inner.score(readings.take(end)).novelty for end in ends])
+        sides = map(readings.take, ends)
+        novelty = np.stack([self._novelty(side, self.inner.score(side)) for side in sides])
         far = np.hypot(*self._far(novelty)) * (ends[0] != ends[1])
         return mean, std, far, novelty
+
+    def _novelty(self, readings: Readings, plain: Scores) -> np.ndarray:
+        if self.columns is None or self.usual is None:
+            return plain.novelty
+        own = self.usual.novelty(self.columns.standard(readings)) - 1.0
+        return plain.novelty + np.maximum(own, 0.0)
 
     def _far(self, novelty: np.ndarray) -> np.ndarray:
         return np.asarray(self.spread * np.maximum(novelty - 1.0, 0.0))
