@@ -18,7 +18,7 @@ fits (CV+), at a K-th of the cost. The final fit is bolder: on worked sums 88 % 
 90 were asked (benchmarks/calibration.py); (2) folds go by prompt group, and groups weigh alike;
 (3) where the reward is right more often than 1 − α, q = 0 and every pair is decided.
 
-The mean is the wrapped head's. With fewer than 1/α − 1 prompts the interval is infinite. Fails where
+The mean is the wrapped head's. With less than 1/α − 1 prompts the interval is infinite. Fails where
 the reward is wrong inside its data: raters impressed by form are covered, better answers are not.
 """
 
