@@ -34,6 +34,8 @@ CERTAIN = (
     f"{V}: Output (b) is the better one (0.80).",
     f"{V}: B is better than A, with a probability of 80%",
     f"{V}: 80% for Response B",
+    f"{V}: B (80%) over A",
+    f"{V}: B. It is a better one: 80%",
     f"{V}: B 80,0 % because A drops a sign",
     f"{V}: B 80%; A drops a sign",
     f"{V}: B 80%, A 20%",

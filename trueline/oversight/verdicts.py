@@ -184,25 +184,26 @@ def _line(line: str, more: frozenset[str] = frozenset()) -> _Said | None:
     end = len(line)
     for token in _TOKEN.finditer(line):
         word = (token["word"] or "").lower()
-        other = word.upper() in {"A", "B"} - letters
+        letter = _is_letter(token, before)
+        other = letter and not others and word.upper() not in letters
         if letters and (word in _REASONS or sum((stopped, other, bool(shares))) > 1):
             end = token.start()
             break
         if token["number"]:
             shares.add(_as_share(token["number"], percent=bool(token["percent"])))
-        elif _is_letter(token, before):
+        elif letter:
             letters |= set() if others else {word.upper()}
             others = False
         elif token["stop"]:
             stopped = True
         elif word in _OTHERS:
             others = True
-        elif letters and stopped:
+        elif word not in _FILLERS and word not in more:
+            if not (letters and stopped):
+                return None
             end = token.start()
             break
-        elif word not in _FILLERS and word not in more:
-            return None
-        stopped = stopped and not (token["number"] or word)
+        stopped = stopped and not token["number"]
         before = word or before
     if len(letters) != 1 or len(shares) > 1:
         return None
