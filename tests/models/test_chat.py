@@ -11,6 +11,7 @@ import torch
 
 from trueline.models.adapters import BasePolicy
 from trueline.models.chat import LocalChatModel, Together
+from trueline.models.template import Template
 from trueline.protocols import ChatModel
 from trueline.records import Message, Prompt
 from trueline.testing import ScriptedChatModel
@@ -57,10 +58,12 @@ def test_contents_cannot_spell_a_special_token(chat):
 
 def test_a_template_without_system_turns_gets_one_turn(chat, monkeypatch):
     usual = chat.codec.tokenizer.chat_template
-    refusing = "{% if messages[1] %}{{ raise_exception('one turn only') }}{% endif %}"
+    refusing = "{% if messages[2] %}{{ raise_exception('one turn only') }}{% endif %}"
+    speaker = LocalChatModel(BasePolicy(chat))
+    monkeypatch.setattr(chat.codec, "template", Template(chat.codec.tokenizer))
     monkeypatch.setattr(chat.codec.tokenizer, "chat_template", refusing + usual)
-    turns = [Message("system", "be brief"), Message("user", "a b")]
-    assert LocalChatModel(BasePolicy(chat))._prompt(turns) == Prompt.of("be brief\n\na b")
+    turns = [Message("user", "be brief"), Message("user", "a b")]
+    assert speaker._prompt(turns) == Prompt.of("be brief\n\na b")
 
 
 def test_a_model_of_running_text_stops_where_it_would_speak_for_the_human(stories):

@@ -68,16 +68,22 @@ class LocalChatModel:
     def choose(
         self, dialogues: Sequence[Sequence[Message]], words: Sequence[str]
     ) -> list[list[float] | None]:
-        """Return for each dialogue the probabilities, among these words, of what is said first;
-        None where it is longer than the model can hold."""
+        """Return for each dialogue the probabilities of these words as what is said first, of 1
+        together; None where it is longer than the model can hold."""
         prompts = [self._prompt(turns) for turns in dialogues]
         fitting = self._fitting(prompts, room=8)
         said = [Response(prompt=prompts[i], text=word) for i in fitting for word in words]
+        rows = self.policy.trunk.codec.encode(said)
         found: list[list[float] | None] = [None] * len(prompts)
-        if said:
-            logps = self.policy.token_logps(said, grad=False)[0][:, 0].double()
-            for i, row in zip(fitting, logps.reshape(-1, len(words)).softmax(-1), strict=True):
-                found[i] = row.tolist()
+        if rows:
+            logps = self.policy.token_logps(rows, grad=False)[0].double()
+            for logp, row in zip(logps, rows, strict=True):
+                logp[row.stop - row.start - row.end :] = (
+                    0  # whether the turn then ends is no matter
+                )
+            sums = logps.sum(1).reshape(-1, len(words))
+            for i, row_of_sums in zip(fitting, sums.softmax(-1), strict=True):
+                found[i] = row_of_sums.tolist()
         return found
 
     def _fitting(self, prompts: Sequence[Prompt], room: int) -> list[int]:
