@@ -2,7 +2,8 @@
 
     python -m benchmarks.calibration                   (verdicts cost minutes a seed, fits seconds)
     python -m benchmarks.calibration --hh-readings FILE        (see hh_harmless.py; real people too)
-    python -m benchmarks.calibration --degenerate --smollm2 FOLDER   (the lower bound; 20 minutes)
+    python -m benchmarks.calibration --degenerate --smollm2 FOLDER --out results/lower_bound.json
+                                               (the lower bound alone; 20 minutes on a quiet core)
 
 On worked sums, raters helped by critiques (a tenth of their labels coin flips) compare pairs of the
 base policy's answers. A `Calibrated` reward is fitted on about 2,000 comparisons and asked for 90 %
