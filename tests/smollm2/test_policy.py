@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from trueline.data.files import write_jsonl
+from trueline.loop.resume import State, certified_of
 from trueline.models.adapters import BasePolicy
+from trueline.plugs import export_policy
 from trueline.policy import OPTIMISERS
 from trueline.recipes import Recipe
 from trueline.recipes.runs import make_loop, make_task
@@ -66,3 +69,13 @@ def test_a_round_improves_it(trunk, smollm2: Path, prompts, tmp_path: Path, kind
         result = make_loop(recipe, seed=0).run(task, folder)
     (row,) = result["rounds"]
     assert row["optimiser"]["prompts_used"] > 0 and row["kl"]["value"] is not None, row
+    out = tmp_path / "merged"
+    found = export_policy(tmp_path / "run", trunk, out, round=1, merged=True)
+    assert found["form"] == "merged"
+    state = State.load(certified_of(tmp_path / "run")[0], trunk)
+    asked = torch.tensor(trunk.codec.prompt_ids(prompts[:1]))
+    theirs = AutoModelForCausalLM.from_pretrained(out)
+    assert theirs.dtype == trunk.model.dtype
+    with torch.no_grad(), state.working.merged() as ours:
+        assert torch.allclose(theirs(asked).logits, ours(asked).logits, atol=0.5)
+        assert not torch.equal(theirs(asked).logits, trunk.model(asked).logits)
