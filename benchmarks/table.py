@@ -40,6 +40,8 @@ MEASURED = {
     "sampling": "sampling: times faster than transformers' `generate`",
     "reward_trainer": "fitting the reward on latents: times less processor time than TRL's "
     "RewardTrainer",
+    "chat_model": "a chat model brought to answer in one sentence of at most 20 words: answers to "
+    "unseen prompts that do, beyond the base model's",
     "oversight": "planted mistakes that a judge finds with a critic's help, over those found alone",
     "serving": "the reward server with 64 clients: share of the model's own throughput kept",
 }

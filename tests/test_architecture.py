@@ -36,24 +36,24 @@ BUDGETS = {
     "ground": (
         "__init__ __main__ atomic errors progress protocols records registry rng runs "
         "stats testing",
-        2_360,
+        2_390,
     ),
-    "models": ("models", 2_800),
+    "models": ("models", 3_700),
     "data": ("data", 1_825),
     "rewards": ("rewards", 4_040),
     "policy": ("policy", 900),
-    "oversight": ("oversight", 1_400),
+    "oversight": ("oversight", 1_490),
     "raters": ("raters", 350),
-    "loop": ("loop", 1_350),
-    "recipes": ("recipes", 930),
+    "loop": ("loop", 1_450),
+    "recipes": ("recipes", 980),
     "audits": ("audits", 800),
     "worlds": ("worlds", 2_500),
-    "surfaces": ("cli plugs reports serving", 3_600),
+    "surfaces": ("cli plugs reports serving", 3_920),
 }
-"""Lines of .py that a folder may have (docs/decisions/0015); whoever raises one says what left."""
-WHOLE = 20_000
+"""Lines of .py that a folder may have (docs/decisions/0015, 0016); whoever raises one says what left."""
+WHOLE = 23_050
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
-BESIDE = {"benchmarks": 4_500, "tests": 0.6}
+BESIDE = {"benchmarks": 4_500, "tests": 0.605}
 """Lines of the benchmarks, and lines of the tests for one of the package."""
 ERRORS_ARE_VALUES = {"trueline.models.distributed", "trueline.rewards.sandbox"}
 """What judged code raised, and what all processes are to raise, is kept and handed on."""

@@ -86,6 +86,9 @@ def run(
     """
     checked = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe, changes=changes)
     if checked.model.path is not None:
+        if checked.data.prompts is None:
+            must = "data.prompts must name a file for a model of your own"
+            raise InputError(must, got="none", do="give --prompts FILE")
         checked = checked.suited(chat=has_chat_template(checked.model.path))
     place = Path(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     loop = make_loop(checked, seed=seed)
@@ -154,9 +157,6 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
     `start`: run folder to go on from: its certified policy and all it learned from.
     """
     data, model = recipe.data, recipe.model
-    if model.path is not None and data.prompts is None:
-        must = "data.prompts must name a file for a model of your own"
-        raise InputError(must, got="none", do="give --prompts FILE")
     prompts: Any = Sums().prompts
     hashes = {}
     if data.prompts is not None:
