@@ -10,7 +10,7 @@ BESIDE_FLAGS ?= --rounds 2 --labels 1000
 # A file's tests stay together, so that its fixtures are made once.
 PYTEST_FLAGS ?= -q -n 2 --dist loadfile
 # Those of a few minutes each; the long ones are named in results/README.md.
-BENCHMARKS ?= gate_power flipped_labels hh_harmless trl_grpo sampling serving
+BENCHMARKS ?= gate_power flipped_labels hh_harmless trl_grpo serving
 
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1

@@ -37,7 +37,6 @@ MEASURED = {
     "is truly better than that of the best of several tuned rivals",
     "gold_at_kl": "true reward beyond the peak of TRL's GRPO on its own reward model, at equal KL",
     "trl_grpo": "a GRPO step: times faster than TRL's",
-    "sampling": "sampling: times faster than transformers' `generate`",
     "reward_trainer": "fitting the reward on latents: times less processor time than TRL's "
     "RewardTrainer",
     "chat_model": "a chat model brought to answer in one sentence of at most 20 words: answers to "
