@@ -210,6 +210,12 @@ def test_the_rate_warms_up_and_decays_and_there_must_be_something_to_do(policy):
     assert rates[0] == 0.25 and max(rates) == 1.0 == rates[3]
     assert rates[-1] == pytest.approx(1 / 37)
     assert all(a > b for a, b in pairwise(rates[4:]))
+    sizes, loss = [], lambda items: torch.zeros(len(items), requires_grad=True)
+    for size in (None, 3):
+        settings, longest = replace(ADAMW, micro_batch_size=size), policy.tokens_at_once // 4
+        measured = lambda items: sizes.append(len(items)) or loss(items)  # noqa: E731
+        GradientSteps(settings, policy, 1).step(np.arange(9), measured, longest)
+    assert sizes == [4, 4, 1, 3, 3, 3], "micro-batches are what fits, or what is asked for"
     for wrong in ({"epochs": 0}, {"micro_batch_size": 0}, {"learning_rate": 0.0}):
         with pytest.raises(InputError):
             replace(ADAMW, **wrong)

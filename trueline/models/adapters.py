@@ -39,6 +39,7 @@ from trueline.models.chat_format import Codec, Encoded
 from trueline.models.distributed import shards_of, whole
 from trueline.models.families import check_sampling, put_adapters
 from trueline.models.forward import Batch, blocks_of, response_logps, row_batches
+from trueline.models.loading import text_config
 from trueline.models.low_rank import fuse
 from trueline.models.rollouts import Rollouts, Sampling
 from trueline.models.sampling import end_ids, generate
@@ -277,7 +278,7 @@ class LoraPolicy(BasePolicy):
     @property
     def tokens_at_once(self) -> int:
         """Tokens whose activations take about 1 GiB in a pass with gradients, by their widths."""
-        config = self.trunk.model.config
+        config = text_config(self.trunk.model)
         inner = getattr(config, "intermediate_size", None) or 4 * self.trunk.width
         numbers = self.trunk.num_layers * (12 * self.trunk.width + 4 * int(inner))
         return max(1, _UPDATE_BYTES // (4 * numbers))

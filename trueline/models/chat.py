@@ -78,9 +78,8 @@ class LocalChatModel:
         if rows:
             logps = self.policy.token_logps(rows, grad=False)[0].double()
             for logp, row in zip(logps, rows, strict=True):
-                logp[row.stop - row.start - row.end :] = (
-                    0  # whether the turn then ends is no matter
-                )
+                # Whether the turn then ends is no matter.
+                logp[row.stop - row.start - row.end :] = 0
             sums = logps.sum(1).reshape(-1, len(words))
             for i, row_of_sums in zip(fitting, sums.softmax(-1), strict=True):
                 found[i] = row_of_sums.tolist()
