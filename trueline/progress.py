@@ -20,15 +20,17 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
-__all__ = ["Stage", "Telling", "hush", "stage", "tell", "track"]
+__all__ = ["Stage", "Telling", "hush", "stage", "tell", "tell_left_out", "track"]
 
 T = TypeVar("T")
 _EVERY_S = 30.0
@@ -194,3 +196,10 @@ def hush() -> None:
     """Say nothing any more: a person is being asked, or a server is up."""
     if (telling := _TELLING.get()) is not None:
         telling.hush()
+
+
+def tell_left_out(console: Console, path: Path, counts: Mapping[str, int]) -> None:
+    """Print what of a file was left out, by reason."""
+    told = ", ".join(f"{count} {why}" for why, count in counts.items() if count)
+    if told:
+        console.print(f"left out of {path.name}: {told}", markup=False)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import trueline.models.trunk as trunk_module
+from trueline.data.files import write_jsonl
 from trueline.errors import InputError
 from trueline.policy import DPO, GRPO, BestOfN
 from trueline.recipes import Recipe, runs
 from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short
 from trueline.recipes.schema import SHIPPED
+from trueline.recipes.session import Session
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.conservative import Conservative
 
@@ -136,3 +140,22 @@ def test_a_runs_folder_is_there_before_its_model(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             runs.run("sums", out=place, changes=[f"budget.rounds={rounds}"])
     assert runs.load_run(place).recipe.budget.rounds == 2
+
+
+def test_what_a_run_leaves_out_of_files_of_preferences_is_told(tmp_path):
+    told, good = io.StringIO(), {"chosen": "4", "rejected": "5"}
+    for name in ("judge", "known"):
+        rows = [{"prompt": f"{i} + {i}", **good} for i in range(8)]
+        rows += [
+            {"prompt": "2 + 2", "chosen": "4"},
+            {"prompt": "3", "chosen": "6", "rejected": "6"},
+        ]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    table = {
+        "judge": {"kind": "file", "path": str(tmp_path / "judge.jsonl")},
+        "data": {"comparisons": str(tmp_path / "known.jsonl")},
+    }
+    runs.make_task(Recipe.of(table), Session(console=Console(file=told, width=200)))
+    for name in ("judge", "known"):
+        (line,) = [line for line in told.getvalue().splitlines() if f"{name}.jsonl" in line]
+        assert "1 `rejected` must not be missing" in line and "1 identical" in line

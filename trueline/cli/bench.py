@@ -15,12 +15,13 @@ from rich.table import Table
 from trueline.data.comparisons import Comparisons
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
+from trueline.progress import tell_left_out
 from trueline.protocols import Scorer
 from trueline.records import Estimate, Response
 from trueline.rewards.benches import Bench, BenchResult, run_bench
 from trueline.rng import Rng
 
-__all__ = ["beside_floors", "measure", "same_as_read", "tell_cuts", "tell_left_out", "verdict"]
+__all__ = ["beside_floors", "measure", "same_as_read", "tell_cuts", "verdict"]
 
 
 def measure(
@@ -43,13 +44,6 @@ def measure(
     }
     tell_left_out(console, path, left_out)
     return {"file": str(path), **asdict(found), "skipped": dict(bench.skipped)}
-
-
-def tell_left_out(console: Console, path: Path, counts: Mapping[str, int]) -> None:
-    """Print what of a file was left out, by reason."""
-    told = ", ".join(f"{count} {why}" for why, count in counts.items() if count)
-    if told:
-        console.print(f"left out of {path.name}: {told}", markup=False)
 
 
 def _interval(estimate: Estimate) -> str:

@@ -15,13 +15,13 @@ from trueline.cli.bench import (
     measure,
     same_as_read,
     tell_cuts,
-    tell_left_out,
     verdict,
 )
 from trueline.cli.common import Place, cache_dir
 from trueline.data.baselines import baseline_accuracy
 from trueline.data.comparisons import Comparisons, make_folds
 from trueline.loop.layers import held_out, read_for
+from trueline.progress import tell_left_out
 from trueline.recipes.schema import Recipe, merged, read
 from trueline.records import Estimate
 from trueline.rewards import REWARDS

@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 
 from trueline import stats
-from trueline.cli.bench import beside_floors, measure, same_as_read, tell_cuts, tell_left_out
+from trueline.cli.bench import beside_floors, measure, same_as_read, tell_cuts
 from trueline.cli.common import Place, cache_dir
 from trueline.data.baselines import baseline_accuracy
 from trueline.data.comparisons import Comparisons, make_folds
@@ -23,6 +23,7 @@ from trueline.data.formats import IDS, Row, load_rows
 from trueline.errors import InputError
 from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
+from trueline.progress import tell_left_out
 from trueline.records import Estimate, Outcome, Response, Score
 from trueline.rewards.benches import load_bench
 from trueline.rewards.protocols import Fitted

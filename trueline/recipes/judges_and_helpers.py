@@ -112,7 +112,7 @@ class FileJudge:
 
     def open(self, session: Session) -> Judging:
         """Return the reward that stands for them."""
-        pairs = Comparisons.load(self.path)
+        pairs = session.comparisons(self.path)
         ours, theirs = pairs.split(0.5, stream(session.seed, "stand-in", "split"))
         head, rng = Bayesian(), stream(session.seed, "stand-in", "fit")
         fitted = head.fit(read_for(head, session.trunk, theirs, rng=rng)[0], theirs, rng=rng)
@@ -138,10 +138,8 @@ class RewardJudge:
     def open(self, session: Session) -> Judging:
         """Return the reward on its trunk."""
         trunk, reward = session.reward(self.folder, self.model)
-        return Judging(
-            rater=RewardRater(scorer=reward.on(trunk)),
-            certificate=f"better by the reward {self.folder.name}; not by people",
-        )
+        said = f"better by the reward {self.folder.name}; not by people"
+        return Judging(rater=RewardRater(scorer=reward.on(trunk)), certificate=said)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,10 +237,8 @@ class ForcedChoice:
     def open(self, session: Session) -> Judging:
         """Return the model as a judge that writes nothing."""
         model = LocalChatModel(BasePolicy(session.load(self.path)))
-        return Judging(
-            rater=LetterJudge(model),
-            certificate=f"better by the judgement of model {self.path}, made to choose",
-        )
+        said = f"better by the judgement of model {self.path}, made to choose"
+        return Judging(rater=LetterJudge(model), certificate=said)
 
 
 @dataclass(frozen=True, kw_only=True)

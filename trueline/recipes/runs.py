@@ -96,12 +96,8 @@ def run(
     kept = None if checked.model.path is None else place / "readings"
     session |= {"queue": place.with_name(f"{place.name}.queue"), "dtype": checked.model.dtype}
     opened = Session(model=checked.model.path, seed=seed, cache=kept, **session)
-    config = {
-        "verb": "run",
-        "recipe": checked.as_toml(),
-        "seed": seed,
-        "from": None if start is None else str(start),
-    }
+    source = None if start is None else str(start)
+    config = {"verb": "run", "recipe": checked.as_toml(), "seed": seed, "from": source}
     held: list[RunFolder] = []
     once = Workers().once
 
@@ -172,7 +168,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
     helper, cost = open_helper(protocol, recipe.helper, session, judging.rater)
     known = list(judging.comparisons)
     if data.comparisons is not None:
-        known += Comparisons.load(data.comparisons)
+        known += session.comparisons(data.comparisons)
         hashes["comparisons"] = sha256_of(data.comparisons)
     task = Task(
         trunk=session.trunk,

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from trueline.data.comparisons import Comparisons
 from trueline.errors import SetupError
 from trueline.models.trunk import Trunk
-from trueline.progress import stage
+from trueline.progress import stage, tell_left_out
 from trueline.rewards.protocols import Fitted, load_reward
 from trueline.worlds.sums import trunk_path
 
@@ -57,6 +58,12 @@ class Session:
             if dtype == "auto":
                 self.console.print(f"{place}: weights in {trunk.dtype}")
         return self.trunks[model]
+
+    def comparisons(self, path: Path) -> Comparisons:
+        """Return the preferences of a file, having told what of it was left out."""
+        pairs = Comparisons.load(path)
+        tell_left_out(self.console, path, pairs.skipped)
+        return pairs
 
     def reward(self, folder: Path, model: str | None = None) -> tuple[Trunk, Fitted]:
         """Return a saved reward and its trunk, which is where its card says unless `model` does."""
