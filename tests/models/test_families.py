@@ -143,3 +143,14 @@ def test_what_would_be_read_wrongly_is_refused_in_one_line(name, tmp_path):
     with pytest.raises(SetupError, match=reason) as refusal:
         Trunk.load(make(tmp_path, kind, given))
     assert "\n" not in str(refusal.value)
+
+
+def test_what_would_be_sampled_wrongly_is_refused_in_one_line(tmp_path, monkeypatch):
+    trunk = Trunk.load(make(tmp_path, *CAUSAL["windows"]))
+    # Pads between a prompt and its answer, which take the place of words within a window.
+    monkeypatch.setattr("trueline.models.sampling.attends_plainly", lambda _: True)
+    with pytest.raises(SetupError, match="with a cache and without") as refusal:
+        BasePolicy(trunk)
+    assert "\n" not in str(refusal.value)
+    monkeypatch.undo()
+    BasePolicy(trunk)

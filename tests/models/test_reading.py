@@ -69,8 +69,14 @@ def test_responses_go_where_their_rows_go_and_come_back_from_a_file(tmp_path):
     assert [part.responses for part in r.slices(3)] == [given[:3], given[3:]]
     assert Readings.concat([r.take([0, 1]), r.take([1, 2])]).responses == given[:3]
     assert Readings.concat([r, table("e")]).responses is None
+    cuts = {"truncated": np.arange(4) == 1, "prompt_cut": np.arange(4) % 2 == 1}
+    r = replace(r, **cuts, end_surprisals=np.arange(4, dtype=np.float32))
     r.save(tmp_path / "new")
-    again = Readings.load(tmp_path / "new").responses
+    read = Readings.load(tmp_path / "new")
+    for same in (r.take([3, 1]), read.take([3, 1]), Readings.concat([r.take([3]), r.take([1])])):
+        assert same.truncated.tolist() == [False, True] and same.prompt_cut.all()
+        assert same.end_surprisals.tolist() == [3, 1]
+    again = read.responses
     assert again == given and again[0].prompt.meta == {"answer": [4, "4"]}
     assert again[0].logp == -1.5 and again[0].num_tokens == 2
     table("ab").save(tmp_path / "old")
