@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from trueline.models.reading import HasResponses, Readings, distinct
-from trueline.records import Case, Critique, Flaw, Message, Preference, Reply, Response, Verdict
+from trueline.records import Case, Critique, Flaw, Message, Reply, Response
 from trueline.rng import stream
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ __all__ = [
     "FakeTrunk",
     "ScriptedChatModel",
     "ScriptedHelper",
-    "ScriptedRater",
 ]
 
 HOSTILE = (
@@ -132,28 +131,6 @@ class FakeTrunk:
     def _noise(self, *names: str) -> np.random.Generator:
         digest = hashlib.sha256(json.dumps([self.seed, *names]).encode()).digest()
         return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
-
-
-@dataclass(eq=False)
-class ScriptedRater:
-    """Prefer the response of the higher value; equal ones are undecided."""
-
-    value: Callable[[Response], float]
-    name: str = "scripted"
-
-    def compare(
-        self,
-        first: Response,
-        second: Response,
-        *,
-        critiques: tuple[Critique, ...] = (),
-        rng: np.random.Generator,
-    ) -> Verdict:
-        """Return which is worth more; `rng` is not drawn from."""
-        a, b = self.value(first), self.value(second)
-        preference = Preference.FIRST if a > b else Preference.SECOND
-        preference = Preference.UNDECIDED if a == b else preference
-        return Verdict(preference=preference, rater=self.name, critiques=critiques)
 
 
 @dataclass(eq=False)
