@@ -10,6 +10,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,6 @@ from trueline.models.trunk import Trunk
 from trueline.policy.grpo import clipped_surrogate, group_relative
 
 trl = pytest.importorskip("trl", reason="TRL is an extra of the benchmarks")
-datasets = pytest.importorskip("datasets", reason="comes with trl")
 N, T, PROMPT = 6, 7, 3
 LENGTHS = np.array([7, 3, 5, 1, 7, 4])
 REWARDS = np.random.default_rng(4).standard_normal((2, 4))
@@ -29,19 +29,9 @@ REWARDS[0, 2] = np.nan
 def trainer(trunk: Trunk, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """After one step, with a reward function that cannot score every sample."""
     place: Path = tmp_path_factory.mktemp("trl")
-    args = trl.GRPOConfig(
-        output_dir=str(place),
-        max_steps=1,
-        num_generations=4,
-        per_device_train_batch_size=8,
-        max_completion_length=4,
-        beta=0.0,
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=True,
-        bf16=False,
-        save_strategy="no",
-    )
+    sizes = {"num_generations": 4, "per_device_train_batch_size": 8, "max_completion_length": 4}
+    quiet = {"report_to": [], "disable_tqdm": True, "use_cpu": True, "bf16": False}
+    args = trl.GRPOConfig(str(place), max_steps=1, beta=0.0, save_strategy="no", **sizes, **quiet)
     trainer = trl.GRPOTrainer(
         model=copy.deepcopy(trunk.model),
         processing_class=trunk.codec.tokenizer,

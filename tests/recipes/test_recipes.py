@@ -143,19 +143,14 @@ def test_a_runs_folder_is_there_before_its_model(tmp_path, monkeypatch):
 
 
 def test_what_a_run_leaves_out_of_files_of_preferences_is_told(tmp_path):
-    told, good = io.StringIO(), {"chosen": "4", "rejected": "5"}
-    for name in ("judge", "known"):
-        rows = [{"prompt": f"{i} + {i}", **good} for i in range(8)]
-        rows += [
-            {"prompt": "2 + 2", "chosen": "4"},
-            {"prompt": "3", "chosen": "6", "rejected": "6"},
-        ]
-        write_jsonl(tmp_path / f"{name}.jsonl", rows)
-    table = {
-        "judge": {"kind": "file", "path": str(tmp_path / "judge.jsonl")},
-        "data": {"comparisons": str(tmp_path / "known.jsonl")},
-    }
-    runs.make_task(Recipe.of(table), Session(console=Console(file=told, width=200)))
-    for name in ("judge", "known"):
-        (line,) = [line for line in told.getvalue().splitlines() if f"{name}.jsonl" in line]
-        assert "1 `rejected` must not be missing" in line and "1 identical" in line
+    told, files = io.StringIO(), [tmp_path / "judge.jsonl", tmp_path / "known.jsonl"]
+    rows = [{"prompt": f"{i} + {i}", "chosen": "4", "rejected": "5"} for i in range(8)]
+    rows += [{"prompt": "2 + 2", "chosen": "4"}, {"prompt": "3", "chosen": "6", "rejected": "6"}]
+    for file in files:
+        write_jsonl(file, rows)
+    judge, data = {"kind": "file", "path": str(files[0])}, {"comparisons": str(files[1])}
+    session = Session(console=Console(file=told, width=200))
+    runs.make_task(Recipe.of({"judge": judge, "data": data}), session)
+    for line, file in zip(told.getvalue().splitlines(), files, strict=True):
+        assert file.name in line and "1 identical" in line
+        assert "1 `rejected` must not be missing" in line
