@@ -108,7 +108,7 @@ def one_run(options: Chat, optimiser: str, seed: int) -> dict[str, Any]:
 
 
 def _unseen(place: Path, recipe: Recipe, model: Path, seed: int) -> dict[str, Any]:
-    trunk = Trunk.load(model)
+    trunk = Trunk.load(model, dtype=recipe.model.dtype)
     task = make_task(recipe, Session(model=str(model), seed=seed, trunks={str(model): trunk}))
     policy = State.load(RunFolder.view(place), trunk, sampling=task.sampling).certified
     prompts = task.draw(recipe.evaluate.prompts, "measure", stream(seed, "chat", "prompts"))

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.material import right_over_wrong, verb
+from trueline.data.prompts import load_prompts
+from trueline.models.trunk import Trunk
 from trueline.worlds.sums import trunk_path
 
 
@@ -94,3 +96,32 @@ def test_a_full_disk_is_exit_code_one_and_nothing_half_written(
     command = ("fit", pairs, "--model", trunk_path(), "--folds", 3, "--out", tmp_path / "reward")
     assert "No space left" in verb(capsys, *command, code=1)
     assert files(tmp_path) == before
+
+
+def test_rows_that_the_chat_template_refuses_are_counted(pairs, tmp_path, capsys, caplog):
+    model, out = tmp_path / "strict", tmp_path / "scores.jsonl"
+    shutil.copytree(trunk_path(), model)
+    template = model / "chat_template.jinja"
+    alternate = (
+        "{% if messages | length % 2 %}{{ raise_exception('turns must alternate') }}{% endif %}"
+    )
+    template.write_text(alternate + template.read_text())
+    turns = [{"role": "user", "content": word} for word in ("start 7", "start 8")]
+    refused = {"prompt": turns, "chosen": "answer 7", "rejected": "answer 8"}
+    file = tmp_path / "some.jsonl"
+    file.write_text(json.dumps(refused) + "\n" + pairs.read_text())
+    command = ("fit", file, "--model", model, "--out", tmp_path / "reward", "--folds", 2)
+    assert (
+        "some.jsonl:1" in (line := verb(capsys, *command, "--strict", code=2))
+        and "alternate" in line
+    )
+    why = {"the model's chat template must accept the prompt's turns": 1}
+    found = verb(capsys, *command)
+    assert found["pairs"] == 12 and found["skipped"] == why
+    found = verb(capsys, "score", tmp_path / "reward", file, "--out", out)
+    first, *rest = map(json.loads, out.read_text().splitlines())
+    assert found["skipped"] == why and first["outcome"] == "unscored" and first["reason"] in why
+    assert len(rest) == 12 and all(row["margin"] for row in rest)
+    assert verb(capsys, "score", tmp_path / "reward", file, "--bench")["skipped"] == why
+    prompts = load_prompts(file, check=Trunk.load(model).codec.check)
+    assert len(prompts) == len(load_prompts(pairs)) and "1 rows left out" in caplog.text

@@ -66,11 +66,10 @@ class FitVerb(Place):
         flags = [("model.path", self.model), ("model.dtype", self.dtype)]
         recipe = Recipe.of(merged(table, flags), changes=self.set)
         check_place(self.out)
-        pairs = Comparisons.load(self.pairs, strict=self.strict)
-        benches = [load_bench(path) for path in self.bench]
         how = {"model": recipe.model.path, "dtype": recipe.model.dtype, "cache": cache_dir()}
-        session = self.session(console, **how)
-        trunk, spec = session.trunk, recipe.reward
+        trunk, spec = self.session(console, **how).trunk, recipe.reward
+        pairs = Comparisons.load(self.pairs, strict=self.strict, check=trunk.codec.check)
+        benches = [load_bench(path, check=trunk.codec.check) for path in self.bench]
         checks = selfcheck(trunk, pairs.responses[:8])
         readings, seen = read_for(spec, trunk, pairs, rng=stream(self.seed, "layers"))
         sides = ((pair.chosen, pair.rejected) for pair in pairs)

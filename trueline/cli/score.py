@@ -67,14 +67,14 @@ class ScoreVerb(Place):
                 do="--out FILE writes scores, --bench prints figures",
             )
         session = self.session(console, cache=cache_dir())
+        trunk, reward = session.reward(self.reward, self.model)
+        check = trunk.codec.check
         if self.out is None:
-            bench = load_bench(self.file)
-            trunk, reward = session.reward(self.reward, self.model)
+            bench = load_bench(self.file, check=check)
             rng = stream(self.seed, "bench")
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
-        rows = load_rows(self.file, strict=self.strict)
+        rows = load_rows(self.file, strict=self.strict, check=check)
         ids = [_id_of(record) for record in read_records(self.file, strict=False)]
-        trunk, reward = session.reward(self.reward, self.model)
         answers = [r for row in rows for r in row.responses]
         readings = trunk.read(answers, layers=reward.layers)
         scored = _Scored(trunk, reward, readings)

@@ -22,7 +22,7 @@ from typing import Any, overload
 import numpy as np
 
 from trueline.data.files import write_jsonl
-from trueline.data.formats import SAVED_MARK, load_rows, pair_up
+from trueline.data.formats import SAVED_MARK, Check, load_rows, pair_up
 from trueline.errors import InputError
 from trueline.records import Comparison, Prompt, Response
 from trueline.rng import Rng
@@ -39,13 +39,17 @@ class Comparisons(Sequence[Comparison]):
     """How many judgements of the source were left out, by reason."""
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, strict: bool = False) -> Comparisons:
+    def load(
+        cls, path: str | os.PathLike[str], *, strict: bool = False, check: Check = None
+    ) -> Comparisons:
         """Return the preferences of a .jsonl[.gz], .json, .csv or .parquet file, at least one.
 
-        The forms are those of `data.formats`. A row that cannot be used is counted in `skipped`;
+        The forms are those of `data.formats`. A row that cannot be used, or of which `check`
+        refuses an answer (`trunk.codec.check`: the chat template does), is counted in `skipped`;
         raises `DataError` where `strict`, or where no row can be used.
         """
-        return cls(*pair_up(load_rows(path, strict=strict), str(path), strict=strict))
+        rows = load_rows(path, strict=strict, check=check)
+        return cls(*pair_up(rows, str(path), strict=strict))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .jsonl or .jsonl.gz that `load` reads back equal; all or nothing."""

@@ -43,13 +43,15 @@ from trueline.data import columns, dialogues
 from trueline.data.columns import ASKS, DIALOGUES, PAIRS, SCORES, Columns, read_prompt
 from trueline.data.dialogues import Dialogue, prompt_of, read_dialogue, split_dialogues
 from trueline.data.files import FileRecord, at_row, read_records
-from trueline.errors import DataError, InputError
+from trueline.errors import DataError
 from trueline.records import Comparison, Message, Prompt, Response
 
-__all__ = ["IDS", "SAVED_MARK", "Row", "lists_texts", "load_prompts", "load_rows", "pair_up",
-           "prompt_in", "read_answers", "read_each", "to_row"]  # fmt: skip
+__all__ = ["IDS", "SAVED_MARK", "Check", "Row", "lists_texts", "load_rows",
+           "pair_up", "prompt_in", "read_answers", "read_each", "to_row"]  # fmt: skip
 
 T = TypeVar("T")
+Check = Callable[[Any], None] | None
+"""Raises `DataError` for a response, or a prompt, that the model cannot be given."""
 IDS = ("id", "uid", "prompt_id", "question_id", "pair_id")
 """What a row is called by; the first that is there counts."""
 SAVED_MARK = "trueline"
@@ -85,28 +87,35 @@ class Row:
     """Columns that nothing read, `messages[].name` inside messages and lists."""
 
 
-def load_rows(path: str | os.PathLike[str], *, strict: bool = False) -> list[Row]:
+def load_rows(
+    path: str | os.PathLike[str], *, strict: bool = False, check: Check = None
+) -> list[Row]:
     """Return every row of a file, in order: preferences, and responses to be scored.
 
-    A row that cannot be used is an "empty" one, its reason in `skipped`; `DataError` where
-    `strict`, or where no row can be used. Logs once which columns nothing has read.
+    A row that cannot be used, or of which `check` refuses a response (`Codec.check`: the model's
+    chat template does), is an "empty" one, its reason in `skipped`; `DataError` where `strict`, or
+    where no row can be used. Logs once which columns nothing has read.
     """
     records = read_records(path, strict=strict)
     rows = [
         Row(where=record.where, kind="empty", skipped={row.must: 1})
         if isinstance(row, DataError)
         else row
-        for record, row in zip(records, read_each(records, to_row, strict=strict), strict=True)
+        for record, row in zip(
+            records, read_each(records, partial(to_row, check=check), strict=strict), strict=True
+        )
     ]
     if unused := sorted(frozenset().union(*(row.unused for row in rows))):
         _LOG.warning("%s: columns not used: %s", path, ", ".join(unused))
     return rows
 
 
-def to_row(record: FileRecord) -> Row:
+def to_row(record: FileRecord, check: Check = None) -> Row:
     """Return one row, recognised and checked."""
     row = Columns(record.fields)
     read = next(read for applies, read in FORMS if applies(row))(row, record.where)
+    for response in read.responses if check else ():
+        check(response)
     return replace(read, unused=frozenset(row.unused - {SAVED_MARK, "rater", "round", *IDS}))
 
 
@@ -135,25 +144,6 @@ def read_each(
         got = f"{first.got} (one of {count} such rows)" if count > 1 else first.got
         raise DataError(must, got=got, do=first.do)
     return done
-
-
-def load_prompts(
-    path: str | os.PathLike[str], *, max_words: int | None = None, strict: bool = False
-) -> list[Prompt]:
-    """Return the distinct prompts of a file, in order of first appearance.
-
-    A row has any column that is part of a prompt, {"messages"}, {"text"} or a preference (its
-    shared prompt); in a .txt file each line is one. {"text"} and lines of .txt are to be continued:
-    `max_words` keeps no more than their first so many words. Rows without a prompt are logged;
-    `DataError` where `strict`, or where there is no other row.
-    """
-    if max_words is not None and max_words < 1:
-        raise InputError("max_words must be at least 1", got=str(max_words))
-    read = partial(_prompt_of_row, max_words=max_words)
-    rows = read_each(read_records(path, strict=strict), read, strict=strict)
-    if faults := [row for row in rows if isinstance(row, DataError)]:
-        _LOG.warning("%s rows without a prompt left out, the first: %s", len(faults), faults[0])
-    return list({row.key: row for row in rows if isinstance(row, Prompt)}.values())
 
 
 def pair_up(
@@ -358,21 +348,6 @@ FORMS: tuple[tuple[Callable[[Columns], bool], Callable[[Columns, str], Row]], ..
     (lambda row: True, _single),
 )
 """Whether a row has the form, and how it is read; the first that applies counts."""
-
-
-def _prompt_of_row(record: FileRecord, *, max_words: int | None) -> Prompt:
-    row = Columns(record.fields)
-    if "rejected" in row and not (lists_texts(row) or isinstance(row[row.first(ASKS) or ""], str)):
-        return read_answers(row, *((name, row[name]) for name in ("chosen", "rejected")))[0]
-    turns = read_prompt(row)
-    if turns and turns[-1].role == "assistant" and row.first(DIALOGUES):
-        turns = turns[:-1]
-    if turns or "text" not in row:
-        return prompt_of(turns)
-    text = row.take("text", _TEXT)
-    words = list(re.finditer(r"\S+", text))[:max_words]
-    told = Message("user", text[: words[-1].end() if words else 0].strip())
-    return replace(prompt_of([told]), meta={"continuation": True})
 
 
 def _rater(row: Columns) -> str:

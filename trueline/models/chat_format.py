@@ -114,6 +114,11 @@ class Codec:
         """Return whether a reading ends with the end token."""
         return bool(self.ending)
 
+    def check(self, given: Prompt | Response) -> None:
+        """Raise `DataError` where the chat template refuses a prompt's turns, or the answer."""
+        asked = given if isinstance(given, Response) else Response(prompt=given, text=_LETTER)
+        self._text(asked.prompt, asked.text)
+
     def render(self, prompt: Prompt) -> tuple[str, str]:
         """Return what a policy continues from, as text, and the glue that comes next: with a chat
         template the answer's first token takes it in, without one a response may lack it."""

@@ -42,7 +42,7 @@ from trueline.progress import Stage, stage
 
 __all__ = ["complete", "end_ids", "generate"]
 
-_CACHE_BYTES = 2**27
+_CACHE_BYTES = 2**29
 _EIGHT = 8
 _BLOCK = 256
 _SPARE = 32
@@ -120,7 +120,7 @@ def generate(
 
 
 def _num_rows(model: Any, num_tokens: int, max_rows: int) -> int:
-    """Return how many rows of so many tokens go side by side: what fits into 128 MB of keys and
+    """Return how many rows of so many tokens go side by side: what fits into 512 MB of keys and
     values, or into the size of the weights if that is more."""
     config = text_config(model)
     most = getattr(config, "num_attention_heads", None) or 1
@@ -151,12 +151,15 @@ class _Batch:
         logits = self.forward.prefill(prefixes, self.width)
         for step in range(self.room):
             told.advance()
-            scaled = logits.float() if temperature in (0, 1) else logits.float() / temperature
-            logps = torch.log_softmax(scaled, -1)
-            rows = len(logps)
-            tokens = self._draw(logps, step, top_p) if temperature else logps.argmax(-1)
+            # In place, and not normalised: passes over [R, V] cost what a layer does.
+            weights = logits.float().div_(temperature or 1.0)
+            likeliest = None if temperature else weights.argmax(-1)
+            weights.sub_(weights.amax(-1, keepdim=True)).exp_()
+            rows = len(weights)
+            drawn, total = self._draw(weights, step, top_p)
+            tokens = drawn if likeliest is None else likeliest
             self.ids[step, :rows] = tokens
-            self.logps[step, :rows] = logps.gather(1, tokens[:, None])[:, 0]
+            self.logps[step, :rows] = (weights.gather(1, tokens[:, None]) / total).log()[:, 0]
             if step + 1 == self.room:
                 return
             if len(self.stops):
@@ -169,18 +172,22 @@ class _Batch:
                     tokens = self._drop(tokens, kept)
             logits = self.forward.step(tokens)
 
-    def _draw(self, logps: Tensor, step: int, top_p: float) -> Tensor:
-        """Find each row's block of tokens, then the token in it: most sums are of blocks."""
-        probs = _nucleus(logps.exp(), top_p)
-        probs = torch.nn.functional.pad(probs, (0, -probs.shape[-1] % _BLOCK))
-        blocks = probs.view(len(probs), -1, _BLOCK)
-        ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
-        u = self.uniforms[step, : len(logps), None] * ends[:, -1:]
+    def _draw(self, weights: Tensor, step: int, top_p: float) -> tuple[Tensor, Tensor]:
+        """Return a token [R] by its weight [R, V], and the sum [R, 1] of all weights. A row's block
+        of tokens is found first, then the token in it: most sums are of blocks."""
+        blocks = _blocks(weights)
+        ends = blocks.sum(-1).double().cumsum(-1)
+        total = ends[:, -1:].clone()
+        if top_p < 1:
+            blocks = _blocks(_nucleus(weights / total, top_p))
+            ends = blocks.sum(-1).double().cumsum(-1)
+        u = self.uniforms[step, : len(weights), None] * ends[:, -1:]
         block = torch.searchsorted(ends, u, right=True).clamp_(max=ends.shape[-1] - 1)
         inside = blocks.gather(1, block[..., None].expand(-1, 1, _BLOCK))[:, 0].double().cumsum(-1)
-        u -= ends.gather(1, block) - inside[:, -1:]
+        # Never below 0: there a token of no weight might stand.
+        u = (u - ends.gather(1, block) + inside[:, -1:]).clamp_(min=0)
         drawn = block * _BLOCK + torch.searchsorted(inside, u, right=True)
-        return drawn[:, 0].clamp_(max=logps.shape[-1] - 1)
+        return drawn[:, 0].clamp_(max=weights.shape[-1] - 1), total
 
     def _drop(self, tokens: Tensor, num: int) -> Tensor:
         """Move the `num` rows that go on, the living ones first, into the first columns."""
@@ -207,12 +214,15 @@ class _Batch:
 
 def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     """Return probabilities [R, V] with 0 for all but the likeliest that hold `top_p` together."""
-    if top_p >= 1:
-        return probabilities
     ordered, order = probabilities.sort(-1, descending=True)
     # A token stays if those above it do not hold as much already: the likeliest always does.
     beyond = ordered.cumsum(-1, dtype=torch.float64) - ordered >= top_p
     return torch.zeros_like(ordered).scatter_(-1, order, ordered.masked_fill(beyond, 0.0))
+
+
+def _blocks(weights: Tensor) -> Tensor:
+    padded = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % _BLOCK))
+    return padded.view(len(weights), -1, _BLOCK)
 
 
 class _CachedForward:

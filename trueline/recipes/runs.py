@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from trueline.atomic import atomic_write
 from trueline.data.comparisons import Comparisons
-from trueline.data.formats import load_prompts
+from trueline.data.prompts import load_prompts
 from trueline.errors import InputError, SetupError
 from trueline.loop.online import STEPS, Online
 from trueline.loop.resume import continue_from
@@ -156,7 +156,9 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
     prompts: Any = Sums().prompts
     hashes = {}
     if data.prompts is not None:
-        prompts = load_prompts(data.prompts, max_words=data.prompt_words)
+        prompts = load_prompts(
+            data.prompts, max_words=data.prompt_words, check=session.trunk.codec.check
+        )
         hashes["prompts"] = sha256_of(data.prompts)
     sampler = None
     if model.engine is not None:

@@ -61,7 +61,7 @@ class Session:
 
     def comparisons(self, path: Path) -> Comparisons:
         """Return the preferences of a file, having told what of it was left out."""
-        pairs = Comparisons.load(path)
+        pairs = Comparisons.load(path, check=self.trunk.codec.check)
         tell_left_out(self.console, path, pairs.skipped)
         return pairs
 

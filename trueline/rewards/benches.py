@@ -42,7 +42,7 @@ from scipy import stats as scipy_stats
 from trueline.data.baselines import word_reward
 from trueline.data.comparisons import Comparisons, group_of
 from trueline.data.files import FileRecord, read_records
-from trueline.data.formats import lists_texts, read_each, to_row
+from trueline.data.formats import Check, lists_texts, read_each, to_row
 from trueline.errors import DataError, InvalidExperiment
 from trueline.progress import track
 from trueline.protocols import Scorer
@@ -94,8 +94,9 @@ class Bench:
     """Rows, or judgements, that are no item, by reason."""
 
 
-def load_bench(path: str | os.PathLike[str], *, strict: bool = False) -> Bench:
-    """Return the bench in a file; a row at fault is counted, and `DataError` where `strict`."""
+def load_bench(path: str | os.PathLike[str], *, strict: bool = False, check: Check = None) -> Bench:
+    """Return the bench in a file; a row at fault, or of which `check` refuses an answer, is
+    counted, and `DataError` where `strict`."""
     skipped: Counter[str] = Counter()
     records = read_records(path, strict=strict)
     kinds = {_kind(record): record.where for record in reversed(records) if record.fault is None}
@@ -103,7 +104,7 @@ def load_bench(path: str | os.PathLike[str], *, strict: bool = False) -> Bench:
     if others:
         must, do = "all rows of a bench must have one shape", "give each bench a file of its own"
         raise DataError(must, got=f"{others[0][1]}: {others[0][0]} after {kind}", do=do)
-    read = partial(_items, kind=kind, skipped=skipped)
+    read = partial(_items, kind=kind, skipped=skipped, check=check)
     items: list[BenchItem] = []
     for row in read_each(records, read, strict=strict):
         if isinstance(row, DataError):
@@ -131,8 +132,10 @@ def _kind(record: FileRecord) -> str:
     return "rewardbench"
 
 
-def _items(record: FileRecord, kind: str, skipped: Counter[str]) -> list[BenchItem]:
-    row, fields = to_row(record), record.fields
+def _items(
+    record: FileRecord, *, kind: str, skipped: Counter[str], check: Check
+) -> list[BenchItem]:
+    row, fields = to_row(record, check), record.fields
     split = 1 if kind == "rewardbench" else len(fields["chosen"])
     styled = 2 <= split == len(row.responses) - split
     if row.kind == "single" or (kind == "rm-bench" and not styled):

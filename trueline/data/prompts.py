@@ -1,0 +1,63 @@
+"""Read files of prompts: rows of prompts alone, or of anything that `formats` finds a prompt in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import replace
+from functools import partial
+
+from pydantic import TypeAdapter
+
+from trueline.data.columns import ASKS, DIALOGUES, Columns, read_prompt
+from trueline.data.dialogues import prompt_of
+from trueline.data.files import FileRecord, read_records
+from trueline.data.formats import Check, lists_texts, read_answers, read_each
+from trueline.errors import DataError, InputError
+from trueline.records import Message, Prompt
+
+__all__ = ["load_prompts"]
+
+_LOG = logging.getLogger(__name__)
+_TEXT = TypeAdapter(str)
+
+
+def load_prompts(
+    path: str | os.PathLike[str], *, max_words: int | None = None, check: Check = None
+) -> list[Prompt]:
+    """Return the distinct prompts of a file, in order of first appearance.
+
+    A row has any column that is part of a prompt, {"messages"}, {"text"} or a preference (its
+    shared prompt); in a .txt file each line is one. {"text"} and lines of .txt are to be continued:
+    `max_words` keeps no more than their first so many words. Rows without a prompt, or with one
+    that `check` refuses, are logged; `DataError` where there is no other row.
+    """
+    if max_words is not None and max_words < 1:
+        raise InputError("max_words must be at least 1", got=str(max_words))
+    read = partial(_prompt_of_row, max_words=max_words, check=check)
+    rows = read_each(read_records(path, strict=False), read)
+    if faults := [row for row in rows if isinstance(row, DataError)]:
+        _LOG.warning("%s rows left out, the first: %s", len(faults), faults[0])
+    return list({row.key: row for row in rows if isinstance(row, Prompt)}.values())
+
+
+def _prompt_of_row(record: FileRecord, *, max_words: int | None, check: Check) -> Prompt:
+    prompt = _prompt_in(Columns(record.fields), max_words)
+    if check:
+        check(prompt)
+    return prompt
+
+
+def _prompt_in(row: Columns, max_words: int | None) -> Prompt:
+    if "rejected" in row and not (lists_texts(row) or isinstance(row[row.first(ASKS) or ""], str)):
+        return read_answers(row, *((name, row[name]) for name in ("chosen", "rejected")))[0]
+    turns = read_prompt(row)
+    if turns and turns[-1].role == "assistant" and row.first(DIALOGUES):
+        turns = turns[:-1]
+    if turns or "text" not in row:
+        return prompt_of(turns)
+    text = row.take("text", _TEXT)
+    words = list(re.finditer(r"\S+", text))[:max_words]
+    told = Message("user", text[: words[-1].end() if words else 0].strip())
+    return replace(prompt_of([told]), meta={"continuation": True})
