@@ -114,8 +114,9 @@ def to_row(record: FileRecord, check: Check = None) -> Row:
     """Return one row, recognised and checked."""
     row = Columns(record.fields)
     read = next(read for applies, read in FORMS if applies(row))(row, record.where)
-    for response in read.responses if check else ():
-        check(response)
+    for response in read.responses:
+        if check is not None:
+            check(response)
     return replace(read, unused=frozenset(row.unused - {SAVED_MARK, "rater", "round", *IDS}))
 
 
