@@ -51,7 +51,7 @@ BUDGETS = {
     "surfaces": ("cli plugs reports serving", 3_920),
 }
 """Lines of .py that a folder may have (docs/decisions/0015, 0016); whoever raises one says why."""
-WHOLE = 23_065
+WHOLE = 23_075
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
 BESIDE = {"benchmarks": 4_500, "tests": 0.605}
 """Lines of the benchmarks, and lines of the tests for one of the package."""

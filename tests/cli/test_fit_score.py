@@ -164,9 +164,10 @@ def test_a_calibrated_fit_tells_what_its_interval_holds_and_scores_with_it(tmp_p
     scores = tmp_path / "scores.jsonl"
     fresh = saved(tmp_path / "fresh.jsonl", 20, seed=7)
     assert verb(capsys, "score", out, fresh, "--out", scores)["accuracy"]["value"] > 0.7
-    chosen = json.loads(scores.read_text().splitlines()[0])["chosen"]
-    low, high = chosen["rater_interval"]
-    assert low <= chosen["mean"] <= high
+    row = json.loads(scores.read_text().splitlines()[0])
+    for told in (row["chosen"], row["margin"]):
+        low, high = told["rater_interval"]
+        assert low <= told["mean"] <= high
 
     reward = load_reward(out)
     reward.novelty_limit = 1.0

@@ -26,6 +26,7 @@ from trueline.models.trunk import Trunk
 from trueline.progress import tell_left_out
 from trueline.records import Estimate, Outcome, Response, Score
 from trueline.rewards.benches import load_bench
+from trueline.rewards.calibrated import CalibratedReward
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
@@ -146,6 +147,10 @@ class _Scored:
         won = self.reward.win_probability(np.array([mean]), np.array([std]))[0]
         interval = [mean - _95 * std, mean + _95 * std]
         margin = {"mean": mean, "std": std, "interval": interval}
+        if isinstance(self.reward, CalibratedReward):
+            places = [self.readings.rows([answer.key]) for answer in row.responses]
+            ends = self.reward.margin_interval(self.readings, *places)
+            margin["rater_interval"] = _finite(*(end[0] for end in ends))
         return {**prompt, **sides, "win_probability": won, "margin": margin}
 
     def fault(self, pair: Sequence[Response]) -> str | None:
@@ -169,9 +174,13 @@ def _numbers(score: Score) -> dict[str, Any]:
     told = {name: getattr(score, name) for name in ("mean", "std", "lower", "novelty")}
     if score.rater_interval:
         # Of a calibrated reward.
-        told["rater_interval"] = [e if np.isfinite(e) else None for e in score.rater_interval]
+        told["rater_interval"] = _finite(*score.rater_interval)
     told["outcome"] = str(score.outcome)
     return told | ({"reason": score.reason} if score.reason else {})
+
+
+def _finite(*ends: float) -> list[float | None]:
+    return [float(end) if np.isfinite(end) else None for end in ends]
 
 
 def _id_of(record: FileRecord) -> Any:
