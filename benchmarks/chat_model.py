@@ -40,11 +40,11 @@ __all__ = ["RULE", "Chat", "flags_of", "measure"]
 
 RULE = r"/\A\s*(?:\S*[^\s.!?] +){0,19}\S*\w\S*[.!?][\"')]*\s*\Z/"
 """At most 20 words between blanks, of which the last alone ends with a full stop, ! or ?."""
-BUDGET = {"rounds": 2, "labels": 70, "gate_frac": 1.0, "prompts_per_round": 64}
+BUDGET = {"rounds": 2, "labels": 160, "gate_frac": 1.0, "prompts_per_round": 64}
 EVALUATE = {"prompts": 36, "curve_prompts": 1, "curve_samples": 1, "oracle_samples": 1}
 OWN: dict[str, dict[str, Any]] = {
-    "best_of_n": {},
-    "dpo": {},
+    "best_of_n": {"adamw.batch_size": 8, "adamw.learning_rate": 1e-3},
+    "dpo": {"adamw.batch_size": 8, "adamw.learning_rate": 1e-3},
     "grpo": {"beta": 0.02, "adamw.batch_size": 8, "adamw.learning_rate": 1e-3},
 }
 """What an optimiser is given besides the recipe's own numbers."""
