@@ -2,7 +2,8 @@
 
     python -m benchmarks.calibration                   (verdicts cost minutes a seed, fits seconds)
     python -m benchmarks.calibration --hh-readings FILE        (see hh_harmless.py; real people too)
-    python -m benchmarks.calibration --degenerate --smollm2 FOLDER --out results/lower_bound.json
+    python -m benchmarks.calibration --degenerate --seeds 3 4 5 --smollm2 FOLDER --hh-readings FILE
+                                     --out results/lower_bound.json
                                                (the lower bound alone; 20 minutes on a quiet core)
 
 On worked sums, raters helped by critiques (a tenth of their labels coin flips) compare pairs of the
@@ -40,7 +41,7 @@ from trueline.models.sampling import complete
 from trueline.models.trunk import Trunk
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
-from trueline.records import Case, Comparison, Preference, Response
+from trueline.records import Case, Comparison, Estimate, Preference, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
 from trueline.rewards.conservative import Conservative
@@ -69,7 +70,8 @@ class Intervals(Options):
     """Of the seven folds, how many are left out in turn."""
     shifts: tuple[str, ...] = SHIFTS
     hh_readings: Path | None = None
-    """Kept readings of hh harmless; without them real people are left out."""
+    """Kept readings of hh harmless; without them real people are left out (with `--degenerate`: of
+    one of the trunks, to save reading)."""
     degenerate: bool = False
     """Look at the lower bound of texts that answer nothing, and at nothing else."""
     smollm2: Path | None = None
@@ -202,10 +204,10 @@ def coverage(parts: list[Columns], *, plain: bool = False, gold: bool = False) -
     return asdict(found)
 
 
-def degenerate(options: Intervals, path: Path) -> dict[str, Any]:
-    """Return how often each imitation has the higher mean or bound than the chosen answer, how
-    often held-out pairs are ranked right by each, and what their intervals cover, on one trunk."""
-    pairs, rng = hh_harmless(), stream(0, "calibration", "degenerate")
+def degenerate(options: Intervals, path: Path, seed: int) -> dict[str, Any]:
+    """Return whether each imitation has the higher mean or bound than the chosen answer, whether
+    held-out pairs are ranked right by each, and their intervals, on one trunk."""
+    pairs, rng = hh_harmless(), stream(seed, "calibration", "degenerate")
     dtype = "float32" if path == MINILM else "bfloat16"
     trunk = Trunk.load(path, dtype=dtype)
     test, train = make_folds(pairs.groups, 2, rng)[0]
@@ -214,16 +216,14 @@ def degenerate(options: Intervals, path: Path) -> dict[str, Any]:
     taught, held = pairs.take(train), pairs.take(test)
     asked = list(held)[: len(held) // 3]
     texts = [imitations(pair.prompt) for pair in asked]
-    readings = Readings.concat(
-        [
-            trunk.read([*taught.responses, *held.responses]),
-            trunk.read([
-                Response(prompt=pair.prompt, text=text)
-                for pair, said in zip(asked, texts, strict=True)
-                for text in said.values()
-            ]),
-        ]
-    )  # fmt: skip
+    answers = [*taught.responses, *held.responses]
+    kept = None if options.hh_readings is None else Readings.load(options.hh_readings)
+    if kept is None or kept.trunk != trunk.fingerprint():
+        kept = trunk.read(answers)
+    said_of = zip(asked, texts, strict=True)
+    imitated = [Response(prompt=p.prompt, text=t) for p, said in said_of for t in said.values()]
+    known = kept.take(kept.rows([answer.key for answer in answers]))
+    readings = Readings.concat([known, trunk.read(imitated)])
     plain, calibrated = (
         Conservative(head=head).fit(readings, taught, rng=rng)
         for head in (Bayesian(), Calibrated())
@@ -232,17 +232,14 @@ def degenerate(options: Intervals, path: Path) -> dict[str, Any]:
     scores = calibrated.score(readings)
     by["calibrated"] = scores.to_pick("lower")
 
-    def ahead(first: np.ndarray, second: np.ndarray, groups: Sequence[Any]) -> dict[str, Any]:
-        found = {}
-        for name, values in by.items():
-            won = (np.sign(values[first] - values[second]) + 1) / 2
-            found[name] = stats.accuracy(won, clusters=groups, rng=rng).as_dict()
-        return found
+    def ahead(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+        won = {n: (np.sign(v[first] - v[second]) + 1) / 2 for n, v in by.items()}
+        return {n: each.tolist() for n, each in won.items()}
 
     ends = readings.rows(held.chosen_keys), readings.rows(held.rejected_keys)
     low, high = calibrated.margin_interval(readings, *ends)  # type: ignore[attr-defined]
-    known = scores.scored[ends[0]] & scores.scored[ends[1]]
-    found = stats.coverage(low, high, scored=known, clusters=held.groups, rng=rng)
+    both = scores.scored[ends[0]] & scores.scored[ends[1]]
+    intervals = {"low": low.tolist(), "high": high.tolist(), "scored": both.tolist()}
     shares, chosen = {}, ends[0][: len(asked)]
     for name in texts[0]:
         keys = [
@@ -250,10 +247,10 @@ def degenerate(options: Intervals, path: Path) -> dict[str, Any]:
             for pair, said in zip(asked, texts, strict=True)
         ]
         at = readings.rows(keys)
-        shares[name] = ahead(at, chosen, held.groups[: len(asked)])
-        shares[name]["unscored"] = float((~scores.scored[at]).mean())
-    right = ahead(*ends, held.groups)
-    return {"beats": shares, "right": right, "coverage": asdict(found), "layers": plain.layers}
+        shares[name] = {**ahead(at, chosen), "unscored": (~scores.scored[at]).tolist()}
+    groups = {"right": held.groups, "beats": held.groups[: len(asked)]}
+    found = {"beats": shares, "right": ahead(*ends), "intervals": intervals, "groups": groups}
+    return found | {"layers": plain.layers}
 
 
 def lower_bounds(options: Intervals, cells: Cells) -> Measured:
@@ -261,23 +258,37 @@ def lower_bounds(options: Intervals, cells: Cells) -> Measured:
     paths = {"MiniLM": MINILM} | ({"SmolLM2": options.smollm2} if options.smollm2 else {})
     rows, numbers = [], {}
     for trunk, path in paths.items():
-        found = cells.get(lambda p=path: degenerate(options, p), degenerate=trunk)
-        numbers[trunk] = found
-        for name, by in found["beats"].items():
-            plain, mean = by["plain"]["value"], by["mean"]["value"]
+        parts = [
+            cells.get(lambda p=path, s=seed: degenerate(options, p, s), degenerate=trunk, seed=seed)
+            for seed in options.seeds
+        ]
+        numbers[trunk] = parts
+
+        def share(of: str, name: str, by: str, parts: Any = parts) -> Estimate:
+            each = [part[of][name][by] if name else part[of][by] for part in parts]
+            groups = [group for part in parts for group in part["groups"][of]]
+            rng = stream(0, "calibration", "shares")
+            return stats.accuracy(np.concatenate(each), clusters=groups, rng=rng)
+
+        for name in parts[0]["beats"]:
+            plain, mean = (share("beats", name, by).value for by in ("plain", "mean"))
+            unscored = share("beats", name, "unscored").value
             what = f"{trunk}: {name} beats the chosen answer by calibrated lower bound "
-            what += f"(plain {plain:.2f}, mean {mean:.2f}; unscored {by['unscored']:.2f})"
-            value = by["calibrated"]
-            if name == "refusal":
-                rows.append(Row(what, value))
-            else:
-                rows.append(Row(what, value, "≤ 0.1", value["value"] <= 0.1))
-        by_mean, lower = (found["right"][name] for name in ("mean", "calibrated"))
-        what = (
-            f"{trunk}: held-out pairs right by calibrated lower bound (mean {by_mean['value']:.3f})"
+            what += f"(plain {plain:.2f}, mean {mean:.2f}; unscored {unscored:.2f})"
+            value = share("beats", name, "calibrated")
+            rows.append(Row(what, value) if name == "refusal" else Row.most(what, value, 0.1))
+        by_mean, by_plain, lower = (
+            share("right", "", by) for by in ("mean", "plain", "calibrated")
         )
-        rows.append(Row(what, lower))
-        rows.append(_within(f"{trunk}: verdicts covered", found["coverage"]["covered"]))
+        what = f"{trunk}: held-out pairs right by calibrated lower bound "
+        rows.append(Row(what + f"(mean {by_mean.value:.3f}, plain {by_plain.value:.3f})", lower))
+        joined = {
+            n: np.concatenate([part["intervals"][n] for part in parts])
+            for n in ("low", "high", "scored")
+        }
+        groups = [group for part in parts for group in part["groups"]["right"]]
+        covered = stats.coverage(**joined, clusters=groups, rng=stream(0, "calibration", "held"))
+        rows.append(_within(f"{trunk}: verdicts covered", asdict(covered)["covered"]))
     return Measured(rows, {"degenerate": numbers})
 
 

@@ -29,6 +29,7 @@ MEASURED = {
     "the best of 256 by the reward keeps",
     "hh_harmless": "people's preferences (hh-rlhf, harmless) predicted from a small encoder: "
     "held-out pairs ranked right",
+    "hh_harmless_smollm2": "the same from a chat model's latents (SmolLM2-135M-Instruct, bfloat16)",
     "reward_core": "what each part of the fit of the reward is worth, beside twelve lines of "
     "scikit-learn",
     "pair_selection": "asking about the pairs that would teach most, against random pairs",
@@ -36,7 +37,8 @@ MEASURED = {
     "overoptimisation": "best of 4,096, heavy-tailed errors: settings in which our reward's pick "
     "is truly better than that of the best of several tuned rivals",
     "gold_at_kl": "true reward beyond the peak of TRL's GRPO on its own reward model, at equal KL",
-    "trl_grpo": "a GRPO step: times faster than TRL's",
+    "trl_grpo": "a GRPO step on the embedded model: times faster than TRL's",
+    "trl_grpo_smollm2": "the same on SmolLM2-135M-Instruct",
     "reward_trainer": "fitting the reward on latents: times less processor time than TRL's "
     "RewardTrainer",
     "chat_model": "a chat model brought to answer in one sentence of at most 20 words: answers to "
@@ -60,7 +62,8 @@ def table() -> str:
     for name, measured in MEASURED.items():
         if name in records:
             first = records[name]["headlines"][0]
-            made = f"`python -m benchmarks.{name}` at {records[name]['commit']}"
+            module = records[name]["command"].split(" --")[0]
+            made = f"`{module}` at {records[name]['commit']}"
             rows.append(f"| {measured} | {_value(first['value'])} | {made} |")
     met = sum(m is True for m in bars)
     total = sum(m is not None for m in bars)

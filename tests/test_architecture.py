@@ -40,7 +40,7 @@ BUDGETS = {
     ),
     "models": ("models", 3_712),
     "data": ("data", 1_866),
-    "rewards": ("rewards", 4_043),
+    "rewards": ("rewards", 4_057),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_490),
     "raters": ("raters", 350),
@@ -51,7 +51,7 @@ BUDGETS = {
     "surfaces": ("cli plugs reports serving", 3_920),
 }
 """Lines of .py that a folder may have (docs/decisions/0015, 0016); whoever raises one says why."""
-WHOLE = 23_075
+WHOLE = 23_090
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
 BESIDE = {"benchmarks": 4_500, "tests": 0.605}
 """Lines of the benchmarks, and lines of the tests for one of the package."""

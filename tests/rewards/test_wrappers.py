@@ -128,6 +128,19 @@ def test_what_only_surprisals_give_away_among_many_latents_is_far() -> None:
     assert (odd.lower < drowned.lower - reward.spread).all()
 
 
+def test_the_bound_charges_twice_for_what_is_far_and_nothing_for_the_usual() -> None:
+    world = planted(200, surprisals=True)
+    reward = replace(fit(world), novelty_limit=np.inf)
+    for size in (0.0, 20.0):
+        readings = moved(world.readings, size)
+        plain, scores = reward.inner.score(readings), reward.score(readings)
+        charged = scores.mean - reward.posterior * plain.std - scores.lower
+        near = (plain.novelty <= 1.0) & (scores.novelty <= plain.novelty)
+        assert np.allclose(charged[near], 0.0) and near.any() == (size == 0.0)
+        beyond = 2.0 * reward.spread * (plain.novelty - reward.most[0])
+        assert (charged >= beyond - 1e-9).all() and (size == 0.0 or (beyond > 1.0).all())
+
+
 WORLD = planted(80)
 FITTED = Bayesian().fit(WORLD.readings, WORLD.comparisons, rng=stream(0))
 

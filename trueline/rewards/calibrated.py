@@ -3,11 +3,14 @@
     uncertainty² = (a std)² + n²,      n = spread · (novelty − 1)₊
     interval     = margin ± q sqrt(8/π + uncertainty²)
     q            = conformal limit of −margin_i / sqrt(8/π + uncertainty_i²) at 1 − α, out of fold
-    lower        = mean − k (a std + n), or the wrapped reward's own bound where that is lower
+    lower        = mean − k (a std + spread · max((ν − 1)₊, 2 (ν − ν₉₀)₊ + 2 (s − s₉₀)₊)),
+                   or the wrapped reward's own bound where that is lower
 
-std and novelty are the wrapped reward's, but for what surprisals and length lie beyond their usual
-by themselves (five columns drown among a thousand latents, and give an empty answer away). Between
-two responses n² is the sum of both. 8/π is the variance of a rater's own noise where σ(m / sqrt(1 +
+std and ν are the wrapped reward's; s is the novelty of surprisals and length by themselves (five
+columns drown among a thousand latents, and give an empty answer away), and novelty = ν + (s − 1)₊.
+ν₉₀ and s₉₀ are the training rows' 90th percentiles: what one of ten usual answers is as far as costs
+twice in the bound, but the usual do not pay for it (benchmarks/calibration.py, `--degenerate`).
+Between two responses n² is the sum of both. 8/π is the variance of a rater's own noise where σ(m / sqrt(1 +
 π v / 8)) is read as a probit of m (MacKay 1992), so the interval is of what one *rater* would say;
 it covers a verdict if it holds a margin that agrees with it. The weight a (at least 1) is the one
 that makes out-of-fold verdicts most probable; how n grows they cannot say: it is built in.
@@ -124,6 +127,8 @@ class CalibratedReward(Wrapped):
     """Surprisals and length, and where they lay in training; None of a trunk that gives none."""
     posterior: float = 1.0
     """a"""
+    most: tuple[float, ...] = (np.inf, np.inf)
+    """ν₉₀ and s₉₀."""
     limit: float = 1.0
     """q; infinite where there was too little to calibrate on."""
     novelty_limit: float = np.inf
@@ -137,10 +142,13 @@ class CalibratedReward(Wrapped):
     def around(cls, inner: Fitted, readings: Readings, rows: Comparisons) -> CalibratedReward:
         """Return a reward that was fitted on these rows, before it is calibrated."""
         known = readings.take(readings.rows([r.key for r in rows.responses]))
-        reward = cls(inner=inner, spread=float(inner.score(known).mean.std()))
+        scores = inner.score(known)
+        reward = cls(inner=inner, spread=float(scores.mean.std()))
         if known.surprisals is not None:
             reward.columns = Features.learn(known, ())
             reward.usual = TrainingDistribution.of(reward.columns.standard(known))
+        usual = (scores.novelty, reward._own(known))
+        reward.most = tuple(float(np.quantile(each, 0.9)) for each in usual)
         return reward
 
     def summary(self) -> dict[str, Any]:
@@ -155,6 +163,9 @@ class CalibratedReward(Wrapped):
         plain = self.inner.score(readings)
         far = self._far(novelty := self._novelty(readings, plain))
         std = np.hypot(self.posterior * plain.std, far)
+        sides = zip((plain.novelty, self._own(readings)), self.most, strict=True)
+        beyond = 2 * self.spread * sum(np.maximum(each - most, 0.0) for each, most in sides)
+        less = self.posterior * plain.std + np.maximum(self._far(plain.novelty), beyond)
         half = self.limit * np.sqrt(NOISE + std**2)
         too_far = plain.scored & (novelty > self.novelty_limit)
         reasons = {
@@ -166,7 +177,7 @@ class CalibratedReward(Wrapped):
             plain,
             std=std,
             novelty=novelty,
-            lower=np.minimum(plain.lower, plain.mean - self.k * (self.posterior * plain.std + far)),
+            lower=np.minimum(plain.lower, plain.mean - self.k * less),
             scored=plain.scored & ~too_far,
             reasons={**plain.reasons, **reasons},
             low=plain.mean - half,
@@ -197,10 +208,13 @@ class CalibratedReward(Wrapped):
         return mean, std, far, novelty
 
     def _novelty(self, readings: Readings, plain: Scores) -> np.ndarray:
+        return plain.novelty + np.maximum(self._own(readings) - 1.0, 0.0)
+
+    def _own(self, readings: Readings) -> np.ndarray:
+        """Return the novelty of surprisals and length alone, [N]; 1 where there are none."""
         if self.columns is None or self.usual is None:
-            return plain.novelty
-        own = self.usual.novelty(self.columns.standard(readings)) - 1.0
-        return plain.novelty + np.maximum(own, 0.0)
+            return np.ones(len(readings))
+        return self.usual.novelty(self.columns.standard(readings))
 
     def _far(self, novelty: np.ndarray) -> np.ndarray:
         return np.asarray(self.spread * np.maximum(novelty - 1.0, 0.0))
