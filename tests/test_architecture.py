@@ -40,7 +40,7 @@ BUDGETS = {
     ),
     "models": ("models", 3_712),
     "data": ("data", 1_866),
-    "rewards": ("rewards", 4_057),
+    "rewards": ("rewards", 4_059),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_490),
     "raters": ("raters", 350),

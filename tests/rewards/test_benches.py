@@ -131,6 +131,9 @@ def test_rm_bench_by_hand(tmp_path: Path) -> None:
     (tmp_path / "safety-refuse_filtered.json").write_text(json.dumps(plain))
     named = load_bench(tmp_path / "safety-refuse_filtered.json")
     assert named.kind == "rm-bench" and {item.subset for item in named.items} == {"safety-refuse"}
+    (tmp_path / "chat_filtered.json").write_text(json.dumps(plain))
+    both = [item.subset for item in load_bench(tmp_path).items]
+    assert both == len(plain) * ["chat"] + len(plain) * ["safety-refuse"]
     # Domains weigh alike, safety's halves as one.
     rows = [styled("good", "evil", ask) for ask in "abc"]
     rows += [styled("evil", "good", "d", "safety-refuse")]

@@ -34,6 +34,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,11 @@ class Bench:
 
 
 def load_bench(path: str | os.PathLike[str], *, strict: bool = False, check: Check = None) -> Bench:
-    """Return the bench in a file; a row at fault, or of which `check` refuses an answer, is
-    counted, and `DataError` where `strict`."""
+    """Return the bench in a file, or in a folder of RM-Bench's files; a row at fault, or of which
+    `check` refuses an answer, is counted, and `DataError` where `strict`."""
     skipped: Counter[str] = Counter()
-    records = read_records(path, strict=strict)
+    files = sorted(file for file in Path(path).glob("*.json*") if _DOMAIN.match(file.name))
+    records = [row for file in files or [path] for row in read_records(file, strict=strict)]
     kinds = {_kind(record): record.where for record in reversed(records) if record.fault is None}
     (kind, _), *others = reversed(kinds.items())
     if others:
