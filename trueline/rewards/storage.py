@@ -24,7 +24,7 @@ from trueline.errors import InputError, SetupError
 
 __all__ = ["FORMAT", "STORED", "check_place", "read_folder", "stored", "write_folder"]
 
-FORMAT = 5
+FORMAT = 6
 ARRAYS, CARD = "reward.safetensors", "card.json"
 STORED: dict[str, type] = {}
 """Name to dataclass: all that a folder may hold."""
