@@ -7,13 +7,13 @@
                    or the wrapped reward's own bound where that is lower
 
 std and ν are the wrapped reward's; s is the novelty of surprisals and length by themselves (five
-columns drown among a thousand latents, and give an empty answer away), and novelty = ν + (s − 1)₊.
-ν₉₀ and s₉₀ are the training rows' 90th percentiles: what one of ten usual answers is as far as costs
-twice in the bound, but the usual do not pay for it (benchmarks/calibration.py, `--degenerate`).
-Between two responses n² is the sum of both. 8/π is the variance of a rater's own noise where σ(m / sqrt(1 +
-π v / 8)) is read as a probit of m (MacKay 1992), so the interval is of what one *rater* would say;
-it covers a verdict if it holds a margin that agrees with it. The weight a (at least 1) is the one
-that makes out-of-fold verdicts most probable; how n grows they cannot say: it is built in.
+columns drown among a thousand latents, and give an empty answer away); novelty = ν + (s − 1)₊. ν₉₀
+and s₉₀ are the training rows' 90th percentiles: beyond them the bound charges twice, and the usual
+do not pay for it (benchmarks/calibration.py, `--degenerate`). Between two responses n² is the sum
+of both. 8/π is the variance of a rater's own noise where σ(m / sqrt(1 + π v / 8)) is read as a
+probit of m (MacKay 1992), so the interval is of what one *rater* would say; it covers a verdict if
+it holds a margin that agrees with it. The weight a (at least 1) is the one that makes out-of-fold
+verdicts most probable; how n grows they cannot say: it is built in.
 
 Cross-conformal prediction (Vovk 2015, 1208.0806) as in "CV" of Barber et al. 2021 (1905.02928).
 Where we differ: (1) one threshold for the final fit on everything instead of a vote of the folds'
