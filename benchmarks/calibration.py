@@ -262,7 +262,7 @@ def lower_bounds(options: Intervals, cells: Cells) -> Measured:
             cells.get(lambda p=path, s=seed: degenerate(options, p, s), degenerate=trunk, seed=seed)
             for seed in options.seeds
         ]
-        numbers[trunk] = parts
+        numbers[trunk] = [{"layers": part["layers"]} for part in parts]
 
         def share(of: str, name: str, by: str, parts: Any = parts) -> Estimate:
             each = [part[of][name][by] if name else part[of][by] for part in parts]

@@ -100,7 +100,7 @@ def load_bench(path: str | os.PathLike[str], *, strict: bool = False, check: Che
     `check` refuses an answer, is counted, and `DataError` where `strict`."""
     skipped: Counter[str] = Counter()
     files = sorted(file for file in Path(path).glob("*.json*") if _DOMAIN.match(file.name))
-    records = [row for file in files or [path] for row in read_records(file, strict=strict)]
+    records = [row for file in files or [Path(path)] for row in read_records(file, strict=strict)]
     kinds = {_kind(record): record.where for record in reversed(records) if record.fault is None}
     (kind, _), *others = reversed(kinds.items())
     if others:
