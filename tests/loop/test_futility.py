@@ -68,10 +68,10 @@ def test_a_gate_that_cannot_decide_and_a_rule_that_learns_nothing_are_told(sums_
     assert row["gate"]["decision"] == "hold" and row["gate"]["labels"] == 0
 
 
-def test_too_few_prompts_for_the_gate_buy_no_label(sums_task, tmp_path):
-    gate = sums_task.draw(4, "gate", make_rng())
+@pytest.mark.parametrize("num", [4, 14])
+def test_too_few_prompts_for_the_gate_are_told_and_buy_no_label_in_vain(num, sums_task, tmp_path):
     few = [
-        *gate,
+        *sums_task.draw(num, "gate", make_rng()),
         *sums_task.draw(60, "learn", make_rng()),
         *sums_task.draw(4, "measure", make_rng()),
     ]
@@ -80,8 +80,10 @@ def test_too_few_prompts_for_the_gate_buy_no_label(sums_task, tmp_path):
         replace(sums_task, prompts=few),
         tmp_path / "r",
     )
-    assert result["labels"]["gate"] == 0
-    assert any("of 4 prompts answered differently" in n for n in result["rounds"][0]["notes"])
+    (row,) = result["rounds"]
+    assert row["gate"]["decision"] == "hold" and (result["labels"]["gate"] > 0) == (num == 14)
+    words = "the gate is undecided: " if num == 14 else "of 4 prompts answered differently"
+    assert any(words in note for note in row["notes"])
 
 
 def test_a_spent_kl_budget_buys_no_labels_to_learn_from(sums_task):

@@ -120,10 +120,10 @@ class Online(Spending):
         now.certify(update.policy, state.certified, gate, budget)
 
         now.begin("evaluate")
-        record = now.record(update, reward, gate, new)
-        record |= evaluation.of(update.policy, reward) | predicted
+        row = now.record(update, reward, gate, new)
+        row |= evaluation.of(update.policy, reward) | predicted
         state = state.judged(update.policy, gate.decision)
-        rounds, spent = [*state.rounds, record], budget.spent
+        rounds, spent = [*state.rounds, row], budget.spent
         return replace(state, readings=readings, reward=reward, spent=spent, rounds=rounds), judged
 
     def _budget(self, spent: Mapping[str, int] | None = None) -> Budget:
@@ -199,8 +199,7 @@ class Steps:
         """Have fresh pairs of the two policies judged until the gate decides or its labels end."""
         if candidate is certified or session.undecidable(session.max_labels):
             return
-        # Pairs of equal answers tell nothing and are left out: more are drawn than are needed.
-        prompts = self._prompts(3 * session.max_labels, "gate", "gate")
+        prompts = self._prompts(3 * session.max_labels, "gate", "gate")  # Some answered alike.
         new, old = (
             policy.rollouts(prompts, num_samples=1, rng=self._rng("gate", name))
             for policy, name in ((candidate, "candidate"), (certified, "certified"))
@@ -216,7 +215,8 @@ class Steps:
             longer = lengths[0] - lengths[1] if len(lengths) == 2 else None
             session.observe(_WINS[verdict.preference], longer=longer)
             if session.decision is not None:
-                break
+                return
+        self.note(f"the gate is undecided: {len(cases)} of {len(prompts)} prompts told them apart")
 
     def record(
         self, update: Update, reward: Fitted, gate: GateSession, new: Comparisons
