@@ -18,8 +18,8 @@ verdicts most probable; how n grows they cannot say: it is built in.
 Cross-conformal prediction (Vovk 2015, 1208.0806) as in "CV" of Barber et al. 2021 (1905.02928).
 Where we differ: (1) one threshold for the final fit on everything instead of a vote of the folds'
 fits (CV+), at a K-th of the cost: on worked sums, 90 % were covered where 90 were asked, 86 under
-the worst of eight shifts (benchmarks/calibration.py); (2) folds go by prompt group, and groups weigh alike;
-(3) where the reward is right more often than 1 − α, q = 0 and every pair is decided.
+the worst of eight shifts (benchmarks/calibration.py); (2) folds go by prompt group, and groups
+weigh alike; (3) where the reward is right more often than 1 − α, q = 0 and every pair is decided.
 
 The mean is the wrapped head's. With less than 1/α − 1 prompts the interval is infinite. Fails where
 the reward is wrong inside its data: raters impressed by form are covered, better answers are not.
