@@ -249,7 +249,12 @@ def degenerate(options: Intervals, path: Path, seed: int) -> dict[str, Any]:
         at = readings.rows(keys)
         shares[name] = {**ahead(at, chosen), "unscored": (~scores.scored[at]).tolist()}
     groups = {"right": held.groups, "beats": held.groups[: len(asked)]}
-    found = {"beats": shares, "right": ahead(*ends), "intervals": intervals, "groups": groups}
+    found = {
+        "beats": shares,
+        "right": {"pairs": ahead(*ends)},
+        "intervals": intervals,
+        "groups": groups,
+    }
     return found | {"layers": plain.layers}
 
 
@@ -265,7 +270,7 @@ def lower_bounds(options: Intervals, cells: Cells) -> Measured:
         numbers[trunk] = [{"layers": part["layers"]} for part in parts]
 
         def share(of: str, name: str, by: str, parts: Any = parts) -> Estimate:
-            each = [part[of][name][by] if name else part[of][by] for part in parts]
+            each = [part[of][name][by] for part in parts]
             groups = [group for part in parts for group in part["groups"][of]]
             rng = stream(0, "calibration", "shares")
             return stats.accuracy(np.concatenate(each), clusters=groups, rng=rng)
@@ -278,7 +283,7 @@ def lower_bounds(options: Intervals, cells: Cells) -> Measured:
             value = share("beats", name, "calibrated")
             rows.append(Row(what, value) if name == "refusal" else Row.most(what, value, 0.1))
         by_mean, by_plain, lower = (
-            share("right", "", by) for by in ("mean", "plain", "calibrated")
+            share("right", "pairs", by) for by in ("mean", "plain", "calibrated")
         )
         what = f"{trunk}: held-out pairs right by calibrated lower bound "
         rows.append(Row(what + f"(mean {by_mean.value:.3f}, plain {by_plain.value:.3f})", lower))

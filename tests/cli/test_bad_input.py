@@ -12,7 +12,9 @@ import pytest
 
 from tests.material import right_over_wrong, verb
 from trueline.data.prompts import load_prompts
-from trueline.models.trunk import Trunk
+from trueline.recipes import Recipe
+from trueline.recipes.runs import make_task
+from trueline.recipes.session import Session
 from trueline.worlds.sums import trunk_path
 
 
@@ -102,26 +104,28 @@ def test_rows_that_the_chat_template_refuses_are_counted(pairs, tmp_path, capsys
     model, out = tmp_path / "strict", tmp_path / "scores.jsonl"
     shutil.copytree(trunk_path(), model)
     template = model / "chat_template.jinja"
-    alternate = (
-        "{% if messages | length % 2 %}{{ raise_exception('turns must alternate') }}{% endif %}"
-    )
-    template.write_text(alternate + template.read_text())
+    refuse = "{% if messages | length % 2 %}{{ raise_exception('must alternate') }}{% endif %}"
+    template.write_text(refuse + template.read_text())
     turns = [{"role": "user", "content": word} for word in ("start 7", "start 8")]
     refused = {"prompt": turns, "chosen": "answer 7", "rejected": "answer 8"}
     file = tmp_path / "some.jsonl"
     file.write_text(json.dumps(refused) + "\n" + pairs.read_text())
     command = ("fit", file, "--model", model, "--out", tmp_path / "reward", "--folds", 2)
-    assert (
-        "some.jsonl:1" in (line := verb(capsys, *command, "--strict", code=2))
-        and "alternate" in line
-    )
+    line = verb(capsys, *command, "--strict", code=2)
+    assert "some.jsonl:1" in line and "alternate" in line
     why = {"the model's chat template must accept the prompt's turns": 1}
-    found = verb(capsys, *command)
-    assert found["pairs"] == 12 and found["skipped"] == why
+    right_over_wrong(9, 7).save(bench := tmp_path / "bench.jsonl")
+    bench.write_text(json.dumps(refused) + "\n" + bench.read_text())
+    found = verb(capsys, *command, "--bench", bench)
+    assert found["pairs"] == 12 and found["skipped"] == found["benches"][0]["skipped"] == why
     found = verb(capsys, "score", tmp_path / "reward", file, "--out", out)
     first, *rest = map(json.loads, out.read_text().splitlines())
     assert found["skipped"] == why and first["outcome"] == "unscored" and first["reason"] in why
     assert len(rest) == 12 and all(row["margin"] for row in rest)
     assert verb(capsys, "score", tmp_path / "reward", file, "--bench")["skipped"] == why
-    prompts = load_prompts(file, check=Trunk.load(model).codec.check)
-    assert len(prompts) == len(load_prompts(pairs)) and "1 rows left out" in caplog.text
+    data, judge = {"prompts": str(file), "comparisons": str(file)}, {"kind": "rule", "name": "joy"}
+    task = make_task(Recipe.of({"data": data, "judge": judge}), Session(model=str(model)))
+    assert len(task.prompts) == len(load_prompts(pairs)) and "1 rows left out" in caplog.text
+    assert len(task.comparisons) == 12 and f"1 {next(iter(why))}" in " ".join(
+        capsys.readouterr().out.split()
+    )

@@ -70,16 +70,10 @@ def test_a_gate_that_cannot_decide_and_a_rule_that_learns_nothing_are_told(sums_
 
 @pytest.mark.parametrize("num", [4, 14])
 def test_too_few_prompts_for_the_gate_are_told_and_buy_no_label_in_vain(num, sums_task, tmp_path):
-    few = [
-        *sums_task.draw(num, "gate", make_rng()),
-        *sums_task.draw(60, "learn", make_rng()),
-        *sums_task.draw(4, "measure", make_rng()),
-    ]
-    result = run(
-        replace(QUICK, rounds=1, labels=40, alpha=0.1),
-        replace(sums_task, prompts=few),
-        tmp_path / "r",
-    )
+    uses = {"gate": num, "learn": 60, "measure": 4}
+    few = [prompt for use, n in uses.items() for prompt in sums_task.draw(n, use, make_rng())]
+    spec = replace(QUICK, rounds=1, labels=40, alpha=0.1)
+    result = run(spec, replace(sums_task, prompts=few), tmp_path / "r")
     (row,) = result["rounds"]
     assert row["gate"]["decision"] == "hold" and (result["labels"]["gate"] > 0) == (num == 14)
     words = "the gate is undecided: " if num == 14 else "of 4 prompts answered differently"

@@ -104,6 +104,9 @@ def test_decisions_mirror_each_other_and_an_open_session_is_a_hold(
     assert (open_["decision"], open_["labels"], open_["win_rate"]["value"]) == ("hold", 3, 0.5)
     assert open_["threshold"] == pytest.approx(50)
     assert decided([]).record(rng)["win_rate"]["value"] is None
+    # Prompts were too few only where it is open and had fewer than it may ask for.
+    assert "5 of 9 prompts" in str(partly.cut_short(5, 9)) and up.cut_short(5, 9) is None
+    assert partly.cut_short(partly.max_labels, 240) is None
 
 
 def test_what_is_shown_never_contradicts_the_decision(rng: np.random.Generator) -> None:

@@ -133,7 +133,4 @@ def test_what_a_round_took(make):
     labels = make(Direct(), None, Judge())
     rows = {"learn": [0.0], "gate": [4.0, 6.0]}
     vars(labels)["store"] = SimpleNamespace(seconds=lambda purpose, *, round: rows[purpose])
-    assert labels.taken(1) == {
-        "labels": {"learn": 1, "gate": 2},
-        "judge_s": {"gate": 10.0},
-    }
+    assert labels.taken(1) == {"labels": {"learn": 1, "gate": 2}, "judge_s": {"gate": 10.0}}

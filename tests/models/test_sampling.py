@@ -15,7 +15,7 @@ from tests.models.conftest import SMALL
 from trueline.errors import InputError
 from trueline.models.adapters import BasePolicy
 from trueline.models.chat_format import Codec
-from trueline.models.sampling import end_ids, generate
+from trueline.models.sampling import _Batch, end_ids, generate
 from trueline.records import Prompt
 
 PROMPTS = [
@@ -36,6 +36,14 @@ def test_greedy_is_hugging_faces_greedy(stories):
         whole = stories.model.generate(ids, do_sample=False, max_new_tokens=60)[0]
         expected = stories.codec.tokenizer.decode(whole, skip_special_tokens=True)
         assert [prompt.text + r.text for r in row] == [expected] * 2
+
+
+def test_a_token_of_no_weight_is_not_drawn_where_a_blocks_sum_was_rounded():
+    batch, weights = object.__new__(_Batch), torch.full((1, 512), 0.9)
+    weights[0, 1:257], weights[0, 0] = 0.0, 1.0
+    total = 1.0 + weights[0, 256:].sum().double()
+    batch.uniforms = ((1.0 + 1e-9) / total)[None, None]
+    assert int(batch._draw(weights, 0, 1.0)[0]) == 257
 
 
 FAMILIES: dict[str, dict[str, Any]] = {

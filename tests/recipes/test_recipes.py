@@ -109,6 +109,7 @@ def test_what_is_left_open_suits_a_model_of_one_s_own_with_a_chat_template(kind)
     """What is given stands, and the embedded world keeps its own."""
     own = {"model": {"path": "x"}, "policy": {"kind": kind}}
     shipped = Recipe.of("chat")
+    assert shipped.model.dtype == "auto"
     suited = Recipe.of(own, changes=["policy.limits.novelty_limit=7"]).suited(chat=True)
     assert suited.sampling == shipped.sampling and suited.sampling.cut == "score"
     assert suited.policy.limits == replace(shipped.policy.limits, novelty_limit=7)

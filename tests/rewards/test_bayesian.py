@@ -122,12 +122,7 @@ def test_outliers_buy_a_bounded_reward_and_are_called_novel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("layer", "best"),
-        ("precision", float("nan")),
-        ("label_noise", 0.5),
-    ],
+    ("name", "value"), [("layer", "best"), ("precision", float("nan")), ("label_noise", 0.5)]
 )
 def test_a_wrong_setting_is_refused_before_anything_runs(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"{name} must"):

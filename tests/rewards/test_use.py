@@ -20,7 +20,7 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.evaluate import cross_validate
 from trueline.rewards.protocols import load_reward
 from trueline.rewards.selfcheck import selfcheck
-from trueline.rewards.storage import stored
+from trueline.rewards.storage import FORMAT, stored
 from trueline.rng import stream
 from trueline.testing import FakeTrunk
 
@@ -95,7 +95,7 @@ def test_what_is_no_reward_folder_is_refused_and_left_alone(tmp_path: Path) -> N
     reward.save(place)
     words = json.loads((place / "card.json").read_text())
     (place / "card.json").write_text(json.dumps({**words, "format": 99}))
-    with pytest.raises(SetupError, match=r"format \d+; got 99"):
+    with pytest.raises(SetupError, match=f"format {FORMAT}; got 99"):
         load_reward(place)
     reward.save(place)
     (place / "reward.safetensors").write_bytes(b"short")

@@ -67,9 +67,10 @@ class FitVerb(Place):
         recipe = Recipe.of(merged(table, flags), changes=self.set)
         check_place(self.out)
         how = {"model": recipe.model.path, "dtype": recipe.model.dtype, "cache": cache_dir()}
-        trunk, spec = self.session(console, **how).trunk, recipe.reward
-        pairs = Comparisons.load(self.pairs, strict=self.strict, check=trunk.codec.check)
-        benches = [load_bench(path, check=trunk.codec.check) for path in self.bench]
+        session = self.session(console, **how)
+        pairs = Comparisons.load(self.pairs, strict=self.strict, check=session.check)
+        benches = [load_bench(path, check=session.check) for path in self.bench]
+        trunk, spec = session.trunk, recipe.reward
         checks = selfcheck(trunk, pairs.responses[:8])
         readings, seen = read_for(spec, trunk, pairs, rng=stream(self.seed, "layers"))
         sides = ((pair.chosen, pair.rejected) for pair in pairs)

@@ -69,12 +69,11 @@ class ScoreVerb(Place):
             )
         session = self.session(console, cache=cache_dir())
         trunk, reward = session.reward(self.reward, self.model)
-        check = trunk.codec.check
         if self.out is None:
-            bench = load_bench(self.file, check=check)
+            bench = load_bench(self.file, check=trunk.codec.check)
             rng = stream(self.seed, "bench")
             return measure(console, reward.on(trunk), bench, self.file, rng=rng)
-        rows = load_rows(self.file, strict=self.strict, check=check)
+        rows = load_rows(self.file, strict=self.strict, check=trunk.codec.check)
         ids = [_id_of(record) for record in read_records(self.file, strict=False)]
         answers = [r for row in rows for r in row.responses]
         readings = trunk.read(answers, layers=reward.layers)

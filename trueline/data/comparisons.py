@@ -48,8 +48,7 @@ class Comparisons(Sequence[Comparison]):
         refuses an answer (`trunk.codec.check`: the chat template does), is counted in `skipped`;
         raises `DataError` where `strict`, or where no row can be used.
         """
-        rows = load_rows(path, strict=strict, check=check)
-        return cls(*pair_up(rows, str(path), strict=strict))
+        return cls(*pair_up(load_rows(path, strict=strict, check=check), str(path), strict=strict))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .jsonl or .jsonl.gz that `load` reads back equal; all or nothing."""

@@ -97,13 +97,12 @@ def load_rows(
     where no row can be used. Logs once which columns nothing has read.
     """
     records = read_records(path, strict=strict)
+    read = read_each(records, partial(to_row, check=check), strict=strict)
     rows = [
         Row(where=record.where, kind="empty", skipped={row.must: 1})
         if isinstance(row, DataError)
         else row
-        for record, row in zip(
-            records, read_each(records, partial(to_row, check=check), strict=strict), strict=True
-        )
+        for record, row in zip(records, read, strict=True)
     ]
     if unused := sorted(frozenset().union(*(row.unused for row in rows))):
         _LOG.warning("%s: columns not used: %s", path, ", ".join(unused))

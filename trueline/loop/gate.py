@@ -124,6 +124,12 @@ class GateSession:
         elif self.labels >= self.max_labels:
             self.decision = Decision.HOLD
 
+    def cut_short(self, apart: int, prompts: int) -> str | None:
+        """Return that prompts were too few to decide by; None if they were not."""
+        few = f"the gate is undecided: {apart} of {prompts} prompts told the policies apart"
+        lacks = self.decision is None and apart < self.max_labels
+        return f"{few}; give more prompts" if lacks else None
+
     def record(self, rng: Rng) -> dict[str, Any]:
         """Return the record that stands in results; a session left open is a HOLD.
 

@@ -199,7 +199,7 @@ class Steps:
         """Have fresh pairs of the two policies judged until the gate decides or its labels end."""
         if candidate is certified or session.undecidable(session.max_labels):
             return
-        prompts = self._prompts(3 * session.max_labels, "gate", "gate")  # Some answered alike.
+        prompts = self._prompts(3 * session.max_labels, "gate", "gate")  # Many answers are equal.
         new, old = (
             policy.rollouts(prompts, num_samples=1, rng=self._rng("gate", name))
             for policy, name in ((candidate, "candidate"), (certified, "certified"))
@@ -215,8 +215,8 @@ class Steps:
             longer = lengths[0] - lengths[1] if len(lengths) == 2 else None
             session.observe(_WINS[verdict.preference], longer=longer)
             if session.decision is not None:
-                return
-        self.note(f"the gate is undecided: {len(cases)} of {len(prompts)} prompts told them apart")
+                break
+        self.note(session.cut_short(len(cases), len(prompts)))
 
     def record(
         self, update: Update, reward: Fitted, gate: GateSession, new: Comparisons

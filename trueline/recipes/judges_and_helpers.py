@@ -116,13 +116,10 @@ class FileJudge:
         ours, theirs = pairs.split(0.5, stream(session.seed, "stand-in", "split"))
         head, rng = Bayesian(), stream(session.seed, "stand-in", "fit")
         fitted = head.fit(read_for(head, session.trunk, theirs, rng=rng)[0], theirs, rng=rng)
-        return Judging(
-            rater=RewardRater(scorer=fitted.on(session.trunk)),
-            certificate=f"better by a reward fitted on {len(theirs)} comparisons of the file kept "
-            "aside; not by people",
-            comparisons=ours,
-            data_hashes={"pairs": sha256_of(self.path)},
-        )
+        said = f"better by a reward fitted on {len(theirs)} comparisons kept aside; not by people"
+        rater = RewardRater(scorer=fitted.on(session.trunk))
+        hashes = {"pairs": sha256_of(self.path)}
+        return Judging(rater=rater, certificate=said, comparisons=ours, data_hashes=hashes)
 
 
 @dataclass(frozen=True, kw_only=True)

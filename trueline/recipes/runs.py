@@ -156,9 +156,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
     prompts: Any = Sums().prompts
     hashes = {}
     if data.prompts is not None:
-        prompts = load_prompts(
-            data.prompts, max_words=data.prompt_words, check=session.trunk.codec.check
-        )
+        prompts = load_prompts(data.prompts, max_words=data.prompt_words, check=session.check)
         hashes["prompts"] = sha256_of(data.prompts)
     sampler = None
     if model.engine is not None:

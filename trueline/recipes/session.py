@@ -14,6 +14,7 @@ from trueline.data.comparisons import Comparisons
 from trueline.errors import SetupError
 from trueline.models.trunk import Trunk
 from trueline.progress import stage, tell_left_out
+from trueline.records import Prompt, Response
 from trueline.rewards.protocols import Fitted, load_reward
 from trueline.worlds.sums import trunk_path
 
@@ -59,9 +60,13 @@ class Session:
                 self.console.print(f"{place}: weights in {trunk.dtype}")
         return self.trunks[model]
 
+    def check(self, given: Prompt | Response) -> None:
+        """Raise `DataError` for what the main trunk, which is loaded now, cannot be given."""
+        self.trunk.codec.check(given)
+
     def comparisons(self, path: Path) -> Comparisons:
         """Return the preferences of a file, having told what of it was left out."""
-        pairs = Comparisons.load(path, check=self.trunk.codec.check)
+        pairs = Comparisons.load(path, check=self.check)
         tell_left_out(self.console, path, pairs.skipped)
         return pairs
 

@@ -6,14 +6,14 @@
     lower        = mean − k (a std + spread · max((ν − 1)₊, 2 (ν − ν₉₀)₊ + 2 (s − s₉₀)₊)),
                    or the wrapped reward's own bound where that is lower
 
-std and ν are the wrapped reward's; s is the novelty of surprisals and length by themselves (five
-columns drown among a thousand latents, and give an empty answer away); novelty = ν + (s − 1)₊. ν₉₀
-and s₉₀ are the training rows' 90th percentiles: beyond them the bound charges twice, and the usual
-do not pay for it (benchmarks/calibration.py, `--degenerate`). Between two responses n² is the sum
-of both. 8/π is the variance of a rater's own noise where σ(m / sqrt(1 + π v / 8)) is read as a
-probit of m (MacKay 1992), so the interval is of what one *rater* would say; it covers a verdict if
-it holds a margin that agrees with it. The weight a (at least 1) is the one that makes out-of-fold
-verdicts most probable; how n grows they cannot say: it is built in.
+std and ν are the wrapped reward's; s is by how much surprisals and length alone are more novel than
+the usual 1 (five columns drown among a thousand latents, and give an empty answer away); novelty =
+ν + s. ν₉₀ and s₉₀ are the training rows' 90th percentiles: beyond them the bound charges twice, and
+the usual do not pay for it (benchmarks/calibration.py, `--degenerate`). Between two responses n² is
+the sum of both. 8/π is the variance of a rater's own noise where σ(m / sqrt(1 + π v / 8)) is read
+as a probit of m (MacKay 1992), so the interval is of what one *rater* would say; it covers a
+verdict if it holds a margin that agrees with it. The weight a (at least 1) is the one that makes
+out-of-fold verdicts most probable; how n grows they cannot say: it is built in.
 
 Cross-conformal prediction (Vovk 2015, 1208.0806) as in "CV" of Barber et al. 2021 (1905.02928).
 Where we differ: (1) one threshold for the final fit on everything instead of a vote of the folds'
@@ -161,9 +161,10 @@ class CalibratedReward(Wrapped):
     def score(self, readings: Readings) -> Scores:
         """Return scores of all N rows; a row too far from the training data is unscored."""
         plain = self.inner.score(readings)
-        far = self._far(novelty := self._novelty(readings, plain))
+        own = self._own(readings)
+        far = self._far(novelty := plain.novelty + own)
         std = np.hypot(self.posterior * plain.std, far)
-        sides = zip((plain.novelty, self._own(readings)), self.most, strict=True)
+        sides = zip((plain.novelty, own), self.most, strict=True)
         beyond = 2 * self.spread * sum(np.maximum(each - most, 0.0) for each, most in sides)
         less = self.posterior * plain.std + np.maximum(self._far(plain.novelty), beyond)
         half = self.limit * np.sqrt(NOISE + std**2)
@@ -203,18 +204,15 @@ class CalibratedReward(Wrapped):
         mean, std = self.inner.margin(readings, first_rows, second_rows)
         ends = np.asarray(first_rows), np.asarray(second_rows)
         sides = map(readings.take, ends)
-        novelty = np.stack([self._novelty(side, self.inner.score(side)) for side in sides])
+        novelty = np.stack([self.inner.score(s).novelty + self._own(s) for s in sides])
         far = np.hypot(*self._far(novelty)) * (ends[0] != ends[1])
         return mean, std, far, novelty
 
-    def _novelty(self, readings: Readings, plain: Scores) -> np.ndarray:
-        return plain.novelty + np.maximum(self._own(readings) - 1.0, 0.0)
-
     def _own(self, readings: Readings) -> np.ndarray:
-        """Return the novelty of surprisals and length alone, [N]; 1 where there are none."""
+        """Return s of each row, [N]; 0 where there are no surprisals."""
         if self.columns is None or self.usual is None:
-            return np.ones(len(readings))
-        return self.usual.novelty(self.columns.standard(readings))
+            return np.zeros(len(readings))
+        return np.maximum(self.usual.novelty(self.columns.standard(readings)) - 1.0, 0.0)
 
     def _far(self, novelty: np.ndarray) -> np.ndarray:
         return np.asarray(self.spread * np.maximum(novelty - 1.0, 0.0))
