@@ -36,22 +36,22 @@ BUDGETS = {
     "ground": (
         "__init__ __main__ atomic errors progress protocols records registry rng runs "
         "stats testing",
-        2_390,
+        2_400,
     ),
     "models": ("models", 3_712),
     "data": ("data", 1_866),
     "rewards": ("rewards", 4_059),
     "policy": ("policy", 900),
-    "oversight": ("oversight", 1_490),
-    "raters": ("raters", 350),
+    "oversight": ("oversight", 1_500),
+    "raters": ("raters", 368),
     "loop": ("loop", 1_450),
     "recipes": ("recipes", 980),
     "audits": ("audits", 800),
     "worlds": ("worlds", 2_500),
-    "surfaces": ("cli plugs reports serving", 3_920),
+    "surfaces": ("cli plugs reports serving", 3_960),
 }
 """Lines of .py that a folder may have (docs/decisions/0015, 0016); whoever raises one says why."""
-WHOLE = 23_090
+WHOLE = 23_230
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
 BESIDE = {"benchmarks": 4_500, "tests": 0.605}
 """Lines of the benchmarks, and lines of the tests for one of the package."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["Stage", "Telling", "hush", "stage", "tell", "tell_left_out", "track"]
+__all__ = ["Stage", "Telling", "hush", "position", "stage", "tell", "tell_left_out", "track"]
 
 T = TypeVar("T")
 _EVERY_S = 30.0
@@ -83,6 +83,12 @@ class Telling:
         """Say nothing any more."""
         self._over.set()
         self._show(False)
+
+    @property
+    def position(self) -> str:
+        """Which one of how many the innermost stage is at: "2 of 6"; nothing if nobody knows."""
+        at = self._stages[-1]
+        return f"{at.done + 1:,} of {at.total:,}" if at.total else ""
 
     def push(self, stage: Stage) -> None:
         """Begin a stage within the one under way."""
@@ -190,6 +196,12 @@ def tell(text: str) -> None:
     """Say one line at once, also where a person is being asked."""
     if (telling := _TELLING.get()) is not None:
         telling.say(text)
+
+
+def position() -> str:
+    """Return `Telling.position` of the command under way."""
+    telling = _TELLING.get()
+    return telling.position if telling else ""
 
 
 def hush() -> None:

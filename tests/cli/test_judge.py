@@ -110,6 +110,64 @@ def test_mostly_undecided_is_said_before_every_number(texts, tmp_path, capsys):
     assert page.index(says) < page.index("<table>")
 
 
+def leaning(letter, share=1.0):
+    """A judge that says this letter to a share of the cases, and else what `obedient` says."""
+
+    def judge(turns):
+        asked = turns[-1]["content"]
+        code = re.search(r"VERDICT ([0-9a-f]{12})", asked)
+        if code is None:
+            return obedient(turns)
+        case = int(re.search(r"q(\d+) ", asked)[1])
+        return f"VERDICT {code[1]}: {letter} 90%" if case < 12 * share else obedient(turns)
+
+    return judge
+
+
+@pytest.mark.parametrize(("letter", "place"), [("A", "first"), ("B", "second")])
+def test_a_judge_who_goes_by_the_place_is_named_and_no_protocol_comes_out_ahead(
+    letter, place, texts, tmp_path, capsys
+):
+    with FakeEndpoint(leaning(letter)) as server:
+        options = ("--judge", f"endpoint:{server.url}#m", "--helper", f"endpoint:{server.url}#m")
+        options += ("--protocol", "direct", "consultancy")
+        found = verb(capsys, "judge", texts, *options, "--out", tmp_path / "one")
+        both = verb(capsys, "judge", texts, *options, "--both-orders", "--out", tmp_path / "two")
+        error = verb(capsys, "judge", texts, *options, "--out", tmp_path / "two", code=2)
+        assert "both_orders" in error
+    for arm in found["arms"].values():
+        assert arm["shown_first"]["value"] == float(letter == "A")
+        assert f"shown {place} in 100% of 12 decided cases" in arm["warning"]
+        assert arm["same_answer"]["value"] is None
+    # Both protocols were judged in the same orders, so that the judge was right equally often.
+    assert found["contrasts"]["consultancy - direct"]["value"] == 0
+    page = (tmp_path / "one" / "report.html").read_text()
+    assert f"shown {place} in 100%" in page and "points of accuracy" not in page
+    for arm in both["arms"].values():
+        assert (arm["n"], arm["accuracy"]["value"]) == (24, 0.5)
+        assert (arm["same_answer"]["value"], arm["same_answer"]["n"]) == (0.0, 12)
+
+
+def test_a_fair_judge_and_a_few_slips_to_one_side_are_no_bias(texts, tmp_path, capsys):
+    for share in (0.0, 0.16):
+        with FakeEndpoint(leaning("A", share)) as server:
+            options = ("--judge", f"endpoint:{server.url}#m", "--both-orders")
+            arm = verb(capsys, "judge", texts, *options, "--out", tmp_path / f"{share}")["arms"]
+        assert arm["direct"]["warning"] is None
+        assert arm["direct"]["same_answer"]["value"] == pytest.approx(1 - 2 / 12 * (share > 0))
+
+
+def test_the_page_calls_the_answer_that_the_judge_saw_first_a(texts, tmp_path, capsys):
+    with FakeEndpoint(obedient) as server:
+        options = ("--judge", f"endpoint:{server.url}#m", "--out", tmp_path / "judged")
+        verb(capsys, "judge", texts, *options)
+    rows = json.loads((tmp_path / "judged" / "result.json").read_text())["samples"]
+    page = (tmp_path / "judged" / "report.html").read_text()
+    for row, told in zip(rows, re.findall(r"preferred ([AB]), better: ([AB])", page), strict=True):
+        said = re.search(": ([AB]) 90%", row["verdict"]["text"])[1]
+        assert told == (said, said)
+
+
 def test_language_models_speak_at_temperature_0_unless_told_otherwise():
     both = {"judge": "endpoint:http://localhost/v1#m", "helper": "model:here", "cases": "x.jsonl"}
     for given, temperature in ((None, 0.0), (0.7, 0.7)):

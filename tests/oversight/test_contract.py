@@ -68,6 +68,17 @@ def test_the_order_of_the_case_changes_nothing_but_the_words(protocol):
         assert one.belief == pytest.approx(0.9) and two.belief == pytest.approx(0.1)
 
 
+@every_protocol
+@pytest.mark.parametrize("shown", [None, 0, 1])
+def test_the_order_in_which_the_judge_saw_the_answers_is_recorded_and_can_be_set(protocol, shown):
+    for case in (replace(CASE, shown_first=shown), replace(CASE, shown_first=shown).mirrored):
+        verdicts = [judged(protocol, always_first, case=case, seed=seed) for seed in range(20)]
+        orders = {0, 1} if shown is None else {case.shown_first}
+        assert {v.shown_first for v in verdicts} == orders
+        choices = {(v.shown_first, v.preference) for v in verdicts if v.reason is None}
+        assert choices <= {(0, Preference.FIRST), (1, Preference.SECOND)}
+
+
 @every_helper
 @every_protocol
 def test_all_is_in_the_transcript_and_paid_for(protocol, helper):

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from trueline.errors import InputError
+from trueline.progress import Telling, stage
 from trueline.raters.people import People, Queue, ask_in_terminal
 from trueline.records import Cost, Critique, Flaw, Preference, Prompt, Quote, Response, Verdict
 from trueline.testing import HOSTILE
@@ -116,8 +117,21 @@ def test_who_leaves_the_terminal_leaves_the_case_waiting(queue):
     (number,) = fill(queue, 1)
     with pytest.raises(InputError, match="at the terminal"):
         at_terminal(queue, "a")
+    with pytest.raises(KeyboardInterrupt):
+        at_terminal(queue, "q")
     assert queue.verdict(number) is None
-    _, shown = at_terminal(queue, "?")
+    _, shown = at_terminal(queue, "?", "")
     assert queue.verdict(number).preference is Preference.UNDECIDED
     assert queue.verdict(number).reason and queue.verdict(number).belief is None
     assert "critique of answer B" in shown and "be brief" in shown
+
+
+def test_an_answer_is_taken_back_and_commented_before_it_counts_and_the_place_is_told(queue):
+    numbers = fill(queue, 2)
+    with Telling(Console(file=io.StringIO()), "judge"), stage("judging cases", 6) as told:
+        told.advance()
+        _, shown = at_terminal(queue, "b", "u", "c", "A adds [right].", "?", "u", "a", "")
+        assert "case 2 of 6" in shown and "Q to stop" in shown
+    verdict = queue.verdict(numbers[0])
+    assert (verdict.preference, verdict.text) == (Preference.FIRST, "A adds [right].")
+    assert queue.verdict(numbers[1]) is None and "case" not in at_terminal(queue, "a", "")[1][:5]

@@ -1,6 +1,8 @@
 """Measure arms of judging: accuracy, beliefs by round, calibration, cost, and one arm less another.
 
     accuracy        share right of those decided with known truth (undecided: a share of its own)
+    shown_first     share of those decided that prefer the answer shown first: a fair judge, a half
+    same_answer     share of cases with one preference in both orders, where both were asked
     belief_curve    mean belief in the better answer after r rounds; who has ended keeps the last
     reliability     confidence max(p, 1 - p) against the share of beliefs on the better side
     contrast        accuracy(one) - accuracy(other), paired on the cases that both arms decided
@@ -35,6 +37,11 @@ __all__ = [
     "samples",
 ]
 
+LEAN = 0.05
+"""How far from a half the share of answers shown first must be, by its interval and itself, for a
+judge to be called biased."""
+_CHOICE = {Preference.FIRST: 0, Preference.SECOND: 1}
+
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedCase:
@@ -54,9 +61,19 @@ class JudgedCase:
     @property
     def right(self) -> float | None:
         """1 if the better answer was preferred, else 0; None if undecided or nobody knows."""
-        if self.correct is None or self.verdict.preference is Preference.UNDECIDED:
-            return None
-        return float((self.verdict.preference is Preference.SECOND) == bool(self.correct))
+        choice = _CHOICE.get(self.verdict.preference)
+        return None if choice is None or self.correct is None else float(choice == self.correct)
+
+    @property
+    def for_shown_first(self) -> float | None:
+        """1 if the answer shown first was preferred, else 0; None if undecided or not known."""
+        choice, shown = _CHOICE.get(self.verdict.preference), self.verdict.shown_first
+        return None if choice is None or shown is None else float(choice == shown)
+
+    @property
+    def asked(self) -> tuple[str, int | None]:
+        """What was judged, whatever the arm: the case, and which answer was shown first."""
+        return self.id, self.verdict.shown_first
 
     @property
     def belief(self) -> float | None:
@@ -109,6 +126,7 @@ def measure(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Any]:
     """Return everything that can be said of one arm."""
     rng = stream(seed, "recorded", rows[0].protocol)
     right = accuracy(rows, rng=rng)
+    first = _share([(row.for_shown_first, row.group) for row in rows], rng)
     undecided = [row.verdict.preference is Preference.UNDECIDED for row in rows]
     groups = [row.group for row in rows]
     costs = {
@@ -119,10 +137,13 @@ def measure(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Any]:
     reasons = Counter(row.verdict.reason for row in rows if row.verdict.reason)
     most = [f", most because: {reason}" for reason, _ in reasons.most_common(1)]
     unread = f"{sum(undecided)} of {len(rows)} verdicts are undecided{''.join(most)}"
+    warnings = [unread] * (2 * sum(undecided) > len(rows)) + _leaning(first)
     return {
         "n": len(rows),
-        "warning": unread if 2 * sum(undecided) > len(rows) else None,
+        "warning": "; ".join(warnings) or None,
         "accuracy": right,
+        "shown_first": first,
+        "same_answer": _share(_in_both_orders(rows), rng),
         "undecided": stats.accuracy(undecided),
         "curve": belief_curve(rows, rng=rng),
         **_reliability(rows, rng),
@@ -134,21 +155,48 @@ def measure(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Any]:
 
 def accuracy(rows: Sequence[JudgedCase], *, rng: Rng) -> Estimate:
     """Return the share right of those decided whose truth is known."""
-    known = [(row.right, row.group) for row in rows if row.right is not None]
-    right, groups = [r for r, _ in known], [g for _, g in known]
-    if len(set(right)) == 1:
+    return _share([(row.right, row.group) for row in rows], rng)
+
+
+def _share(rows: Sequence[tuple[float | None, str]], rng: Rng) -> Estimate:
+    """Return the share of those that are known, by groups."""
+    known = [(value, group) for value, group in rows if value is not None]
+    values, groups = [value for value, _ in known], [group for _, group in known]
+    if len(set(values)) == 1:
         # No resample differs: Wilson's interval for as many answers as there are groups.
-        return replace(stats.accuracy(right[: len(set(groups))]), n=len(right))
-    return stats.accuracy(right, clusters=groups, rng=rng)
+        return replace(stats.accuracy(values[: len(set(groups))]), n=len(values))
+    return stats.accuracy(values, clusters=groups, rng=rng)
+
+
+def _in_both_orders(rows: Sequence[JudgedCase]) -> list[tuple[float | None, str]]:
+    """Return for each case decided in both orders whether the same answer was preferred."""
+    decided = {row.asked: row for row in rows if row.for_shown_first is not None}
+    pairs = [(row, decided.get((row.id, 1))) for row in decided.values() if row.asked[1] == 0]
+    return [
+        (float(row.verdict.preference is other.verdict.preference), row.group)
+        for row, other in pairs
+        if other is not None
+    ]
+
+
+def _leaning(first: Estimate) -> list[str]:
+    """Say that the judge goes by the place of an answer, where it does beyond doubt."""
+    if first.value is None or first.lower is None or first.upper is None:
+        return []
+    if max(first.lower, 1 - first.upper) <= 0.5 or abs(first.value - 0.5) < LEAN:
+        return []
+    which, share = ("first", first.value) if first.value > 0.5 else ("second", 1 - first.value)
+    said = f"the judge prefers the answer shown {which} in {share:.0%} of {first.n} decided cases"
+    return [f"{said}: how often it is right says little of what it reads"]
 
 
 def contrast(ours: Sequence[JudgedCase], theirs: Sequence[JudgedCase], *, rng: Rng) -> Estimate:
     """Return how much more often one arm is right than another, on what both decided."""
-    others = {row.id: row.right for row in theirs}
+    others = {row.asked: row.right for row in theirs}
     pairs = [
         (row.right - other, row.group)
         for row in ours
-        if row.right is not None and (other := others.get(row.id)) is not None
+        if row.right is not None and (other := others.get(row.asked)) is not None
     ]
     gaps, groups = [gap for gap, _ in pairs], [group for _, group in pairs]
     found = stats.bootstrap(np.mean, gaps, clusters=groups, rng=rng)

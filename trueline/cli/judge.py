@@ -75,6 +75,9 @@ class JudgeVerb(Place):
     """KEY=VALUE: change one key of the recipe, such as oversight.rounds=2; may be repeated."""
     num_cases: int = 100
     """How many cases of the embedded world."""
+    both_orders: bool = False
+    """Ask about every case twice, each answer shown first once; if not given the order is drawn
+    for each case, the same for all protocols."""
     temperature: float | None = None
     """At which language models judge and help; 0 if not given."""
     parallel: int | None = None
@@ -95,12 +98,19 @@ class JudgeVerb(Place):
             cases, skipped = load_cases(self.cases)
         else:
             cases, skipped = sums_cases(self.num_cases, session.load(None), seed=session.seed), {}
+        asked = [
+            _Asked(arm, one, number, order)
+            for number, one in enumerate(cases)
+            for order in self._orders(number)
+            for arm in arms
+        ]
         # What is wrong with the set-up shows in the first case, before there is a folder.
-        probe = None if self.out.exists() else arms[0].judge(cases[0], 0)
+        with stage("judging cases", len(asked)):
+            probe = None if self.out.exists() else asked[0].judge()
         with self._folder(recipes) as folder:
             if probe is not None:
                 folder.log(probe.as_dict())
-            rows = self._judge(arms, cases, folder, at_once)
+            rows = self._judge(asked, folder, at_once)
             if skipped:
                 left = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
                 console.print(f"left out: {left}")
@@ -152,32 +162,31 @@ class JudgeVerb(Place):
             arms.append(_Arm(name, recipe.oversight, helper, rater, self.seed))
         return arms
 
-    def _judge(
-        self, arms: Sequence[_Arm], cases: Sequence[LabelledCase], folder: RunFolder, at_once: int
-    ) -> list[JudgedCase]:
+    def _judge(self, asked: Sequence[_Asked], folder: RunFolder, at_once: int) -> list[JudgedCase]:
         """Judge every case in every arm, but for what the folder holds already."""
         rows = [JudgedCase.read(line) for line in folder.metrics()]
-        if any(row.answers != _answers(cases[int(row.id)]) for row in rows):
+        cases = {str(one.number): one.case for one in asked}
+        if any(row.answers != _answers(cases[row.id]) for row in rows):
             raise SetupError(
                 "the cases must be those that judging began with",
                 got=f"others in {folder.folder}",
                 do="give the same --device and --threads, or choose another --out",
             )
-        done = {(row.protocol, row.id) for row in rows}
-        todo = [
-            (arm, one, number)
-            for number, one in enumerate(cases)
-            for arm in arms
-            if (arm.name, str(number)) not in done
-        ]
-        with stage("judging cases", len(rows) + len(todo)) as told:
+        done = {(row.protocol, *row.asked) for row in rows}
+        todo = [one for one in asked if (one.arm.name, str(one.number), one.order) not in done]
+        with stage("judging cases", len(asked)) as told:
             told.done = len(rows)
             for row in _judged(todo, at_once):
                 folder.log(row.as_dict())
                 rows.append(row)
                 told.advance()
-        order = [arm.name for arm in arms]
-        return sorted(rows, key=lambda row: (order.index(row.protocol), int(row.id)))
+        order = list(dict.fromkeys(one.arm.name for one in asked))
+        return sorted(rows, key=lambda row: (order.index(row.protocol), int(row.id), row.asked))
+
+    def _orders(self, number: int) -> tuple[int, ...]:
+        """Return which answer a case is judged with as the first: one drawn by lot, or both."""
+        drawn = int(stream(self.seed, "order", number).integers(2))
+        return (0, 1) if self.both_orders else (drawn,)
 
     def _conclude(
         self, console: Console, rows: Sequence[JudgedCase], folder: RunFolder
@@ -197,7 +206,10 @@ class JudgeVerb(Place):
         for arm, found in arms.items():
             for why, count in found["failed"].items():
                 console.print(f"{escape(arm)}, {count} undecided: {escape(why)}")
+        warned = {arm for arm, found in arms.items() if found["warning"]}
         for name, difference in result["contrasts"].items():
+            if warned & {*name.split(" - ")}:
+                continue  # It would compare nothing.
             console.print(f"accuracy, {escape(name)}: {difference}")
         console.print(f"report: {page}")
         return {**jsonlib.loads(to_json(result)), "out": str(folder.folder), "report": str(page)}
@@ -207,6 +219,7 @@ class JudgeVerb(Place):
             "verb": "judge",
             "seed": self.seed,
             "num_cases": self.num_cases,
+            "both_orders": self.both_orders,
             **{f"recipe {name}": recipe.as_toml() for name, recipe in recipes.items()},
         }
         hashes = {} if self.cases is None else {"cases": sha256_of(self.cases)}
@@ -223,28 +236,39 @@ class _Arm:
     rater: Rater
     seed: int
 
-    def judge(self, one: LabelledCase, number: int) -> JudgedCase:
-        """Judge one case, by a stream of its own."""
-        rng = stream(self.seed, "judge", self.name, number)
+
+@dataclass(frozen=True)
+class _Asked:
+    """A case to be judged in an arm, with the answer of that number shown first."""
+
+    arm: _Arm
+    case: LabelledCase
+    number: int
+    order: int
+
+    def judge(self) -> JudgedCase:
+        """Judge it, by a stream of its own."""
+        arm, case = self.arm, replace(self.case.case, shown_first=self.order)
+        rng = stream(arm.seed, "judge", arm.name, self.number)
         return JudgedCase(
-            id=str(number),
-            group=one.group,
-            protocol=self.name,
-            question=one.case.prompt.text,
-            answers=_answers(one),
-            verdict=self.protocol.judge(one.case, helper=self.helper, judge=self.rater, rng=rng),
-            correct=one.correct,
+            id=str(self.number),
+            group=self.case.group,
+            protocol=arm.name,
+            question=case.prompt.text,
+            answers=_answers(self.case),
+            verdict=arm.protocol.judge(case, helper=arm.helper, judge=arm.rater, rng=rng),
+            correct=self.case.correct,
         )
 
 
-def _judged(todo: Sequence[tuple[_Arm, LabelledCase, int]], parallel: int) -> Iterator[JudgedCase]:
+def _judged(todo: Sequence[_Asked], parallel: int) -> Iterator[JudgedCase]:
     """Yield verdicts as they come; no new case is begun once the reader is gone."""
     if parallel == 1:
-        yield from (arm.judge(one, number) for arm, one, number in todo)
+        yield from (asked.judge() for asked in todo)
         return
     pool = ThreadPoolExecutor(parallel)
     try:
-        waiting = [pool.submit(arm.judge, one, number) for arm, one, number in todo]
+        waiting = [pool.submit(asked.judge) for asked in todo]
         yield from (future.result() for future in as_completed(waiting))
     finally:
         pool.shutdown(cancel_futures=True)
@@ -263,7 +287,8 @@ def _answers(one: LabelledCase) -> tuple[str, str]:
 
 
 def _table(arms: dict[str, dict[str, Any]]) -> RichTable:
-    names = {"undecided": "undecided", "calibration_error": "ECE", "brier": "Brier"}
+    names = {"shown_first": "first shown", "same_answer": "same both ways"}
+    names |= {"undecided": "undecided", "calibration_error": "ECE", "brier": "Brier"}
     names |= {"calls": "calls", "tokens": "tokens", "judge_s": "judge s"}
     table = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("", "accuracy", "n", *names.values()):

@@ -46,17 +46,23 @@ class PlantedFlaws(Limited):
 
     def judge(self, case: Case, *, helper: Any = None, judge: Rater, rng: Rng) -> Verdict:
         """Return the inner protocol's verdict; undecided where the control was failed."""
-        drawing, controlling, judging = rng.spawn(3)
+        drawing, controlling, judging, ordering = rng.spawn(4)
+        if case.shown_first is None:
+            case = replace(case, shown_first=int(ordering.integers(2)))
         planter = helper if hasattr(helper, "inject") else ArithmeticFlaws()
         planted = self._plant(case, planter, drawing) if drawing.random() < self.share else None
         if planted is None:
             return self._within(self.limit).judge(case, helper=helper, judge=judge, rng=judging)
         spent = Cost(calls=1, tokens=planted.flawed.num_tokens or 0)
         control = self._within(_rest(self.limit, spent, share=0.5)).judge(
-            planted.case, helper=helper, judge=judge, rng=controlling
+            replace(planted.case, shown_first=case.shown_first),
+            helper=helper,
+            judge=judge,
+            rng=controlling,
         )
         spent += control.cost
-        text = f"{_describe(planted)}: {planted.flawed.text}"
+        said = _describe(planted, control)
+        text = f"{said}: {planted.flawed.text}"
         announced = Turn(speaker="control", text=text, round=-1, side=planted.side)
         turns = (announced, *(replace(turn, round=-1) for turn in control.transcript))
         asked = any(turn.speaker == "judge" for turn in control.transcript)
@@ -67,7 +73,8 @@ class PlantedFlaws(Limited):
                 rater=control.rater,
                 cost=spent,
                 transcript=turns,
-                reason=f"the judge failed the control, {_describe(planted)}{why}",
+                reason=f"the judge failed the control, {said}{why}",
+                shown_first=case.shown_first,
             )
         verdict = self._within(_rest(self.limit, spent)).judge(
             case, helper=helper, judge=judge, rng=judging
@@ -98,6 +105,7 @@ def _rest(limit: Cost, spent: Cost, *, share: float = 1.0) -> Cost:
     )
 
 
-def _describe(planted: PlantedCase) -> str:
+def _describe(planted: PlantedCase, control: Verdict) -> str:
     at = "" if planted.flaw.step is None else f" at step {planted.flaw.step + 1}"
-    return f"{planted.flaw.kind}{at} planted in answer {planted.side + 1}"
+    letter = "A" if planted.side == control.shown_first else "B"
+    return f"{planted.flaw.kind}{at} planted in answer {letter}"

@@ -1,6 +1,6 @@
 """Keep what a protocol needs while it judges a case: the transcript, the judge's beliefs, the cost.
 
-The judge sees the answers in an order drawn once for the case, and is given the same stream of
+The judge sees the answers in the case's order, or one drawn once, and is given the same stream of
 randomness each time it is consulted: one judge who learns more. Quotes are verified before anybody
 reads them. A participant that fails (`JudgeError`) is recorded: a helper's failure is a critique
 without content, a judge's an undecided verdict. One call is always reserved for the judge.
@@ -58,7 +58,8 @@ class Transcript:
 
     def __post_init__(self) -> None:
         order, self._judge_rng, self._helper_rng = self.rng.spawn(3)
-        self._swapped = bool(order.integers(2))
+        drawn = int(order.integers(2))
+        self._shown_first = drawn if self.case.shown_first is None else self.case.shown_first
 
     def can_afford(self, calls: int) -> bool:
         """Return whether so many calls of helpers, then one of the judge, keep within the limit."""
@@ -120,10 +121,10 @@ class Transcript:
         """Ask the judge after everything that was shown; undecided where the judge fails."""
         rng = copy.deepcopy(self._judge_rng)
         try:
-            shown = self.case.mirrored if self._swapped else self.case
+            shown = self.case.mirrored if self._shown_first else self.case
             critiques = tuple(self.critiques)
             verdict = self.judge.compare(*shown.responses, critiques=critiques, rng=rng)
-            verdict = verdict.mirrored if self._swapped else verdict
+            verdict = verdict.mirrored if self._shown_first else verdict
         except JudgeError as error:
             verdict = _undecided(str(error))
         self.cost += replace(verdict.cost, calls=max(1, verdict.cost.calls))
@@ -148,6 +149,7 @@ class Transcript:
             critiques=tuple(self.critiques),
             cost=self.cost,
             transcript=tuple(self.turns),
+            shown_first=self._shown_first,
         )
 
 

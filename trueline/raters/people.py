@@ -22,6 +22,7 @@ from sqlalchemy.dialects.sqlite import insert
 from trueline.data.store import Database, pack, unpack
 from trueline.errors import InputError
 from trueline.oversight.parsing import strip_invisible
+from trueline.progress import position
 from trueline.raters.rule_and_reward import Critiques
 from trueline.records import Cost, Critique, Preference, Response, Verdict
 from trueline.rng import Rng
@@ -128,7 +129,10 @@ class People:
 def ask_in_terminal(
     queue: Queue, *, person: str, console: Console, read: Callable[[], str] | None = None
 ) -> bool:
-    """Show the next case and take one answer from `read` (`input`); False if no case waits."""
+    """Show the next case and take one answer from `read` (`input`); False if no case waits.
+
+    Nothing is recorded until the last question is answered; `KeyboardInterrupt` if they stop.
+    """
     case = queue.oldest()
     if case is None:
         return False
@@ -138,26 +142,37 @@ def ask_in_terminal(
         while True:
             console.print(f"{question}: ", end="", markup=False, highlight=False)
             try:
-                line = (read or input)().strip().upper()
+                line = (read or input)().strip()
             except EOFError:
                 must = "a person must be at the terminal to judge"
                 raise InputError(must, got="no input") from None
-            if re.fullmatch(form, line):
+            if re.fullmatch(form, line, re.IGNORECASE):
                 return line
 
     _show(case, console)
     start = time.monotonic()
-    choices = {"A": Preference.FIRST, "B": Preference.SECOND, "?": Preference.UNDECIDED}
-    preference = choices[ask("better: A, B, or ? if you cannot tell", "[AB?]")]
-    undecided = preference is Preference.UNDECIDED
-    sure = "" if undecided else ask("how sure, 50 to 100 % (or nothing)", r"([5-9]\d|100)?")
+    said, sure, comment = "U", "U", ""
+    while sure.upper() == "U":
+        said = ask("better: A, B, or ? if you cannot tell; C to comment, Q to stop", "[AB?CQ]")
+        said = said.upper()
+        if said == "Q":
+            raise KeyboardInterrupt
+        if said == "C":
+            comment = ask("comment", ".*")
+        elif said == "?":
+            sure = ask("nothing to record it, U to choose again", "U?")
+        else:
+            must = "how sure, 50 to 100 %, or nothing; U to choose again"
+            sure = ask(must, r"([5-9]\d|100|U)?")
+    preference = {"A": Preference.FIRST, "B": Preference.SECOND}.get(said, Preference.UNDECIDED)
     share = float(sure) / 100 if sure else None
     verdict = Verdict(
         preference=preference,
         rater=person,
         belief=1 - share if share and preference is Preference.SECOND else share,
         cost=Cost(judge_s=time.monotonic() - start),
-        reason="the person cannot tell" if undecided else None,
+        reason="the person cannot tell" if said == "?" else None,
+        text=comment,
     )
     queue.answer(case.number, verdict)
     return True
@@ -167,6 +182,8 @@ def _show(case: Waiting, console: Console) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
+    if where := position():
+        console.print(f"case {where}", highlight=False)
     *before, last = case.first.prompt.messages
     parts = [(f"before: {turn.role}", turn.content) for turn in before]
     parts += [("task", last.content), ("answer A", case.first.text), ("answer B", case.second.text)]

@@ -40,6 +40,8 @@ class Case:
     second: Response
     source: str | None = None
     """What the helpers may read and the judge may not (a story, the working); None: all see all."""
+    shown_first: int | None = None
+    """Which answer, 0 or 1, the judge sees first, as A; None: drawn by lot."""
 
     def __post_init__(self) -> None:
         if self.first.prompt.key != self.second.prompt.key:
@@ -61,7 +63,8 @@ class Case:
     @property
     def mirrored(self) -> Case:
         """The case with its answers exchanged."""
-        return replace(self, first=self.second, second=self.first)
+        shown = None if self.shown_first is None else 1 - self.shown_first
+        return replace(self, first=self.second, second=self.first, shown_first=shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +167,8 @@ class Verdict:
     transcript: tuple[Turn, ...] = ()
     reason: str | None = None
     """Why it is undecided, where something failed or a budget was spent."""
+    shown_first: int | None = None
+    """Which answer, 0 or 1, the judge saw first, as A; None where that is not known."""
 
     @property
     def mirrored(self) -> Verdict:
@@ -174,4 +179,5 @@ class Verdict:
             belief=None if self.belief is None else 1.0 - self.belief,
             found=tuple((1 - side, flaw) for side, flaw in self.found),
             transcript=tuple(turn.mirrored for turn in self.transcript),
+            shown_first=None if self.shown_first is None else 1 - self.shown_first,
         )

@@ -33,6 +33,8 @@ class ArmRecord(Record):
     warning: str | None = None
     """What comes before all numbers."""
     accuracy: Measured = MISSING
+    shown_first: Measured = MISSING
+    same_answer: Measured = MISSING
     undecided: Measured = MISSING
     calibration_error: Measured = MISSING
     brier: Measured = MISSING
@@ -55,6 +57,15 @@ class TranscriptRecord(Record):
     answers: tuple[str, str]
     verdict: Verdict
     correct: int | None = None
+
+    @property
+    def as_shown(self) -> TranscriptRecord:
+        """The same as the judge saw it: the answer shown first is A."""
+        if not self.verdict.shown_first:
+            return self
+        correct = None if self.correct is None else 1 - self.correct
+        changes = {"answers": self.answers[::-1], "correct": correct}
+        return self.model_copy(update={**changes, "verdict": self.verdict.mirrored})
 
 
 class JudgingRecord(Record):
@@ -101,7 +112,12 @@ def quoted(turn: Turn) -> list[tuple[str, str]]:
 def _sentences(judging: JudgingRecord) -> list[str]:
     """Say how the arms compare, each with its interval, or how right the only one is."""
     warned = [f"{name}: {arm.warning}." for name, arm in judging.arms.items() if arm.warning]
-    texts = [_contrast(name, e) for name, e in judging.contrasts.items()]
+    of_warned = {name for name, arm in judging.arms.items() if arm.warning}
+    texts = [
+        _contrast(name, e)
+        for name, e in judging.contrasts.items()
+        if not of_warned & {*name.split(" - ")}
+    ]
     if texts or warned:
         return [*warned, *texts]
     name, arm = next(iter(judging.arms.items()))
