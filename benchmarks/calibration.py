@@ -199,7 +199,6 @@ def coverage(parts: list[Columns], *, plain: bool = False, gold: bool = False) -
         high[keep],
         scored=scored[keep],
         clusters=joined["group"][keep],
-        rng=stream(0, "calibration", "intervals"),
     )
     return asdict(found)
 
@@ -272,8 +271,7 @@ def lower_bounds(options: Intervals, cells: Cells) -> Measured:
         def share(of: str, name: str, by: str, parts: Any = parts) -> Estimate:
             each = [part[of][name][by] for part in parts]
             groups = [group for part in parts for group in part["groups"][of]]
-            rng = stream(0, "calibration", "shares")
-            return stats.accuracy(np.concatenate(each), clusters=groups, rng=rng)
+            return stats.accuracy(np.concatenate(each), clusters=groups)
 
         for name in parts[0]["beats"]:
             plain, mean = (share("beats", name, by).value for by in ("plain", "mean"))
@@ -292,7 +290,7 @@ def lower_bounds(options: Intervals, cells: Cells) -> Measured:
             for n in ("low", "high", "scored")
         }
         groups = [group for part in parts for group in part["groups"]["right"]]
-        covered = stats.coverage(**joined, clusters=groups, rng=stream(0, "calibration", "held"))
+        covered = stats.coverage(**joined, clusters=groups)
         rows.append(_within(f"{trunk}: verdicts covered", asdict(covered)["covered"]))
     return Measured(rows, {"degenerate": numbers})
 

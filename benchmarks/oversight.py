@@ -233,11 +233,11 @@ def debate_rows(options: Help) -> tuple[list[Row], dict[str, Any]]:
     """Return how much more often debates end right than the other protocols."""
     rows = [row for seed in options.seeds for row in debated(options.cases, seed)]
     by_name = by_arm(rows)
-    arms = {name: accuracy(some, rng=stream(0, name)) for name, some in by_name.items()}
+    arms = {name: accuracy(some) for name, some in by_name.items()}
     lines = []
     for other in PROTOCOLS:
         if other != "debate":
-            gap = contrast(by_name["debate"], by_name[other], rng=stream(0, "less", other))
+            gap = contrast(by_name["debate"], by_name[other])
             what = f"working hidden, right verdicts: debate less {other}"
             lines.append(Row.positive(what, gap))
     return lines, {name: value.as_dict() for name, value in arms.items()}

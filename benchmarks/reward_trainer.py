@@ -148,7 +148,7 @@ def compare(cells: list[dict[str, Any]]) -> dict[str, Any]:
     encode = np.median([c["encode_s"] for c in cells])
     return {
         "labels": cells[0]["n"],
-        **{w: stats.accuracy(r, clusters=groups, rng=rng).as_dict() for w, r in right.items()},
+        **{w: stats.accuracy(r, clusters=groups).as_dict() for w, r in right.items()},
         "ahead": stats.difference(right["ours"], right["theirs"], clusters=groups, rng=rng),
         "times_less": float(train / fit),
         "times_less_with_reading": float(train / (fit + encode)),

@@ -30,7 +30,7 @@ class Confirming:
 def test_levels_and_gaps_are_what_they_are_said_to_be() -> None:
     shares = (0.25, 0.9, 0.5, 0.1)
     rows = [(np.arange(400) < share * 400).astype(float) for share in shares]
-    got = gaps(*rows, clusters=list(map(str, range(400))), rng=RNG(0))
+    got = gaps(*rows, clusters=list(map(str, range(400))))
     want = {"G": 0.25, "D": 0.9, "C": 0.7, "GD": 0.65, "DC": 0.2, "GC": 0.45}
     for name, value in want.items():
         assert got[name].value == pytest.approx(value), name
@@ -38,7 +38,7 @@ def test_levels_and_gaps_are_what_they_are_said_to_be() -> None:
     # To name everything, or nothing, is a coin.
     for named in (np.ones(400), np.zeros(400)):
         rows[2:] = named, named
-        assert gaps(*rows, clusters=list(map(str, range(400))), rng=RNG(0))["C"].value == 0.5
+        assert gaps(*rows, clusters=list(map(str, range(400))))["C"].value == 0.5
 
 
 def pair(i: int) -> PlantedCase:

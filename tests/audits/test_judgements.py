@@ -31,10 +31,10 @@ def judged(i, path, *, arm="debate", correct=0, quotes=(), cost=None, reason=Non
 
 def test_beliefs_in_the_truth_are_carried_on(rng):
     rows = [judged(0, [0.5, 0.7, 0.9]), judged(1, [0.5, 0.4], correct=1), judged(2, [0.5, 0.8])]
-    curve = belief_curve(rows, rng=rng)
+    curve = belief_curve(rows)
     assert [round(point["value"], 3) for point in curve] == [0.5, 0.7, 0.767]
     # What was not stated is no half.
-    first, second = belief_curve([judged(0, [None, 0.8]), judged(1, [0.6, None])], rng=rng)
+    first, second = belief_curve([judged(0, [None, 0.8]), judged(1, [0.6, None])])
     assert (first["value"], first["n"], second["n"]) == (0.6, 1, 2)
     assert second["value"] == pytest.approx(0.7)
 
@@ -71,7 +71,7 @@ def test_a_contrast_is_paired(rng):
     silent = judged(200, [None], arm="direct"), judged(200, [0.9])
     arms = by_arm([*better, silent[1], *base, silent[0]])
     assert list(arms) == ["debate", "direct"]
-    paired = contrast(*arms.values(), rng=rng)
+    paired = contrast(*arms.values())
     exact = np.mean([not hit and i % 10 == 0 for i, hit in enumerate(noisy)])
     assert paired.value == pytest.approx(exact) and paired.n == 200
     assert paired.upper - paired.lower < 0.12

@@ -124,12 +124,14 @@ def test_a_reward_below_its_floor_says_so_wherever_it_is_loaded(tmp_path, capsys
     floors = {"longer": Estimate(0.6, 0.0, 1.0, 9)}
     for value, lower, says in (
         (0.7, 0.65, "is above"),
-        (0.7, 0.4, "not clearly"),
+        (0.7, 0.4, "too few pairs to tell"),
         (None, None, "no "),
     ):
         words, warns = bench.verdict(Estimate(value, lower, 0.8, 9), floors)
         assert says in words and warns == (value is None)
     words, warns = bench.verdict(Estimate(0.55, 0.52, 0.8, 9), floors)
+    assert warns and "too few" in words
+    words, warns = bench.verdict(Estimate(0.55, 0.52, 0.58, 9), floors)
     assert warns and "below its floor" in words and "0.600 by longer" in words
     monkeypatch.setattr(fit, "verdict", lambda *_: (words, True))
     pairs, out = saved(tmp_path / "pairs.jsonl", 12), tmp_path / "scores.jsonl"

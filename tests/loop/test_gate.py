@@ -109,9 +109,12 @@ def test_decisions_mirror_each_other_and_an_open_session_is_a_hold(
     assert partly.cut_short(partly.max_labels, 240) is None
 
 
-def test_what_is_shown_never_contradicts_the_decision(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_what_is_shown_never_contradicts_the_decision(
+    rounds: int, rng: np.random.Generator
+) -> None:
     for p in (0.6, 0.7, 0.9) * 30:
-        session = Gate().session(1)
+        session = Gate(rounds=rounds).session(1)
         while session.decision is None:
             session.observe(float(rng.random() < p))
         rate = session.record(rng)["win_rate"]

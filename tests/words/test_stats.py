@@ -96,6 +96,37 @@ def test_clustered_means_cover_where_rows_would_not(
         assert a == pytest.approx(b, abs=0.06)
 
 
+@pytest.mark.parametrize("num_clusters", [4, 10, 40])
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.98])
+def test_shares_in_clusters_cover_and_differences_too(
+    num_clusters: int, p: float, rng: np.random.Generator
+) -> None:
+    shares, gaps = [], []
+    for _ in range(400):
+        clusters = np.repeat(np.arange(num_clusters), rng.integers(1, 5, num_clusters))
+        ours, theirs = (rng.beta(2 * q, 2 - 2 * q, num_clusters)[clusters] for q in (p, 0.5))
+        luck = rng.random(len(clusters))
+        other = np.where(rng.random(len(clusters)) < 0.6, luck, rng.random(len(clusters)))
+        share = stats.accuracy(luck < ours, clusters=clusters)
+        gap = stats.difference(luck < ours, other < theirs, clusters=clusters, bounds=(-1, 1))
+        assert 0 <= share.lower < share.upper <= 1 and -1 <= gap.lower < gap.upper <= 1
+        shares.append(share.lower <= p <= share.upper)
+        gaps.append(gap.lower <= p - 0.5 <= gap.upper)
+    assert np.mean(shares) > 0.92 and np.mean(gaps) > 0.92
+
+
+def test_no_interval_leaves_its_bounds_or_has_no_width(rng: np.random.Generator) -> None:
+    assert stats.mean([0.1, 0.1, 0.1, 2.0], bounds=(0, np.inf)).lower == 0
+    below = stats.mean([-0.3, -0.1], bounds=(0, np.inf))
+    assert (below.value, below.lower) == (0, 0) and below.upper > 0.5
+    for clusters in (None, list("aabb")):
+        same = stats.mean([3.0] * 4, clusters=clusters, rng=rng)
+        assert same == Estimate(3.0, None, None, 4)
+        none = stats.difference([1, 0, 1, 1], [1, 0, 1, 1], clusters=clusters, bounds=(-1, 1))
+        assert none.value == 0 and -1 < none.lower < -0.5 and 0.5 < none.upper < 1
+    assert stats.bootstrap(np.max, [1.0] * 5, rng=rng).lower is None
+
+
 def test_difference_is_paired(rng: np.random.Generator) -> None:
     base = rng.normal(0, 10, 100)
     found = stats.difference(base + 1 + rng.normal(0, 0.1, 100), base)

@@ -15,8 +15,9 @@ an undecided case counts as half right. It says nothing of flaws that nobody can
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -102,11 +103,14 @@ class Arm:
     def estimates(self, *, rng: Rng) -> dict[str, Estimate]:
         """Return each measure's mean, with its interval by prompts."""
         return {
-            name: mean(getattr(self, name), clusters=self.prompts, rng=rng) for name in MEASURES
+            name: mean(getattr(self, name), clusters=self.prompts, rng=rng, bounds=(0.0, largest))
+            for name, largest in MEASURES.items()
         }
 
 
-MEASURES = tuple(field.name for field in fields(Arm) if field.name != "prompts")
+MEASURES = {"right": 1.0, "found": 1.0, "false_alarms": math.inf, "accused": 1.0}
+MEASURES |= {"judge_s": math.inf}
+"""What is measured, in the order of the fields, and the largest value it can have."""
 
 
 def judge_planted(
@@ -131,9 +135,13 @@ def compare(helped: Arm, alone: Arm, *, rng: Rng) -> dict[str, Estimate]:
     """Return helped - alone, measure by measure, paired by case."""
     return {
         name: difference(
-            getattr(helped, name), getattr(alone, name), clusters=helped.prompts, rng=rng
+            getattr(helped, name),
+            getattr(alone, name),
+            clusters=helped.prompts,
+            rng=rng,
+            bounds=(-largest, largest),
         )
-        for name in MEASURES
+        for name, largest in MEASURES.items()
     }
 
 

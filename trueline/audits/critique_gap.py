@@ -29,7 +29,7 @@ from trueline.protocols import Oversight
 from trueline.records import Comparison, Estimate, Finding
 from trueline.rewards.protocols import Head, Reader
 from trueline.rng import Rng
-from trueline.stats import difference, mean
+from trueline.stats import mean
 
 __all__ = ["CritiqueGap", "GapTarget", "discriminate", "gaps"]
 
@@ -56,7 +56,7 @@ class CritiqueGap:
 
     def run(self, target: GapTarget, *, rng: Rng) -> Finding:
         """Return the gap DC, with all levels and gaps as evidence."""
-        teaching, judging, resampling = rng.spawn(3)
+        teaching, judging = rng.spawn(2)
         if len(target.generated) != len(target.planted):
             raise DataError(
                 "`generated` must have a share for each planted case",
@@ -67,7 +67,7 @@ class CritiqueGap:
             self.protocol, target.planted, helper=target.helper, judge=target.judge, rng=judging
         )
         generated = np.asarray(target.generated, np.float64)
-        found = gaps(generated, known, arm.found, arm.accused, clusters=arm.prompts, rng=resampling)
+        found = gaps(generated, known, arm.found, arm.accused, clusters=arm.prompts)
         return Finding(
             claim="the model knows of flaws that its critiques do not show",
             estimate=found["DC"],
@@ -83,7 +83,6 @@ def gaps(
     accused: Floats,
     *,
     clusters: Sequence[str],
-    rng: Rng,
 ) -> dict[str, Estimate]:
     """Return G, D, C, what C is made of, and the gaps, of N problems with one planted case each.
 
@@ -97,9 +96,10 @@ def gaps(
         "found": found,
         "accused": accused,
     }
-    out = {name: mean(rows, clusters=clusters, rng=rng) for name, rows in levels.items()}
+    out = {n: mean(rows, clusters=clusters, bounds=(0.0, 1.0)) for n, rows in levels.items()}
     for name, high, low in (("GD", "D", "G"), ("DC", "D", "C"), ("GC", "C", "G")):
-        out[name] = difference(levels[high], levels[low], clusters=clusters, rng=rng)
+        gap = levels[high] - levels[low]
+        out[name] = mean(gap, clusters=clusters, bounds=(-1.0, 1.0))
     return out
 
 

@@ -7,15 +7,16 @@
     reliability     confidence max(p, 1 - p) against the share of beliefs on the better side
     contrast        accuracy(one) - accuracy(other), paired on the cases that both arms decided
 
-All intervals resample whole groups (prompts). Beliefs not stated and truths not known are left out,
+All intervals are by whole groups (prompts). Beliefs not stated and truths not known are left out,
 and n says how many are left.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -125,12 +126,13 @@ def by_arm(rows: Sequence[JudgedCase]) -> dict[str, list[JudgedCase]]:
 def measure(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Any]:
     """Return everything that can be said of one arm."""
     rng = stream(seed, "recorded", rows[0].protocol)
-    right = accuracy(rows, rng=rng)
-    first = _share([(row.for_shown_first, row.group) for row in rows], rng)
+    right = accuracy(rows)
+    first = _share([(row.for_shown_first, row.group) for row in rows])
     undecided = [row.verdict.preference is Preference.UNDECIDED for row in rows]
     groups = [row.group for row in rows]
+    some: dict[str, Any] = {"clusters": groups, "rng": rng, "bounds": (0.0, math.inf)}
     costs = {
-        name: stats.mean([getattr(r.verdict.cost, name) for r in rows], clusters=groups, rng=rng)
+        name: stats.mean([getattr(r.verdict.cost, name) for r in rows], **some)
         for name in ("calls", "tokens", "judge_s")
     }
     speeches = [t for row in rows for t in row.verdict.transcript if t.side is not None]
@@ -143,9 +145,9 @@ def measure(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Any]:
         "warning": "; ".join(warnings) or None,
         "accuracy": right,
         "shown_first": first,
-        "same_answer": _share(_in_both_orders(rows), rng),
-        "undecided": stats.accuracy(undecided),
-        "curve": belief_curve(rows, rng=rng),
+        "same_answer": _share(_in_both_orders(rows)),
+        "undecided": stats.accuracy(undecided, clusters=groups),
+        "curve": belief_curve(rows),
         **_reliability(rows, rng),
         **costs,
         "failed": dict(reasons.most_common(5)),
@@ -153,19 +155,15 @@ def measure(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Any]:
     }
 
 
-def accuracy(rows: Sequence[JudgedCase], *, rng: Rng) -> Estimate:
+def accuracy(rows: Sequence[JudgedCase]) -> Estimate:
     """Return the share right of those decided whose truth is known."""
-    return _share([(row.right, row.group) for row in rows], rng)
+    return _share([(row.right, row.group) for row in rows])
 
 
-def _share(rows: Sequence[tuple[float | None, str]], rng: Rng) -> Estimate:
-    """Return the share of those that are known, by groups."""
+def _share(rows: Sequence[tuple[float | None, str]]) -> Estimate:
+    """Return the mean of those that are known, each within [0, 1], by groups."""
     known = [(value, group) for value, group in rows if value is not None]
-    values, groups = [value for value, _ in known], [group for _, group in known]
-    if len(set(values)) == 1:
-        # No resample differs: Wilson's interval for as many answers as there are groups.
-        return replace(stats.accuracy(values[: len(set(groups))]), n=len(values))
-    return stats.accuracy(values, clusters=groups, rng=rng)
+    return stats.accuracy([value for value, _ in known], clusters=[group for _, group in known])
 
 
 def _in_both_orders(rows: Sequence[JudgedCase]) -> list[tuple[float | None, str]]:
@@ -190,7 +188,7 @@ def _leaning(first: Estimate) -> list[str]:
     return [f"{said}: how often it is right says little of what it reads"]
 
 
-def contrast(ours: Sequence[JudgedCase], theirs: Sequence[JudgedCase], *, rng: Rng) -> Estimate:
+def contrast(ours: Sequence[JudgedCase], theirs: Sequence[JudgedCase]) -> Estimate:
     """Return how much more often one arm is right than another, on what both decided."""
     others = {row.asked: row.right for row in theirs}
     pairs = [
@@ -199,19 +197,13 @@ def contrast(ours: Sequence[JudgedCase], theirs: Sequence[JudgedCase], *, rng: R
         if row.right is not None and (other := others.get(row.asked)) is not None
     ]
     gaps, groups = [gap for gap, _ in pairs], [group for _, group in pairs]
-    found = stats.bootstrap(np.mean, gaps, clusters=groups, rng=rng)
-    # Where no resample differs, too little is known for an interval.
-    return replace(found, lower=None, upper=None) if found.lower == found.upper else found
+    return stats.mean(gaps, clusters=groups, bounds=(-1.0, 1.0))
 
 
-def contrasts(rows: Sequence[JudgedCase], *, seed: int) -> dict[str, Estimate]:
+def contrasts(rows: Sequence[JudgedCase]) -> dict[str, Estimate]:
     """Compare each arm with the first, by a name such as "critique - direct"."""
     (first, base), *others = by_arm(rows).items()
-    names = {f"{arm} - {first}": some for arm, some in others}
-    return {
-        name: contrast(some, base, rng=stream(seed, "contrast", name))
-        for name, some in names.items()
-    }
+    return {f"{arm} - {first}": contrast(some, base) for arm, some in others}
 
 
 def samples(rows: Sequence[JudgedCase]) -> list[JudgedCase]:
@@ -224,15 +216,14 @@ def samples(rows: Sequence[JudgedCase]) -> list[JudgedCase]:
     return shown
 
 
-def belief_curve(rows: Sequence[JudgedCase], *, rng: Rng) -> list[dict[str, float | int | None]]:
+def belief_curve(rows: Sequence[JudgedCase]) -> list[dict[str, float | int | None]]:
     """Return the mean belief in the better answer, round by round."""
     paths = [(row.beliefs, row.group) for row in rows if row.correct is not None]
     curve = []
     for r in range(max((len(path) for path, _ in paths), default=0)):
         held = [([p for p in path[: r + 1] if p is not None], group) for path, group in paths]
         known = [(path[-1], group) for path, group in held if path]
-        mean = stats.mean([p for p, _ in known], clusters=[g for _, g in known], rng=rng)
-        curve.append({"round": r, **mean.as_dict()})
+        curve.append({"round": r, **_share(known).as_dict()})
     return curve
 
 
@@ -244,6 +235,6 @@ def _reliability(rows: Sequence[JudgedCase], rng: Rng) -> dict[str, Any]:
     groups = [group for _, group in known]
     return {
         "calibration_error": stats.calibration_error(sure, right, 5, clusters=groups, rng=rng),
-        "brier": stats.mean((sure - right) ** 2, clusters=groups, rng=rng),
+        "brier": stats.mean((sure - right) ** 2, clusters=groups, bounds=(0.0, 1.0)),
         "bins": [found.as_dict() for found in stats.reliability(sure, right, 5)],
     }

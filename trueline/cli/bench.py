@@ -71,10 +71,12 @@ def verdict(accuracy: Estimate, floors: Mapping[str, Estimate]) -> tuple[str, bo
     if accuracy.value is None or accuracy.lower is None:
         return "no held-out pair was scored: nothing is known of this reward", True
     said = f"{accuracy.value:.3f} of held-out pairs right, {floor:.3f} by {name.replace('_', ' ')}"
-    if accuracy.value < floor:
+    if accuracy.upper is not None and accuracy.upper < floor:
         return f"the reward is below its floor ({said}): give more pairs or another model", True
-    clearly = "" if accuracy.lower > floor else "not clearly "
-    return f"the reward is {clearly}above its floors ({said})", False
+    if accuracy.lower > floor:
+        return f"the reward is above its floors ({said})", False
+    few = f"too few pairs to tell whether the reward is above its floors ({said})"
+    return few, accuracy.value < floor
 
 
 def same_as_read(trunk: Trunk, readings: Readings, pair: Sequence[Response]) -> bool:

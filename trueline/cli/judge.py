@@ -195,7 +195,7 @@ class JudgeVerb(Place):
         result: dict[str, Any] = {
             "verb": "judge",
             "arms": arms,
-            "contrasts": contrasts(rows, seed=self.seed),
+            "contrasts": contrasts(rows),
         }
         folder.finish({**result, "samples": [row.as_dict() for row in samples(rows)]})
         page = reports.write_judging(folder.folder)

@@ -108,8 +108,8 @@ class ScoreVerb(Place):
         """Return the share of preferences ranked right, equal margins half, clustered by dialogue,
         and that of the longer answer and of words alone, fitted on this file out of fold."""
         mean, _ = scored.margins([(c.chosen, c.rejected) for c in pairs])
-        groups, rng = np.array(pairs.groups), stream(self.seed, "accuracy")
-        accuracy = stats.accuracy((np.sign(mean) + 1) / 2, clusters=groups, rng=rng)
+        groups = np.array(pairs.groups)
+        accuracy = stats.accuracy((np.sign(mean) + 1) / 2, clusters=groups)
         num_groups = len(set(pairs.groups))
         if num_groups < 2:
             return accuracy, {}

@@ -34,9 +34,7 @@ def baseline_accuracy(
     ]
     correct = {"longer": longer_wins(comparisons.take(tested)), "bag_of_words": np.hstack(words)}
     clusters = np.asarray(comparisons.groups)[tested]
-    return {
-        name: stats.accuracy(values, clusters=clusters, rng=rng) for name, values in correct.items()
-    }
+    return {name: stats.accuracy(values, clusters=clusters) for name, values in correct.items()}
 
 
 def longer_wins(comparisons: Comparisons) -> np.ndarray:

@@ -10,6 +10,7 @@ best of n base samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,10 +95,10 @@ class Evaluation:
         return {
             **self._gold(rolled),
             "proxy": _mean(gained[now.scored & before.scored & np.isfinite(gained)]),
-            "kl": _mean(Samples.of(policy, rolled, now, readings).log_ratio.ravel()),
-            "uncertainty": _mean(now.std[now.scored]),
-            "novelty": _mean(now.novelty[now.scored]),
-            "length": _mean([r.num_tokens for r in answers if r.num_tokens is not None]),
+            "kl": _mean(Samples.of(policy, rolled, now, readings).log_ratio.ravel(), _POSITIVE),
+            "uncertainty": _mean(now.std[now.scored], _POSITIVE),
+            "novelty": _mean(now.novelty[now.scored], _POSITIVE),
+            "length": _mean([r.num_tokens for r in answers if r.num_tokens is not None], _POSITIVE),
             "unscored": int((~now.scored).sum()),
             # Where answers have no end, all go on until they are cut.
             "cut": int((~rolled.ended).sum()) if ends else None,
@@ -137,7 +138,8 @@ class Evaluation:
     def _gold(self, rolled: Rollouts) -> dict[str, Any]:
         """Return mean gold and what the answers are made of; None where nobody knows."""
         task, parts, values = self.task, None, self._values(rolled)
-        gold = None if task.gold is None else _mean(values[np.isfinite(values)])
+        known = values[np.isfinite(values)]
+        gold = None if task.gold is None else _mean(known, _bounds(known))
         if task.breakdown is not None:
             rows = [task.breakdown(r) for r in rolled.flat]
             parts = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
@@ -154,10 +156,11 @@ class Evaluation:
         columns = [*map(self._values, (self._base, final)), np.fmax.reduce(rows, axis=1)]
         known = np.isfinite(columns).all(0)
         before, after, oracle = (column[known] for column in columns)
-        whole, share = stats.mean(oracle - before), Estimate(None, None, None, len(before))
+        bounds, share = _bounds(oracle), Estimate(None, None, None, len(before))
+        whole = stats.mean(oracle - before, bounds=(-bounds[1], bounds[1]))
         if whole.lower is not None and whole.lower > 0:
             share = stats.bootstrap(_share, before, after, oracle, rng=self._rng("gain"))
-        means = [_mean(values) for values in (before, after, oracle)]
+        means = [_mean(values, bounds) for values in (before, after, oracle)]
         return dict(zip(names, [*means, share.as_dict()], strict=True))
 
     def _best_of_n(self, reward: Fitted) -> dict[str, Any] | None:
@@ -177,7 +180,7 @@ class Evaluation:
             "oracle": gold,
         }
         return {"n": ns} | {
-            name: [_mean(stats.best_of_n(proxy, gold, n)) for n in ns]
+            name: [_mean(stats.best_of_n(proxy, gold, n), _bounds(gold)) for n in ns]
             for name, proxy in judged.items()
         }
 
@@ -258,8 +261,18 @@ def _totals(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {purpose: sum(row.get(purpose, 0) for row in rows) for purpose in purposes}
 
 
-def _mean(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
-    return stats.mean(np.asarray(values, dtype=np.float64)).as_dict()
+_ANY, _POSITIVE = (-math.inf, math.inf), (0.0, math.inf)
+
+
+def _mean(
+    values: Sequence[float] | np.ndarray, bounds: tuple[float, float] = _ANY
+) -> dict[str, Any]:
+    return stats.mean(np.asarray(values, dtype=np.float64), bounds=bounds).as_dict()
+
+
+def _bounds(gold: np.ndarray) -> tuple[float, float]:
+    """Return what a mean of gold lies between: 0 and 1 where it says only yes or no."""
+    return (0.0, 1.0) if np.isin(gold, (0, 1)).all() else _ANY
 
 
 def _share(base: np.ndarray, final: np.ndarray, oracle: np.ndarray) -> float:

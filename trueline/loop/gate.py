@@ -133,9 +133,9 @@ class GateSession:
     def record(self, rng: Rng) -> dict[str, Any]:
         """Return the record that stands in results; a session left open is a HOLD.
 
-        `e_value` speaks for "better", `e_value_worse` for "worse". The win rate's 95 % interval is
-        valid whenever one stops, made of the same bets: after ACCEPT its lower end is at least 1/2
-        where the round's alpha is at most 0.025. What it would be were both answers equally long
+        `e_value` speaks for "better", `e_value_worse` for "worse". The win rate's interval is
+        made of the same bets, valid whenever one stops, at 95 % or the 1 - 2 alpha of the round if
+        that is less: after ACCEPT its lower end is at least 1/2. What it would be were both answers equally long
         (bootstrapped by `rng`) decides nothing, and is not measured where a length is unknown.
         """
         even = Estimate(None, None, None, 0)
@@ -157,7 +157,8 @@ class GateSession:
         if not self._wins:
             return Estimate(None, None, None, 0)
         value = sum(self._wins) / self.labels
-        lower, upper = confidence_sequence(self._wins, 0.05, fractions=BET)
+        level = max(0.05, 2 * self.alpha)
+        lower, upper = confidence_sequence(self._wins, level, fractions=BET)
         low, high = float(lower[-1]), float(upper[-1])
         # The sequence looks back on all labels so far, and can end beside a mean that turned.
         return Estimate(value, min(low, value), max(high, value), self.labels)

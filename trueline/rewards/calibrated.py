@@ -91,7 +91,7 @@ class Calibrated:
         reward.limit = conformal_limit(-mean / scale, self.alpha, clusters=rows.groups)
         reward.novelty_limit = _novelty_limit(reward, mean, novelty)
         half = reward.limit * scale
-        found = coverage(mean - half, mean + half, clusters=rows.groups, rng=rng)
+        found = coverage(mean - half, mean + half, clusters=rows.groups)
         reward.metadata = {
             **reward.inner.metadata,
             "calibration": {

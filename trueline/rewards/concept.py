@@ -54,7 +54,7 @@ class Concept:
     """"last" or "mean", or "separation"."""
 
     def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> LinearReward:
-        """Return the direction from `rejected` to `chosen`; `rng` is for its interval alone."""
+        """Return the direction from `rejected` to `chosen`; `rng` is not used."""
         pairs = in_order(comparisons)
         training = Training.of(readings, pairs)
         groups = _numbers(pairs)
@@ -81,7 +81,7 @@ class Concept:
         size = float(np.sqrt(np.mean((rows @ mean) ** 2))) or 1.0
         steepness = float(primal_mode(margins[:, None], np.array([0.1])).weights[0])
         scale = max(steepness, 1e-3) / size
-        accuracy = stats.accuracy((np.sign(margins) + 1) / 2, clusters=groups, rng=rng)
+        accuracy = stats.accuracy((np.sign(margins) + 1) / 2, clusters=groups)
         reward = LinearReward.of(
             features=features,
             readings=training.readings,

@@ -70,7 +70,7 @@ def cross_validate(
         unscored += len(test) - len(known)
     tested = np.isfinite(correct)
     return Validation(
-        accuracy=stats.accuracy(correct[tested], clusters=groups[tested], rng=rng),
+        accuracy=stats.accuracy(correct[tested], clusters=groups[tested]),
         correct=correct,
         folds=tuple(notes),
         unscored=unscored,

@@ -27,7 +27,6 @@ from numpy.typing import ArrayLike
 
 from trueline.errors import DataError, InputError
 from trueline.records import Estimate
-from trueline.rng import Rng
 from trueline.stats.resampling import accuracy, codes, floats
 
 __all__ = ["Coverage", "conformal_limit", "coverage"]
@@ -64,7 +63,6 @@ def coverage(
     *,
     scored: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
-    rng: Rng | None = None,
 ) -> Coverage:
     """Return the coverage of intervals [N] of margins; rows not `scored` are abstentions."""
     lower, upper = np.asarray(low, np.float64), np.asarray(high, np.float64)
@@ -75,7 +73,7 @@ def coverage(
 
     def share(values: np.ndarray, of: np.ndarray) -> Estimate:
         inside = None if clusters is None else groups[of]
-        return accuracy(values[of].astype(np.float64), clusters=inside, rng=rng)
+        return accuracy(values[of].astype(np.float64), clusters=inside)
 
     decided = (lower > 0) | (upper < 0)
     return Coverage(

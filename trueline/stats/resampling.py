@@ -1,18 +1,26 @@
 """Means, shares and differences with 95 % intervals, by clusters where rows are not independent.
 
-    without clusters   mean: Student's t          accuracy: Wilson's score interval
-    with clusters      resample whole clusters; the share of resamples left out at each end is
-                       Phi(sqrt(C / (C - 1)) t_{C-1}(0.025)) for C clusters
+    shares, and means within bounds   Wilson's score interval for n independent shares; for C
+                                      clusters, or values between bounds, at t_{C-1} and the
+                                      effective n = p (1 - p) / Var(p), or C if no variance was seen
+    other means                       Student's t; with clusters a bootstrap of whole clusters
+    bootstrap                         the share of resamples left out at each end is
+                                      Phi(sqrt(C / (C - 1)) t_{C-1}(0.025)) for C clusters
 
-Efron 1979; clusters after Field & Welsh 2007; the widening for few clusters is the "expanded
-percentile" of Hesterberg 2014 (1411.5279); Wilson 1927. Values are [N], clusters any labels [N],
-such as prompt keys. Too narrow below some 10 clusters (92 % at 10, 94 % at 40), and for statistics
-that are not smooth, such as a maximum. One row or cluster gives no interval.
+Wilson 1927; the effective n of Korn & Graubard 1998 in Wilson's interval, as Franco et al. 2019
+advise. Efron 1979; clusters after Field & Welsh 2007; the widening for few is the "expanded
+percentile" of Hesterberg 2014 (1411.5279). Values are [N], clusters any labels [N], such as prompt
+keys. Of shares in 4, 10 and 40 clusters the score interval covers .94 or more, where resampling
+covers .13 to .95 (tests/words/test_stats.py). A bootstrap is too narrow below some 10 clusters, and
+for statistics that are not smooth, such as a maximum. No interval: one row or cluster, or no
+variance among values without bounds. An end beyond a bound is the bound.
 
 >>> print(accuracy([1, 1, 0, 1]))
 0.750 [0.301, 0.954] (n=4)
 >>> print(mean([1.0, 2.0, 3.0], clusters=["a", "a", "b"], rng=np.random.default_rng(0)))
 2.000 [1.500, 3.000] (n=3)
+>>> print(accuracy([1, 1, 1, 1], clusters=["a", "b", "c", "d"]))
+1.000 [0.283, 1.000] (n=4)
 """
 
 from __future__ import annotations
@@ -33,6 +41,7 @@ __all__ = ["accuracy", "bootstrap", "difference", "mean"]
 Floats = NDArray[np.float64]
 TAIL = 0.025
 NUM_RESAMPLES = 2_000
+_ROUNDING = 1e-12
 CHUNK = 2_000_000
 """Numbers drawn at once: 16 MB."""
 
@@ -42,30 +51,39 @@ def mean(
     *,
     clusters: ArrayLike | None = None,
     rng: Rng | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate:
-    """Return the mean of finite values [N]. `rng` is needed with clusters, and not used without."""
+    """Return the mean of finite values [N], which cannot lie beyond the `bounds`.
+
+    `rng` is needed with clusters unless both bounds are finite. An estimate of what cannot be
+    negative (KL) may be: it is cut at the bound too.
+    """
     x = floats(values)
+    if np.isfinite(bounds).all():
+        index = codes(np.arange(len(x)) if clusters is None else clusters, len(x))
+        return _mean_between(x, index, *bounds)
     if clusters is not None:
-        return _clustered_mean(x, clusters, rng)
-    if len(x) < 2:
-        return Estimate(float(x[0]) if len(x) else None, None, None, len(x))
-    middle = float(x.mean())
-    half = scipy_stats.t.isf(TAIL, len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
-    return Estimate(middle, middle - half, middle + half, len(x))
+        found = _clustered_mean(x, clusters, rng)
+    elif len(x) < 2 or np.ptp(x) == 0:
+        found = Estimate(float(x[0]) if len(x) else None, None, None, len(x))
+    else:
+        half = scipy_stats.t.isf(TAIL, len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
+        found = Estimate(float(x.mean()), x.mean() - half, x.mean() + half, len(x))
+    cut = [v and float(np.clip(v, *bounds)) for v in (found.value, found.lower, found.upper)]
+    return Estimate(cut[0], cut[1], cut[2], len(x))
 
 
 def accuracy(
     correct: ArrayLike,
     *,
     clusters: ArrayLike | None = None,
-    rng: Rng | None = None,
 ) -> Estimate:
     """Return the share of right answers; each of [N] is 0, 1, or 0.5 for a tie."""
     x = floats(correct)
     if ((x < 0) | (x > 1)).any():
         raise DataError("correct must lie between 0 and 1", got=f"{x.min():g} to {x.max():g}")
     if clusters is not None:
-        return _clustered_mean(x, clusters, rng)
+        return mean(x, clusters=clusters, bounds=(0.0, 1.0))
     return wilson(float(x.sum()), len(x))
 
 
@@ -75,12 +93,14 @@ def difference(
     *,
     clusters: ArrayLike | None = None,
     rng: Rng | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate:
-    """Return the mean of a - b, row by row: both were measured on the same N things."""
+    """Return the mean of a - b, row by row: both were measured on the same N things. The bounds
+    are those of the difference: -1 and 1 for shares."""
     x, y = floats(a), floats(b)
     if len(x) != len(y):
         raise DataError("a paired difference needs equal lengths", got=f"{len(x)} and {len(y)}")
-    return mean(x - y, clusters=clusters, rng=rng)
+    return mean(x - y, clusters=clusters, rng=rng, bounds=bounds)
 
 
 def bootstrap(
@@ -120,16 +140,39 @@ def wilson(successes: float, n: int) -> Estimate:
     # By hand, since `binomtest` takes whole successes only.
     if n == 0:
         return Estimate(None, None, None, 0)
-    p, z = successes / n, float(scipy_stats.norm.isf(TAIL))
+    p = successes / n
+    return Estimate(p, *_score_interval(p, n, float(scipy_stats.norm.isf(TAIL))), n)
+
+
+def _score_interval(p: float, n: float, z: float) -> tuple[float, float]:
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Estimate(p, max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)), n)
+    return max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half))
+
+
+def _mean_between(x: Floats, index: NDArray[np.intp], low: float, high: float) -> Estimate:
+    """Return the mean of values between two bounds, with the score interval at its effective n."""
+    n, sizes = len(x), np.bincount(index)
+    c, middle = len(sizes), float(x.mean()) if len(x) else None
+    if middle is None or c < 2:
+        return Estimate(middle, None, None, n)
+    p = (middle - low) / (high - low)
+    apart = np.bincount(index, weights=(x - middle) / (high - low))
+    variance = c / (c - 1) * float(apart @ apart) / n**2
+    effective = p * (1 - p) / variance if variance > _ROUNDING**2 else float(c)
+    ends = _score_interval(p, effective, float(scipy_stats.t.isf(TAIL, c - 1)))
+    lower, upper = (low + (high - low) * end for end in ends)
+    return Estimate(middle, min(middle, lower), max(middle, upper), n)
 
 
 def _from_replicates(value: float, replicates: Floats, *, num_clusters: int, n: int) -> Estimate:
     """Return the expanded percentile interval of bootstrap replicates."""
     usable = replicates[np.isfinite(replicates)]
-    if num_clusters < 2 or 2 * len(usable) < len(replicates):
+    if (
+        num_clusters < 2
+        or 2 * len(usable) < len(replicates)
+        or np.ptp(usable) <= _ROUNDING * max(1.0, abs(value))
+    ):
         return Estimate(value, None, None, n)
     wide = math.sqrt(num_clusters / (num_clusters - 1)) * scipy_stats.t.isf(TAIL, num_clusters - 1)
     tail = float(scipy_stats.norm.sf(wide))
