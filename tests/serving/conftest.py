@@ -22,7 +22,7 @@ from trueline.protocols import Scorer
 from trueline.records import Comparison, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.linear import LinearReward
-from trueline.serving.app import Service, create_app
+from trueline.serving.app import Service, configure, create_app
 from trueline.serving.formats import Splitter
 from trueline.testing import FakeTrunk
 
@@ -100,7 +100,7 @@ def live(reward: Scorer) -> Iterator[Any]:
     place = socket.create_server(("127.0.0.1", 0))
     scorer = Moody(reward)
     served = service(scorer, body_bytes=200_000, items=64, chars=5_000)
-    server = uvicorn.Server(uvicorn.Config(create_app(served), log_level="critical", ws="none"))
+    server = uvicorn.Server(configure(served, log_level="critical"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[place])))
     thread.start()
     while not server.started:

@@ -135,8 +135,8 @@ class GateSession:
 
         `e_value` speaks for "better", `e_value_worse` for "worse". The win rate's interval is
         made of the same bets, valid whenever one stops, at 95 % or the 1 - 2 alpha of the round if
-        that is less: after ACCEPT its lower end is at least 1/2. What it would be were both answers equally long
-        (bootstrapped by `rng`) decides nothing, and is not measured where a length is unknown.
+        that is less: after ACCEPT its lower end is at least 1/2. What it would be were both answers
+        equally long (bootstrapped by `rng`) decides nothing, and needs the lengths of all.
         """
         even = Estimate(None, None, None, 0)
         known = [gap for gap in self._longer if gap is not None]

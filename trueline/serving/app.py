@@ -8,7 +8,8 @@
     /health    whether it is ready (503 if not), what it serves, how much it has done
 
 Whatever a client sends, the answer is one line with a 4xx code or a score: 429 where the queue is
-full; 503 only where the scorer is broken, the server closing or full, or `timeout_s` over. A token
+full; 503 only where the scorer is broken, the server closing or full, or `timeout_s` over. Who owes
+a part of a request for `ARRIVAL_S` (twice that on a connection in use) is hung up on. A token
 is asked for as `Authorization: Bearer` or, of trainers that can be given a URL and nothing else, as
 `?token=`. Without one only loopback names are served, so that no web page can reach the server by a
 name of its own. In formats of one number an unscored row is refused or given the operator's number;
@@ -19,19 +20,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import h11
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from scipy.special import expit
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from trueline.errors import InputError, SetupError
 from trueline.protocols import Scorer
@@ -45,12 +48,15 @@ from trueline.serving.formats import (
     Splitter,
 )
 
-__all__ = ["LOOPBACK", "Service", "bind", "create_app", "listen"]
+__all__ = ["LOOPBACK", "Service", "bind", "configure", "create_app", "listen"]
 
 _Bearer = HTTPAuthorizationCredentials | None
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-CONNECTIONS = 1_024
+_LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII)
+CONNECTIONS = 512
 """Most open connections, half-open ones too; beyond it the answer is 503."""
+ARRIVAL_S = 15.0
+"""Seconds that a request may take to arrive."""
 
 
 @dataclass(kw_only=True)
@@ -118,9 +124,15 @@ class Service:
         return value
 
     async def authorised(
-        self, bearer: Annotated[_Bearer, Depends(HTTPBearer(auto_error=False))], token: str = ""
+        self,
+        request: Request,
+        bearer: Annotated[_Bearer, Depends(HTTPBearer(auto_error=False))],
+        token: str = "",
     ) -> None:
-        """Refuse a request without the token, where there is one."""
+        """Refuse a request without the token or, where there is none, by a name that others own."""
+        host = request.headers.get("host", "")
+        if self.token is None and not _LOOPBACK_HOST.fullmatch(host):
+            raise HTTPException(400, f"without a token the host must be one of {LOOPBACK}")
         given = token if bearer is None else bearer.credentials
         if self.token is None or secrets.compare_digest(given.encode(), self.token.encode()):
             return
@@ -147,9 +159,6 @@ def create_app(service: Service) -> FastAPI:
     for kind in (InputError, QueueFull, ScorerBroken, RequestValidationError):
         app.add_exception_handler(kind, _refuse)
     app.add_middleware(RequestTimeout, timeout_s=service.timeout_s)
-    if service.token is None:
-        hosts = [*LOOPBACK, "[::1]"]
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     return app
 
 
@@ -234,6 +243,26 @@ class RequestTimeout:
             await JSONResponse({"detail": line}, 503)(scope, receive, send)
 
 
+class PromptProtocol(H11Protocol):
+    """HTTP on a connection that is closed where a request does not arrive whole in time."""
+
+    _seen: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to look at the watch."""
+        super().connection_made(transport)
+        self.loop.call_later(ARRIVAL_S, self._look)
+
+    def _look(self) -> None:
+        begun = self.cycle is None or (self.conn.trailing_data[0] and self.cycle.response_complete)
+        owed = begun or self.conn.their_state is h11.SEND_BODY
+        if owed and self.cycle is self._seen:
+            self.transport.close()
+        if not self.transport.is_closing():
+            self._seen = self.cycle
+            self.loop.call_later(ARRIVAL_S, self._look)
+
+
 def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 takes a free one. `SetupError` where it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -247,16 +276,21 @@ def bind(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def listen(service: Service, place: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; requests in the works are answered first."""
-    config = uvicorn.Config(
+def configure(service: Service, *, log_level: str = "warning") -> uvicorn.Config:
+    """Return how the app is served: what a connection may cost."""
+    return uvicorn.Config(
         create_app(service),
-        log_level="warning",
+        http=PromptProtocol,
+        log_level=log_level,
         access_log=False,  # its lines would hold ?token=
         server_header=False,
         ws="none",
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=75,
     )
+
+
+def listen(service: Service, place: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; requests in the works are answered first."""
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when all is done
-        uvicorn.Server(config).run(sockets=[place])
+        uvicorn.Server(configure(service)).run(sockets=[place])
