@@ -24,6 +24,7 @@ from trueline.records import Flaw
 from trueline.rng import Rng
 
 __all__ = [
+    "cleaned",
     "defuse",
     "draw_marks",
     "fence",
@@ -40,7 +41,8 @@ _LOOKALIKE = re.compile(
 _CONTROL = re.compile(
     r"<(?=[|｜][^\n]{0,40}[|｜]>|/?s>|<?/?SYS>|/?(?:start|end)_of_turn>|/?think>)|\[(?=/?INST\])"
 )
-_QUOTE_MARK = re.compile(r"<\s*(?:(/)\s*)?[uv]_quote", re.IGNORECASE)
+_QUOTE_MARK = re.compile(r"<(?!/?[uv]_quote>)\s*(?:(/)\s*)?[uv]_quote", re.IGNORECASE)
+_MARK_ALIKE = re.compile(r"[<＜﹤][^<>＜＞﹤﹥\n]{1,24}[>＞﹥]")
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs"}
 _JOINERS = "\n\t\u200c\u200d"
 _THOUGHTS = re.compile(
@@ -71,10 +73,22 @@ def strip_invisible(text: str) -> str:
     return "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _INVISIBLE)
 
 
+def cleaned(text: str) -> str:
+    """Return the text as it is to be checked: nothing invisible, and marks plainly written."""
+    return _MARK_ALIKE.sub(_plain_mark, strip_invisible(text))
+
+
+def _plain_mark(match: re.Match[str]) -> str:
+    words = "".join(unicodedata.normalize("NFKD", match[0]).casefold().split())
+    mark = "".join(c for c in words if unicodedata.category(c) not in ("Cf", "Mn"))
+    return mark if re.fullmatch("</?(?:[uv]_)?quote>", mark) else match[0]
+
+
 def defuse(text: str, *, marked: bool = False) -> str:
     """Return the words unable to pass for anything else; `marked` keeps marks of checked quotes."""
-    text = strip_invisible(text)
-    text = text if marked else _QUOTE_MARK.sub(r"<\1quote", text)
+    text = cleaned(text)
+    text = text if marked else text.replace("u_quote>", "quote>").replace("v_quote>", "quote>")
+    text = _QUOTE_MARK.sub(r"<\1quote", text)
     return _LOOKALIKE.sub("| ", _CONTROL.sub(r"\g<0> ", text))
 
 

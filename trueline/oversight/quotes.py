@@ -7,9 +7,9 @@ by string match after folding: Unicode compatibility forms, case, kinds of dashe
 marks are made one, white space is dropped (as in the debates of Michael et al. 2023, arXiv
 2311.08702). Khan et al. 2024 (2402.06782) mark quotes for the judge like this.
 
-Where we differ: (1) marks that a speaker writes itself are checked like any quote; (2) a quote of
-fewer than `MIN_LENGTH` characters is unverified, as is one that begins or ends inside a number.
-Without a source `Quote.found` is None. Fails on words left out ("…" inside a quote).
+Where we differ: (1) marks that a speaker writes itself, however spelt, are checked like any; (2) a
+quote of fewer than `MIN_LENGTH` characters is unverified, as is one that begins or ends inside a
+number. Without a source `Quote.found` is None. Fails on words left out ("…" inside a quote).
 
 >>> source = "Zen, the Omnipotent. 112 * 3 = 336"
 >>> mark_quotes("<quote>The  omnipotent</quote>, <v_quote>12 * 3 = 33</v_quote>", source)[0]
@@ -22,6 +22,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from trueline.oversight.parsing import cleaned, strip_invisible
 from trueline.records import Quote
 
 __all__ = ["MIN_LENGTH", "in_source", "mark_quotes"]
@@ -38,6 +39,7 @@ _FOLDED_AS = ((re.compile(r"[\"'`´‘’‚‛“”„‟«»‹›]+"), "'"),
 
 def mark_quotes(text: str, source: str | None) -> tuple[str, tuple[Quote, ...]]:
     """Return a speech with its quotes marked, if there is a source, and the quotes in order."""
+    text = strip_invisible(text) if source is None else cleaned(text)
     parts, quotes, end = [], [], 0
     for match in _QUOTE.finditer(text):
         found = in_source(match[1], source)

@@ -22,7 +22,8 @@ from trueline.runs import RunFolder
 
 __all__ = ["quoted", "write_judging"]
 
-_QUOTE = re.compile(r"<(?:[uv]_)?quote>(.*?)</(?:[uv]_)?quote>", re.DOTALL)
+_MARK = "/?(?:[uv]_)?quote>"
+_QUOTE = re.compile(rf"<(?:[uv]_)?quote>([^<]*+(?:<(?!{_MARK})[^<]*+)*+)</(?:[uv]_)?quote>")
 _MARKS = {True: "now", False: "was", None: "quoted"}
 
 

@@ -33,12 +33,12 @@ __all__ = ["Arithmetic", "asked_for", "equations", "holds", "value"]
 _OPERATIONS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
 }  # fmt: skip
-_TERM = rf"[-($ \t]*+(?>{NUMBER})[ \t]*+%?[) \t]*+"
+_TERM = rf"[-($ \t]{{0,20}}+(?>{NUMBER})[ \t]*+%?[) \t]*+"
 _SIDE = rf"{_TERM}(?:[-+*/^]{{1,2}}{_TERM}){{0,60}}+"
-_CHAIN = re.compile(rf"{_SIDE}(?:={_SIDE}){{1,60}}+")
+_CHAIN = re.compile(rf"(?!(?<=\d)\d){_SIDE}(?:={_SIDE}){{1,60}}+")
 _WORKS = re.compile(r"[\d)%.]\s*[-+*/^(]")
 _REWRITTEN = (
-    (re.compile(r"^\s*(?:[-*+•]|\d+[.)])\s+", re.M), ""),  # the bullet or number of a list
+    (re.compile(r"^[^\S\n]*(?:[-*+•]|\d+[.)])\s+", re.M), ""),  # the bullet or number of a list
     (re.compile(r"<<[^<>]*>>"), ""),  # a calculator's annotation, as in GSM8K
     (re.compile(r"\b(?:makes|equals)\b", re.I), "="),
     (re.compile(r"(?<=\d)\s*[xX]\s*(?=\$?[\d(.])"), " * "),

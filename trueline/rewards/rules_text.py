@@ -140,7 +140,7 @@ def _json_of(text: str) -> tuple[Any] | None:
 
 def fenced(text: str, *languages: str) -> str | None:
     """Return the last block between ``` lines of one of these languages, or marked as none."""
-    blocks = re.findall(r"^[ ]{0,3}```[ ]*(\w*)[^\n]*\n(.*?)^[ ]{0,3}```", text, re.S | re.M)
+    blocks = re.findall(r"^[ ]{0,3}```[ ]*+(\w*+)[^\n]*+\n(.*?)^[ ]{0,3}```", text, re.S | re.M)
     fit = [body for name, body in blocks if name.lower() in (*languages, "")]
     return fit[-1] if fit else None
 
@@ -156,7 +156,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_no_key_twice)
 _ABBREVIATION = re.compile(r"\b(e\.g|i\.e|etc|vs|cf|al|mr|mrs|ms|dr|prof|st|no|approx)\.", re.I)
-_END = re.compile(r"[.!?…][.!?…\"'”’)\]]*\s+|[。！？]|\n")
+_END = re.compile(r"[.!?…][.!?…\"'”’)\]]{0,9}\s+|[。！？]|\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,5 +191,5 @@ class MaxSentences(_AtMost, kind="max_sentences"):
 
     def count(self, text: str) -> int:
         # A list's "1. " ends no sentence.
-        text = re.sub(r"^\s*\d+[.)]\s+", "", _ABBREVIATION.sub(r"\1", text), flags=re.M)
+        text = re.sub(r"^[^\S\n]*\d+[.)]\s+", "", _ABBREVIATION.sub(r"\1", text), flags=re.M)
         return sum(bool(re.search(r"\w", part)) for part in _END.split(text))
