@@ -145,10 +145,23 @@ def _ending(path: Path, allowed: tuple[str, ...]) -> str:
     return ending
 
 
+_ALWAYS, _TIMES = 1 << 26, 200
+"""Bytes that any .gz file may unpack to, and how many times its size a larger one may."""
+
+
 def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
-        return gzip.decompress(data) if path.name.lower().endswith(".gz") else data
+        if not path.name.lower().endswith(".gz"):
+            return data
+        most = max(_ALWAYS, _TIMES * len(data))
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            data = packed.read(most + 1)
+        if len(data) > most:
+            raise DataError(
+                f"a .gz file must unpack to at most {_TIMES} times its size", got=str(path)
+            )
+        return data
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         must = "a .gz file must be whole and gzipped"
         raise DataError(must, got=f"{path}: {error}", do="fetch or compress it again") from None

@@ -88,6 +88,9 @@ class Database:
             must = f"the {what} must be a path or a SQLAlchemy URL whose driver is installed"
             raise SetupError(must, got=f"{self.place}: {error}") from None
         if self._engine.dialect.name == "sqlite":
+            if (file := self._engine.url.database) not in (None, "", ":memory:"):
+                with contextlib.suppress(OSError):
+                    os.close(os.open(file, os.O_CREAT | os.O_CLOEXEC, 0o600))  # labels are private
             sa.event.listen(self._engine, "connect", _set_up)
             # Waits its turn at the start, so that no transaction is refused half-way.
             sa.event.listen(self._engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from trueline.data.comparisons import Comparisons
 from trueline.data.store import LabelStore
@@ -84,9 +87,24 @@ class State:
 
     @classmethod
     def load(cls, folder: RunFolder, trunk: Trunk, *, sampling: Sampling | None = None) -> State:
-        """Return the state of a run's last whole checkpoint, which must be there."""
+        """Return the state of a run's last whole checkpoint, which must be there; `SetupError`
+        where a part of it cannot be read."""
         done = cls.rounds_of(folder)
         here = folder.path(f"round-{done}")
+        try:
+            return cls._load(folder, trunk, sampling, done, here)
+        except (OSError, ValueError, TypeError, LookupError, SafetensorError, SetupError) as error:
+            before = f"round {done - 1}" if done > 1 else "the beginning"
+            raise SetupError(
+                "a checkpoint must be whole to be gone on from",
+                got=f"{here} ({' '.join(str(error).split())[:200]})",
+                do=f"remove that folder, and the same command goes on from {before}",
+            ) from error
+
+    @classmethod
+    def _load(
+        cls, folder: RunFolder, trunk: Trunk, sampling: Sampling | None, done: int, here: Path
+    ) -> State:
         written = json.loads((here / "state.json").read_text())
         kept = [place for name in ("working", "certified") if (place := here / name).is_dir()]
         policies = [LoraPolicy.load(trunk, place, sampling=sampling) for place in kept]
@@ -122,6 +140,22 @@ class State:
         if decision is Decision.ACCEPT:
             state.certified, state.certified_round = candidate, len(self.rounds) + 1
         return state
+
+    def check_kept(self, folder: RunFolder, store: LabelStore) -> None:
+        """Refuse a store or a log that holds less than the rounds that were done."""
+        taken = Counter[str]()
+        for row in self.rounds:
+            taken.update(row["labels"])
+        kept, logged = store.spent(), [row for row in folder.metrics() if row["kind"] == "round"]
+        lacks = [f"{kept[p]} of {taken[p]} labels '{p}'" for p in kept if kept[p] < taken[p]]
+        if len(logged) < len(self.rounds):
+            lacks.append(f"{len(logged)} of {len(self.rounds)} rounds in metrics.jsonl")
+        if lacks:
+            raise SetupError(
+                "a run goes on only where the labels and records of its rounds are kept",
+                got=f"{', '.join(lacks)} in {folder.folder}",
+                do="restore labels.sqlite and metrics.jsonl, or choose another --out",
+            )
 
     def restart_metrics(self, folder: RunFolder, gold_base: Any) -> None:
         """Drop the records of a round that was cut short; begin with the base policy's gold."""

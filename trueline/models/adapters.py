@@ -31,6 +31,9 @@ import torch
 from jaxtyping import Bool, Float
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
+from peft.utils import SAFETENSORS_WEIGHTS_NAME, get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -51,6 +54,7 @@ from trueline.rng import torch_seed
 __all__ = ["BasePolicy", "LoraPolicy", "Sampler"]
 
 _NOTE = "trueline.json"
+_WHOLE = "an adapter folder must be one that LoraPolicy.save wrote, and whole"
 _MERGE_BYTES = 2**30
 _UPDATE_BYTES = 2**30
 
@@ -247,15 +251,26 @@ class LoraPolicy(BasePolicy):
             note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
             made_for = note["trunk"]
         except (OSError, ValueError, KeyError) as error:
-            must = "an adapter folder must be one that LoraPolicy.save wrote"
-            raise SetupError(must, got=f"{folder} ({type(error).__name__})") from error
+            raise SetupError(_WHOLE, got=f"{folder} ({type(error).__name__})") from error
         if made_for != trunk.fingerprint():
             got = f"trunk {trunk.fingerprint()[:12]}, adapter for {made_for[:12]}"
             raise SetupError("an adapter must be put on the trunk it was trained on", got=got)
         put: Any = {"is_trainable": True, "torch_device": str(trunk.device)}
-        with _undisturbed():
-            twin = _twin(trunk.model, trunk.model)
-            adapted = PeftModel.from_pretrained(twin, str(folder), **put)
+        try:
+            # Read here, since peft takes pickles where this is missing, and what is there of it.
+            held = load_file(folder / SAFETENSORS_WEIGHTS_NAME)
+            with _undisturbed():
+                twin = _twin(trunk.model, trunk.model)
+                adapted = PeftModel.from_pretrained(twin, str(folder), **put)
+        except (OSError, SafetensorError, ValueError, TypeError, RuntimeError, KeyError) as error:
+            got = f"{folder} ({' '.join(str(error).split())[:80]})"
+            raise SetupError(_WHOLE, got=got) from error
+        needed: dict[str, Any] = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        strange = sorted(held.keys() ^ needed.keys())
+        strange += [name for name, tensor in held.items() if not tensor.isfinite().all()]
+        if strange:
+            got = f"{folder}, in which {strange[0]} is missing, of no use or not finite"
+            raise SetupError(_WHOLE, got=got)
         return cls(trunk, adapted, **how)
 
     def save(self, folder: str | Path) -> None:

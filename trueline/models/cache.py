@@ -18,6 +18,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class ReadingCache:
         """Return the rows that are there, by position in `keys`: [L, P, D] and [6]."""
         names = {entry.name for entry in os.scandir(self.folder)} - set(self._layers)
         for name in sorted(name for name in names if name.endswith(".safetensors")):
-            self._index(name, *(self._open(name, _head) or ([], [])))
+            head = self._open(name, partial(_head, name=name))
+            self._index(name, *(head or ([], [])))
         by_file: dict[str, list[tuple[int, int]]] = {}
         for i, key in enumerate(keys):
             for file, row in self._where.get(key, ()):
@@ -75,7 +77,7 @@ class ReadingCache:
         tensors = {n: np.ascontiguousarray(x, np.float32) for n, x in named if x is not None}
         head = {"keys": json.dumps(list(keys)), "layers": json.dumps(list(layers))}
         meta = {**head, "sha256": _checksum(tensors)}
-        name = hashlib.sha256("".join(head.values()).encode()).hexdigest()[:40] + ".safetensors"
+        name = _name(head)
         handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -106,8 +108,20 @@ class ReadingCache:
             return None
 
 
-def _head(shard: Any) -> list[Any]:
-    return [json.loads((shard.metadata() or {}).get(part, "[]")) for part in ("keys", "layers")]
+def _name(head: dict[str, str]) -> str:
+    return hashlib.sha256("".join(head.values()).encode()).hexdigest()[:40] + ".safetensors"
+
+
+def _head(shard: Any, name: str) -> list[Any]:
+    """Return the keys and layers of a file, which its name and its rows must be of."""
+    head = {part: (shard.metadata() or {})[part] for part in ("keys", "layers")}
+    keys, layers = map(json.loads, head.values())
+    if _name(head) != name or shard.get_slice("latents").get_shape()[:2] != [
+        len(keys),
+        len(layers),
+    ]:
+        raise ValueError("its rows are not what its name says")
+    return [keys, layers]
 
 
 def _checked(shard: Any) -> Row:

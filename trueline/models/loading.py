@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ from transformers import (
 from transformers.utils import logging
 
 from trueline.errors import SetupError
+from trueline.models.template import try_template
 
 __all__ = ["has_chat_template", "load_model", "max_positions", "text_config"]
 
@@ -42,6 +45,7 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise SetupError("dtype must be auto, float32, bfloat16 or float16", got=dtype)
     source, where = _where(name)
+    _check_files(Path(source))
     unpacked: dict[str, Any] = {"use_safetensors": True}
     if "gguf_file" in where:
         unpacked = {"quantization_config": GgufConfig(dequantize=True)}
@@ -61,8 +65,28 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
     model.config.architectures = model.config.architectures or [type(model).__name__]
     if not len(tokenizer):
         raise SetupError(f"the folder {name} must hold its tokenizer", got="an empty one")
+    if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+        raise SetupError("the weights of a checkpoint must be finite", got=f"NaN or inf in {name}")
+    try_template(getattr(tokenizer, "chat_template", None))
     model.requires_grad_(False).eval().to(device)
     return model, tokenizer, is_encoder
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a folder whose index leads out of it or to a pickle, or that holds an adapter too."""
+    if (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
+        must, do = (
+            "the model must be a whole one",
+            "merge it (peft: merge_and_unload) and save that",
+        )
+        raise SetupError(must, got=f"an adapter beside it in {folder}", do=do)
+    for index in folder.glob("*.index.json"):
+        with _explained(str(folder)):
+            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        bad = [file for file in named if not re.fullmatch(r"[\w.-]+\.safetensors", str(file))]
+        if bad:
+            must = f"{index} must name .safetensors files beside it"
+            raise SetupError(must, got=f"{bad[0]!r:.80}")
 
 
 def has_chat_template(name: str) -> bool:

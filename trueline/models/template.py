@@ -13,6 +13,10 @@ does not show the answer once and as it is.
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,11 +24,35 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from trueline.errors import DataError
+from trueline.errors import DataError, SetupError
 from trueline.records import Message, Prompt
 
-__all__ = ["Frame", "Template", "shared"]
+__all__ = ["Frame", "Template", "shared", "try_template"]
 
+_TRIAL = """
+import json, resource, sys, datetime
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
+resource.setrlimit(resource.RLIMIT_CPU, (3, 3))
+room = ImmutableSandboxedEnvironment(
+    trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+room.globals["strftime_now"] = datetime.datetime.now().strftime
+template, dialogues = json.loads(sys.stdin.read())
+for messages in dialogues:
+    for more in (True, False):
+        try:
+            text = room.from_string(template).render(
+                messages=messages, add_generation_prompt=more, bos_token="<s>", eos_token="</s>")
+        except (MemoryError, OverflowError):
+            sys.exit(3)
+        except Exception:
+            continue
+        if len(text) > 1 << 20:
+            sys.exit(3)
+"""
+
+_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError)
 _FOLDED = "the chat template takes no system turn: its words are put before the user's"
 _PARTLY = "the chat template leaves out a part of some answers (thinking, say), which is not read"
 
@@ -110,7 +138,7 @@ class Template:
         dialogue.append({"role": "assistant", "content": answer})
         try:
             return str(self._tokenizer.apply_chat_template(dialogue, tokenize=False))
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TemplateError, *_FAULTS) as error:
             must = "the model's chat template must accept the prompt's turns"
             raise DataError(must, got=f"{[turn.role for turn in turns]} ({error})") from None
 
@@ -118,6 +146,27 @@ class Template:
         if words not in self._said:
             self._said.add(words)
             warnings.warn(words, stacklevel=2)
+
+
+def try_template(template: str | dict[str, str] | None) -> None:
+    """Refuse a chat template that takes 3 s, 512 MB or a megabyte of text for three short
+    dialogues; it is rendered in a process of its own, for there is no other way to end it."""
+    said = {"user": "Hello.", "assistant": "Yes.", "system": "Be kind."}
+    roles = (("user",), ("user", "assistant", "user"), ("system", "user", "assistant"))
+    dialogues = [[{"role": role, "content": said[role]} for role in some] for some in roles]
+    for one in template.values() if isinstance(template, dict) else filter(None, [template]):
+        plain = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", one)
+        command = [sys.executable, "-c", _TRIAL]
+        asked = json.dumps([plain, dialogues])
+        try:
+            done = subprocess.run(
+                command, input=asked, text=True, capture_output=True, timeout=20
+            ).returncode
+        except subprocess.TimeoutExpired:
+            done = 3
+        if done:
+            must = "the chat template must render a short dialogue in 3 s, 512 MB and 1 MB of text"
+            raise SetupError(must, got=f"one of {len(one)} characters that does not")
 
 
 def _folded(turns: Sequence[Message]) -> tuple[Message, ...]:

@@ -75,6 +75,11 @@ class Dense:
 
     chol: np.ndarray
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return self.chol.shape
+
     def var(self, rows: np.ndarray) -> np.ndarray:
         """Return xᵀ Σ x of each row x of [N, F]."""
         half = solve_triangular(self.chol, rows.T, lower=True, check_finite=False)
@@ -88,6 +93,11 @@ class LowRank:
 
     prior: np.ndarray
     factor: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return len(self.factor), len(self.prior)
 
     def var(self, rows: np.ndarray) -> np.ndarray:
         """Return xᵀ Σ x of each row x of [N, F]."""

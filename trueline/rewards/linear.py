@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from trueline.errors import DataError
+from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Scores
 from trueline.rewards.features import Features, TrainingDistribution
@@ -54,6 +54,16 @@ class LinearReward(Fitted):
     distance: float = 0.0
     """Spreads that `lower` subtracts per unit of novelty above 1."""
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit together, as those of a spoiled folder."""
+        size, near = len(self.features.owners), (self.features.num_near,) * 2
+        columns = (self.features.center, self.features.scale, self.weights, self.reference)
+        fit = {np.shape(column) for column in columns} == {(size,)}
+        fit &= self.belief.shape == (size, size) and self.training.shape.shape == near
+        numbers = (self.spread, 0.5 - self.label_noise, self.label_noise, self.k, self.distance)
+        if not (fit and min(numbers) >= 0 and (self.features.scale > 0).all()):
+            raise InputError("a reward's parts must fit together", got="other shapes or ranges")
 
     @classmethod
     def of(

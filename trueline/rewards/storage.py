@@ -71,8 +71,8 @@ def read_folder(place: Path) -> Any:
     try:
         card = json.loads((place / CARD).read_text(encoding="utf-8"))
         if card["format"] == FORMAT:
-            return _unpacked(card["reward"], load_file(place / ARRAYS))
-    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
+            return _checked(card["reward"], load_file(place / ARRAYS))
+    except (AttributeError, LookupError, TypeError, ValueError, *_REFUSED) as error:
         raise SetupError(
             "a reward folder must be whole, and of kinds that are installed",
             got=f"{place}: {error}",
@@ -83,6 +83,19 @@ def read_folder(place: Path) -> Any:
         got=str(card["format"]),
         do="fit the reward again with this version",
     )
+
+
+_REFUSED = (SafetensorError, InputError, RecursionError)
+
+
+def _checked(packed: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Return what is packed, if its arrays are all there, used once each and hold numbers."""
+    unused = dict(arrays)
+    value = _unpacked(packed, unused)
+    strange = [*unused, *(name for name, array in arrays.items() if np.isnan(array).any())]
+    if strange:
+        raise ValueError(f"array {strange[0]} is of no use or holds NaN")
+    return value
 
 
 def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -108,17 +121,21 @@ def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     return value
 
 
-def _unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+def _unpacked(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list):
         return [_unpacked(item, arrays) for item in value]
     if not isinstance(value, dict):
         return value
     [(kind, content)] = value.items()
     if kind == "array":
-        return arrays[content]
+        return arrays.pop(content)
     if kind == "float":
         return float(content)
     if kind == "tuple":
         return tuple(_unpacked(item, arrays) for item in content)
     items = {key: _unpacked(item, arrays) for key, item in content.items()}
-    return items if kind == "mapping" else STORED[kind](**items)
+    if kind == "mapping":
+        return items
+    if odd := items.keys() ^ {f.name for f in dataclasses.fields(STORED[kind]) if f.init}:
+        raise ValueError(f"{kind} must have all of its fields and no others; got {sorted(odd)[0]}")
+    return STORED[kind](**items)

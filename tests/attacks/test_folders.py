@@ -1,0 +1,216 @@
+"""Folders from strangers: no code of theirs runs, and nothing spoiled is taken for whole."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from tests.models.conftest import make_chat_model
+from tests.rewards.material import planted
+from trueline.data.files import read_records
+from trueline.errors import DataError, SetupError
+from trueline.models.adapters import LoraPolicy
+from trueline.models.cache import ReadingCache
+from trueline.models.trunk import Trunk
+from trueline.rewards.bayesian import Bayesian
+from trueline.rewards.protocols import load_reward
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_chat_model(tmp_path_factory.mktemp("models") / "sound")
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "model"))
+
+
+def edit(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(SetupError) as refusal:
+        Trunk.load(str(folder))
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
+    return str(refusal.value)
+
+
+def test_no_code_of_a_folder_runs_whatever_is_said_at_the_terminal(folder: Path) -> None:
+    marker = folder / "ran"
+    (folder / "own.py").write_text(f"open({str(marker)!r}, 'w').write('x')\n")
+    names = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    edit(folder / "config.json", auto_map=names, model_type="own")
+    edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.T", None]})
+    code = f"from trueline.models.trunk import Trunk; Trunk.load({str(folder)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="y\n" * 9, text=True, capture_output=True
+    )
+    assert "SetupError" in done.stderr and not marker.exists()
+
+
+def pickled(folder: Path) -> None:
+    torch.save(load_pickle(folder), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def load_pickle(folder: Path) -> dict[str, torch.Tensor]:
+    return {k: torch.from_numpy(v) for k, v in load_file(folder / "model.safetensors").items()}
+
+
+def indexed(name: str) -> Any:
+    def spoil(folder: Path) -> None:
+        torch.save(load_pickle(folder), folder / "w.bin")
+        (folder.parent / "outside.safetensors").write_bytes(
+            (folder / "model.safetensors").read_bytes()
+        )
+        weights = dict.fromkeys(load_pickle(folder), name)
+        (folder / "model.safetensors").unlink()
+        index = {"metadata": {}, "weight_map": weights}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    return spoil
+
+
+def with_nan(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][3] = np.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def with_adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    torch.save({}, folder / "adapter_model.bin")
+
+
+def templated(template: str) -> Any:
+    return lambda folder: (folder / "chat_template.jinja").write_text(template)
+
+
+SPOILED = {
+    "a pickle": pickled,
+    "a pickle in the index": indexed("w.bin"),
+    "a path out of the folder": indexed("../outside.safetensors"),
+    "an absolute path": indexed("/etc/passwd.safetensors"),
+    "NaN": with_nan,
+    "an adapter beside it": with_adapter,
+    "a long template": templated("{% for i in range(10**9) %}x{% endfor %}"),
+    "a slow template": templated("{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2),
+    "a large template": templated("{{ 'a' * 10**9 }}"),
+    "a filter's blanks": templated(
+        "{% for m in messages %}{{ m.content | center(10**9) }}{% endfor %}"
+    ),
+    "a doubling template": templated(
+        "{% set ns = namespace(x='a') %}{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}"
+        "{% endfor %}{{ ns.x }}"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_spoiled_model_is_refused_in_one_line_and_soon(folder: Path, how: str) -> None:
+    SPOILED[how](folder)
+    start = time.monotonic()
+    assert refused(folder)
+    assert time.monotonic() - start < 30
+
+
+def test_a_template_that_calls_itself_is_an_error_in_one_line(folder: Path) -> None:
+    templated("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}")(folder)
+    with pytest.raises((DataError, SetupError), match="chat template"):
+        planted_answers(Trunk.load(str(folder)))
+
+
+def planted_answers(trunk: Trunk) -> Any:
+    return trunk.read(planted(4).comparisons.responses)
+
+
+ADAPTERS: dict[str, Any] = {
+    "a pickle": None,
+    "one is missing": lambda tensors: tensors.pop(sorted(tensors)[0]),
+    "one too many": lambda tensors: tensors.update(extra=np.zeros(3, np.float32)),
+    "NaN": lambda tensors: tensors[sorted(tensors)[0]].__setitem__(0, np.nan),
+    "another shape": lambda tensors: tensors.update({sorted(tensors)[0]: np.zeros((3, 3), "f4")}),
+}
+
+
+@pytest.mark.parametrize("how", ADAPTERS)
+def test_a_spoiled_adapter_is_refused_in_one_line(sound: Path, tmp_path: Path, how: str) -> None:
+    trunk = Trunk.load(str(sound))
+    LoraPolicy.create(trunk, rank=2, rng=np.random.default_rng(0)).save(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(file)
+    assert LoraPolicy.load(trunk, tmp_path)
+    if ADAPTERS[how] is None:
+        pairs = {name: torch.from_numpy(value) for name, value in tensors.items()}
+        torch.save(pairs, tmp_path / "adapter_model.bin")
+        file.unlink()
+    else:
+        ADAPTERS[how](tensors)
+        save_file(tensors, file)
+    with pytest.raises(SetupError, match="whole") as refusal:
+        LoraPolicy.load(trunk, tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_gzipped_bomb_is_refused_and_an_honest_file_is_not(tmp_path: Path) -> None:
+    bomb, fair = tmp_path / "bomb.jsonl.gz", tmp_path / "fair.jsonl.gz"
+    bomb.write_bytes(gzip.compress(b" " * (1 << 28)))
+    with pytest.raises(DataError, match="must unpack to at most"):
+        read_records(bomb)
+    fair.write_bytes(gzip.compress(b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 100_000))
+    assert len(read_records(fair)) == 100_000
+
+
+def test_no_part_of_a_reward_can_be_spoiled_unseen(tmp_path: Path) -> None:
+    world = planted(30)
+    Bayesian().fit(world.readings, world.comparisons, rng=np.random.default_rng(0)).save(tmp_path)
+    arrays, card = load_file(tmp_path / "reward.safetensors"), (tmp_path / "card.json").read_text()
+    assert load_reward(tmp_path) and len(arrays) >= 5
+
+    def refuse() -> None:
+        with pytest.raises(SetupError, match="whole"):
+            load_reward(tmp_path)
+
+    for name, array in arrays.items():
+        with_one = np.where(np.arange(array.size).reshape(array.shape) == 0, np.nan, array)
+        for other in (with_one, array[:-1], np.stack([array, array]), None):
+            changed = {**arrays, name: other}
+            kept = {k: np.ascontiguousarray(v) for k, v in changed.items() if v is not None}
+            save_file(kept, tmp_path / "reward.safetensors")
+            refuse()
+    save_file({**arrays, "more": np.zeros(2)}, tmp_path / "reward.safetensors")
+    refuse()
+    save_file(arrays, tmp_path / "reward.safetensors")
+    fields = json.loads(card)["reward"]["LinearReward"]
+    for name in fields:
+        others = ({k: v for k, v in fields.items() if k != name}, {**fields, f"{name}_": 0})
+        numbers = [{**fields, name: -1.0}] if isinstance(fields[name], float) else []
+        for other in (*others, *numbers):
+            whole = {**json.loads(card), "reward": {"LinearReward": other}}
+            (tmp_path / "card.json").write_text(json.dumps(whole))
+            refuse()
+    (tmp_path / "card.json").write_text("[" * 50_000)
+    refuse()
+
+
+def test_a_shard_of_other_rows_than_its_name_says_is_read_again(tmp_path: Path) -> None:
+    rows = (np.ones((2, 1, 2, 4), np.float32), None)
+    ReadingCache(tmp_path).put(["a", "b"], [1], rows)
+    (file,) = tmp_path.glob("*.safetensors")
+    assert set(ReadingCache(tmp_path).get(["a", "b"], [1])) == {0, 1}
+    file.rename(tmp_path / ("0" * 40 + ".safetensors"))
+    with pytest.warns(UserWarning, match="not what its name says"):
+        assert ReadingCache(tmp_path).get(["a", "b"], [1]) == {}
