@@ -87,6 +87,28 @@ def test_options_that_do_not_fit_together(options, word, tmp_path, capsys):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run --out FILE/run", "judge --out FILE/judged", "recipe FILE/mine.toml",
+        "fit PAIRS --model MODEL --out FILE/reward", "fit FOLDER --model MODEL", "report FILE",
+        "fit PAIRS --model MODEL --reward FILE/x.toml", "score FOLDER PAIRS",
+        "fit LOOP --model MODEL", "export FOLDER FILE/x",
+        "run --prompts FOLDER --model MODEL --rater rule:joy --out FILE/x",
+    ],
+)  # fmt: skip
+def test_a_wrong_path_is_one_line_whatever_is_wrong_with_it(command, pairs, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop.jsonl").symlink_to(tmp_path / "loop.jsonl")
+    places = {"FILE": "file", "FOLDER": "folder", "LOOP": "loop.jsonl", "PAIRS": "pairs.jsonl"}
+    before = files(tmp_path)
+    for name, place in places.items():
+        command = command.replace(name, str(tmp_path / place))
+    verb(capsys, *command.replace("MODEL", str(trunk_path())).split(), code=2)
+    assert files(tmp_path) == before
+
+
 def test_a_full_disk_is_exit_code_one_and_nothing_half_written(
     pairs, tmp_path, capsys, monkeypatch
 ):

@@ -168,6 +168,19 @@ def test_the_page_calls_the_answer_that_the_judge_saw_first_a(texts, tmp_path, c
         assert told == (said, said)
 
 
+def test_who_stops_judging_is_told_of_judging_and_goes_on_where_it_was(
+    texts, tmp_path, capsys, monkeypatch
+):
+    said = iter(["a", "", "q"])
+    monkeypatch.setattr("builtins.input", lambda: next(said))
+    command = ("judge", texts, "--judge", "people", "--out", tmp_path / "judged")
+    line = verb(capsys, *command, code=130)
+    assert "every verdict given is kept" in line and "round" not in line
+    said = iter(["b", "90"] * 11)
+    arm = verb(capsys, *command)["arms"]["direct"]
+    assert arm["n"] == 12 and arm["shown_first"]["value"] == pytest.approx(1 / 12)
+
+
 def test_language_models_speak_at_temperature_0_unless_told_otherwise():
     both = {"judge": "endpoint:http://localhost/v1#m", "helper": "model:here", "cases": "x.jsonl"}
     for given, temperature in ((None, 0.0), (0.7, 0.7)):

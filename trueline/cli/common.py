@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import tyro
@@ -23,6 +23,8 @@ __all__ = ["Place", "Verb", "cache_dir", "set_threads"]
 class Verb(ABC):
     """A parsed command."""
 
+    goes_on: ClassVar[str] = "the same command begins anew"
+    """What is told to whoever stops it."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on standard output and nothing else there."""
 

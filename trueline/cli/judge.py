@@ -56,6 +56,7 @@ class JudgeVerb(Place):
     The same command with the same --out goes on where a stopped one stands.
     """
 
+    goes_on = "every verdict given is kept: the same command goes on with the next case"
     cases: tyro.conf.Positional[Path | None] = None
     """Prompt, first, second (or answers, or chosen and rejected), optional source and correct:
     .jsonl, .jsonl.gz, .json, .csv or .parquet; the embedded world's if not given."""

@@ -1,7 +1,7 @@
 """Dispatch: one dataclass a verb, one JSON object on request, one line for what went wrong.
 
-Exit codes: 0 done; 2 wrong input (what must hold, what was got, what to do); 1 anything else;
-130 stopped by Ctrl-C.
+Exit codes: 0 done; 2 wrong input, path or permission (what must hold, what was got, what to do); 1
+anything else; 130 stopped by Ctrl-C.
 With --json, standard output holds exactly one JSON object; all else goes to standard error.
 """
 
@@ -43,6 +43,10 @@ VERBS = {
 }
 
 
+_PLACES = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS}
+_PLACES |= {errno.ENAMETOOLONG, errno.ELOOP}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `trueline`."""
     if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
@@ -75,12 +79,19 @@ def _execute(verb: Verb, console: Console) -> int:
         errors.print(f"trueline: {error}")
         return 1
     except KeyboardInterrupt:
-        errors.print("trueline: stopped; the same command goes on from the last whole round")
+        errors.print(f"trueline: stopped; {verb.goes_on}")
         return 130
     except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        if error.errno in _PLACES:
+            must, do = (
+                "paths must lead to what may be read and written",
+                "check path and permissions",
+            )
+            errors.print(f"trueline: {must}; got: {os.strerror(error.errno)}{where}; {do}")
+            return 2
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        where = f" ({error.filename})" if error.filename else ""
         errors.print(
             f"trueline: there must be room on the disk to write results; "
             f"got: {os.strerror(error.errno)}{where}; free some and run the same command again"

@@ -114,7 +114,10 @@ def _name(head: dict[str, str]) -> str:
 
 def _head(shard: Any, name: str) -> list[Any]:
     """Return the keys and layers of a file, which its name and its rows must be of."""
-    head = {part: (shard.metadata() or {})[part] for part in ("keys", "layers")}
+    about = shard.metadata() or {}
+    head = {part: about.get(part, "[]") for part in ("keys", "layers")}
+    if not about.get("layers"):
+        return [[], []]  # of another version
     keys, layers = map(json.loads, head.values())
     if _name(head) != name or shard.get_slice("latents").get_shape()[:2] != [
         len(keys),

@@ -156,6 +156,7 @@ def ask_in_terminal(
         said = ask("better: A, B, or ? if you cannot tell; C to comment, Q to stop", "[AB?CQ]")
         said = said.upper()
         if said == "Q":
+            console.print()
             raise KeyboardInterrupt
         if said == "C":
             comment = ask("comment", ".*")
