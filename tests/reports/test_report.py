@@ -193,16 +193,11 @@ def made(folder: Path, scenario: str, **changes: Any) -> RunRecord:
 @pytest.mark.parametrize(
     ("scenario", "tone", "says"),
     [
-        ("good", Tone.BETTER, "gold rose from 0.71 to 2.36 [2.30, 2.42], 85 % of the way"),
-        ("good", Tone.BETTER, "Kept: round 4, which won 70 % [51, 89] of 40 fresh comparisons"),
-        ("wrong", Tone.WORSE, "gold fell from 0.71 to −0.42 [−0.48, −0.36]."),
-        ("no_gold", Tone.JUDGED, "71 % [52, 90] of 40 fresh comparisons at the gate (3 of 4"),
-        (
-            "held",
-            Tone.UNCLEAR,
-            "the policy it began with (none of 3 rounds was certified, 2 held",
-        ),
-        ("unfinished", Tone.UNFINISHED, "Unfinished, 3 of 5 rounds done. So far: kept: round 3"),
+        ("good", Tone.BETTER, "Gold rose from 0.71 to 2.36 [2.30, 2.42], 85 % of the way"),
+        ("wrong", Tone.WORSE, "Gold fell from 0.71 to −0.42 [−0.48, −0.36]; 5 of 5 rounds"),
+        ("no_gold", Tone.JUDGED, "3 of 4 rounds were certified by the raters' own judgement (win"),
+        ("held", Tone.UNCLEAR, "The policy it began with stays, with gold 0.71"),
+        ("unfinished", Tone.UNFINISHED, "Unfinished, 3 of 5 rounds done. So far: gold rose"),
     ],
 )
 def test_a_run_in_one_sentence(scenario: str, tone: Tone, says: str, tmp_path: Path) -> None:
@@ -216,7 +211,7 @@ def test_a_run_in_one_sentence(scenario: str, tone: Tone, says: str, tmp_path: P
 def test_too_few_answers_are_said_to_be_too_few(tmp_path: Path) -> None:
     tone, sentence = headline(made(tmp_path, "good", gold_final=e(0.9, 0.4, 30)))
     assert tone is Tone.UNCLEAR
-    assert "; gold, too few answers to tell whether it changed (n = 30): 0.71" in sentence
+    assert sentence.startswith("Gold, too few answers to tell whether it changed (n = 30): 0.71")
 
 
 def test_a_fall_that_raters_like_is_said_to_be_beyond_the_gate(tmp_path: Path) -> None:
@@ -224,57 +219,11 @@ def test_a_fall_that_raters_like_is_said_to_be_beyond_the_gate(tmp_path: Path) -
     rows = json.loads((run.path / "result.json").read_text())["rounds"]
     texts = " ".join(remarks(run)).replace("\u00a0", " ")
     assert "In 5 of 5 rounds the raters preferred" in texts and "it asks the same raters" in texts
-    assert "flattery grew from 10 % to 50 % of the answers" in headline(run)[1].replace(
-        "\u00a0", " "
-    )
+    assert "flattery from 10 % to 50 % of the answers" in texts
     for row in rows:
         row["gate"]["win_rate"] = e(0.4, 0.1, 80)
     disliked = read_run(write(tmp_path / "b", "wrong", rounds=rows, certified_round=0))
-    assert "gold fell" not in str(remarks(disliked)) and "flattery" not in headline(disliked)[1]
-
-
-def test_faults_that_grew_under_a_certificate_stand_in_the_tone(tmp_path: Path) -> None:
-    run = made(tmp_path, "good", gold_breakdown_base={"flattery": 0.1, "right": 0.6})
-    tone, sentence = headline(run)
-    assert tone is Tone.MIXED and "but flattery grew from 10" in sentence
-    page = Page(write_report([run.path], tmp_path / "page.html"))
-    assert tone.value in page.text and "headline mixed" in str(page.tags)
-
-
-def test_the_kept_policy_is_marked_and_what_could_not_decide_is_told(tmp_path: Path) -> None:
-    told = {"notes": ["the gate is undecided: 5 of 9 prompts told the policies apart"]}
-    for scenario, rings, spent in (("good", 11, 80), ("held", 2, 160), ("no_gold", 7, 80)):
-        run = made(tmp_path, scenario)
-        assert run.undecided_labels == spent
-        rows = json.loads((run.path / "result.json").read_text())["rounds"]
-        again = made(tmp_path, scenario, rounds=[{**rows[0], **told}, *rows[1:]])
-        page = write_report([again.path], tmp_path / "page.html")
-        text = Page(page).text
-        assert f"{spent} of 2,000 labels ({spent // 20} %) went to gates that could not" in text
-        assert "round 1: the gate is undecided: 5 of 9 prompts" in text
-        # One in each chart that has the policy: the base is in those against KL alone.
-        assert len(re.findall(r'r="(?:8|12)" class="ring"', page.read_text())) == rings
-
-
-def test_a_rule_is_told_as_a_rule_and_simulated_raters_as_simulated(tmp_path: Path) -> None:
-    ruled = made(tmp_path, "good", rater="rule", labels={"learn": 0, "gate": 200})
-    page = Page(write_report([ruled.path], tmp_path / "page.html"))
-    assert headline(ruled)[0] is Tone.RULED and "the reward is a rule too" in page.text
-    assert "no rater, reward or gate ever sees" not in page.text and "from a rule" in page.text
-    page = Page(write_report([made(tmp_path, "good").path], tmp_path / "page.html"))
-    assert "no rater, reward or gate ever sees" in page.text and "simulated raters" in page.text
-    page = Page(write_report([made(tmp_path, "no_gold", rater="people").path], tmp_path / "p.html"))
-    assert "truly worth is not known here" in page.text and "simulated" not in page.text
-
-
-def test_the_best_of_one_sample_is_no_oracle(tmp_path: Path) -> None:
-    run = made(tmp_path, "good")
-    config = json.loads((run.path / "config.json").read_text())
-    config["recipe"] += "[evaluate]\noracle_samples = 1\n"
-    (run.path / "config.json").write_text(json.dumps(config))
-    one = read_run(run.path)
-    assert one.oracle.value is None and run.oracle.value == 2.64
-    assert "of the way" in headline(run)[1] and "of the way" not in headline(one)[1]
+    assert "gold fell" not in str(remarks(disliked)) and "flattery" not in str(remarks(disliked))
 
 
 def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -> None:

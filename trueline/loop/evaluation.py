@@ -96,8 +96,7 @@ class Evaluation:
             **self._gold(rolled),
             "proxy": _mean(gained[now.scored & before.scored & np.isfinite(gained)]),
             "kl": _mean(Samples.of(policy, rolled, now, readings).log_ratio.ravel(), _POSITIVE),
-            # A rule is never in doubt: that is no measurement.
-            "uncertainty": _mean(now.std[now.scored], _POSITIVE) if now.std.any() else None,
+            "uncertainty": _mean(now.std[now.scored], _POSITIVE),
             "novelty": _mean(now.novelty[now.scored], _POSITIVE),
             "length": _mean([r.num_tokens for r in answers if r.num_tokens is not None], _POSITIVE),
             "unscored": int((~now.scored).sum()),

@@ -54,8 +54,6 @@ class Series:
     y: Sequence[Estimate]
     discs: Sequence[tuple[str, bool]] = ()
     """For each point the text of a disc and whether it is filled; plain markers if empty."""
-    kept: int | None = None
-    """Which point is the policy that was kept: it gets a ring."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +135,6 @@ def section(
     if diagonal:
         low, high = max(to_x.low, to_y.low), min(to_x.high, to_y.high)
         _line(svg, "level", (to_x(low), to_y(low)), (to_x(high), to_y(high)))
-    if any(one.kept is not None for one in series):
-        ring = _key(_add(legend, "span"), "the policy kept", "", "")
-        _add(ring, "circle", r=5, class_="ring")
     for look, one in enumerate(series):
         # Bars of several series at one x stand side by side.
         shift = 0.0 if one.discs else 5 * (look - (len(series) - 1) / 2)
@@ -181,8 +176,6 @@ def _points(group: ET.Element, one: Series, look: int, to: tuple[_Scale, _Scale,
             _line(group, "bar", (x, to_y(e.lower)), (x, to_y(e.upper)))
         place = _add(group, "g", transform=f"translate({x:.1f},{y:.1f})")
         _add(place, "title", f"{one.name}: {to_y.axis.words(e)}")
-        if i == one.kept:
-            _add(place, "circle", r=12 if one.discs else 8, class_="ring")
         if one.discs:
             text, filled = one.discs[i]
             _add(place, "circle", r=9, class_="disc filled" if filled else "disc")
@@ -204,14 +197,11 @@ def _axes(svg: ET.Element, to_x: _Scale, to_y: _Scale) -> None:
     _add(svg, "text", to_y.axis.title, transform=turned)
 
 
-def _key(key: ET.Element, name: str, line: str, symbol: str) -> ET.Element:
-    """Add a sample of a line or symbol and its name to the legend; return the sample."""
+def _key(key: ET.Element, name: str, line: str, symbol: str) -> None:
     sample = _add(key, "svg", viewBox="-14 -6 28 12", aria_hidden="true")
-    if line:
-        _line(sample, line, (-13, 0), (13, 0))
-        _add(sample, "path", d=symbol, class_="point")
+    _line(sample, line, (-13, 0), (13, 0))
+    _add(sample, "path", d=symbol, class_="point")
     _add(key, "span", name)
-    return sample
 
 
 def _line(parent: ET.Element, kind: str, start: Sequence[float], stop: Sequence[float]) -> None:

@@ -89,14 +89,9 @@ def write_judging(folder: Path) -> Path:
             do="give the command that began it again: it goes on",
         )
     judging = parse(JudgingRecord, view)
-    asked = judging.config.items()
-    recipes = {name: text for name, text in asked if name.startswith("recipe ")}
     page = render(
         "judging.html.j2",
         judging=judging,
-        recipes=recipes,
-        options={name: value for name, value in asked if name not in recipes},
-        simulated='kind = "simulated"' in str(recipes),
         sentences=_sentences(judging),
         sections=[one for one in (_beliefs(judging), _calibration(judging)) if one.chart],
         quoted=quoted,

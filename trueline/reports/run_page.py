@@ -19,7 +19,6 @@ from __future__ import annotations
 import enum
 import math
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -124,7 +123,7 @@ def _names(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _chapters(each: Named) -> dict[str, list[ReportSection]]:
-    oracle = each[0][0].oracle.value
+    oracle = each[0][0].gold_oracle.value
     level = None if oracle is None else ("oracle", oracle)
     rounds = round_axis(max((r.round for run, _ in each for r in run.rounds), default=1))
     # Charts of one run each say whose they are where there are several.
@@ -140,12 +139,7 @@ def _chapters(each: Named) -> dict[str, list[ReportSection]]:
     for chapter, title, field, share, line in OVER_ROUNDS:
         read = attrgetter(field)
         series = [
-            Series(
-                name=name,
-                x=[r.round for r in run.rounds],
-                y=[read(r) for r in run.rounds],
-                kept=run.certified_round - 1 if run.certified_round else None,
-            )
+            Series(name=name, x=[r.round for r in run.rounds], y=[read(r) for r in run.rounds])
             for run, name in each
         ]
         axis = Axis(title.lower(), share=share)
@@ -162,7 +156,6 @@ def _path(each: Named, name: str, field: str, level: tuple[str, float] | None) -
             y=[run.gold_base if field == "gold" else BASE]
             + [getattr(r, field) for r in run.rounds],
             discs=[("0", True)] + [(str(r.round), r.gate.decision == "accept") for r in run.rounds],
-            kept=run.certified_round,
         )
         for run, label in each
         if any(getattr(r, field).value is not None for r in run.rounds)
@@ -179,7 +172,6 @@ def _gate(run: RunRecord, tail: str, rounds: Axis) -> ReportSection:
             name=name,
             x=[r.round for r in run.rounds],
             y=[bare(getattr(r.gate, field)) for r in run.rounds],
-            kept=run.certified_round - 1 if name == "better" and run.certified_round else None,
         )
         for name, field in fields.items()
     ]
@@ -208,12 +200,7 @@ def _kinds(run: RunRecord, tail: str, rounds: Axis) -> ReportSection:
     x = [0, *(r.round for r in run.rounds)]
     shares = [run.breakdown_base, *(r.breakdown for r in run.rounds)]
     series = [
-        Series(
-            name=kind.replace("_", " "),
-            x=x,
-            y=[one.get(kind, MISSING) for one in shares],
-            kept=run.certified_round,
-        )
+        Series(name=kind.replace("_", " "), x=x, y=[one.get(kind, MISSING) for one in shares])
         for kind in dict.fromkeys(kind for share in shares for kind in share)
     ]
     return section(f"Kinds of answer{tail}", series, rounds, _share_axis("share of answers"))
@@ -252,8 +239,6 @@ class Tone(enum.StrEnum):
     """The headline in one word; always printed as a word, never by colour alone."""
 
     BETTER = "better"
-    RULED = "better by the rule"
-    MIXED = "better, and worse in what the raters like"
     JUDGED = "better by the raters' judgement"
     WORSE = "worse"
     UNCLEAR = "undecided"
@@ -279,13 +264,12 @@ def headline(run: RunRecord) -> tuple[Tone, str]:
     tone = {Change.ROSE: Tone.BETTER, Change.FELL: Tone.WORSE}.get(moved, Tone.UNCLEAR)
     if not _gold_known(run) and run.accepted:
         tone = Tone.JUDGED
-    grown = _grown_faults(run)
-    if tone is Tone.BETTER:
-        tone = Tone.MIXED if grown else Tone.RULED if run.rater == "rule" else tone
-    clauses = [_kept_clause(run), _gold_clause(run, moved)]
-    if grown:
-        clauses.append(f"but {', '.join(grown)} of the answers")
-    sentence = "; ".join(filter(None, clauses)) + "."
+    clauses = [_gold_clause(run, moved), _certified_clause(run)]
+    if run.labels_used is not None:
+        clauses.append(f"{plural(run.labels_used, 'label')} used")
+    if run.unspent:
+        clauses.append(f"{plural(int(run.unspent), 'label')} unspent")
+    sentence = "; ".join(clauses) + "."
     if not run.finished:
         tone = Tone.UNFINISHED
         so_far = f" So far: {sentence[0].lower()}{sentence[1:]}" if run.rounds else ""
@@ -298,52 +282,38 @@ def _gold_known(run: RunRecord) -> bool:
     return any(gold.value is not None for gold in golds)
 
 
-def _kept_clause(run: RunRecord) -> str:
-    """Say which policy was kept, and why."""
-    gates = [r for r in run.rounds if r.gate.decision is not None]
-    if not gates:
-        return "No gate was held: the policy it began with is kept"
-    counts = Counter(map(_decision, gates))
-    passed = counts.pop(DECISIONS["accept"], 0)
-    verb = "were" if passed > 1 else "was"
-    of = f"{passed or 'none'} of {plural(len(gates), 'round')} {verb} certified"
-    of += "".join(f", {n} {what}" for what, n in counts.items())
-    kept = [r.gate for r in gates if r.round == run.certified_round]
-    if not kept:
-        return f"Kept: the policy it began with ({of})"
-    won = f"{estimate(kept[0].win_rate, share=True)} of {count(kept[0].labels)} fresh comparisons"
-    return f"Kept: round {run.certified_round}, which won {won} at the gate ({of})"
-
-
 def _gold_clause(run: RunRecord, moved: Change) -> str:
     base, final = run.gold_base, run.gold_final
     if not _gold_known(run):
-        return "what the answers are truly worth is not known here"
+        return "What the answers are truly worth is not known here"
     if run.certified_round == 0 and run.rounds and final.value is not None:
-        return f"gold stays {estimate(final)}"
+        return f"The policy it began with stays, with gold {estimate(final)}"
     if moved not in (Change.ROSE, Change.FELL):
         values = f"{number(base.value)} before, {estimate(final)} after"
-        return f"gold, {moved} (n = {count(final.n)}): {values}"
-    text = f"gold {moved} from {number(base.value)} to {estimate(final)}"
-    if moved is Change.ROSE and run.oracle.value and (run.gain_share.value or 0) > 0:
+        return f"Gold, {moved} (n = {count(final.n)}): {values}"
+    text = f"Gold {moved} from {number(base.value)} to {estimate(final)}"
+    if moved is Change.ROSE and (run.gain_share.value or 0) > 0:
         oracle = f"the oracle ({number(run.gold_oracle.value)})"
         text += f", {percent(run.gain_share.value)} of the way to {oracle}"
     return text
 
 
+def _certified_clause(run: RunRecord) -> str:
+    gates = [r.gate for r in run.rounds if r.gate.decision is not None]
+    if not gates:
+        return "no gate was held"
+    passed = [gate for gate in gates if gate.decision == "accept"]
+    verb = "were" if len(passed) > 1 else "was"
+    text = f"{len(passed) or 'none'} of {plural(len(gates), 'round')} {verb} certified"
+    if not passed or _gold_known(run):
+        return text
+    rate = estimate(passed[-1].win_rate, share=True)
+    return f"{text} by the raters' own judgement (win rate in the last of them {rate})"
+
+
 def remarks(run: RunRecord) -> list[str]:
     """Return what a careful reader would want pointed out, each with its numbers."""
-    found = [_liked_worse(run), _liked_faults(run), _undecided(run)]
-    return [text for text in found if text is not None]
-
-
-def _undecided(run: RunRecord) -> str | None:
-    """Say what share of the labels went to gates that could not decide."""
-    spent, used = run.undecided_labels, run.labels_used or 0
-    if not spent or not used:
-        return None
-    share, labels = percent(spent / used), plural(used, "label")
-    return f"{count(spent)} of {labels} ({share}) went to gates that could not decide."
+    return [text for text in (_liked_worse(run), _liked_faults(run)) if text is not None]
 
 
 def _liked_worse(run: RunRecord) -> str | None:
@@ -358,23 +328,20 @@ def _liked_worse(run: RunRecord) -> str | None:
     )
 
 
-def _grown_faults(run: RunRecord) -> list[str]:
+def _liked_faults(run: RunRecord) -> str | None:
     """Name the faults that grew by a fifth of the answers or more under a certificate."""
     held = next((r.breakdown for r in run.rounds if r.round == run.certified_round), {})
-    return [
-        f"{name.replace('_', ' ')} grew from {percent(was.value)} to {percent(now.value)}"
+    grown = [
+        f"{name.replace('_', ' ')} from {percent(was.value)} to {percent(now.value)}"
         for name in _FAULTS
         if (was := run.breakdown_base.get(name)) and (now := held.get(name))
         if change(was, now) is Change.ROSE and (now.value or 0) - (was.value or 0) >= 0.2
     ]
-
-
-def _liked_faults(run: RunRecord) -> str | None:
-    if not _grown_faults(run):
+    if not grown:
         return None
     return (
-        "These faults were certified: the raters like them, and the gate asks the same raters, so "
-        "that it cannot see them."
+        f"Faults grew and were certified: {', '.join(grown)} of the answers. The raters like them, "
+        "and the gate asks these raters: it cannot see this."
     )
 
 

@@ -103,8 +103,6 @@ class RoundRecord(Record):
     """Share of answers that are right, flatter, ...; empty where gold is unknown."""
     stopped: str | None = None
     """Why the policy was improved less than asked."""
-    notes: tuple[str, ...] = ()
-    """What was told while it ran."""
 
     @property
     def breakdown(self) -> dict[str, Estimate]:
@@ -171,18 +169,6 @@ class RunRecord(Record):
     def accepted(self) -> list[int]:
         """The rounds that the gate certified."""
         return [r.round for r in self.rounds if r.gate.decision == "accept"]
-
-    @property
-    def oracle(self) -> Estimate:
-        """Gold of the truly best of several base samples; of one it would be the base itself."""
-        one = self.config.get("evaluate.oracle_samples") == 1
-        return MISSING if one else self.gold_oracle
-
-    @property
-    def undecided_labels(self) -> int:
-        """Labels of gates that could not decide."""
-        held = (r.gate for r in self.rounds if r.gate.decision == "hold")
-        return sum(gate.labels or 0 for gate in held)
 
     @property
     def breakdown_base(self) -> dict[str, Estimate]:
