@@ -120,6 +120,7 @@ def test_a_rule_needs_no_labels_to_learn_from(sums_task, tmp_path):
     spec = replace(QUICK, reward=MaxWords(n=30), gate_frac=1.0, optimiser=GRPO(limits=FREE))
     result = run(spec, sums_task, tmp_path / "run")
     assert result["labels"]["learn"] == 0 and len(result["rounds"]) == 2
+    assert {row[name] for row in result["rounds"] for name in ("uncertainty", "novelty")} == {None}
     assert run(spec, sums_task, tmp_path / "run") is not None, "what it saved is read back"
 
 

@@ -28,11 +28,11 @@ WIN = {
 SCENARIOS = tuple(GOLD)
 
 
-def write(folder: Path, scenario: str, *, seed: int = 0, **changes: Any) -> Path:
-    """A run folder of this scenario at `folder`; `changes` go into its result."""
+def write(folder: Path, scenario: str, *, seed: int = 0, more: str = "", **changes: Any) -> Path:
+    """A run folder of this scenario; `more` goes into its recipe, `changes` into its result."""
     gold = GOLD[scenario]
     recipe = "[budget]\nrounds = 5\n[policy]\nkind = 'dpo'\n"
-    config = {"verb": "run", "seed": seed, "recipe": recipe}
+    config = {"verb": "run", "seed": seed, "recipe": recipe + more}
     rounds = [_round(t, gold[t + 1], win) for t, win in enumerate(WIN[scenario])]
     if scenario != "unfinished":
         return save(folder, config, {**_result(gold, rounds), **changes})

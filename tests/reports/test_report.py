@@ -193,11 +193,13 @@ def made(folder: Path, scenario: str, **changes: Any) -> RunRecord:
 @pytest.mark.parametrize(
     ("scenario", "tone", "says"),
     [
-        ("good", Tone.BETTER, "Gold rose from 0.71 to 2.36 [2.30, 2.42], 85 % of the way"),
-        ("wrong", Tone.WORSE, "Gold fell from 0.71 to −0.42 [−0.48, −0.36]; 5 of 5 rounds"),
-        ("no_gold", Tone.JUDGED, "3 of 4 rounds were certified by the raters' own judgement (win"),
-        ("held", Tone.UNCLEAR, "The policy it began with stays, with gold 0.71"),
-        ("unfinished", Tone.UNFINISHED, "Unfinished, 3 of 5 rounds done. So far: gold rose"),
+        ("good", Tone.BETTER, "worth, rose from 0.71 to 2.36 [2.30, 2.42], 85 % of the way to the"),
+        ("wrong", Tone.WORSE, "true worth, fell from 0.71 to −0.42 [−0.48, −0.36]."),
+        ("no_gold", Tone.JUDGED, "Kept: the policy of round 4. The gate certified it: the"),
+        ("no_gold", Tone.JUDGED, "those of round 2 in 71 % [52, 90] of 40 comparisons. What"),
+        ("held", Tone.BASE, "Kept: the base policy, for none of 3 rounds was certified. Gold, the"),
+        ("held", Tone.BASE, "true worth, stays at 0.71 [0.62, 0.80]."),
+        ("unfinished", Tone.UNFINISHED, "3 of 5 rounds done. Kept so far: the policy of round 3."),
     ],
 )
 def test_a_run_in_one_sentence(scenario: str, tone: Tone, says: str, tmp_path: Path) -> None:
@@ -211,19 +213,115 @@ def test_a_run_in_one_sentence(scenario: str, tone: Tone, says: str, tmp_path: P
 def test_too_few_answers_are_said_to_be_too_few(tmp_path: Path) -> None:
     tone, sentence = headline(made(tmp_path, "good", gold_final=e(0.9, 0.4, 30)))
     assert tone is Tone.UNCLEAR
-    assert sentence.startswith("Gold, too few answers to tell whether it changed (n = 30): 0.71")
+    words = "and is 0.90 [0.50, 1.30]: too few answers to tell whether it changed (n = 30)."
+    assert sentence.replace("\u00a0", " ").endswith(words)
 
 
 def test_a_fall_that_raters_like_is_said_to_be_beyond_the_gate(tmp_path: Path) -> None:
     run = made(tmp_path, "wrong", gold_breakdown_base={"flattery": 0.1, "right": 0.6})
     rows = json.loads((run.path / "result.json").read_text())["rounds"]
-    texts = " ".join(remarks(run)).replace("\u00a0", " ")
-    assert "In 5 of 5 rounds the raters preferred" in texts and "it asks the same raters" in texts
-    assert "flattery from 10 % to 50 % of the answers" in texts
+    assert "gold fell: it asks the simulated raters, who preferred the new" in str(remarks(run))
+    assert "flattery from 10 % to 50 % of" in headline(run)[1].replace("\u00a0", " ")
     for row in rows:
         row["gate"]["win_rate"] = e(0.4, 0.1, 80)
     disliked = read_run(write(tmp_path / "b", "wrong", rounds=rows, certified_round=0))
-    assert "gold fell" not in str(remarks(disliked)) and "flattery" not in str(remarks(disliked))
+    assert "gold fell" not in str(remarks(disliked)) and "flattery" not in headline(disliked)[1]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "base", "changes", "tone"),
+    [
+        ("good", 0.1, {}, Tone.MIXED),
+        ("good", 0.5, {}, Tone.BETTER),
+        ("good", 0.1, {"gold_final": e(0.9, 0.4, 30)}, Tone.WORSE),
+        ("wrong", 0.9, {}, Tone.WORSE),
+        ("held", 0.0, {}, Tone.BASE),
+    ],
+)
+def test_faults_that_grew_are_in_the_tone_itself(
+    scenario: str, base: float, changes: dict[str, Any], tone: Tone, tmp_path: Path
+) -> None:
+    kinds = {"flattery": base, "right": 0.2}
+    run = made(tmp_path, scenario, gold_breakdown_base=kinds, **changes)
+    found, text = headline(run)
+    assert found is tone
+    grew = base < 0.2 and scenario != "held"
+    assert ("Faults grew and passed the gate: flattery" in text) == grew
+    page = Page(write_report([run.path]))
+    assert tone.value in page.text and "right from" not in text
+    assert ("div", {"class": f"headline {tone.name.lower()}"}) in page.tags
+
+
+def test_labels_of_rounds_without_a_decision_are_counted(tmp_path: Path) -> None:
+    run = made(tmp_path, "held")
+    words = "Of the labels 8 % paid for gates that stayed undecided (160, round 1, 2)."
+    assert remarks(run)[1].replace("\u00a0", " ") == words
+    rows = json.loads((run.path / "result.json").read_text())["rounds"]
+    rows[0] |= {"labels": {"learn": 900}, "gate": {"decision": "hold", "labels": 0}}
+    rows[0]["notes"] = ["too <b>few</b> pairs"]
+    page = Page(write_report([made(tmp_path, "held", rounds=rows).path]))
+    assert "1 held (too few labels to tell), 1 not tested, 1 rolled back" in page.text
+    words = (
+        "Of the labels 45 % were bought in rounds that could not be tested (900, round 1) and 4 %"
+    )
+    assert words in page.text
+    assert "Round 1: too <b>few</b> pairs" in page.text
+    assert "Of the labels" not in str(remarks(made(tmp_path, "wrong")))
+
+
+RULE = "[reward]\nkind = 'rule'\nname = 'joy'\n[judge]\nkind = 'rule'\nname = "
+
+
+@pytest.mark.parametrize(
+    ("rater", "more", "scenario", "says", "never"),
+    [
+        ("rule", RULE + "'joy'", "good", "Judge, reward and gold are one", "no rater, reward or"),
+        ("rule", RULE + "'joy'", "held", "The rule's own value stays", "Raters against gold"),
+        ("rule", RULE + "'calm'", "good", "no measure of anything else", "gold are one"),
+        ("rule", "", "good", "The reward is what the loop learns", "nobody spent it"),
+        ("file", "", "no_gold", "Nobody knows the true worth", "Gold against KL"),
+        ("people", "", "no_gold", "people preferred its answers", "simulated"),
+        ("simulated", "", "good", "no person gave a label", "Nobody knows"),
+    ],
+)
+def test_the_prose_is_of_the_run_at_hand(
+    rater: str, more: str, scenario: str, says: str, never: str, tmp_path: Path
+) -> None:
+    took = {"judge_s": {"learn": 4000, "gate": 80}}
+    run = write(tmp_path / "run", scenario, more=more, rater=rater, gain_share=None, **took)
+    page = Page(write_report([run]))
+    assert says in page.text and never not in page.text
+    assert "1:08:00" in page.text and "oracle (best" not in page.text
+    assert ("Judging, simulated" in page.text) == (rater == "simulated")
+    assert ("Was the reward right about" in page.text) == (not more)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "kept", "rings"), [("good", "round 4", 11), ("held", "the base policy", 4)]
+)
+def test_each_chart_over_rounds_marks_the_policy_that_was_kept(
+    scenario: str, kept: str, rings: int, tmp_path: Path
+) -> None:
+    kinds = {"flattery": 0.1, "right": 0.2}
+    run = write(tmp_path / "run", scenario, gold_breakdown_base=kinds)
+    file = write_report([run])
+    drawn = re.findall(r'<circle r="(?:8|13)" class="ring"', file.read_text())
+    words = Page(file).text
+    assert len(drawn) == rings and words.count(f"kept: {kept}") == 10
+    both = Page(write_report([run, write(tmp_path / "wrong", "wrong")], tmp_path / "both.html"))
+    assert f"kept: run {kept}, wrong round 5" in both.text and "5 (kept)" not in words
+
+
+def test_a_certificate_beside_an_interval_that_holds_even_is_explained(tmp_path: Path) -> None:
+    run = made(tmp_path, "good")
+    words = "So a decided round's interval can still hold 50 %"
+    assert words not in Page(write_report([run.path])).text
+    rows = json.loads((run.path / "result.json").read_text())["rounds"]
+    rows[3]["gate"] |= {"win_rate": e(0.6, 0.11, 40), "threshold": 20.0}
+    text = Page(write_report([made(tmp_path, "good", rounds=rows).path])).text
+    assert "Round 4: decision and interval seem to disagree, and do not." in text
+    assert "of 40 comparisons (on one side, at 5 %, as the gate decides;" in text
+    assert "the gate decides on one side, at 5 % a round" in text and words in text
 
 
 def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -> None:

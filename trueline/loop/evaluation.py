@@ -96,8 +96,9 @@ class Evaluation:
             **self._gold(rolled),
             "proxy": _mean(gained[now.scored & before.scored & np.isfinite(gained)]),
             "kl": _mean(Samples.of(policy, rolled, now, readings).log_ratio.ravel(), _POSITIVE),
-            "uncertainty": _mean(now.std[now.scored], _POSITIVE),
-            "novelty": _mean(now.novelty[now.scored], _POSITIVE),
+            # A rule has neither.
+            "uncertainty": _mean(now.std[now.scored], _POSITIVE) if now.std.any() else None,
+            "novelty": _mean(now.novelty[now.scored], _POSITIVE) if now.novelty.any() else None,
             "length": _mean([r.num_tokens for r in answers if r.num_tokens is not None], _POSITIVE),
             "unscored": int((~now.scored).sum()),
             # Where answers have no end, all go on until they are cut.

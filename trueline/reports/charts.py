@@ -54,6 +54,8 @@ class Series:
     y: Sequence[Estimate]
     discs: Sequence[tuple[str, bool]] = ()
     """For each point the text of a disc and whether it is filled; plain markers if empty."""
+    ringed: int | None = None
+    """Which point is of the policy that was kept."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,12 @@ def section(
     *,
     level: tuple[str, float] | None = None,
     diagonal: bool = False,
+    kept: str = "",
 ) -> ReportSection:
     """Return the chart and the numbers of the series that were measured, if any was.
 
-    `level`: the name and the height of a dotted line. `diagonal`: dot the line y = x.
+    `level`: the name and the height of a dotted line. `diagonal`: dot the line y = x. `kept`: words
+    for the rings.
     """
     series = [one for one in series if any(e.value is not None for e in one.y)]
     if not series:
@@ -123,6 +127,8 @@ def section(
     for look, one in enumerate(series if len(series) > 1 else ()):
         key = _add(legend, "span", class_=f"s{look % COLOURS}")
         _key(key, one.name, "join", SYMBOLS[look % len(SYMBOLS)])
+    if kept:
+        _key(_add(legend, "span"), kept, "", "", ring=any(s.ringed is not None for s in series))
     svg = _add(root, "svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", aria_hidden="true")
     ends = [v for s in series for e in s.y for v in (e.value, e.lower, e.upper) if v is not None]
     across = [v for s in series for v in s.x if v is not None]
@@ -153,7 +159,7 @@ def _numbers(
         for i, (at, e) in enumerate(zip(one.x, one.y, strict=True)):
             place = NOT_MEASURED if at is None else f"{at:.0%}" if x.share else f"{at:g}"
             name = f"round {one.discs[i][0]}, {place}" if one.discs else place
-            rows.setdefault(name, {})[column] = y.words(e)
+            rows.setdefault(name, {})[column] = y.words(e) + " (kept)" * (i == one.ringed)
     names = [one.name for one in series] if len(series) > 1 else [y.title]
     columns = range(len(series))
     cells = ((name, *(row.get(i, "") for i in columns)) for name, row in rows.items())
@@ -171,7 +177,7 @@ def _points(group: ET.Element, one: Series, look: int, to: tuple[_Scale, _Scale,
     for (i, *start, _), (j, *stop, _) in pairwise(points):
         if j == i + 1:
             _line(group, "join", start, stop)
-    for i, x, y, e in points:
+    for i, x, y, e in sorted(points, key=lambda point: point[0] == one.ringed):
         if e.lower is not None and e.upper is not None:
             _line(group, "bar", (x, to_y(e.lower)), (x, to_y(e.upper)))
         place = _add(group, "g", transform=f"translate({x:.1f},{y:.1f})")
@@ -182,6 +188,8 @@ def _points(group: ET.Element, one: Series, look: int, to: tuple[_Scale, _Scale,
             _add(place, "text", text, y=4, class_="filled" if filled else "")
         else:
             _add(place, "path", d=SYMBOLS[look % len(SYMBOLS)], class_="point")
+        if i == one.ringed:
+            _add(place, "circle", r=13 if one.discs else 8, class_="ring")
 
 
 def _axes(svg: ET.Element, to_x: _Scale, to_y: _Scale) -> None:
@@ -197,10 +205,12 @@ def _axes(svg: ET.Element, to_x: _Scale, to_y: _Scale) -> None:
     _add(svg, "text", to_y.axis.title, transform=turned)
 
 
-def _key(key: ET.Element, name: str, line: str, symbol: str) -> None:
-    sample = _add(key, "svg", viewBox="-14 -6 28 12", aria_hidden="true")
-    _line(sample, line, (-13, 0), (13, 0))
-    _add(sample, "path", d=symbol, class_="point")
+def _key(key: ET.Element, name: str, line: str, symbol: str, *, ring: bool = False) -> None:
+    if line or ring:
+        sample = _add(key, "svg", viewBox="-14 -6 28 12", aria_hidden="true")
+        _line(sample, line, (-13, 0), (13, 0))
+        _add(sample, "path", d=symbol, class_="point")
+        _add(sample, "circle", r=5 * ring, class_="ring")
     _add(key, "span", name)
 
 

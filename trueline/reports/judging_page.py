@@ -78,6 +78,11 @@ class JudgingRecord(Record):
     contrasts: dict[str, Measured] = Field(default_factory=dict)
     samples: tuple[TranscriptRecord, ...] = ()
 
+    @property
+    def simulated(self) -> bool:
+        """Whether the judge's seconds are reckoned for people who are not there."""
+        return any('[judge]\nkind = "simulated"' in str(value) for value in self.config.values())
+
 
 def write_judging(folder: Path) -> Path:
     """Write report.html beside the result.json of a folder of verdicts; return its path."""

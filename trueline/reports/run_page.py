@@ -18,8 +18,12 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 import shlex
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -34,7 +38,7 @@ from trueline.errors import SetupError
 from trueline.records import Estimate
 from trueline.reports import formatting
 from trueline.reports.charts import Axis, ReportSection, Series, section
-from trueline.reports.formatting import NOT_MEASURED, count, estimate, number, percent, plural
+from trueline.reports.formatting import NOT_MEASURED, count, estimate, percent
 from trueline.reports.run_records import MISSING, RoundRecord, RunRecord, bare, read_run
 
 __all__ = ["Change", "Tone", "change", "headline", "remarks", "render", "round_axis", "run_alpha"]
@@ -44,7 +48,8 @@ Named = list[tuple[RunRecord, str]]
 """Runs with the names that tell them apart."""
 BASE = bare(0.0)
 """Where the base policy stands: no KL from itself, no reward above its own."""
-DECISIONS = {"accept": "certified", "hold": "held", "roll_back": "rolled back", None: "no gate"}
+DECISIONS = {"accept": "certified", "roll_back": "rolled back", None: "no gate"}
+DECISIONS |= {"hold": "held (too few labels to tell)"}
 OVER_ROUNDS: tuple[tuple[str, str, str, bool, tuple[str, float] | None], ...] = (
     ("gate", "Win rate", "gate.win_rate", True, ("even", 0.5)),
     ("reward", "Accuracy", "accuracy", True, ("a coin", 0.5)),
@@ -83,23 +88,29 @@ def summary(run: Path) -> Group:
         measured = [estimate(e) for e in (r.gold, r.proxy, r.kl)]
         spent = count(sum(r.labels.values())) if r.labels else NOT_MEASURED
         table.add_row(*map(Text, [str(r.round), *measured, _decision(r), spent]))
-    _, sentence = headline(record)
-    return Group(table, Text(""), *map(Text, [sentence, *remarks(record)]))
+    tone, text = headline(record)
+    said = [f"{tone.value[0].upper()}{tone.value[1:]}. {text}", *remarks(record)]
+    return Group(table, Text(""), *map(Text, said))
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a page of the house's kind; every value is escaped."""
+    """Render a page of the house's kind, every value escaped, or plain text (.txt.j2)."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("trueline.reports"),
-        autoescape=True,
+        autoescape=lambda name: not str(name).endswith(".txt.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(formatting, name) for name in formatting.__all__[1:]}
     environment.filters["name"] = lambda path: Path(str(path)).name
-    environment.filters["decision"] = _decision
-    return environment.get_template(template).render(**values)
+    environment.filters |= {"decision": _decision, "policy": _policy, "faults": _faults}
+    return environment
 
 
 def _page(runs: Sequence[RunRecord]) -> str:
@@ -108,8 +119,9 @@ def _page(runs: Sequence[RunRecord]) -> str:
         "run.html.j2",
         main=runs[0],
         each=each,
-        headlines=[(name, *headline(run), remarks(run)) for run, name in each],
+        headlines=[(name, run, *headline(run), remarks(run)) for run, name in each],
         alpha=run_alpha(runs[0]),
+        kinds=list({run.judge for run in runs}),
         chapters=_chapters(each),
         repeat=_command,
     )
@@ -123,8 +135,11 @@ def _names(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _chapters(each: Named) -> dict[str, list[ReportSection]]:
-    oracle = each[0][0].gold_oracle.value
-    level = None if oracle is None else ("oracle", oracle)
+    main = each[0][0]
+    # The best of one answer is no oracle; nor is what does not lie above the base policy.
+    best = f"oracle (best of {main.config.get('evaluate.oracle_samples', 'many')})"
+    known = main.gain_share.value is not None
+    level = (best, float(main.gold_oracle.value or 0)) if known else None
     rounds = round_axis(max((r.round for run, _ in each for r in run.rounds), default=1))
     # Charts of one run each say whose they are where there are several.
     tails = [(run, f": {name}" if len(each) > 1 else "") for run, name in each]
@@ -138,44 +153,58 @@ def _chapters(each: Named) -> dict[str, list[ReportSection]]:
     }
     for chapter, title, field, share, line in OVER_ROUNDS:
         read = attrgetter(field)
-        series = [
-            Series(name=name, x=[r.round for r in run.rounds], y=[read(r) for r in run.rounds])
-            for run, name in each
-        ]
-        axis = Axis(title.lower(), share=share)
-        chapters[chapter].append(section(title, series, rounds, axis, level=line))
+        series = [_series(run, name, [read(r) for r in run.rounds]) for run, name in each]
+        axis, kept = Axis(title.lower(), share=share), _legend(each)
+        chapters[chapter].append(section(title, series, rounds, axis, level=line, kept=kept))
     return chapters
+
+
+def _series(run: RunRecord, name: str, y: Sequence[Estimate]) -> Series:
+    """Return a line over the rounds, and over the base policy as round 0 where `y` has it."""
+    x = [0, *(r.round for r in run.rounds)][-len(y) :]
+    at = None if run.begun and not run.certified_round else run.certified_round
+    return Series(name=name, x=x, y=y, ringed=x.index(at) if at in x else None)
+
+
+def _legend(each: Named) -> str:
+    """Name the policy that each run kept."""
+    kept = [(f"{name} " * (len(each) > 1), _policy(run, run.certified_round)) for run, name in each]
+    return f"kept: {', '.join(map(''.join, kept))}"
+
+
+def _policy(run: RunRecord, round: int) -> str:
+    first = "the policy it began with" if run.begun else "the base policy"
+    return f"round {round}" if round else first
 
 
 def _path(each: Named, name: str, field: str, level: tuple[str, float] | None) -> ReportSection:
     """Chart a number against KL, each round a disc that is filled where the gate certified it."""
     series = [
-        Series(
-            name=label,
+        replace(
+            _series(run, label, [base, *(getattr(r, field) for r in run.rounds)]),
             x=[BASE.value, *(r.kl.value for r in run.rounds)],
-            y=[run.gold_base if field == "gold" else BASE]
-            + [getattr(r, field) for r in run.rounds],
             discs=[("0", True)] + [(str(r.round), r.gate.decision == "accept") for r in run.rounds],
         )
         for run, label in each
         if any(getattr(r, field).value is not None for r in run.rounds)
+        for base in [run.gold_base if field == "gold" else BASE]
     ]
-    x = Axis("KL from the base policy, nats an answer")
-    return section(f"{name.capitalize()} against KL", series, x, Axis(name), level=level)
+    x, kept = Axis("KL from the base policy, nats an answer"), _legend(each)
+    title = f"{name.capitalize()} against KL"
+    return section(title, series, x, Axis(name), level=level, kept=kept)
 
 
 def _gate(run: RunRecord, tail: str, rounds: Axis) -> ReportSection:
     """Chart the evidence of each round for "better" and for "worse" against the threshold."""
     fields = {"better": "e_value", "worse": "e_value_worse", "threshold": "threshold"}
+    gates = [r.gate for r in run.rounds]
     series = [
-        Series(
-            name=name,
-            x=[r.round for r in run.rounds],
-            y=[bare(getattr(r.gate, field)) for r in run.rounds],
-        )
+        _series(run, name, [bare(getattr(gate, field)) for gate in gates])
         for name, field in fields.items()
     ]
-    return section(f"Evidence at the gate{tail}", series, rounds, Axis("e-value", log=True))
+    series[1:] = [replace(one, ringed=None) for one in series[1:]]
+    title, y = f"Evidence at the gate{tail}", Axis("e-value", log=True)
+    return section(title, series, rounds, y, kept=_legend([(run, "")]))
 
 
 def _calibration(run: RunRecord, tail: str) -> ReportSection:
@@ -190,20 +219,20 @@ def _calibration(run: RunRecord, tail: str) -> ReportSection:
 def _best_of_n(run: RunRecord, tail: str) -> ReportSection:
     picks = dict(run.best_of_n)
     sizes = [e.value for e in picks.pop("n", ()) if e.value is not None]
-    series = [Series(name=pick, x=sizes, y=gold) for pick, gold in picks.items()]
+    series = [Series(name=pick, x=sizes, y=gold) for pick, gold in picks.items() if sizes[1:]]
     x, y = Axis("n", log=True, ticks=sizes), Axis("gold of the pick")
     return section(f"Gold of best-of-n{tail}", series, x, y)
 
 
 def _kinds(run: RunRecord, tail: str, rounds: Axis) -> ReportSection:
     """Chart the shares of answers of each kind over the rounds, the base policy as round 0."""
-    x = [0, *(r.round for r in run.rounds)]
     shares = [run.breakdown_base, *(r.breakdown for r in run.rounds)]
     series = [
-        Series(name=kind.replace("_", " "), x=x, y=[one.get(kind, MISSING) for one in shares])
+        _series(run, kind.replace("_", " "), [one.get(kind, MISSING) for one in shares])
         for kind in dict.fromkeys(kind for share in shares for kind in share)
     ]
-    return section(f"Kinds of answer{tail}", series, rounds, _share_axis("share of answers"))
+    title, y = f"Kinds of answer{tail}", _share_axis("share of answers")
+    return section(title, series, rounds, y, kept=_legend([(run, "")]))
 
 
 def round_axis(last: int) -> Axis:
@@ -216,6 +245,8 @@ def _share_axis(title: str) -> Axis:
 
 
 def _decision(row: RoundRecord) -> str:
+    if row.gate.decision == "hold" and row.gate.labels == 0:
+        return "not tested"
     return DECISIONS.get(row.gate.decision, str(row.gate.decision))
 
 
@@ -239,9 +270,11 @@ class Tone(enum.StrEnum):
     """The headline in one word; always printed as a word, never by colour alone."""
 
     BETTER = "better"
-    JUDGED = "better by the raters' judgement"
-    WORSE = "worse"
-    UNCLEAR = "undecided"
+    MIXED = "better, and worse in ways the raters like"
+    JUDGED = "better by the judgement of whoever was asked"
+    WORSE = "worse in ways the raters like"
+    UNCLEAR = "certified, with too few answers to tell whether gold changed"
+    BASE = "nothing certified"
     UNFINISHED = "unfinished"
 
 
@@ -259,22 +292,38 @@ def change(before: Estimate, after: Estimate) -> Change:
 
 
 def headline(run: RunRecord) -> tuple[Tone, str]:
-    """Return the run in one sentence with its tone."""
+    """Return the run's tone; and which policy was kept, why, and what became of its answers."""
+    return _tone(run), _said(run)[0]
+
+
+def remarks(run: RunRecord) -> list[str]:
+    """Return what a careful reader would want pointed out, each with its numbers."""
+    return _said(run)[1:]
+
+
+def _tone(run: RunRecord) -> Tone:
     moved = change(run.gold_base, run.gold_final)
-    tone = {Change.ROSE: Tone.BETTER, Change.FELL: Tone.WORSE}.get(moved, Tone.UNCLEAR)
-    if not _gold_known(run) and run.accepted:
-        tone = Tone.JUDGED
-    clauses = [_gold_clause(run, moved), _certified_clause(run)]
-    if run.labels_used is not None:
-        clauses.append(f"{plural(run.labels_used, 'label')} used")
-    if run.unspent:
-        clauses.append(f"{plural(int(run.unspent), 'label')} unspent")
-    sentence = "; ".join(clauses) + "."
     if not run.finished:
-        tone = Tone.UNFINISHED
-        so_far = f" So far: {sentence[0].lower()}{sentence[1:]}" if run.rounds else ""
-        sentence = f"Unfinished, {len(run.rounds)} of {run.planned_rounds} rounds done.{so_far}"
-    return tone, sentence
+        return Tone.UNFINISHED
+    if not run.certified_round:
+        return Tone.BASE
+    if moved is Change.FELL:
+        return Tone.WORSE
+    if run.judge == "rule" or not _gold_known(run):
+        return Tone.JUDGED
+    if moved is Change.ROSE:
+        return Tone.MIXED if _faults(run) else Tone.BETTER
+    return Tone.WORSE if _faults(run) else Tone.UNCLEAR
+
+
+def _said(run: RunRecord) -> list[str]:
+    """Return the headline and the remarks: paragraphs of a template."""
+    known, moved = _gold_known(run), change(run.gold_base, run.gold_final)
+    decisions = Counter(map(_decision, run.rounds))
+    facts = {"known": known, "moved": moved, "decisions": decisions, "faults": _faults(run)}
+    said = render("headline.txt.j2", run=run, **facts).split("\n\n")
+    texts = (re.sub(r"[ \n]+(?=[.,;:])", "", text) for text in said if text.strip())
+    return [re.sub(r"[ \n]+", " ", text).strip(" ") for text in texts]
 
 
 def _gold_known(run: RunRecord) -> bool:
@@ -282,67 +331,15 @@ def _gold_known(run: RunRecord) -> bool:
     return any(gold.value is not None for gold in golds)
 
 
-def _gold_clause(run: RunRecord, moved: Change) -> str:
-    base, final = run.gold_base, run.gold_final
-    if not _gold_known(run):
-        return "What the answers are truly worth is not known here"
-    if run.certified_round == 0 and run.rounds and final.value is not None:
-        return f"The policy it began with stays, with gold {estimate(final)}"
-    if moved not in (Change.ROSE, Change.FELL):
-        values = f"{number(base.value)} before, {estimate(final)} after"
-        return f"Gold, {moved} (n = {count(final.n)}): {values}"
-    text = f"Gold {moved} from {number(base.value)} to {estimate(final)}"
-    if moved is Change.ROSE and (run.gain_share.value or 0) > 0:
-        oracle = f"the oracle ({number(run.gold_oracle.value)})"
-        text += f", {percent(run.gain_share.value)} of the way to {oracle}"
-    return text
-
-
-def _certified_clause(run: RunRecord) -> str:
-    gates = [r.gate for r in run.rounds if r.gate.decision is not None]
-    if not gates:
-        return "no gate was held"
-    passed = [gate for gate in gates if gate.decision == "accept"]
-    verb = "were" if len(passed) > 1 else "was"
-    text = f"{len(passed) or 'none'} of {plural(len(gates), 'round')} {verb} certified"
-    if not passed or _gold_known(run):
-        return text
-    rate = estimate(passed[-1].win_rate, share=True)
-    return f"{text} by the raters' own judgement (win rate in the last of them {rate})"
-
-
-def remarks(run: RunRecord) -> list[str]:
-    """Return what a careful reader would want pointed out, each with its numbers."""
-    return [text for text in (_liked_worse(run), _liked_faults(run)) if text is not None]
-
-
-def _liked_worse(run: RunRecord) -> str | None:
-    liked = [r for r in run.rounds if (r.gate.win_rate.value or 0) > 0.5]
-    if change(run.gold_base, run.gold_final) is not Change.FELL or not liked:
-        return None
-    rate = estimate(liked[-1].gate.win_rate, share=True)
-    return (
-        f"In {len(liked)} of {plural(len(run.rounds), 'round')} the raters preferred the new "
-        f"answers (in round {liked[-1].round}, {rate} of the gate's comparisons). The gate cannot "
-        "see that gold fell, because it asks the same raters."
-    )
-
-
-def _liked_faults(run: RunRecord) -> str | None:
-    """Name the faults that grew by a fifth of the answers or more under a certificate."""
+def _faults(run: RunRecord) -> list[str]:
+    """Name the faults that the kept policy's answers have measurably more often."""
     held = next((r.breakdown for r in run.rounds if r.round == run.certified_round), {})
-    grown = [
+    return [
         f"{name.replace('_', ' ')} from {percent(was.value)} to {percent(now.value)}"
         for name in _FAULTS
         if (was := run.breakdown_base.get(name)) and (now := held.get(name))
-        if change(was, now) is Change.ROSE and (now.value or 0) - (was.value or 0) >= 0.2
+        if change(was, now) is Change.ROSE
     ]
-    if not grown:
-        return None
-    return (
-        f"Faults grew and were certified: {', '.join(grown)} of the answers. The raters like them, "
-        "and the gate asks these raters: it cannot see this."
-    )
 
 
 def run_alpha(run: RunRecord) -> float | None:

@@ -103,6 +103,8 @@ class RoundRecord(Record):
     """Share of answers that are right, flatter, ...; empty where gold is unknown."""
     stopped: str | None = None
     """Why the policy was improved less than asked."""
+    notes: tuple[str, ...] = ()
+    """What was told of the round while it ran."""
 
     @property
     def breakdown(self) -> dict[str, Estimate]:
@@ -153,12 +155,24 @@ class RunRecord(Record):
     """The round that made the last certified policy; 0 is the base policy."""
     labels: dict[str, int] = {}
     labels_used: int | None = None
+    judge_s: dict[str, float] = {}
+    """Seconds of whoever judged, by purpose."""
     best_of_n: dict[str, tuple[Measured, ...]] = {}
     """Sizes n, and gold of the best of n by gold, by the reward's mean and by its lower bound."""
     samples: tuple[SampleRecord, ...] = ()
     wall_s: float | None = None
     unspent: float | None = None
     """Labels left of the budget of a finished run."""
+
+    @property
+    def judge(self) -> str | None:
+        """The kind of whoever judged; a rule's own value is the gold of its run."""
+        return self.rater or self.config.get("judge.kind")
+
+    @property
+    def begun(self) -> bool:
+        """Whether it goes on from another run, so that its first policy is not the base."""
+        return bool(self.config.get("from"))
 
     @property
     def planned_rounds(self) -> int:
@@ -228,8 +242,7 @@ def _certified_so_far(run: RunRecord) -> RunRecord:
     labels = Counter[str]()
     for one in run.rounds:
         labels.update(one.labels)
-    # A run that goes on from another begins with a policy that is not the base.
-    gold = {0: MISSING if run.config.get("from") else run.gold_base}
+    gold = {0: MISSING if run.begun else run.gold_base}
     gold |= {r.round: r.gold for r in run.rounds}
     last = max(run.accepted, default=0)
     changes = {"certified_round": last, "gold_final": gold[last], "labels": dict(labels)}
