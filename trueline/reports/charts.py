@@ -158,7 +158,7 @@ def _numbers(
     for column, one in enumerate(series):
         for i, (at, e) in enumerate(zip(one.x, one.y, strict=True)):
             place = NOT_MEASURED if at is None else f"{at:.0%}" if x.share else f"{at:g}"
-            name = f"round {one.discs[i][0]}, {place}" if one.discs else place
+            name = f"round {one.discs[i][0]}, {number(at)}" if one.discs else place
             rows.setdefault(name, {})[column] = y.words(e) + " (kept)" * (i == one.ringed)
     names = [one.name for one in series] if len(series) > 1 else [y.title]
     columns = range(len(series))
