@@ -98,7 +98,7 @@ def _fault(cases: Any) -> str:
             compile(str(case.get("setup", "")), "<setup>", "exec")
             compile(str(case.get("call", "0")), "<call>", "eval", 0x2000)  # may await
             as_data(case.get("expected"))
-        except (SyntaxError, ValueError, TypeError) as error:
+        except (SyntaxError, ValueError, TypeError, OverflowError) as error:
             return f"a test cannot be read: {error}; got {case!r:.80}"
     return ""
 
@@ -117,7 +117,10 @@ def _equal(a: Any, b: Any) -> bool:
         case dict(), dict():
             return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
         case (float(), int() | float()) | (int(), float()):
-            return isclose(a, b, rel_tol=1e-6, abs_tol=1e-6)
+            try:
+                return isclose(a, b, rel_tol=1e-6, abs_tol=1e-6)
+            except OverflowError:  # an int beyond floats
+                return False
     return bool(a == b)
 
 
