@@ -119,6 +119,8 @@ def test_no_interval_leaves_its_bounds_or_has_no_width(rng: np.random.Generator)
     assert stats.mean([0.1, 0.1, 0.1, 2.0], bounds=(0, np.inf)).lower == 0
     below = stats.mean([-0.3, -0.1], bounds=(0, np.inf))
     assert (below.value, below.lower) == (0, 0) and below.upper > 0.5
+    beyond = stats.mean([-2.0, -2.1, -2.0, -2.2], bounds=(0, np.inf))
+    assert beyond == Estimate(0.0, None, None, 4)
     for clusters in (None, list("aabb")):
         same = stats.mean([3.0] * 4, clusters=clusters, rng=rng)
         assert same == Estimate(3.0, None, None, 4)

@@ -68,12 +68,12 @@ def verdict(accuracy: Estimate, floors: Mapping[str, Estimate]) -> tuple[str, bo
     """Return in words how a reward stands to its floors, and whether that is a warning."""
     known = {name: e.value for name, e in floors.items() if e.value is not None}
     name, floor = max({"chance": 0.5, **known}.items(), key=lambda item: item[1])
-    if accuracy.value is None or accuracy.lower is None:
+    if accuracy.value is None:
         return "no held-out pair was scored: nothing is known of this reward", True
     said = f"{accuracy.value:.3f} of held-out pairs right, {floor:.3f} by {name.replace('_', ' ')}"
     if accuracy.upper is not None and accuracy.upper < floor:
         return f"the reward is below its floor ({said}): give more pairs or another model", True
-    if accuracy.lower > floor:
+    if accuracy.lower is not None and accuracy.lower > floor:
         return f"the reward is above its floors ({said})", False
     few = f"too few pairs to tell whether the reward is above its floors ({said})"
     return few, accuracy.value < floor

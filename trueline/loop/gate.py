@@ -133,10 +133,10 @@ class GateSession:
     def record(self, rng: Rng) -> dict[str, Any]:
         """Return the record that stands in results; a session left open is a HOLD.
 
-        `e_value` speaks for "better", `e_value_worse` for "worse". The win rate's interval is
-        made of the same bets, valid whenever one stops, at 95 % or the 1 - 2 alpha of the round if
-        that is less: after ACCEPT its lower end is at least 1/2. What it would be were both answers
-        equally long (bootstrapped by `rng`) decides nothing, and needs the lengths of all.
+        `e_value` speaks for "better", `e_value_worse` for "worse". The win rate's interval is made
+        of the same bets, valid whenever one stops, at 1 - 2 alpha of the round: it leaves 1/2 out
+        just where the gate has decided. What it would be were both answers equally long
+        (bootstrapped by `rng`) decides nothing, and needs the lengths of all.
         """
         even = Estimate(None, None, None, 0)
         known = [gap for gap in self._longer if gap is not None]
@@ -157,8 +157,9 @@ class GateSession:
         if not self._wins:
             return Estimate(None, None, None, 0)
         value = sum(self._wins) / self.labels
-        level = max(0.05, 2 * self.alpha)
-        lower, upper = confidence_sequence(self._wins, level, fractions=BET)
+        # Two sides at the alpha of one: decision and interval say the same.
+        both = min(2 * self.alpha, 0.999)
+        lower, upper = confidence_sequence(self._wins, both, fractions=BET)
         low, high = float(lower[-1]), float(upper[-1])
         # The sequence looks back on all labels so far, and can end beside a mean that turned.
         return Estimate(value, min(low, value), max(high, value), self.labels)

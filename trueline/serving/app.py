@@ -54,7 +54,7 @@ _Bearer = HTTPAuthorizationCredentials | None
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII)
 CONNECTIONS = 512
-"""Most open connections, half-open ones too; beyond it the answer is 503."""
+"""Most open connections; one more takes the place of a half-open one, or is answered 503."""
 ARRIVAL_S = 15.0
 """Seconds that a request may take to arrive."""
 
@@ -244,19 +244,29 @@ class RequestTimeout:
 
 
 class PromptProtocol(H11Protocol):
-    """HTTP on a connection that is closed where a request does not arrive whole in time."""
+    """HTTP on a connection that is closed where a request does not arrive whole in time, or where
+    all are taken and another client comes."""
 
     _seen: Any = None
 
+    @property
+    def owes(self) -> bool:
+        """Whether the client has begun a request, or none yet, and must send more."""
+        begun = self.cycle is None or (self.conn.trailing_data[0] and self.cycle.response_complete)
+        return bool(begun or self.conn.their_state is h11.SEND_BODY)
+
     def connection_made(self, transport: Any) -> None:
-        """Begin to look at the watch."""
+        """Make room if there is none, and begin to look at the watch."""
+        connections: Any = self.connections
+        slow = (other for other in connections if other.owes)
+        if len(self.connections) >= CONNECTIONS and (other := next(slow, None)):
+            self.connections.discard(other)
+            other.transport.abort()
         super().connection_made(transport)
         self.loop.call_later(ARRIVAL_S, self._look)
 
     def _look(self) -> None:
-        begun = self.cycle is None or (self.conn.trailing_data[0] and self.cycle.response_complete)
-        owed = begun or self.conn.their_state is h11.SEND_BODY
-        if owed and self.cycle is self._seen:
+        if self.owes and self.cycle is self._seen:
             self.transport.close()
         if not self.transport.is_closing():
             self._seen = self.cycle
@@ -285,7 +295,7 @@ def configure(service: Service, *, log_level: str = "warning") -> uvicorn.Config
         access_log=False,  # its lines would hold ?token=
         server_header=False,
         ws="none",
-        limit_concurrency=CONNECTIONS,
+        limit_concurrency=CONNECTIONS + 1,
         timeout_keep_alive=75,
     )
 
