@@ -44,7 +44,7 @@ _DIFFERS = "answers must first differ in the assistant's words, not in a user's 
 _SHARES = "chosen and rejected must share a prompt, and mark where the answer begins"
 _NAMES = {"user": "Human", "assistant": "Assistant"}
 _RENDERED = re.compile(
-    r"\s*(<s>|<bos>|<\|begin_of_text\|>)?\s*"
+    r"\s*+(<s>|<bos>|<\|begin_of_text\|>)?\s*+"
     r"(<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[INST\]|<\|(system|user)\|>|<｜User｜>)"
 )
 """How texts begin that the chat templates of known families rendered."""

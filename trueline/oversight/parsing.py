@@ -42,7 +42,9 @@ _CONTROL = re.compile(
     r"<(?=[|｜][^\n]{0,40}[|｜]>|/?s>|<?/?SYS>|/?(?:start|end)_of_turn>|/?think>)|\[(?=/?INST\])"
 )
 _QUOTE_MARK = re.compile(r"<(?!/?[uv]_quote>)\s*(?:(/)\s*)?[uv]_quote", re.IGNORECASE)
-_MARK_ALIKE = re.compile(r"[<＜﹤][^<>＜＞﹤﹥\n]{1,24}[>＞﹥]")
+_MARK_ALIKE = re.compile(r"(?:[<＜﹤〈⟨‹《]|&lt;)([^<>＜＞﹤﹥\n]{1,24}?)(?:[>＞﹥〉⟩›》]|&gt;)")
+_MOST_MARKS = 8
+"""Combining marks in a row; of more, putting them in order takes long."""
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs"}
 _JOINERS = "\n\t\u200c\u200d"
 _THOUGHTS = re.compile(
@@ -68,9 +70,14 @@ def draw_marks(rng: Rng, *words: str) -> tuple[str, str]:
 
 
 def strip_invisible(text: str) -> str:
-    """Return the text without control, direction, tag and half characters."""
-    text = _LINE_BREAK.sub("\n", text)
-    return "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _INVISIBLE)
+    """Return the text without control, direction, tag and half characters, or towers of marks."""
+    kept, marks = [], 0
+    for c in _LINE_BREAK.sub("\n", text):
+        marks = marks + 1 if unicodedata.combining(c) else 0
+        seen = c in _JOINERS or unicodedata.category(c) not in _INVISIBLE
+        if seen and marks <= _MOST_MARKS:
+            kept.append(c)
+    return "".join(kept)
 
 
 def cleaned(text: str) -> str:
@@ -79,9 +86,9 @@ def cleaned(text: str) -> str:
 
 
 def _plain_mark(match: re.Match[str]) -> str:
-    words = "".join(unicodedata.normalize("NFKD", match[0]).casefold().split())
+    words = "".join(unicodedata.normalize("NFKD", match[1]).casefold().split())
     mark = "".join(c for c in words if unicodedata.category(c) not in ("Cf", "Mn"))
-    return mark if re.fullmatch("</?(?:[uv]_)?quote>", mark) else match[0]
+    return f"<{mark}>" if re.fullmatch("/?(?:[uv]_)?quote", mark) else match[0]
 
 
 def defuse(text: str, *, marked: bool = False) -> str:

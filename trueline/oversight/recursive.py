@@ -60,7 +60,8 @@ class Sentences:
         return Response(prompt=response.prompt, text=text)
 
     def _pieces(self, response: Response) -> list[str]:
-        return [p for p in re.split(r"(?<=[.!?])\s+|\s*\n\s*", response.text.strip()) if p]
+        lines = (line.strip() for line in response.text.split("\n"))
+        return [p for line in lines for p in re.split(r"(?<=[.!?])\s+", line) if p]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,9 +32,7 @@ from trueline.rewards.rules import Grade, Rule, from_meta, needs
 
 __all__ = ["Proof"]
 
-_STEP = re.compile(
-    r"^[ \t]*(\w+)[.):][ \t]+([^\n\[\]]+?)[ \t]*\[([^\n\[\]]*)\][ \t]*\.?[ \t]*$", re.M
-)
+_STEP = re.compile(r"^[ \t]*(\w++)[.):][ \t]([^\n\[\]]++)\[([^\n\[\]]*+)\][ \t]*+\.?[ \t]*+$", re.M)
 _SYMBOL = re.compile(r"\s*([A-Za-z]\w*|<->|<=>|->|=>|[()~!&|¬∧∨→↔])", re.ASCII)
 # Python's operators that bind as these do: "and" more than "or", and both less than "|".
 _PYTHON = {
@@ -109,7 +107,8 @@ class _Logic:
 
     def read(self, text: str) -> _Formula:
         """Return the formula of a text: Python parses it in other signs, and nothing runs it."""
-        symbols, text = _SYMBOL.findall(text), text.strip()
+        text = " ".join(text.split())
+        symbols = _SYMBOL.findall(text)
         if len(symbols) > _MOST_SYMBOLS or _SYMBOL.sub("", text):
             raise ValueError(f"{text[:40]!r} is too long, or has an unknown sign")
         source = " ".join(_PYTHON.get(symbol, f"_{symbol}") for symbol in symbols)

@@ -38,8 +38,12 @@ _APART = (
     "--chdir /tmp --unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try "
     "--die-with-parent --new-session --cap-drop ALL"
 ).split()
-_NUMBERS = {"x86_64": (0xC000003E, 56, 272, 29, 68), "aarch64": (0xC00000B7, 220, 97, 194, 186)}
-"""Of the architecture, and of the calls clone, unshare, shmget and msgget."""
+_NUMBERS = {
+    "x86_64": (0xC000003E, 56, 272, 29, 68, 64, 248, 249, 250, 425, 101, 298, 308, 321, 323),
+    "aarch64": (0xC00000B7, 220, 97, 194, 186, 190, 217, 218, 219, 425, 117, 241, 268, 280, 282),
+}
+"""Of the architecture, and of the calls clone, unshare, shmget, msgget, semget, add_key,
+request_key, keyctl, io_uring_setup, ptrace, perf_event_open, setns, bpf and userfaultfd."""
 
 
 class NotRun(RuntimeError):
@@ -136,7 +140,8 @@ def _bubblewrap() -> list[str]:
 def _filter() -> bytes:
     """Return a seccomp filter that refuses what gives memory which no limit counts.
 
-    That is a user namespace, in which code may mount, and System V's shared memory and queues.
+    That is a user namespace, in which code may mount, System V's shared memory and queues, keys and
+    rings; and what else right code has no use for.
     """
     if (machine := os.uname().machine) not in _NUMBERS:
         raise NotRun(f"the numbers of system calls must be known, got a processor {machine}")
