@@ -36,25 +36,25 @@ BUDGETS = {
     "ground": (
         "__init__ __main__ atomic errors progress protocols records registry rng runs "
         "stats testing",
-        2_400,
+        2_430,
     ),
-    "models": ("models", 3_712),
-    "data": ("data", 1_866),
-    "rewards": ("rewards", 4_059),
+    "models": ("models", 3_820),
+    "data": ("data", 1_880),
+    "rewards": ("rewards", 4_135),
     "policy": ("policy", 900),
-    "oversight": ("oversight", 1_500),
-    "raters": ("raters", 368),
-    "loop": ("loop", 1_450),
+    "oversight": ("oversight", 1_525),
+    "raters": ("raters", 370),
+    "loop": ("loop", 1_500),
     "recipes": ("recipes", 980),
     "audits": ("audits", 800),
     "worlds": ("worlds", 2_500),
-    "surfaces": ("cli plugs reports serving", 3_960),
+    "surfaces": ("cli plugs reports serving", 4_060),
 }
-"""Lines of .py that a folder may have (docs/decisions/0015, 0016); whoever raises one says why."""
-WHOLE = 23_230
+"""Lines of .py that a folder may have (docs/decisions/0015 to 0017); who raises one says why."""
+WHOLE = 23_680
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
-BESIDE = {"benchmarks": 4_500, "tests": 0.605}
-"""Lines of the benchmarks, and lines of the tests for one of the package."""
+BESIDE = {"benchmarks": 4_500, "tests/attacks": 900, "tests": 0.605}
+"""Lines of the benchmarks, of the attacks, and of the other tests for one of the package."""
 ERRORS_ARE_VALUES = {"trueline.models.distributed", "trueline.rewards.sandbox"}
 """What judged code raised, and what all processes are to raise, is kept and handed on."""
 HEAVY = {"accelerate", "peft", "tokenizers", "torch", "transformers"}
@@ -253,8 +253,9 @@ def test_what_stands_beside_the_package_keeps_its_budget(package: dict[str, Modu
     known = {part for parts, _ in BUDGETS.values() for part in parts.split()}
     assert {module.part for module in package.values()} <= known, "a folder without a budget"
     assert lines("benchmarks") <= BESIDE["benchmarks"]
+    assert lines("tests/attacks") <= BESIDE["tests/attacks"]
     whole = sum(module.lines for module in package.values())
-    assert lines("tests") <= BESIDE["tests"] * whole
+    assert lines("tests") - lines("tests/attacks") <= BESIDE["tests"] * whole
 
 
 def test_every_public_name_is_there(package: dict[str, Module]) -> None:
@@ -333,7 +334,7 @@ TYPED = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import truelin
         ("stats/means.py", "from trueline.stats import mean", "a cycle: trueline."),
         ("rewards/bayesian.py", "import trueline.worlds.sums", "know the worlds"),
         ("rewards/bayesian.py", "class mean: ...\nclass mean: ...", "one name, one meaning"),
-        ("raters/people.py", "x = 1\n" * 390, "more than its budget of 368"),
+        ("raters/people.py", "x = 1\n" * 390, "more than its budget of 370"),
         ("data/files.py", "x = 1\n" * 380, "has 383 lines, more than 380"),
         ("loop/online.py", "x = 1\n" * 238, "has 241 lines, more than 240"),
         ("data/files.py", "def f():\n" + "    x = 1\n" * 60, "has 61 lines, more than 60"),

@@ -126,6 +126,9 @@ ESCAPES = [
     # Memory that belongs to no process.
     "shared_memory()",
     "must(c.msgget(0, 0o1600))",
+    "must(c.semget(0, 1, 0o1600))",
+    "must(c.syscall({key}, b'user', b'x', b'y' * 99, 99, -3))",
+    "must(c.syscall(425, 8, ctypes.create_string_buffer(200)))",
     "open('/dev/shm/x', 'wb')",
     "[os.pwrite(os.memfd_create('x'), b'x', 1 << 21)]",
     # Files and places outside.
@@ -150,7 +153,9 @@ ESCAPES = [
 
 def test_no_escape_works() -> None:
     clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
-    calls = [("", escape.replace("{clone}", str(clone))) for escape in ESCAPES]
+    key = {"x86_64": 248, "aarch64": 217}[os.uname().machine]
+    named = [e.replace("{clone}", str(clone)).replace("{key}", str(key)) for e in ESCAPES]
+    calls = [("", escape) for escape in named]
     answers = run_calls(MOUNT, calls, **LIMITS | {"wall_s": 30.0})
     assert len(answers) == len(calls)
     worked = [call for call, answer in zip(ESCAPES, answers, strict=True) if "raised" not in answer]

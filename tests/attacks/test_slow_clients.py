@@ -88,11 +88,12 @@ def test_a_byte_now_and_then_buys_no_time(port: int) -> None:
             time.sleep(0.1)
 
 
-def test_half_open_connections_keep_nobody_out(port: int) -> None:
+@pytest.mark.parametrize("sent", [HEAD, GOOD])
+def test_half_open_and_idle_connections_keep_nobody_out(port: int, sent: bytes) -> None:
     with ExitStack() as lines:
         for i in range(220):
             line = lines.enter_context(socket.create_connection(("127.0.0.1", port)))
-            line.sendall(HEAD)
+            line.sendall(sent)
             if i % 20 == 0:
                 assert healthy(port) == 200
         assert healthy(port) == 200

@@ -141,8 +141,9 @@ class State:
             state.certified, state.certified_round = candidate, len(self.rounds) + 1
         return state
 
-    def check_kept(self, folder: RunFolder, store: LabelStore) -> None:
-        """Refuse a store or a log that holds less than the rounds that were done."""
+    def restart_metrics(self, folder: RunFolder, store: LabelStore, gold_base: Any) -> None:
+        """Drop the records of a round that was cut short; begin with the base policy's gold.
+        `SetupError` where the store or the log holds less than the rounds that were done."""
         taken = Counter[str]()
         for row in self.rounds:
             taken.update(row["labels"])
@@ -156,9 +157,6 @@ class State:
                 got=f"{', '.join(lacks)} in {folder.folder}",
                 do="restore labels.sqlite and metrics.jsonl, or choose another --out",
             )
-
-    def restart_metrics(self, folder: RunFolder, gold_base: Any) -> None:
-        """Drop the records of a round that was cut short; begin with the base policy's gold."""
         done = len(self.rounds)
         folder.rewrite_metrics(lambda row: row["round"] < done + bool(done))
         if not done:

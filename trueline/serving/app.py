@@ -54,7 +54,7 @@ _Bearer = HTTPAuthorizationCredentials | None
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII)
 CONNECTIONS = 512
-"""Most open connections; one more takes the place of a half-open one, or is answered 503."""
+"""Most open connections; one more takes the place of an idle one, or is answered 503."""
 ARRIVAL_S = 15.0
 """Seconds that a request may take to arrive."""
 
@@ -258,7 +258,7 @@ class PromptProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Make room if there is none, and begin to look at the watch."""
         connections: Any = self.connections
-        slow = (other for other in connections if other.owes)
+        slow = (other for other in connections if other.owes or other.cycle.response_complete)
         if len(self.connections) >= CONNECTIONS and (other := next(slow, None)):
             self.connections.discard(other)
             other.transport.abort()
