@@ -44,7 +44,7 @@ def test_the_interval_covers_held_out_verdicts_as_promised(alpha: float) -> None
     rows = Comparisons(tuple(world.comparisons[400:]))
     ends = (world.readings.rows(keys) for keys in (rows.chosen_keys, rows.rejected_keys))
     intervals = fit(world, 400, alpha=alpha).margin_interval(world.readings, *ends)
-    found = coverage(*intervals, clusters=rows.groups, rng=stream(0, "c"))
+    found = coverage(*intervals, clusters=rows.groups)
     assert found.covered.value == pytest.approx(1 - alpha, abs=0.04)
     assert 0.1 < (found.decided.value or 0) < 0.95
     assert (found.right.value or 0) > 0.75
