@@ -158,6 +158,8 @@ class RunFolder:
 
     def checkpoint(self, name: str) -> contextlib.AbstractContextManager[Path]:
         """Give a folder to fill in a `with` block; it is checkpoint NAME when that ends well."""
+        # Labels and answers lie in it.
+        (self.folder / "checkpoints").mkdir(mode=0o700, exist_ok=True)
         return atomic.atomic_folder(self.path(name))
 
     def path(self, name: str) -> Path:

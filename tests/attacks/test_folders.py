@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,11 @@ from tests.models.conftest import make_chat_model
 from tests.rewards.material import planted
 from trueline.data.files import read_records
 from trueline.errors import DataError, SetupError
+from trueline.models import cache
 from trueline.models.adapters import LoraPolicy
 from trueline.models.cache import ReadingCache
 from trueline.models.trunk import Trunk
+from trueline.records import Prompt, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.protocols import load_reward
 
@@ -84,6 +87,11 @@ def indexed(name: str) -> Any:
     return spoil
 
 
+def named_pickle(folder: Path) -> None:
+    torch.save(load_pickle(folder), folder / "adapter_model.bin")
+    edit(folder / "config.json", transformers_weights="adapter_model.bin")
+
+
 def with_nan(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors["model.norm.weight"][3] = np.nan
@@ -95,6 +103,9 @@ def with_adapter(folder: Path) -> None:
     torch.save({}, folder / "adapter_model.bin")
 
 
+BOMB = "{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2
+
+
 def templated(template: str) -> Any:
     return lambda folder: (folder / "chat_template.jinja").write_text(template)
 
@@ -102,12 +113,16 @@ def templated(template: str) -> Any:
 SPOILED = {
     "a pickle": pickled,
     "a pickle in the index": indexed("w.bin"),
+    "a pickle in the configuration": named_pickle,
     "a path out of the folder": indexed("../outside.safetensors"),
     "an absolute path": indexed("/etc/passwd.safetensors"),
     "NaN": with_nan,
     "an adapter beside it": with_adapter,
     "a long template": templated("{% for i in range(10**9) %}x{% endfor %}"),
-    "a slow template": templated("{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2),
+    "a slow template": templated(BOMB),
+    "one that knows a trial": templated(
+        "{% if raise_exception is defined %}" + BOMB + "{% endif %}"
+    ),
     "a large template": templated("{{ 'a' * 10**9 }}"),
     "a filter's blanks": templated(
         "{% for m in messages %}{{ m.content | center(10**9) }}{% endfor %}"
@@ -133,6 +148,29 @@ def test_a_template_that_calls_itself_is_an_error_in_one_line(folder: Path) -> N
         planted_answers(Trunk.load(str(folder)))
 
 
+def test_a_template_that_waits_for_a_long_prompt_ends_too(folder: Path) -> None:
+    shown = "{% for m in messages %} <user> {{ m.content }}{% endfor %}"
+    templated("{% if messages[0].content|length > 60 %}" + BOMB + "{% endif %}" + shown)(folder)
+    trunk = Trunk.load(str(folder))
+    for _ in range(2):  # the next one finds a process of its own
+        assert len(trunk.read([Response(prompt=Prompt.of("a b"), text="c")])) == 1
+        with pytest.raises(SetupError, match="chat template"):
+            trunk.read([Response(prompt=Prompt.of("a " * 99), text="c")])
+
+
+def test_no_module_of_the_folder_one_stands_in_runs(folder: Path) -> None:
+    marker = folder / "ran"
+    for name in ("json", "jinja2", "transformers", "resource"):
+        (folder / f"{name}.py").write_text(f"open({str(marker)!r}, 'w').write('x')\n")
+    code = "import os; from trueline.models.trunk import Trunk; os.chdir({!r}); Trunk.load('.')"
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code.format(str(folder))],
+        env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert not marker.exists() and done.returncode == 0, done.stderr
+
+
 def planted_answers(trunk: Trunk) -> Any:
     return trunk.read(planted(4).comparisons.responses)
 
@@ -144,6 +182,26 @@ ADAPTERS: dict[str, Any] = {
     "NaN": lambda tensors: tensors[sorted(tensors)[0]].__setitem__(0, np.nan),
     "another shape": lambda tensors: tensors.update({sorted(tensors)[0]: np.zeros((3, 3), "f4")}),
 }
+
+
+CONFIGURED: dict[str, tuple[str, Any]] = {
+    "another scale": ("adapter_config.json", {"use_rslora": True}),
+    "another kind": ("adapter_config.json", {"peft_type": "XLORA"}),
+    "a large rank": ("adapter_config.json", {"r": 10**9}),
+    "no words": ("adapter_config.json", {"r": "x"}),
+    "a note that is none": ("trueline.json", []),
+}
+
+
+@pytest.mark.parametrize("how", CONFIGURED)
+def test_an_adapter_is_told_nothing_by_its_folder(sound: Path, tmp_path: Path, how: str) -> None:
+    trunk = Trunk.load(str(sound))
+    LoraPolicy.create(trunk, rank=2, rng=np.random.default_rng(0)).save(tmp_path)
+    file, change = tmp_path / CONFIGURED[how][0], CONFIGURED[how][1]
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps({**known, **change} if change else change))
+    with pytest.raises(SetupError, match="whole"):
+        LoraPolicy.load(trunk, tmp_path)
 
 
 @pytest.mark.parametrize("how", ADAPTERS)
@@ -186,7 +244,8 @@ def test_no_part_of_a_reward_can_be_spoiled_unseen(tmp_path: Path) -> None:
 
     for name, array in arrays.items():
         with_one = np.where(np.arange(array.size).reshape(array.shape) == 0, np.nan, array)
-        for other in (with_one, array[:-1], np.stack([array, array]), None):
+        infinite = np.full_like(array, -np.inf)
+        for other in (with_one, infinite, array[:-1], np.stack([array, array]), None):
             changed = {**arrays, name: other}
             kept = {k: np.ascontiguousarray(v) for k, v in changed.items() if v is not None}
             save_file(kept, tmp_path / "reward.safetensors")
@@ -195,9 +254,19 @@ def test_no_part_of_a_reward_can_be_spoiled_unseen(tmp_path: Path) -> None:
     refuse()
     save_file(arrays, tmp_path / "reward.safetensors")
     fields = json.loads(card)["reward"]["LinearReward"]
+    inner = {"features": ("width", 10**11), "training": ("typical", -1.0)}
+    for name, (key, value) in inner.items():
+        [(kind, held)] = fields[name].items()
+        spoiled = {**fields, name: {kind: {**held, key: value}}}
+        whole = {**json.loads(card), "reward": {"LinearReward": spoiled}}
+        (tmp_path / "card.json").write_text(json.dumps(whole))
+        refuse()
+    for change in ({"more": 1}, {"trunk_fingerprint": "0" * 64}):
+        (tmp_path / "card.json").write_text(json.dumps({**json.loads(card), **change}))
+        refuse()
     for name in fields:
         others = ({k: v for k, v in fields.items() if k != name}, {**fields, f"{name}_": 0})
-        numbers = [{**fields, name: -1.0}] if isinstance(fields[name], float) else []
+        numbers = [{**fields, name: bad} for bad in (-1.0, {"float": "nan"}, "x")]
         for other in (*others, *numbers):
             whole = {**json.loads(card), "reward": {"LinearReward": other}}
             (tmp_path / "card.json").write_text(json.dumps(whole))
@@ -214,3 +283,29 @@ def test_a_shard_of_other_rows_than_its_name_says_is_read_again(tmp_path: Path) 
     file.rename(tmp_path / ("0" * 40 + ".safetensors"))
     with pytest.warns(UserWarning, match="not what its name says"):
         assert ReadingCache(tmp_path).get(["a", "b"], [1]) == {}
+
+
+F4 = np.float32
+FORGED: dict[str, tuple[dict[str, Any], Any]] = {
+    "of another width": ({"latents": np.ones((1, 3, 2, 5), F4)}, None),
+    "without its surprisals": ({"latents": np.ones((1, 3, 2, 32), F4)}, None),
+    "with too few": (
+        {"latents": np.ones((1, 3, 2, 32), F4), "surprisals": np.ones((0, 6), F4)},
+        None,
+    ),
+    "of strange keys": ({"latents": np.ones((1, 3, 2, 32), F4)}, [["a"]]),
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+@pytest.mark.filterwarnings("ignore:cached readings")
+def test_a_forged_shard_is_read_past(sound: Path, tmp_path: Path, how: str) -> None:
+    tensors, keys = FORGED[how]
+    answer = [Response(prompt=Prompt.of("a b"), text="c d")]
+    expected = Trunk.load(sound).read(answer)
+    trunk = Trunk.load(sound, cache_dir=tmp_path)
+    keys = keys or trunk._row_keys(trunk.codec.encode(answer))
+    head = {"keys": json.dumps(keys), "layers": json.dumps(trunk.layers)}
+    meta = {**head, "sha256": cache._checksum(tensors)}
+    save_file(tensors, tmp_path / cache._name(head), metadata=meta)
+    np.testing.assert_array_equal(trunk.read(answer).latents, expected.latents)

@@ -16,6 +16,7 @@ from trueline.errors import SetupError
 from trueline.loop.task import Task
 from trueline.models.trunk import Trunk
 from trueline.raters.people import Queue
+from trueline.runs import RunFolder
 from trueline.worlds.sums import trunk_path
 
 
@@ -105,8 +106,11 @@ def test_labels_are_nobody_elses_business(tmp_path: Path) -> None:
     try:
         LabelStore(tmp_path / "labels.sqlite").spent()
         Queue(tmp_path / "queue.sqlite").oldest()
+        with RunFolder.resume(tmp_path / "run", {}) as run, run.checkpoint("round-1"):
+            pass
+        assert stat.S_IMODE((tmp_path / "run" / "checkpoints").stat().st_mode) == 0o700
     finally:
         os.umask(before)
-    files = sorted(tmp_path.iterdir())
+    files = sorted(file for file in tmp_path.iterdir() if file.is_file())
     assert len(files) >= 2
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}

@@ -88,6 +88,16 @@ class ChatML:
         for i, mark in enumerate(("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
     }
 
+    special_tokens_map: ClassVar[dict[str, str]] = {}
+
+    def get_chat_template(self) -> str:
+        return (
+            "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are small.<|im_end|>\n"
+            "{% endif %}{% for m in messages %}{{ '<|im_start|>' + m.role }}\n{{ m.content }}"
+            "<|im_end|>{{ '\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+        )
+
     def apply_chat_template(self, rows: list[Any], *, add_generation_prompt: bool, **_: Any) -> str:
         if rows[0]["role"] != "system":
             rows = [{"role": "system", "content": "You are small."}, *rows]

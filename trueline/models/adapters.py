@@ -31,7 +31,12 @@ import torch
 from jaxtyping import Bool, Float
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
-from peft.utils import SAFETENSORS_WEIGHTS_NAME, get_peft_model_state_dict
+from peft.utils import (
+    CONFIG_NAME,
+    SAFETENSORS_WEIGHTS_NAME,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -55,6 +60,9 @@ __all__ = ["BasePolicy", "LoraPolicy", "Sampler"]
 
 _NOTE = "trueline.json"
 _WHOLE = "an adapter folder must be one that LoraPolicy.save wrote, and whole"
+_FREE = {"base_model_name_or_path", "exclude_modules", "inference_mode", "peft_version"}
+_FREE |= {"target_modules", "target_parameters"}
+"""What an adapter's configuration may say: the weights' names tell the rest."""
 _MERGE_BYTES = 2**30
 _UPDATE_BYTES = 2**30
 
@@ -248,30 +256,28 @@ class LoraPolicy(BasePolicy):
         refused."""
         folder = Path(folder)
         try:
-            note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-            made_for = note["trunk"]
-        except (OSError, ValueError, KeyError) as error:
+            note, config = (json.loads((folder / n).read_bytes()) for n in (_NOTE, CONFIG_NAME))
+            made_for, held = str(note["trunk"]), load_file(folder / SAFETENSORS_WEIGHTS_NAME)
+            rank, alpha = int(config["r"]), int(config["lora_alpha"])
+            if not rank <= max(map(len, held.values())):
+                raise ValueError(f"rank {rank} of smaller weights")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
             raise SetupError(_WHOLE, got=f"{folder} ({type(error).__name__})") from error
         if made_for != trunk.fingerprint():
             got = f"trunk {trunk.fingerprint()[:12]}, adapter for {made_for[:12]}"
             raise SetupError("an adapter must be put on the trunk it was trained on", got=got)
-        put: Any = {"is_trainable": True, "torch_device": str(trunk.device)}
-        try:
-            # Read here, since peft takes pickles where this is missing, and what is there of it.
-            held = load_file(folder / SAFETENSORS_WEIGHTS_NAME)
-            with _undisturbed():
-                twin = _twin(trunk.model, trunk.model)
-                adapted = PeftModel.from_pretrained(twin, str(folder), **put)
-        except (OSError, SafetensorError, ValueError, TypeError, RuntimeError, KeyError) as error:
-            got = f"{folder} ({' '.join(str(error).split())[:80]})"
-            raise SetupError(_WHOLE, got=got) from error
-        needed: dict[str, Any] = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-        strange = sorted(held.keys() ^ needed.keys())
+        # A fresh one is filled: peft itself reads no file of the folder.
+        policy = cls.create(trunk, rank=rank, alpha=alpha, rng=np.random.default_rng(0), **how)
+        own = json.loads(json.dumps(policy.adapted.peft_config["default"].to_dict(), default=list))
+        needed = get_peft_model_state_dict(policy.adapted, save_embedding_layers=False)
+        strange = [n for n in held.keys() | needed.keys() if _shape(held, n) != _shape(needed, n)]
         strange += [name for name, tensor in held.items() if not tensor.isfinite().all()]
+        strange += [name for name in own.keys() - _FREE if config.get(name, own[name]) != own[name]]
         if strange:
-            got = f"{folder}, in which {strange[0]} is missing, of no use or not finite"
+            got = f"{folder}, in which {min(strange)} is missing, of no use or not finite"
             raise SetupError(_WHOLE, got=got)
-        return cls(trunk, adapted, **how)
+        set_peft_model_state_dict(policy.adapted, held)
+        return policy
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter as safetensors in `peft`'s layout, with the trunk's fingerprint."""
@@ -346,6 +352,10 @@ class LoraPolicy(BasePolicy):
     def network(self) -> Any:
         # The adapted causal model itself: peft's wrapper would only add calls.
         return self.adapted.get_base_model()
+
+
+def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None
 
 
 def _encoded(codec: Codec, given: Sequence[Response] | Sequence[Encoded]) -> list[Encoded]:

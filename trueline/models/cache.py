@@ -119,10 +119,12 @@ def _head(shard: Any, name: str) -> list[Any]:
     if not about.get("layers"):
         return [[], []]  # of another version
     keys, layers = map(json.loads, head.values())
-    if _name(head) != name or shard.get_slice("latents").get_shape()[:2] != [
-        len(keys),
-        len(layers),
-    ]:
+    num = len(keys)
+    sizes = {part: shard.get_slice(part).get_shape() for part in shard.keys()}  # noqa: SIM118
+    sized = sizes["latents"][:2] == [num, len(layers)]
+    sized &= sizes.get("surprisals", [num, 6]) == [num, 6]
+    typed = {type(key) for key in keys} <= {str} and {type(layer) for layer in layers} <= {int}
+    if not (typed and sized and _name(head) == name):
         raise ValueError("its rows are not what its name says")
     return [keys, layers]
 

@@ -30,14 +30,18 @@ from transformers import (
     GgufConfig,
 )
 from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
-from trueline.errors import SetupError
-from trueline.models.template import try_template
+from trueline.errors import DataError, SetupError
+from trueline.models.template import render
+from trueline.records import Message
 
 __all__ = ["has_chat_template", "load_model", "max_positions", "text_config"]
 
 _FILES = (OSError, SafetensorError, struct.error)
-_UNREADABLE = (*_FILES, ValueError, LookupError, RuntimeError, ImportError)
+_MISREAD = (ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError)
+_UNREADABLE = (*_FILES, *_MISREAD)
+_INDEX = "model.safetensors.index.json"
 
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
@@ -45,12 +49,13 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise SetupError("dtype must be auto, float32, bfloat16 or float16", got=dtype)
     source, where = _where(name)
-    _check_files(Path(source))
     unpacked: dict[str, Any] = {"use_safetensors": True}
     if "gguf_file" in where:
         unpacked = {"quantization_config": GgufConfig(dequantize=True)}
     with _explained(name), _quiet():
         config = AutoConfig.from_pretrained(source, **where)
+        if "gguf_file" not in where:
+            _check_files(source, getattr(config, "transformers_weights", None) or _INDEX)
         is_encoder = not _is_causal(name, config)
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
         loader: Any = AutoModel if is_encoder else AutoModelForCausalLM
@@ -67,26 +72,26 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
         raise SetupError(f"the folder {name} must hold its tokenizer", got="an empty one")
     if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
         raise SetupError("the weights of a checkpoint must be finite", got=f"NaN or inf in {name}")
-    try_template(getattr(tokenizer, "chat_template", None))
+    if getattr(tokenizer, "chat_template", None):
+        with contextlib.suppress(DataError):
+            render(tokenizer, [Message("user", "Hello.")])
     model.requires_grad_(False).eval().to(device)
     return model, tokenizer, is_encoder
 
 
-def _check_files(folder: Path) -> None:
-    """Refuse a folder whose index leads out of it or to a pickle, or that holds an adapter too."""
-    if (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
-        must, do = (
-            "the model must be a whole one",
-            "merge it (peft: merge_and_unload) and save that",
-        )
-        raise SetupError(must, got=f"an adapter beside it in {folder}", do=do)
-    for index in folder.glob("*.index.json"):
-        with _explained(str(folder)):
-            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        bad = [file for file in named if not re.fullmatch(r"[\w.-]+\.safetensors", str(file))]
-        if bad:
-            must = f"{index} must name .safetensors files beside it"
-            raise SetupError(must, got=f"{bad[0]!r:.80}")
+def _check_files(source: str, listed: str) -> None:
+    """Refuse weights that are pickled, that lie elsewhere, or that an adapter would change; links
+    are followed, since those of the hub's cache are links."""
+    kinds = ("missing_entries", "connection_errors")
+    how: Any = {f"_raise_exceptions_for_{kind}": False for kind in kinds}
+    index, names = cached_file(source, listed, **how), [listed]
+    if listed.endswith(".json"):
+        names = list(json.loads(Path(index).read_bytes())["weight_map"].values()) if index else []
+    for name in names:
+        if not re.fullmatch(r"[\w.-]+\.safetensors", str(name)):
+            raise ValueError(f"weights in {str(name)!r:.80}, not in a .safetensors file beside it")
+    if cached_file(source, "adapter_config.json", **how):
+        raise ValueError("an adapter beside it: merge it (peft: merge_and_unload) and save that")
 
 
 def has_chat_template(name: str) -> bool:

@@ -174,6 +174,9 @@ class Trunk:
         latents = np.empty((len(rows), len(layers), 2, self.width), np.float32)
         surprisals = None if self.is_encoder else np.empty((len(rows), 6), np.float32)
         known = {} if self._cache is None else self._cache.get(self._row_keys(rows), layers)
+        # A stranger's shard may hold rows of another model: these are read.
+        forms = (latents.shape[1:], self.is_encoder)
+        known = {i: r for i, r in known.items() if (r[0].shape, r[1] is None) == forms}
         for i, (found, columns) in known.items():
             latents[i] = found
             if surprisals is not None and columns is not None:

@@ -57,12 +57,12 @@ class LinearReward(Fitted):
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together, as those of a spoiled folder."""
-        size, near = len(self.features.owners), (self.features.num_near,) * 2
+        size = 5 * self.features.surprisals + self.features.width * len(self.features.parts)
+        near = (self.features.num_near,) * 2
         columns = (self.features.center, self.features.scale, self.weights, self.reference)
         fit = {np.shape(column) for column in columns} == {(size,)}
         fit &= self.belief.shape == (size, size) and self.training.shape.shape == near
-        numbers = (self.spread, 0.5 - self.label_noise, self.label_noise, self.k, self.distance)
-        if not (fit and min(numbers) >= 0 and (self.features.scale > 0).all()):
+        if not (fit and self.label_noise < 0.5):
             raise InputError("a reward's parts must fit together", got="other shapes or ranges")
 
     @classmethod

@@ -13,7 +13,8 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError
@@ -71,7 +72,7 @@ def read_folder(place: Path) -> Any:
     try:
         card = json.loads((place / CARD).read_text(encoding="utf-8"))
         if card["format"] == FORMAT:
-            return _checked(card["reward"], load_file(place / ARRAYS))
+            return _checked(card, load_file(place / ARRAYS))
     except (AttributeError, LookupError, TypeError, ValueError, *_REFUSED) as error:
         raise SetupError(
             "a reward folder must be whole, and of kinds that are installed",
@@ -88,14 +89,35 @@ def read_folder(place: Path) -> Any:
 _REFUSED = (SafetensorError, InputError, RecursionError)
 
 
-def _checked(packed: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Return what is packed, if its arrays are all there, used once each and hold numbers."""
-    unused = dict(arrays)
-    value = _unpacked(packed, unused)
-    strange = [*unused, *(name for name, array in arrays.items() if np.isnan(array).any())]
-    if strange:
-        raise ValueError(f"array {strange[0]} is of no use or holds NaN")
+def _checked(card: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    """Return the reward of a card that says one trunk for it, if its arrays are used once each."""
+    value = _unpacked(card.pop("reward"), arrays)
+    about = card.keys() - {"format", "trunk", "dtype", "trunk_fingerprint"}
+    known = getattr(value, "trunk_fingerprint", None)
+    if about or card["trunk_fingerprint"] != known or not isinstance(known, str | None):
+        raise ValueError(f"its card says {sorted(about) or 'another trunk than the reward'}")
+    if arrays:
+        raise ValueError(f"array {min(arrays)} is of no use")
     return value
+
+
+def _fits(value: Any, kind: Any, name: str) -> bool:
+    """Return whether a field's value is of the kind declared, and no number that a reward can
+    hold none of: none is NaN or negative; an infinite scale marks a column that says nothing."""
+    parts = get_args(kind)
+    if get_origin(kind) is tuple:
+        kinds = parts[:1] * len(value) if parts[1:] == (...,) else parts
+        return type(value) is tuple and all(
+            _fits(one, own, name) for one, own in zip(value, kinds, strict=True)
+        )
+    if get_origin(kind) in (Union, UnionType):
+        return any(_fits(value, one, name) for one in parts)
+    if kind in (int, float):
+        return type(value) in (int, kind) and value >= 0
+    if isinstance(value, np.ndarray):
+        whole = (value > 0) if name == "scale" else np.isfinite(value)
+        return value.dtype.kind == "f" and bool(whole.all()) and isinstance(value, kind)
+    return kind is Any or isinstance(value, get_origin(kind) or kind)
 
 
 def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -136,6 +158,8 @@ def _unpacked(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     items = {key: _unpacked(item, arrays) for key, item in content.items()}
     if kind == "mapping":
         return items
-    if odd := items.keys() ^ {f.name for f in dataclasses.fields(STORED[kind]) if f.init}:
-        raise ValueError(f"{kind} must have all of its fields and no others; got {sorted(odd)[0]}")
+    kinds = get_type_hints(STORED[kind])
+    odd = items.keys() ^ {f.name for f in dataclasses.fields(STORED[kind]) if f.init}
+    if odd := odd or {name for name, item in items.items() if not _fits(item, kinds[name], name)}:
+        raise ValueError(f"{kind} must have its own fields, each in its range; got {min(odd)}")
     return STORED[kind](**items)

@@ -23,12 +23,12 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Annotated, Any
 
-from jinja2 import TemplateError
 from pydantic import AliasChoices, BaseModel, Field
 
 from trueline.data.formats import prompt_in
 from trueline.errors import DataError, InputError
 from trueline.models.chat_format import Codec
+from trueline.models.template import render
 from trueline.records import Message, Prompt
 from trueline.serving.batcher import Item
 from trueline.serving.renderings import (
@@ -185,11 +185,9 @@ class Splitter:
 
     def _render(self, turns: Sequence[Message], *, ask: bool = False) -> str:
         """Return the turns in the template's words; none where it refuses them."""
-        rows = [{"role": turn.role, "content": turn.content} for turn in turns]
-        how = {"tokenize": False, "add_generation_prompt": ask}
         try:
-            return str(self._tokenizer.apply_chat_template(rows, **how))
-        except TemplateError:
+            return render(self._tokenizer, turns, ask=ask)
+        except DataError:
             return ""
 
     def _learn(self) -> None:
