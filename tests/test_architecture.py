@@ -38,9 +38,9 @@ BUDGETS = {
         "stats testing",
         2_430,
     ),
-    "models": ("models", 3_820),
+    "models": ("models", 3_850),
     "data": ("data", 1_880),
-    "rewards": ("rewards", 4_135),
+    "rewards": ("rewards", 4_160),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_525),
     "raters": ("raters", 370),
@@ -51,9 +51,9 @@ BUDGETS = {
     "surfaces": ("cli plugs reports serving", 4_060),
 }
 """Lines of .py that a folder may have (docs/decisions/0015 to 0017); who raises one says why."""
-WHOLE = 23_680
+WHOLE = 23_720
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
-BESIDE = {"benchmarks": 4_500, "tests/attacks": 900, "tests": 0.605}
+BESIDE = {"benchmarks": 4_500, "tests/attacks": 1_000, "tests": 0.605}
 """Lines of the benchmarks, of the attacks, and of the other tests for one of the package."""
 ERRORS_ARE_VALUES = {"trueline.models.distributed", "trueline.rewards.sandbox"}
 """What judged code raised, and what all processes are to raise, is kept and handed on."""
