@@ -79,7 +79,7 @@ class Online(Spending):
         state = State.start_or_resume(folder, task, self._budget(), self.reward, self.rank, rng=rng)
         labels = Labels(folder, task, self.protocol, self.seed)
         evaluation = Evaluation(task, self.evaluate, self.seed)
-        once(lambda: state.restart_metrics(folder, labels.store, evaluation.gold_base))
+        once(partial(state.restart_metrics, folder, labels, evaluation.gold_base))
         while len(state.rounds) < self.rounds:
             steps = Steps(len(state.rounds) + 1, self.seed, task, labels, told)
             state, judged = self.round(steps, state, evaluation)

@@ -25,7 +25,7 @@ from trueline.data.comparisons import Comparisons
 from trueline.data.store import LabelStore
 from trueline.errors import SetupError
 from trueline.loop.gate import Decision
-from trueline.loop.labels import Budget
+from trueline.loop.labels import Budget, Labels
 from trueline.loop.layers import choose_layers, read_for
 from trueline.loop.task import Task
 from trueline.models.adapters import LoraPolicy
@@ -141,13 +141,16 @@ class State:
             state.certified, state.certified_round = candidate, len(self.rounds) + 1
         return state
 
-    def restart_metrics(self, folder: RunFolder, store: LabelStore, gold_base: Any) -> None:
+    def restart_metrics(self, folder: RunFolder, labels: Labels, gold_base: Any) -> None:
         """Drop the records of a round that was cut short; begin with the base policy's gold.
         `SetupError` where the store or the log holds less than the rounds that were done."""
         taken = Counter[str]()
         for row in self.rounds:
             taken.update(row["labels"])
-        kept, logged = store.spent(), [row for row in folder.metrics() if row["kind"] == "round"]
+        kept, logged = (
+            labels.store.spent(),
+            [row for row in folder.metrics() if row["kind"] == "round"],
+        )
         lacks = [f"{kept[p]} of {taken[p]} labels '{p}'" for p in kept if kept[p] < taken[p]]
         if len(logged) < len(self.rounds):
             lacks.append(f"{len(logged)} of {len(self.rounds)} rounds in metrics.jsonl")
