@@ -180,6 +180,9 @@ ADAPTERS: dict[str, Any] = {
     "one is missing": lambda tensors: tensors.pop(sorted(tensors)[0]),
     "one too many": lambda tensors: tensors.update(extra=np.zeros(3, np.float32)),
     "NaN": lambda tensors: tensors[sorted(tensors)[0]].__setitem__(0, np.nan),
+    "beyond float32": lambda tensors: tensors.update(
+        {k: v * 0.0 + np.float64(1e300) for k, v in tensors.items()}
+    ),
     "another shape": lambda tensors: tensors.update({sorted(tensors)[0]: np.zeros((3, 3), "f4")}),
 }
 
@@ -189,6 +192,7 @@ CONFIGURED: dict[str, tuple[str, Any]] = {
     "another kind": ("adapter_config.json", {"peft_type": "XLORA"}),
     "a large rank": ("adapter_config.json", {"r": 10**9}),
     "no words": ("adapter_config.json", {"r": "x"}),
+    "an endless alpha": ("adapter_config.json", {"lora_alpha": float("inf")}),
     "a note that is none": ("trueline.json", []),
 }
 
@@ -245,7 +249,8 @@ def test_no_part_of_a_reward_can_be_spoiled_unseen(tmp_path: Path) -> None:
     for name, array in arrays.items():
         with_one = np.where(np.arange(array.size).reshape(array.shape) == 0, np.nan, array)
         infinite = np.full_like(array, -np.inf)
-        for other in (with_one, infinite, array[:-1], np.stack([array, array]), None):
+        singular = 0 * array if "chol" in name else None
+        for other in (with_one, infinite, array[:-1], np.stack([array, array]), None, singular):
             changed = {**arrays, name: other}
             kept = {k: np.ascontiguousarray(v) for k, v in changed.items() if v is not None}
             save_file(kept, tmp_path / "reward.safetensors")
@@ -266,7 +271,7 @@ def test_no_part_of_a_reward_can_be_spoiled_unseen(tmp_path: Path) -> None:
         refuse()
     for name in fields:
         others = ({k: v for k, v in fields.items() if k != name}, {**fields, f"{name}_": 0})
-        numbers = [{**fields, name: bad} for bad in (-1.0, {"float": "nan"}, "x")]
+        numbers = [{**fields, name: bad} for bad in (-1.0, 10**400, {"float": "nan"}, "x")]
         for other in (*others, *numbers):
             whole = {**json.loads(card), "reward": {"LinearReward": other}}
             (tmp_path / "card.json").write_text(json.dumps(whole))

@@ -258,7 +258,7 @@ class LoraPolicy(BasePolicy):
         try:
             note, config = (json.loads((folder / n).read_bytes()) for n in (_NOTE, CONFIG_NAME))
             made_for, held = str(note["trunk"]), load_file(folder / SAFETENSORS_WEIGHTS_NAME)
-            rank, alpha = int(config["r"]), int(config["lora_alpha"])
+            rank, alpha = (int(max(0, min(config[n], 2**31))) for n in ("r", "lora_alpha"))
             if not rank <= max(map(len, held.values())):
                 raise ValueError(f"rank {rank} of smaller weights")
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
@@ -271,7 +271,7 @@ class LoraPolicy(BasePolicy):
         own = json.loads(json.dumps(policy.adapted.peft_config["default"].to_dict(), default=list))
         needed = get_peft_model_state_dict(policy.adapted, save_embedding_layers=False)
         strange = [n for n in held.keys() | needed.keys() if _shape(held, n) != _shape(needed, n)]
-        strange += [name for name, tensor in held.items() if not tensor.isfinite().all()]
+        strange += [name for name, tensor in held.items() if not tensor.float().isfinite().all()]
         strange += [name for name in own.keys() - _FREE if config.get(name, own[name]) != own[name]]
         if strange:
             got = f"{folder}, in which {min(strange)} is missing, of no use or not finite"

@@ -113,10 +113,11 @@ def _fits(value: Any, kind: Any, name: str) -> bool:
     if get_origin(kind) in (Union, UnionType):
         return any(_fits(value, one, name) for one in parts)
     if kind in (int, float):
-        return type(value) in (int, kind) and value >= 0
+        return type(value) in (int, kind) and (0 <= value < 2**63 or value == math.inf)
     if isinstance(value, np.ndarray):
         whole = (value > 0) if name == "scale" else np.isfinite(value)
-        return value.dtype.kind == "f" and bool(whole.all()) and isinstance(value, kind)
+        full = name != "chol" or (np.diagonal(value) > 0).all()
+        return value.dtype.kind == "f" and bool(full and whole.all()) and isinstance(value, kind)
     return kind is Any or isinstance(value, get_origin(kind) or kind)
 
 
