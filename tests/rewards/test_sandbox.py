@@ -4,7 +4,6 @@ that breaks out."""
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -19,17 +18,8 @@ from trueline.rewards import sandbox
 from trueline.rewards.rules_code import UnitTest
 from trueline.rewards.sandbox import run_calls, run_program
 
+pytestmark = pytest.mark.usefixtures("bubblewrap")
 QUICK = {"cpu_s": 1, "wall_s": 20.0, "memory_mb": 512}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def bubblewrap() -> None:
-    """Without bubblewrap nothing here can be tested; where data is required, so is bubblewrap."""
-    if shutil.which("bwrap") is None:
-        reason = "needs bubblewrap: apt-get install bubblewrap"
-        if os.environ.get("TRUELINE_REQUIRE_SHARED") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 def grade(code: str, tests: Any, limits: Any = QUICK) -> float | str:

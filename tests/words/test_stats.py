@@ -101,8 +101,8 @@ def test_clustered_means_cover_where_rows_would_not(
 def test_shares_in_clusters_cover_and_differences_too(
     num_clusters: int, p: float, rng: np.random.Generator
 ) -> None:
-    shares, gaps = [], []
-    for _ in range(400):
+    shares, gaps, resampled, other_rng = [], [], [], np.random.default_rng(0)
+    for _ in range(1_000):
         clusters = np.repeat(np.arange(num_clusters), rng.integers(1, 5, num_clusters))
         ours, theirs = (rng.beta(2 * q, 2 - 2 * q, num_clusters)[clusters] for q in (p, 0.5))
         luck = rng.random(len(clusters))
@@ -111,8 +111,13 @@ def test_shares_in_clusters_cover_and_differences_too(
         gap = stats.difference(luck < ours, other < theirs, clusters=clusters, bounds=(-1, 1))
         assert 0 <= share.lower < share.upper <= 1 and -1 <= gap.lower < gap.upper <= 1
         shares.append(share.lower <= p <= share.upper)
+        if (num_clusters, p) == (4, 0.98):
+            again = stats.mean(luck < ours, clusters=clusters, rng=other_rng)
+            resampled.append(again.lower is not None and again.lower <= p <= again.upper)
         gaps.append(gap.lower <= p - 0.5 <= gap.upper)
     assert np.mean(shares) > 0.92 and np.mean(gaps) > 0.92
+    # Why shares are not resampled.
+    assert not resampled or np.mean(resampled) < 0.5
 
 
 def test_no_interval_leaves_its_bounds_or_has_no_width(rng: np.random.Generator) -> None:

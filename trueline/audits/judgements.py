@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 LEAN = 0.05
-"""How far from a half the share of answers shown first must be, by its interval and itself, for a
-judge to be called biased."""
+"""How far from a half the share of answers shown first must be at least, besides an interval that
+leaves a half out, for a judge to be called biased."""
 _CHOICE = {Preference.FIRST: 0, Preference.SECOND: 1}
 
 

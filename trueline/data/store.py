@@ -89,8 +89,9 @@ class Database:
             raise SetupError(must, got=f"{self.place}: {error}") from None
         if self._engine.dialect.name == "sqlite":
             if (file := self._engine.url.database) not in (None, "", ":memory:"):
+                # Labels are private. What cannot be made here cannot be opened below either.
                 with contextlib.suppress(OSError):
-                    os.close(os.open(file, os.O_CREAT | os.O_CLOEXEC, 0o600))  # labels are private
+                    os.close(os.open(file, os.O_CREAT | os.O_CLOEXEC, 0o600))
             sa.event.listen(self._engine, "connect", _set_up)
             # Waits its turn at the start, so that no transaction is refused half-way.
             sa.event.listen(self._engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))

@@ -147,13 +147,11 @@ class State:
         taken = Counter[str]()
         for row in self.rounds:
             taken.update(row["labels"])
-        kept, logged = (
-            labels.store.spent(),
-            [row for row in folder.metrics() if row["kind"] == "round"],
-        )
+        kept = labels.store.spent()
+        logged = sum(row["kind"] == "round" for row in folder.metrics())
         lacks = [f"{kept[p]} of {taken[p]} labels '{p}'" for p in kept if kept[p] < taken[p]]
-        if len(logged) < len(self.rounds):
-            lacks.append(f"{len(logged)} of {len(self.rounds)} rounds in metrics.jsonl")
+        if logged < len(self.rounds):
+            lacks.append(f"{logged} of {len(self.rounds)} rounds in metrics.jsonl")
         if lacks:
             raise SetupError(
                 "a run goes on only where the labels and records of its rounds are kept",

@@ -73,7 +73,7 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Any, Any, bool]:
     if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
         raise SetupError("the weights of a checkpoint must be finite", got=f"NaN or inf in {name}")
     if getattr(tokenizer, "chat_template", None):
-        with contextlib.suppress(DataError):
+        with contextlib.suppress(DataError):  # it may want other turns; what it costs is tried
             render(tokenizer, [Message("user", "Hello.")])
     model.requires_grad_(False).eval().to(device)
     return model, tokenizer, is_encoder

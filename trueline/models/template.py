@@ -5,8 +5,8 @@
 Both are learned by rendering a word in the answer's place, and every answer is then rendered
 itself: what the template makes of it (trimmed, without its thinking) is the answer that is read.
 One whose thinking the template lays out anew begins where the two renderings part.
-A template comes with the model, from strangers: it is rendered in a process that can be ended, at a
-cost of 0.1 ms a dialogue and a second for the first.
+A template comes with the model, from strangers: it is rendered in a process that can be ended,
+which takes a moment to start and is kept.
 
 A system turn that the template refuses or leaves out is put before the next user turn's words, and
 that is said once. Fails with `DataError` where the template refuses the turns, leaves one out, or

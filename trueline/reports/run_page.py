@@ -138,8 +138,8 @@ def _chapters(each: Named) -> dict[str, list[ReportSection]]:
     main = each[0][0]
     # The best of one answer is no oracle; nor is what does not lie above the base policy.
     best = f"oracle (best of {main.config.get('evaluate.oracle_samples', 'many')})"
-    known = main.gain_share.value is not None
-    level = (best, float(main.gold_oracle.value or 0)) if known else None
+    reached, known = main.gold_oracle.value, main.gain_share.value is not None
+    level = (best, reached) if known and reached is not None else None
     rounds = round_axis(max((r.round for run, _ in each for r in run.rounds), default=1))
     # Charts of one run each say whose they are where there are several.
     tails = [(run, f": {name}" if len(each) > 1 else "") for run, name in each]

@@ -243,7 +243,7 @@ class RequestTimeout:
             await JSONResponse({"detail": line}, 503)(scope, receive, send)
 
 
-class PromptProtocol(H11Protocol):
+class TimedConnection(H11Protocol):
     """HTTP on a connection that is closed where a request does not arrive whole in time, or where
     all are taken and another client comes."""
 
@@ -290,7 +290,7 @@ def configure(service: Service, *, log_level: str = "warning") -> uvicorn.Config
     """Return how the app is served: what a connection may cost."""
     return uvicorn.Config(
         create_app(service),
-        http=PromptProtocol,
+        http=TimedConnection,
         log_level=log_level,
         access_log=False,  # its lines would hold ?token=
         server_header=False,

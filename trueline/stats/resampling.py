@@ -10,9 +10,9 @@
 Wilson 1927; the effective n of Korn & Graubard 1998 in Wilson's interval, as Franco et al. 2019
 advise. Efron 1979; clusters after Field & Welsh 2007; the widening for few is the "expanded
 percentile" of Hesterberg 2014 (1411.5279). Values are [N], clusters any labels [N], such as prompt
-keys. Of shares in 4, 10 and 40 clusters the score interval covers .93 or more, where resampling
-covers .13 to .95 (tests/words/test_stats.py). A bootstrap is too narrow below some 10 clusters, and
-for statistics that are not smooth, such as a maximum. No interval: one row or cluster, or no
+keys. Of shares near 1 in 4 clusters the score interval covers more than .92, where resampling
+covers less than half (tests/words/test_stats.py). A bootstrap is too narrow below some 10 clusters,
+and for statistics that are not smooth, such as a maximum. No interval: one row or cluster, or no
 variance among values without bounds. An end beyond a bound is the bound.
 
 >>> print(accuracy([1, 1, 0, 1]))
