@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,18 @@ def test_several_processes_write_one_store(tmp_path: Path) -> None:
     with LabelStore(path) as store:
         # Each rater's own label counts; the one all three wrote counts once.
         assert store.spent() == {"learn": 240, "gate": 80}
+
+
+def test_a_new_store_waits_for_who_else_is_making_it(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    end = threading.Timer(0.3, other.execute, ["COMMIT"])
+    end.start()
+    with LabelStore(path) as store:
+        assert store.spent() == {"learn": 0, "gate": 0}
+    end.join()
+    other.close()
 
 
 def test_a_repeated_label_counts_once_and_the_first_stays(tmp_path: Path) -> None:

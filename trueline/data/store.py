@@ -29,6 +29,8 @@ import functools
 import hashlib
 import json
 import os
+import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,6 +51,8 @@ T = TypeVar("T")
 
 FORMAT = 4
 """Version of the tables below; a store of another version is refused, never guessed at."""
+WAIT_S = 60
+"""How long a transaction waits for another process's."""
 _METADATA = sa.MetaData()
 _VERSION = sa.Table("schema_version", _METADATA, sa.Column("version", sa.Integer, nullable=False))
 
@@ -123,11 +127,20 @@ class Database:
 
 
 def _set_up(connection: Any, _: object) -> None:
-    # Python's own transactions begin too late for reading a version and then writing it. A writer
-    # waits a minute for another process's transaction.
+    # Python's own transactions begin too late for reading a version and then writing it.
     connection.isolation_level = None
-    for pragma in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout={WAIT_S * 1000}")
+    # SQLite does not wait where a new file is switched to write-ahead mode beside a writer.
+    started = time.monotonic()
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() - started > WAIT_S:
+                raise
+            time.sleep(0.01)
+    connection.execute("PRAGMA synchronous=FULL")
 
 
 class LabelStore(Database):
