@@ -44,9 +44,15 @@ class Stage:
     total: int | None = None
     done: int = 0
     clock: Callable[[], float] = time.monotonic
+    found: int = 0
+    """How much was done when it began: what a stopped command left."""
 
     def __post_init__(self) -> None:
         self.began = self.moved = self.clock()
+
+    def resume(self, done: int) -> None:
+        """Say that so much was found done: it tells nothing of the speed."""
+        self.done = self.found = done
 
     def advance(self, num: int = 1) -> None:
         """Say that so much more is done."""
@@ -124,8 +130,8 @@ class Telling:
             if stage.total:
                 frac = min(1.0, (stage.done + inner) / stage.total)
                 far = f"{stage.done:,} of {stage.total:,}"
-            if frac:
-                left = (moved - stage.began) * (1 - frac) / frac - (now - moved)
+            if stage.total and (new := frac - stage.found / stage.total) > 0:
+                left = (moved - stage.began) * (1 - frac) / new - (now - moved)
                 far = f"{far}, {_duration(max(0.0, left))} left"
             rows.append((stage, far))
             inner = frac

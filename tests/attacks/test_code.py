@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
@@ -184,4 +185,6 @@ def test_right_answers_are_ones() -> None:
         {"call": "stop()", "raises": "SystemExit"},
         {"call": "leave()", "expected": 1},
     ]
+    began = time.monotonic()
     assert grades([RIGHT], tests, LIMITS | {"wall_s": 30.0}) == [1.0]
+    assert time.monotonic() - began < 20, "a thread that is left is not waited for"

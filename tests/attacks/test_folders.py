@@ -98,9 +98,19 @@ def with_nan(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def with_nan_in_a_rare_word(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].copy()
+    tensors["model.embed_tokens.weight"][-1, 3] = np.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    edit(folder / "config.json", tie_word_embeddings=False)
+
+
 def with_adapter(folder: Path) -> None:
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
-    torch.save({}, folder / "adapter_model.bin")
+    rng = np.random.default_rng(0)
+    LoraPolicy.create(Trunk.load(str(folder)), rank=2, rng=rng).save(folder / "adapter")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(folder / "adapter" / name, folder / name)
 
 
 BOMB = "{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2
@@ -117,6 +127,7 @@ SPOILED = {
     "a path out of the folder": indexed("../outside.safetensors"),
     "an absolute path": indexed("/etc/passwd.safetensors"),
     "NaN": with_nan,
+    "NaN in a rare word": with_nan_in_a_rare_word,
     "an adapter beside it": with_adapter,
     "a long template": templated("{% for i in range(10**9) %}x{% endfor %}"),
     "a slow template": templated(BOMB),
@@ -124,6 +135,8 @@ SPOILED = {
         "{% if raise_exception is defined %}" + BOMB + "{% endif %}"
     ),
     "a large template": templated("{{ 'a' * 10**9 }}"),
+    "a text beyond bounds": templated("{{ 'a' * 30000000 }}"),
+    "memory and no text": templated("{% set x = messages[0].content * 300000000 %}ok"),
     "a filter's blanks": templated(
         "{% for m in messages %}{{ m.content | center(10**9) }}{% endfor %}"
     ),

@@ -19,7 +19,7 @@ from trueline.serving import app
 from trueline.serving.formats import Splitter
 
 HEAD = b"POST /slime HTTP/1.1\r\nHost: localhost\r\n"
-GOOD = HEAD + b'Content-Length: 30\r\n\r\n{"prompt":"a","response":"bcd"}'
+GOOD = HEAD + b'Content-Length: 31\r\n\r\n{"prompt":"a","response":"bcd"}'
 SLOW = {
     "nothing": b"",
     "half a head": HEAD,

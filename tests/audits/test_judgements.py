@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,17 @@ def test_all_right_is_not_certainly_right_and_nothing_known_is_nothing_measured(
     found = measure([judged(0, [0.7], correct=None)], seed=0)
     assert found["accuracy"].value is None and found["brier"].value is None
     assert found["curve"] == [] and found["bins"] == []
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.47, None), (0.53, None), (0.6, "shown first")])
+def test_a_lean_that_is_certain_and_slight_is_no_warning(share, warned):
+    def row(i):
+        one = judged(i, [0.9 if i < 2_000 * share else 0.1])
+        return replace(one, verdict=replace(one.verdict, shown_first=0))
+
+    found = measure([row(i) for i in range(2_000)], seed=0)
+    assert found["shown_first"].value == share
+    assert warned in found["warning"] if warned else found["warning"] is None
 
 
 def test_a_contrast_is_paired(rng):

@@ -61,7 +61,7 @@ def test_protocols_are_compared_on_the_same_cases_and_cost_is_kept(sums, tmp_pat
     assert (direct["calls"]["value"], critique["calls"]["value"]) == (1, 3)
     assert critique["judge_s"]["value"] > direct["judge_s"]["value"] > 0
     assert found["contrasts"]["critique - direct"]["n"] == 12
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rows = lines_of(out)
     assert len(rows) == 24 and all(row["verdict"]["transcript"] for row in rows)
 
 
@@ -110,6 +110,10 @@ def test_mostly_undecided_is_said_before_every_number(texts, tmp_path, capsys):
     assert page.index(says) < page.index("<table>")
 
 
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def leaning(letter, share=1.0):
     """A judge that says this letter to a share of the cases, and else what `obedient` says."""
 
@@ -133,13 +137,26 @@ def test_a_judge_who_goes_by_the_place_is_named_and_no_protocol_comes_out_ahead(
         options += ("--protocol", "direct", "consultancy")
         found = verb(capsys, "judge", texts, *options, "--out", tmp_path / "one")
         both = verb(capsys, "judge", texts, *options, "--both-orders", "--out", tmp_path / "two")
+        JudgeVerb(
+            cases=texts,
+            judge=options[1],
+            helper=options[3],
+            protocol=("direct", "consultancy"),
+            out=tmp_path / "one",
+        ).execute(Console(soft_wrap=True))
+        told = capsys.readouterr().out
+        assert f"shown {place} in 100%" in told and "consultancy - direct" not in told
         error = verb(capsys, "judge", texts, *options, "--out", tmp_path / "two", code=2)
         assert "both_orders" in error
     for arm in found["arms"].values():
         assert arm["shown_first"]["value"] == float(letter == "A")
         assert f"shown {place} in 100% of 12 decided cases" in arm["warning"]
         assert arm["same_answer"]["value"] is None
-    # Both protocols were judged in the same orders, so that the judge was right equally often.
+    orders = {arm: {} for arm in found["arms"]}
+    for row in lines_of(tmp_path / "one"):
+        orders[row["protocol"]][row["id"]] = row["verdict"]["shown_first"]
+    assert orders["direct"] == orders["consultancy"] and {*orders["direct"].values()} == {0, 1}
+    # So that the judge was right equally often.
     assert found["contrasts"]["consultancy - direct"]["value"] == 0
     page = (tmp_path / "one" / "report.html").read_text()
     assert f"shown {place} in 100%" in page and "points of accuracy" not in page

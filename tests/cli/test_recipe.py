@@ -9,6 +9,7 @@ import pytest
 
 from tests.material import prompts_in, says, verb
 from trueline.cli import main
+from trueline.cli.fit import FitVerb
 from trueline.cli.run import RunVerb
 from trueline.data.store import LabelStore
 from trueline.errors import InputError
@@ -41,12 +42,14 @@ def test_shipped_recipes_and_kinds_are_listed(capsys):
     assert all(list(listed[role]) == list(kinds) for role, kinds in KINDS.items())
 
 
-def test_ctrl_c_is_130_and_one_line(monkeypatch, capsys):
+def test_ctrl_c_is_130_and_one_line_that_says_what_is_kept(monkeypatch, capsys):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunVerb, "execute", interrupted)
+    for kind in (RunVerb, FitVerb):
+        monkeypatch.setattr(kind, "execute", interrupted)
     assert "goes on" in verb(capsys, "run", code=130)
+    assert "begins anew" in verb(capsys, "fit", "pairs.jsonl", "--model", "x", code=130)
 
 
 def test_flags_fill_in_the_shipped_recipe(tmp_path: Path):

@@ -41,6 +41,7 @@ def test_the_result_holds_what_a_reader_needs(whole):
         for name in ("gold", "proxy", "kl", "uncertainty", "novelty", "length"):
             assert row[name]["n"] == QUICK.evaluate.prompts
             assert row[name]["lower"] <= row[name]["value"] <= row[name]["upper"]
+            assert row[name]["lower"] >= 0 or name in ("gold", "proxy")
         assert row["gate"]["decision"] in ("accept", "hold", "roll_back")
         assert row["gate"]["threshold"] == pytest.approx(2 / QUICK.alpha)
     assert result["rounds"][0]["accuracy"] is None, "nothing was known before the first round"
@@ -118,8 +119,11 @@ def test_a_reward_that_cannot_score_every_answer_runs_to_its_end(sums_task, tmp_
 
 def test_a_rule_needs_no_labels_to_learn_from(sums_task, tmp_path):
     spec = replace(QUICK, reward=MaxWords(n=30), gate_frac=1.0, optimiser=GRPO(limits=FREE))
+    sums_task = replace(sums_task, gold=lambda response: float(len(response.text) > 0))
     result = run(spec, sums_task, tmp_path / "run")
     assert result["labels"]["learn"] == 0 and len(result["rounds"]) == 2
+    for gold in (result["gold_base"], *(row["gold"] for row in result["rounds"])):
+        assert 0 <= gold["lower"] < gold["upper"] <= gold["value"] == 1, "yes or no, of a few"
     assert {row[name] for row in result["rounds"] for name in ("uncertainty", "novelty")} == {None}
     assert run(spec, sums_task, tmp_path / "run") is not None, "what it saved is read back"
 

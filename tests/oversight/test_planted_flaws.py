@@ -8,7 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.oversight.material import CASE, Judge, coin, failing, judged, perfect, undecided
+from tests.oversight.material import (
+    CASE,
+    HELPERS,
+    Judge,
+    always_first,
+    coin,
+    failing,
+    judged,
+    perfect,
+    undecided,
+)
 from trueline.errors import InputError
 from trueline.oversight.critique import WithCritique
 from trueline.oversight.direct import Direct
@@ -41,6 +51,20 @@ def test_the_control_is_in_the_transcript_and_the_cost():
         assert [turn.round for turn in both.transcript].count(-1) == len(alone.transcript) + 1
         assert "good bad" in both.transcript[0].text
         assert both.critiques == alone.critiques
+
+
+@pytest.mark.parametrize("shown_first", [0, 1])
+def test_the_control_is_shown_in_the_order_of_the_case_and_named_as_it_was_seen(shown_first):
+    places = set()
+    for seed in range(8):
+        judge, rng = Judge(always_first), np.random.default_rng(seed)
+        case = replace(CASE, shown_first=shown_first)
+        verdict = ALWAYS.judge(case, helper=HELPERS["perfect"], judge=judge, rng=rng)
+        place = "bad" not in judge.seen[0][0]
+        assert f"planted in answer {'AB'[place]}:" in verdict.transcript[0].text
+        assert verdict.transcript[0].side ^ shown_first == place
+        places.add(place)
+    assert places == {False, True}
 
 
 def test_the_share_of_controls_and_none_at_all():

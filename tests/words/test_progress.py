@@ -72,6 +72,15 @@ def test_a_terminal_shows_a_bar_a_stage_and_only_while_there_is_one(clock: Clock
     assert [far for _, far in told] == ["20 s", "2 of 5, 30 s left", ""]
 
 
+def test_what_was_found_done_tells_nothing_of_the_speed(clock: Clock) -> None:
+    with Telling(screen(), "judge", clock=clock) as telling, stage("cases", 48) as told:
+        told.resume(24)
+        clock.now += 10
+        assert [far for _, far in telling._told()] == ["10 s", "24 of 48"]
+        told.advance(2)
+        assert telling._told()[1][1] == "26 of 48, 2 min left"
+
+
 def test_without_a_command_nothing_is_said_and_errors_end_their_stages(clock: Clock) -> None:
     with stage("alone", 3) as told:
         told.advance()

@@ -176,7 +176,7 @@ class JudgeVerb(Place):
         done = {(row.protocol, *row.asked) for row in rows}
         todo = [one for one in asked if (one.arm.name, str(one.number), one.order) not in done]
         with stage("judging cases", len(asked)) as told:
-            told.done = len(rows)
+            told.resume(len(rows))
             for row in _judged(todo, at_once):
                 folder.log(row.as_dict())
                 rows.append(row)

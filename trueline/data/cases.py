@@ -14,11 +14,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 
 from trueline.data.comparisons import group_of
 from trueline.data.files import FileRecord, read_records
-from trueline.data.formats import read_each, to_row
+from trueline.data.formats import read_all, to_row
 from trueline.errors import DataError
 from trueline.records import Case
 
@@ -43,22 +42,11 @@ def load_cases(
     What is left out is counted by the reasons of `formats`; raises `DataError` that names the row
     where `strict`, or where there is no case.
     """
-    skipped: Counter[str] = Counter()
-    cases: list[LabelledCase] = []
-    for row in read_each(
-        read_records(path, strict=strict), partial(_cases_in, skipped), strict=strict
-    ):
-        if isinstance(row, DataError):
-            skipped[row.must] += 1
-        else:
-            cases += row
-    if not cases:
-        counts = ", ".join(f"{reason}: {n}" for reason, n in sorted(skipped.items()))
-        raise DataError("a file must hold at least one case", got=f"{path}: none ({counts})")
-    return cases, dict(sorted(skipped.items()))
+    records = read_records(path, strict=strict)
+    return read_all(records, _cases_in, what="case", strict=strict)
 
 
-def _cases_in(skipped: Counter[str], record: FileRecord) -> list[LabelledCase]:
+def _cases_in(record: FileRecord, skipped: Counter[str]) -> list[LabelledCase]:
     row, fields = to_row(record), record.fields
     if row.kind == "single":
         must = "a case must hold two answers: first and second, or chosen and rejected"

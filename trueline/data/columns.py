@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from trueline.data.dialogues import Dialogue, as_json, is_dialogue, parse_dialogue, read_dialogue
+from trueline.data import dialogues
+from trueline.data.dialogues import Dialogue, read_dialogue, split_lead
 from trueline.data.files import take
 from trueline.errors import DataError
 from trueline.records import Message
@@ -129,12 +130,11 @@ def read_prompt(row: Columns, *, alone: bool = True) -> tuple[Message, ...]:
         last = [asked.pop().content] if asked and asked[-1].role == "user" else []
         words = _join([*texts["before"], *last, *texts["asked"], *texts["after"]])
         asked += [Message("user", words)] if words else []
-    is_led = bool(asked) and asked[0].role in ("system", "developer")
-    lead = asked[:is_led]
+    lead, rest = split_lead(tuple(asked))
     if texts["system"] or texts["tools"]:
         words = _join([*texts["system"], *(turn.content for turn in lead), *texts["tools"]])
-        lead = [Message("system", words)] if words else []
-    return (*lead, *turns["earlier"], *asked[is_led:])
+        lead = (Message("system", words),) if words else ()
+    return (*lead, *turns["earlier"], *rest)
 
 
 def _join(words: Sequence[str]) -> str:
@@ -155,14 +155,14 @@ def _part(row: Columns, name: str, place: str) -> Dialogue:
         return ""
     parts = value if isinstance(value, list) else [value]
     if place == "tools":
-        tools = (tool if isinstance(tool, str) else as_json(tool) for tool in parts)
+        tools = (tool if isinstance(tool, str) else dialogues.as_json(tool) for tool in parts)
         return "\n".join(["<tools>", *tools, "</tools>"])
     words = [_words(row, name, part) for part in parts if "history" not in name]
     if words and all(words) and (place != "asked" or isinstance(parts[0], Mapping)):
         return "\n\n".join(words)
     read = read_dialogue(value, name, row.inner)
-    if isinstance(read, str) and is_dialogue(read):
-        return parse_dialogue(read.rstrip().removesuffix("Assistant:"))
+    if isinstance(read, str) and dialogues.is_dialogue(read):
+        return dialogues.parse_dialogue(read.rstrip().removesuffix("Assistant:"))
     return read
 
 

@@ -32,7 +32,7 @@ from trueline.records import Message, Prompt
 
 __all__ = ["ROLES", "Dialogue", "answer_text", "as_json", "holds_dialogue", "is_dialogue",
            "merge_turns", "parse_dialogue", "prompt_of", "read_dialogue",
-           "split_dialogues"]  # fmt: skip
+           "split_dialogues", "split_lead"]  # fmt: skip
 
 Turns = tuple[Message, ...]
 Dialogue = str | Turns
@@ -57,7 +57,6 @@ ROLES = {
     **dict.fromkeys(("tool", "function", "observation", "ipython", "tool_response"), "tool"),
     **{name: name for name in ("system", "developer")},
 }
-_LEADS = ("system", "developer")
 _SIDES = (("input", "output"), ("human", "assistant"), ("user", "assistant"),
           ("question", "answer"), ("instruction", "response"))  # fmt: skip
 """What a turn's question and answer are called where they stand side by side."""
@@ -247,25 +246,26 @@ def merge_turns(given: Turns, turns: Turns) -> Turns:
     Of the same turn the fuller text counts; system turns are joined. `DataError` where the two have
     no turn in common.
     """
-    leads = [turn for side in (given, turns) for turn in side[:1] if turn.role in _LEADS]
-    asked, rest = (
-        side[1:] if side[:1] and side[0].role in _LEADS else side for side in (given, turns)
-    )
-    system = leads[:1]
-    if len(leads) == 2:
-        fuller = _fuller(*leads)
-        joined = Message(leads[0].role, f"{leads[0].content}\n\n{leads[1].content}")
-        system = [fuller or joined]
+    (lead, asked), (again, rest) = map(split_lead, (given, turns))
+    system = lead or again
+    if lead and again:
+        joined = Message(lead[0].role, f"{lead[0].content}\n\n{again[0].content}")
+        system = (_fuller(lead[0], again[0]) or joined,)
     for overlap in range(min(len(asked), len(rest)), 0, -1):
         same = [*map(_fuller, asked[-overlap:], rest)]
         if all(same):
-            both = [*asked[:-overlap], *filter(None, same), *rest[overlap:]]
-            return (*system, *both)
+            return (*system, *asked[:-overlap], *filter(None, same), *rest[overlap:])
     whole = _plain(" ".join(turn.content for turn in rest))
     if not all(_plain(turn.content) in whole for turn in asked):
         must = "`prompt` must be the prompt of the answers' own dialogue"
         raise DataError(must, got=" and ".join(repr(t[-1].content)[:40] for t in (asked, rest)))
     return (*system, *rest)
+
+
+def split_lead(turns: Turns) -> tuple[Turns, Turns]:
+    """Return the system or developer turn that leads, if one does, and the other turns."""
+    is_led = bool(turns) and turns[0].role in ("system", "developer")
+    return turns[:is_led], turns[is_led:]
 
 
 def _plain(text: str) -> str:

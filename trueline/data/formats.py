@@ -47,7 +47,7 @@ from trueline.errors import DataError
 from trueline.records import Comparison, Message, Prompt, Response
 
 __all__ = ["IDS", "SAVED_MARK", "Check", "Row", "lists_texts", "load_rows",
-           "pair_up", "prompt_in", "read_answers", "read_each", "to_row"]  # fmt: skip
+           "pair_up", "prompt_in", "read_all", "read_answers", "read_each", "to_row"]  # fmt: skip
 
 T = TypeVar("T")
 Check = Callable[[Any], None] | None
@@ -56,6 +56,8 @@ IDS = ("id", "uid", "prompt_id", "question_id", "pair_id")
 """What a row is called by; the first that is there counts."""
 SAVED_MARK = "trueline"
 """Field of rows that `Comparisons.save` wrote: their texts are taken as they are."""
+_Reads = Callable[[FileRecord, Counter[str]], list[T]]
+"""Returns what is in a row, and counts what it leaves out."""
 _RESPONSES = ("response", "completion", "answer", "output")
 _ANNOTATOR = re.compile(r"annotator_?\d+$")
 _LOG = logging.getLogger(__name__)
@@ -96,14 +98,12 @@ def load_rows(
     chat template does), is an "empty" one, its reason in `skipped`; `DataError` where `strict`, or
     where no row can be used. Logs once which columns nothing has read.
     """
-    records = read_records(path, strict=strict)
+    records, rows = read_records(path, strict=strict), list[Row]()
     read = read_each(records, partial(to_row, check=check), strict=strict)
-    rows = [
-        Row(where=record.where, kind="empty", skipped={row.must: 1})
-        if isinstance(row, DataError)
-        else row
-        for record, row in zip(records, read, strict=True)
-    ]
+    for record, row in zip(records, read, strict=True):
+        if isinstance(row, DataError):
+            row = Row(where=record.where, kind="empty", skipped={row.must: 1})
+        rows.append(row)
     if unused := sorted(frozenset().union(*(row.unused for row in rows))):
         _LOG.warning("%s: columns not used: %s", path, ", ".join(unused))
     return rows
@@ -144,6 +144,23 @@ def read_each(
         got = f"{first.got} (one of {count} such rows)" if count > 1 else first.got
         raise DataError(must, got=got, do=first.do)
     return done
+
+
+def read_all(
+    records: Sequence[FileRecord], read: _Reads[T], *, what: str, strict: bool
+) -> tuple[list[T], dict[str, int]]:
+    """Return all that `read` finds in the rows, at least one, and what was left out by reason."""
+    skipped, found = Counter[str](), list[T]()
+    for row in read_each(records, lambda record: read(record, skipped), strict=strict):
+        if isinstance(row, DataError):
+            skipped[row.must] += 1
+        else:
+            found += row
+    if not found:
+        counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
+        got = f"{records[0].where.rpartition(':')[0]}: none ({counts})"
+        raise DataError(f"a file must hold at least one {what}", got=got)
+    return found, dict(sorted(skipped.items()))
 
 
 def pair_up(
@@ -275,9 +292,8 @@ def _two(row: Columns, where: str) -> Row:
     votes = [name for name in row if _ANNOTATOR.match(name)]
     judged: list[_Judged] = [(0, 1, (2, 0, 1)[row.take(name, _VOTE)], name) for name in votes]
     judged += [(0, 1, None, name) for name in row.nulls if _ANNOTATOR.match(name)]
-    return _row(
-        where, prompt, texts, judged or [(0, 1, columns.verdict_in(row, sides), _rater(row))]
-    )
+    judged = judged or [(0, 1, columns.verdict_in(row, sides), _rater(row))]
+    return _row(where, prompt, texts, judged)
 
 
 def _list_in_json(value: object) -> list[str]:

@@ -21,7 +21,7 @@ from trueline.data.comparisons import Comparisons
 from trueline.data.prompts import load_prompts
 from trueline.errors import InputError, SetupError
 from trueline.loop.online import STEPS, Online
-from trueline.loop.resume import continue_from
+from trueline.loop.resume import State, continue_from
 from trueline.loop.task import Task
 from trueline.models.distributed import Workers
 from trueline.models.endpoint import Endpoint
@@ -116,6 +116,7 @@ def run(
         if once(lambda: folder.result) is None:
             selfcheck(task.trunk, task.specimens())
             with stage("begin", checked.budget.rounds * len(STEPS)) as told:
+                told.resume(State.rounds_of(folder) * len(STEPS))
                 loop.run(task, folder, told)
             if kept is not None:
                 once(lambda: shutil.rmtree(kept, ignore_errors=True))
@@ -152,9 +153,8 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
 
     `start`: run folder to go on from: its certified policy and all it learned from.
     """
-    data, model = recipe.data, recipe.model
+    data, model, hashes = recipe.data, recipe.model, dict[str, str]()
     prompts: Any = Sums().prompts
-    hashes = {}
     if data.prompts is not None:
         prompts = load_prompts(data.prompts, max_words=data.prompt_words, check=session.check)
         hashes["prompts"] = sha256_of(data.prompts)

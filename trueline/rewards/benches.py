@@ -43,7 +43,7 @@ from scipy import stats as scipy_stats
 from trueline.data.baselines import word_reward
 from trueline.data.comparisons import Comparisons, group_of
 from trueline.data.files import FileRecord, read_records
-from trueline.data.formats import Check, lists_texts, read_each, to_row
+from trueline.data.formats import Check, lists_texts, read_all, to_row
 from trueline.errors import DataError, InvalidExperiment
 from trueline.progress import track
 from trueline.protocols import Scorer
@@ -66,6 +66,9 @@ _SECTIONS: Mapping[str, Mapping[str, int]] = {
                   "hep-python": 164, "hep-rust": 164},
 }  # fmt: skip
 """Section to subset to its weight."""
+_STYLES = {"easy": (1, 0, 0), "normal": (0, 1, 0), "hard": (0, 0, 1), "average": (1 / 3,) * 3,
+           "style sensitivity": (1, 0, -1)}  # fmt: skip
+"""Figure of RM-Bench to the weights of its levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,6 @@ class Bench:
 def load_bench(path: str | os.PathLike[str], *, strict: bool = False, check: Check = None) -> Bench:
     """Return the bench in a file, or in a folder of RM-Bench's files; a row at fault, or of which
     `check` refuses an answer, is counted, and `DataError` where `strict`."""
-    skipped: Counter[str] = Counter()
     files = sorted(file for file in Path(path).glob("*.json*") if _DOMAIN.match(file.name))
     records = [row for file in files or [Path(path)] for row in read_records(file, strict=strict)]
     kinds = {_kind(record): record.where for record in reversed(records) if record.fault is None}
@@ -106,16 +108,9 @@ def load_bench(path: str | os.PathLike[str], *, strict: bool = False, check: Che
     if others:
         must, do = "all rows of a bench must have one shape", "give each bench a file of its own"
         raise DataError(must, got=f"{others[0][1]}: {others[0][0]} after {kind}", do=do)
-    read = partial(_items, kind=kind, skipped=skipped, check=check)
-    items: list[BenchItem] = []
-    for row in read_each(records, read, strict=strict):
-        if isinstance(row, DataError):
-            skipped[row.must] += 1
-        else:
-            items += row
-    if not items:
-        raise DataError("a bench must hold at least one item", got=f"{path}: {dict(skipped)}")
-    return Bench(kind=kind, items=tuple(items), skipped=dict(skipped))
+    read = partial(_items, kind=kind, check=check)
+    items, skipped = read_all(records, read, what="item of a bench", strict=strict)
+    return Bench(kind=kind, items=tuple(items), skipped=skipped)
 
 
 def _kind(record: FileRecord) -> str:
@@ -135,7 +130,7 @@ def _kind(record: FileRecord) -> str:
 
 
 def _items(
-    record: FileRecord, *, kind: str, skipped: Counter[str], check: Check
+    record: FileRecord, skipped: Counter[str], *, kind: str, check: Check
 ) -> list[BenchItem]:
     row, fields = to_row(record, check), record.fields
     split = 1 if kind == "rewardbench" else len(fields["chosen"])
@@ -179,11 +174,7 @@ _Plan = Iterator[tuple[str, np.ndarray, Sequence[float]]]
 
 
 def run_bench(
-    scorer: Scorer,
-    bench: Bench,
-    *,
-    rng: Rng,
-    train: Comparisons | None = None,
+    scorer: Scorer, bench: Bench, *, rng: Rng, train: Comparisons | None = None
 ) -> BenchResult:
     """Return the figures of a bench; `train`: what the scorer was fitted on."""
     trained_on = set() if train is None else {group_of(r.prompt) for r in train.responses}
@@ -225,11 +216,11 @@ def _figures(
     kind: str, known: Sequence[tuple[BenchItem, _Sides]], names: Sequence[str]
 ) -> dict[str, dict[str, Estimate]]:
     refs = {item.id: sides for item, sides in known if item.subset.lower() == "ties"}
-    all_of_them = [(item, _value(kind, item, sides, refs)) for item, sides in known]
-    items = [item for item, value in all_of_them if value is not None]
+    counted = [(item, _value(kind, item, sides, refs)) for item, sides in known]
+    items = [item for item, value in counted if value is not None]
     if not items:
         return {}
-    values = np.stack([value for _, value in all_of_them if value is not None])
+    values = np.stack([value for _, value in counted if value is not None])
     # The random orders, all of the columns after the named ones, are one column: chance.
     ours, orders = np.split(values, [len(names) - 1], axis=2)
     values = np.concatenate([ours, orders.mean(2, keepdims=True)], axis=2)
@@ -310,11 +301,7 @@ def _rm_bench(shares: Mapping[str, np.ndarray]) -> _Plan:
     for domain, weights in shares.items():
         halves.setdefault("safety" if domain.startswith("safety") else domain, []).append(weights)
     areas = {area: np.mean(each, axis=0) for area, each in halves.items()}
-    everywhere, all_levels = np.mean([*areas.values()], axis=0), (1 / 3, 1 / 3, 1 / 3)
-    yield "easy", everywhere, (1.0, 0.0, 0.0)
-    yield "normal", everywhere, (0.0, 1.0, 0.0)
-    yield "hard", everywhere, (0.0, 0.0, 1.0)
-    yield "average", everywhere, all_levels
-    yield "style sensitivity", everywhere, (1.0, 0.0, -1.0)
+    everywhere = np.mean([*areas.values()], axis=0)
+    yield from ((name, everywhere, levels) for name, levels in _STYLES.items())
     if len(areas) > 1:
-        yield from ((area, weights, all_levels) for area, weights in areas.items())
+        yield from ((area, weights, _STYLES["average"]) for area, weights in areas.items())
