@@ -13,6 +13,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from tests.models.conftest import SMALL
 from trueline.errors import InputError
+from trueline.models import sampling
 from trueline.models.adapters import BasePolicy
 from trueline.models.chat_format import Codec
 from trueline.models.sampling import _Batch, end_ids, generate
@@ -73,13 +74,13 @@ def test_every_family_is_greedy_as_in_hugging_face(kind):
         assert [c.ids for c in row] == [theirs] * 2
 
 
-def test_what_is_said_does_not_depend_on_the_batch(chat):
+def test_what_is_said_does_not_depend_on_the_batch(chat, monkeypatch):
     uniforms = np.random.default_rng(3).random((len(PROMPTS), 5, 20))
     ids = chat.codec.prompt_ids(PROMPTS)
-    draws = [
-        generate(chat.model, ids, uniforms=uniforms, stop_ids=frozenset({2}), max_rows=rows)
-        for rows in (512, 10, 3, 1)
-    ]
+    draws = []
+    for rows in (512, 10, 3, 1):
+        monkeypatch.setattr(sampling, "MAX_ROWS", rows)
+        draws.append(generate(chat.model, ids, uniforms=uniforms, stop_ids=frozenset({2})))
     flat = [[c for row in draw for c in row] for draw in draws]
     assert {c.end_id for c in flat[0]} == {2, None}
     for c, *others in zip(*flat, strict=True):

@@ -34,7 +34,7 @@ class RunVerb(Place):
     share the work under `accelerate launch ... -m trueline run --device auto` (docs/scale.md).
     """
 
-    goes_on = "labels and whole rounds are kept: the same command goes on"
+    goes_on = "labels, answers and steps are kept: the same command goes on"
     recipe: tyro.conf.Positional[str | None] = None
     """TOML file, or the name of a shipped recipe (`trueline recipe` lists them); sums, or with
     --model own-model, if not given."""

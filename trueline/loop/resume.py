@@ -1,8 +1,8 @@
 """Where a run stands between two rounds, and how it is gone on with.
 
 A checkpoint is a whole folder that appears at once after a round. A round that was cut short is
-done again from the one before it, with the same random streams and the stored labels, and comes to
-the same result. Readings are kept, not read again: the last bits of a float may depend on which
+done again from the one before it, with the same random streams, the stored labels and what its
+steps had done (`models.unfinished`), and comes to the same result. Readings are kept, not read again: the last bits of a float may depend on which
 texts shared a batch.
 
 A new run can start from another (`continue_from`): from the policy certified there, and with every
@@ -181,6 +181,8 @@ class State:
             names = ("certified_round", "spent", "rounds")
             written = json.dumps({name: getattr(self, name) for name in names}, allow_nan=False)
             (here / "state.json").write_text(written)
+        if (unfinished := self.working.trunk.unfinished) is not None:
+            unfinished.drop("steps")
 
 
 def certified_of(run: str | Path) -> tuple[RunFolder, Path]:

@@ -52,6 +52,7 @@ from trueline.models.low_rank import fuse
 from trueline.models.rollouts import Rollouts, Sampling
 from trueline.models.sampling import end_ids, generate
 from trueline.models.trunk import Trunk
+from trueline.models.unfinished import recalling
 from trueline.progress import track
 from trueline.records import Prompt, Response
 from trueline.rng import torch_seed
@@ -63,8 +64,7 @@ _WHOLE = "an adapter folder must be one that LoraPolicy.save wrote, and whole"
 _FREE = {"base_model_name_or_path", "exclude_modules", "inference_mode", "peft_version"}
 _FREE |= {"target_modules", "target_parameters"}
 """What an adapter's configuration may say: the weights' names tell the rest."""
-_MERGE_BYTES = 2**30
-_UPDATE_BYTES = 2**30
+_MERGE_BYTES = _UPDATE_BYTES = 2**30
 
 
 class Sampler(Protocol):
@@ -135,6 +135,7 @@ class BasePolicy:
             return Rollouts.of(codec, [], [], [])
         prefixes = codec.prompt_ids(prompts, room=room)
         uniforms = rng.random((len(prompts), num_samples, room))
+        recall = recalling(self.trunk.unfinished, self.network)
 
         def mine(at: np.ndarray) -> tuple[np.ndarray]:
             rows = generate(
@@ -144,6 +145,7 @@ class BasePolicy:
                 temperature=temperature,
                 top_p=self.sampling.top_p,
                 stop_ids=end_ids(network, codec),
+                recall=recall,
             )
             return (np.fromiter(rows, dtype=object),)
 

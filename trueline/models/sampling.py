@@ -20,8 +20,9 @@ no room: `max_new_tokens` must be below the model's positions.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -38,10 +39,13 @@ from trueline.models.forward import attends_plainly
 from trueline.models.loading import text_config
 from trueline.models.logits import logits_at
 from trueline.models.rollouts import Completion
+from trueline.models.unfinished import Tensors
 from trueline.progress import Stage, stage
 
 __all__ = ["complete", "end_ids", "generate"]
 
+MAX_ROWS = 512
+"""Most rows side by side."""
 _CACHE_BYTES = 2**29
 _EIGHT = 8
 _BLOCK = 256
@@ -93,16 +97,17 @@ def generate(
     stop_ids: AbstractSet[int],
     temperature: float = 1.0,
     top_p: float = 1.0,
-    max_rows: int = 512,
+    recall: Callable[..., Tensors] | None = None,
 ) -> list[list[Completion]]:
     """Return K completions of each of B prefixes, at most M tokens long; `uniforms` is [B, K, M].
 
-    At temperature 0 the likeliest token is taken and `logp` is that of temperature 1.
+    At temperature 0 the likeliest token is taken and `logp` is that of temperature 1. `recall`
+    (`Unfinished.recall`) makes a batch, or gives what a killed run made of it.
     """
     _, num_samples, room = uniforms.shape
     if not prefixes:
         return []
-    rows = _num_rows(model, max(len(ids) for ids in prefixes) + room, max_rows)
+    rows = _num_rows(model, max(len(ids) for ids in prefixes) + room)
     width = min(num_samples, rows)
     size = max(1, rows // width)
     order = sorted(range(len(prefixes)), key=lambda b: (len(prefixes[b]), b))
@@ -112,14 +117,17 @@ def generate(
         for number, (k, i) in enumerate(places):
             chosen = order[i : i + size]
             batch = _Batch(model, uniforms[np.array(chosen), k : k + width], stop_ids)
-            batch.run([prefixes[b] for b in chosen], temperature, top_p, told)
-            for j, completion in enumerate(batch.completions()):
+            asked = [prefixes[b] for b in chosen]
+            sample = partial(batch.sample, asked, temperature, top_p, told)
+            how = [asked, temperature, top_p, sorted(stop_ids)]
+            tables = sample() if recall is None else recall(sample, how, batch.uniforms)
+            for j, completion in enumerate(_completions(**tables)):
                 out[chosen[j // batch.width]].append(completion)
-            told.done = (number + 1) * room
+            told.begin(told.what, (number + 1) * room)
     return out
 
 
-def _num_rows(model: Any, num_tokens: int, max_rows: int) -> int:
+def _num_rows(model: Any, num_tokens: int) -> int:
     """Return how many rows of so many tokens go side by side: what fits into 512 MB of keys and
     values, or into the size of the weights if that is more."""
     config = text_config(model)
@@ -128,7 +136,7 @@ def _num_rows(model: Any, num_tokens: int, max_rows: int) -> int:
     width = getattr(config, "head_dim", None) or config.hidden_size // most
     per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
     num_bytes = max(_CACHE_BYTES, sum(p.nbytes for p in model.parameters()))
-    return int(min(max_rows, max(1, num_bytes // per_token // num_tokens)))
+    return int(min(MAX_ROWS, max(1, num_bytes // per_token // num_tokens)))
 
 
 class _Batch:
@@ -147,7 +155,22 @@ class _Batch:
         """Which of the batch's rows each column holds, since columns move."""
         self.alive = torch.ones(columns.shape[1], dtype=torch.bool, device=device)
 
-    def run(self, prefixes: list[list[int]], temperature: float, top_p: float, told: Stage) -> None:
+    def sample(
+        self, prefixes: list[list[int]], temperature: float, top_p: float, told: Stage
+    ) -> Tensors:
+        """Return what each row came to: tokens and log-probabilities [R, M], and how many tokens
+        stand before the first stop token, which there may be none of."""
+        self._run(prefixes, temperature, top_p, told)
+        back = self.row_of.argsort()
+        ids, logps = self.ids[:, back].T.cpu(), self.logps[:, back].T.cpu()
+        is_stop = torch.isin(ids, self.stops.cpu())
+        ended = is_stop.any(1)
+        lengths = torch.where(ended, is_stop.int().argmax(1), self.room)
+        return {"ids": ids, "logps": logps, "lengths": lengths, "ended": ended}
+
+    def _run(
+        self, prefixes: list[list[int]], temperature: float, top_p: float, told: Stage
+    ) -> None:
         logits = self.forward.prefill(prefixes, self.width)
         for step in range(self.room):
             told.advance()
@@ -199,17 +222,14 @@ class _Batch:
         self.row_of[: len(order)] = self.row_of[order]
         return tokens[kept]
 
-    def completions(self) -> list[Completion]:
-        """Return each row's tokens up to its first stop; what came after it is left out."""
-        back = self.row_of.argsort()
-        is_stop = torch.isin(self.ids[:, back], self.stops).cpu().numpy()
-        ids, logps = self.ids[:, back].T.tolist(), self.logps[:, back].T.cpu().numpy()
-        ended = np.atleast_1d(is_stop.any(0)).tolist()
-        lengths = np.where(ended, is_stop.argmax(0), self.room).tolist()
-        return [
-            Completion(ids[i][:n], logps[i, : n + end], ids[i][n] if end else None)
-            for i, (n, end) in enumerate(zip(lengths, ended, strict=True))
-        ]
+
+def _completions(ids: Tensor, logps: Tensor, lengths: Tensor, ended: Tensor) -> list[Completion]:
+    """Return each row's tokens up to its first stop; what came after it is left out."""
+    rows = zip(ids.tolist(), logps.numpy(), lengths.tolist(), ended.tolist(), strict=True)
+    return [
+        Completion(row[:n], values[: n + end], row[n] if end else None)
+        for row, values, n, end in rows
+    ]
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:

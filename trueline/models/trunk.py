@@ -41,6 +41,7 @@ from trueline.models.forward import (
 )
 from trueline.models.loading import load_model, max_positions, text_config
 from trueline.models.reading import HasResponses, Readings, distinct
+from trueline.models.unfinished import Unfinished
 from trueline.progress import stage
 from trueline.records import Response
 
@@ -80,6 +81,8 @@ class Trunk:
         self.sharded = bool(shards_of(model))
         """Whether the weights are parted among them: then all must make the same passes."""
         self._fingerprint: str | None = None
+        self.unfinished: Unfinished | None = None
+        """Where long steps keep what they have done so far; None: nowhere."""
         self.samples = False
         """Whether it was tried that sampling from it is right (`families.check_sampling`)."""
 

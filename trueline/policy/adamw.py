@@ -11,18 +11,25 @@ DistributedDataParallel takes, is right for equal shares only).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from trueline.errors import InputError
 from trueline.models.adapters import LoraPolicy
+from trueline.models.unfinished import digest
 from trueline.progress import track
 from trueline.rng import Rng
 
 __all__ = ["AdamWSettings", "GradientSteps", "Loss"]
+
+EVERY_S = 15.0
+"""How often what was done is kept, where the trunk has a place for it."""
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 Loss = Callable[[np.ndarray], torch.Tensor]
 """From item numbers [n] to the loss of each item [n]."""
@@ -69,11 +76,16 @@ class AdamWSettings:
         """
         batches = self.batches(num_items, rng=rng)
         steps = GradientSteps(self, policy, len(batches))
-        return [steps.step(batch, loss, num_tokens) for batch in track(batches, "gradient steps")]
+        for batch in steps.through(batches, "gradient steps", rng=rng):
+            steps.rows.append(steps.step(batch, loss, num_tokens))
+        return steps.rows
 
 
 class GradientSteps:
-    """AdamW under way: its moments, and how many of `num_steps` steps were made."""
+    """AdamW under way: its moments, and how many of `num_steps` steps were made.
+
+    `rows` holds plain data, one item for each batch of `through`, which its user appends.
+    """
 
     def __init__(self, settings: AdamWSettings, policy: LoraPolicy, num_steps: int) -> None:
         self._settings = settings
@@ -83,6 +95,42 @@ class GradientSteps:
         self._adamw = torch.optim.AdamW(self._parameters, weight_decay=0.0)
         self._num_steps = num_steps
         self._done = 0
+        self.rows: list[Any] = []
+
+    def through(
+        self, batches: Sequence[np.ndarray], what: str, *, rng: Rng
+    ) -> Iterator[np.ndarray]:
+        """Yield the batches, from where a killed run was; `rng` is what is drawn from meanwhile."""
+        kept, main = self._policy.trunk.unfinished, self._workers.rank == 0
+        about = repr(self._settings), *self._parameters, *batches, rng.bit_generator.state
+        key = f"steps-{digest(*about)}"
+        if kept is not None and (found := self._workers.once(lambda: kept.get(key))) is not None:
+            self._restore(*found, rng)
+        kept_at = time.monotonic()
+        for number, batch in enumerate(track(batches[len(self.rows) :], what), len(self.rows) + 1):
+            yield batch
+            due = number == len(batches) or time.monotonic() - kept_at > EVERY_S
+            if kept is not None and main and due:
+                kept.put(key, *self._state(rng))
+                kept_at = time.monotonic()
+
+    def _state(self, rng: Rng) -> tuple[dict[str, torch.Tensor], list[Any]]:
+        tensors: dict[str, torch.Tensor] = {}
+        for i, parameter in enumerate(self._parameters):
+            state = self._adamw.state[parameter]
+            tensors[f"{i}.weight"] = parameter
+            tensors |= {f"{i}.{name}": state[name] for name in _MOMENTS if name in state}
+        return tensors, [self._done, self.rows, rng.bit_generator.state]
+
+    @torch.no_grad()
+    def _restore(self, tensors: dict[str, torch.Tensor], words: list[Any], rng: Rng) -> None:
+        self._done, self.rows, rng.bit_generator.state = words
+        for i, parameter in enumerate(self._parameters):
+            parameter.copy_(tensors[f"{i}.weight"])
+            if self._done:
+                moments = {n: tensors[f"{i}.{n}"].to(parameter.device) for n in _MOMENTS}
+                step = torch.tensor(float(self._done))
+                self._adamw.state[parameter] = {"step": step, **moments}
 
     def step(self, batch: np.ndarray, loss: Loss, num_tokens: int) -> float:
         """Make one step on the mean loss of the batch's items, of at most `num_tokens` each; return

@@ -30,7 +30,6 @@ from trueline.models.adapters import LoraPolicy
 from trueline.policy.adamw import AdamWSettings, GradientSteps
 from trueline.policy.limits import Limits, Update
 from trueline.policy.samples import Samples
-from trueline.progress import track
 from trueline.protocols import Scorer
 from trueline.records import Prompt
 from trueline.rng import Rng, torch_seed
@@ -69,22 +68,24 @@ class GRPO:
         batches = self.adamw.batches(len(prompts), rng=rng)
         new = policy.copy()
         steps = GradientSteps(self.adamw, new, len(batches))
-        moved, unscored, stopped = [], [], None
-        for batch in track(batches, "GRPO steps"):
+        for batch in steps.through(batches, "GRPO steps", rng=rng):
             asked = [prompts[i] for i in batch]
             samples = Samples.draw(new, asked, scorer, self.num_samples, rng=rng)
-            unscored.append(samples.counts()["unscored_frac"])
-            if stopped := self.limits.broken(samples):
+            over = self.limits.broken(samples)
+            stopped = over or samples.uninformative()
+            moved = None if stopped else self._step(new, samples, steps)
+            steps.rows.append([samples.counts() | samples.stats(), moved, stopped])
+            if over:
                 break
-            if (stopped := samples.uninformative()) is None:
-                moved.append(self._step(new, samples, steps))
+        said, stopped = [row[0] for row in steps.rows], steps.rows[-1][2]
+        moves = [row[1] for row in steps.rows if row[1]]
         stats = {
-            "prompts_used": float(sum(row["prompts_used"] for row in moved)),
-            "unscored_frac": float(np.mean(unscored)),
+            "prompts_used": float(sum(row["prompts_used"] for row in moves)),
+            "unscored_frac": float(np.mean([row["unscored_frac"] for row in said])),
         }
-        if not moved:
-            return Update(policy=policy, stats=stats | samples.stats(), stopped=stopped)
-        stats = {**moved[-1], **stats, "steps": float(len(moved))}
+        if not moves:
+            return Update(policy=policy, stats=said[-1] | stats, stopped=stopped)
+        stats = {**moves[-1], **stats, "steps": float(len(moves))}
         update = self.limits.keep(policy, new, prompts, scorer, seed=seed, stats=stats)
         # The limit that ended the steps is the reason, whatever the last samples show.
         return replace(update, stopped=stopped) if stopped in ("novelty", "kl") else update

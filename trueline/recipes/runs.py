@@ -27,6 +27,7 @@ from trueline.models.distributed import Workers
 from trueline.models.endpoint import Endpoint
 from trueline.models.engine import Engine
 from trueline.models.loading import has_chat_template
+from trueline.models.unfinished import Unfinished
 from trueline.oversight import PROTOCOLS
 from trueline.progress import stage
 from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short, open_helper, sha256_of
@@ -92,8 +93,9 @@ def run(
         checked = checked.suited(chat=has_chat_template(checked.model.path))
     place = Path(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     loop = make_loop(checked, seed=seed)
-    # What is read of a large model survives a kill; it is in the checkpoints once all is done.
-    kept = None if checked.model.path is None else place / "readings"
+    # What is said and read survives a kill; it is in the checkpoints once all is done.
+    unfinished = place / "unfinished"
+    kept = None if checked.model.path is None else unfinished / "readings"
     session |= {"queue": place.with_name(f"{place.name}.queue"), "dtype": checked.model.dtype}
     opened = Session(model=checked.model.path, seed=seed, cache=kept, **session)
     source = None if start is None else str(start)
@@ -111,6 +113,7 @@ def run(
     with held[0] if held else RunFolder.view(made) as folder:
         task = make_task(checked, opened, start=None if start is None else Path(start))
         loop.check(task)
+        task.trunk.unfinished = Unfinished(unfinished)
         data = {**task.data_hashes, "trunk": task.trunk.fingerprint()}
         once(lambda: folder.confirm(data))
         if once(lambda: folder.result) is None:
@@ -118,8 +121,7 @@ def run(
             with stage("begin", checked.budget.rounds * len(STEPS)) as told:
                 told.resume(State.rounds_of(folder) * len(STEPS))
                 loop.run(task, folder, told)
-            if kept is not None:
-                once(lambda: shutil.rmtree(kept, ignore_errors=True))
+            once(lambda: shutil.rmtree(unfinished, ignore_errors=True))
     return load_run(folder.folder)
 
 
