@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 
 from trueline.cli import main
 from trueline.data.comparisons import Comparisons
@@ -19,7 +20,7 @@ from trueline.worlds.sums.language import render
 from trueline.worlds.sums.problems import Problem
 from trueline.worlds.sums.writers import Writer, write
 
-__all__ = ["prompts_in", "right_over_wrong", "says", "verb"]
+__all__ = ["principle_in", "prompts_in", "right_over_wrong", "says", "verb"]
 
 
 def right_over_wrong(num: int, seed: int = 0) -> Comparisons:
@@ -34,6 +35,16 @@ def right_over_wrong(num: int, seed: int = 0) -> Comparisons:
         )
         rows.append(Comparison(chosen=right, rejected=wrong))
     return Comparisons(tuple(rows))
+
+
+def principle_in(file: Path) -> Path:
+    """Right answers and wrong ones to forty sums, as the principle "right"."""
+    examples = [
+        {"questions": [p.prompt.text], "good": [p.chosen.text], "bad": [p.rejected.text]}
+        for p in right_over_wrong(40, seed=5)
+    ]
+    file.write_text(tomli_w.dumps({"right": {"says": "Be right.", "examples": examples}}))
+    return file
 
 
 def says(messages: list[dict[str, str]]) -> str:

@@ -39,19 +39,19 @@ BUDGETS = {
         2_440,
     ),
     "models": ("models", 3_970),
-    "data": ("data", 1_896),
-    "rewards": ("rewards", 4_147),
+    "data": ("data", 2_045),
+    "rewards": ("rewards", 4_350),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_525),
     "raters": ("raters", 370),
-    "loop": ("loop", 1_500),
-    "recipes": ("recipes", 982),
+    "loop": ("loop", 1_510),
+    "recipes": ("recipes", 990),
     "audits": ("audits", 800),
     "worlds": ("worlds", 2_500),
-    "surfaces": ("cli plugs reports serving", 4_060),
+    "surfaces": ("cli plugs reports serving", 4_090),
 }
-"""Lines of .py that a folder may have (docs/decisions/0015 to 0017); who raises one says why."""
-WHOLE = 23_870
+"""Lines of .py that a folder may have (docs/decisions/0015 to 0018); who raises one says why."""
+WHOLE = 24_290
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
 BESIDE = {"benchmarks": 4_500, "tests/attacks": 1_000, "tests": 0.605}
 """Lines of the benchmarks, of the attacks, and of the other tests for one of the package."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.material import right_over_wrong, verb
+from tests.material import principle_in, right_over_wrong, verb
 from trueline.cli import bench, fit, main
 from trueline.data import Comparisons
 from trueline.data.files import write_jsonl
@@ -221,3 +221,24 @@ def test_what_is_no_bench_is_one_line(folder, capsys):
     write_jsonl(folder / "bad.jsonl", [{"prompt": "a", "response": "b"}])
     command = ("fit", folder / "pairs.jsonl", "--model", MODEL, "--bench", folder / "bad.jsonl")
     assert "bad.jsonl:1" in verb(capsys, *command, code=2)
+
+
+def test_principles_do_without_labels_and_stand_beside_them(folder, tmp_path, capsys):
+    own, out = principle_in(tmp_path / "right.toml"), tmp_path / "reward"
+    command = ("--principles", own, "--model", MODEL, "--out", out)
+    found = verb(capsys, "fit", *command)
+    assert (found["pairs"], found["contrasts"]) == (0, 40) and "not known" in found["verdict"]
+    assert list(load_reward(out).summary()["parts"]) == ["right"]
+    assert (
+        verb(capsys, "score", out, folder / "pairs.jsonl", "--out", tmp_path / "s.jsonl")["rows"]
+        == 100
+    )
+    again = verb(capsys, "fit", *command[2:], "--reward", out / "recipe.toml")
+    assert again["accuracy"] == found["accuracy"]
+    found = verb(capsys, "fit", folder / "pairs.jsonl", *command)
+    assert (found["pairs"], found["contrasts"]) == (100, 40)
+    assert found["accuracy"]["n"] == 100 and "labels" in load_reward(out).summary()["parts"]
+    alone = found["floors"]["principles_alone"]
+    assert 0.5 < alone["value"] < found["accuracy"]["value"] and alone["n"] == 100
+    assert "--principles" in verb(capsys, "fit", "--model", MODEL, code=2)
+    assert "harmless" in verb(capsys, "fit", "--principles", "kind", "--model", MODEL, code=2)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import trueline as tl
-from tests.material import prompts_in, right_over_wrong, says, verb
+from tests.material import principle_in, prompts_in, right_over_wrong, says, verb
 from trueline.oversight import PROTOCOLS
 from trueline.policy import OPTIMISERS
 from trueline.recipes.judges_and_helpers import HELPERS, JUDGES
@@ -62,6 +62,8 @@ def test_every_reward(kind: str, tmp_path: Path):
         # It must be validated by labelled pairs before it is used: by more than a tiny run has.
         right_over_wrong(200).save(tmp_path / "many.jsonl")
         known = {"data": {"comparisons": str(tmp_path / "many.jsonl")}}
+    if kind == "concept_prior":
+        known = {"data": {"principles": [str(principle_in(tmp_path / "right.toml"))]}}
     left = run(tmp_path, reward=spec, **known)
     trunk = tl.Trunk.load(trunk_path())
     reward = tl.load_reward(left.folder / "checkpoints" / "round-1" / "reward", trunk)
@@ -75,6 +77,8 @@ def test_every_reward_is_fitted_scored_and_saved_by_the_verbs(kind, pairs_file, 
     section.write_text(recipe.as_toml())
     out = tmp_path / "reward"
     command = ("fit", pairs_file, "--model", trunk_path(), "--folds", 2, "--out", out)
+    if kind == "concept_prior":
+        command += ("--principles", principle_in(tmp_path / "right.toml"))
     fitted = verb(capsys, *command, "--reward", section)
     assert fitted["pairs"] == 24 and fitted["reward"] == str(out)
     scored = verb(capsys, "score", out, pairs_file, "--out", tmp_path / "scores.jsonl")

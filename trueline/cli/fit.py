@@ -20,18 +20,24 @@ from trueline.cli.bench import (
 from trueline.cli.common import Place, cache_dir
 from trueline.data.baselines import baseline_accuracy
 from trueline.data.comparisons import Comparisons, make_folds
+from trueline.data.principles import contrasts_of
+from trueline.errors import InputError
 from trueline.loop.layers import held_out, read_for
 from trueline.progress import tell_left_out
 from trueline.recipes.schema import Recipe, merged, read
 from trueline.records import Estimate
 from trueline.rewards import REWARDS
 from trueline.rewards.benches import load_bench
+from trueline.rewards.concept import labelled_of
+from trueline.rewards.concept_prior import without_labels
 from trueline.rewards.evaluate import cross_validate
 from trueline.rewards.selfcheck import selfcheck
 from trueline.rewards.storage import check_place
 from trueline.rng import stream
 
 __all__ = ["FitVerb"]
+
+UNKNOWN = "no labelled pairs: what the principles say of people's choices is not known"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +47,24 @@ class FitVerb(Place):
     trueline fit pairs.jsonl --model Qwen/Qwen3-0.6B --out rewards/helpful
 
     trueline fit pairs.jsonl --model PATH --reward calibrated --set reward.alpha=0.2
+
+    Principles come before labels, and do without any:
+
+        trueline fit --principles harmless --model PATH
+
+        trueline fit pairs.jsonl --principles harmless mine.toml --model PATH
     """
 
-    pairs: tyro.conf.Positional[Path]
-    """Preferences: .jsonl, .jsonl.gz, .json, .csv, .parquet, or a data set (folder, NAME:SPLIT)."""
+    pairs: tyro.conf.Positional[Path | None] = None
+    """Preferences: .jsonl, .jsonl.gz, .json, .csv, .parquet, or a data set (folder, NAME:SPLIT);
+    may be left out where principles are given."""
     model: str
     """Folder or hub name of the trunk: a causal language model or an encoder."""
-    reward: str = "conservative"
-    """A kind of reward (`trueline recipe --kinds`), or a recipe whose section `reward` says it."""
+    principles: tuple[str, ...] = ()
+    """Principles that the reward starts from: harmless, helpful, honest, concise, or TOML files."""
+    reward: str | None = None
+    """A kind of reward (`trueline recipe --kinds`), or a recipe whose section `reward` says it; if
+    not given conservative, around the principles where there are any."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """KEY=VALUE: change one key, such as reward.head.layer=3; may be repeated."""
     out: Path = Path("reward")
@@ -62,13 +78,12 @@ class FitVerb(Place):
 
     def execute(self, console: Console) -> dict[str, Any]:
         """Cross-validate, fit on everything, save; return the numbers."""
-        table = {"reward": {"kind": self.reward}} if self.reward in REWARDS else read(self.reward)
-        flags = [("model.path", self.model), ("model.dtype", self.dtype)]
-        recipe = Recipe.of(merged(table, flags), changes=self.set)
+        recipe, contrasts = self._recipe()
         check_place(self.out)
         how = {"model": recipe.model.path, "dtype": recipe.model.dtype, "cache": cache_dir()}
         session = self.session(console, **how)
-        pairs = Comparisons.load(self.pairs, strict=self.strict, check=session.check)
+        pairs = self._labelled(session.check)
+        skipped, pairs = pairs.skipped, Comparisons((*pairs, *contrasts))
         benches = [load_bench(path, check=session.check) for path in self.bench]
         trunk, spec = session.trunk, recipe.reward
         checks = selfcheck(trunk, pairs.responses[:8])
@@ -76,14 +91,17 @@ class FitVerb(Place):
         sides = ((pair.chosen, pair.rejected) for pair in pairs)
         apart = [i for i, pair in enumerate(sides) if not same_as_read(trunk, readings, pair)]
         cuts = tell_cuts(console, trunk, readings, len(pairs) - len(apart))
-        skipped, pairs = pairs.skipped, pairs.take(apart)
-        folds = make_folds(pairs.groups, self.folds, stream(self.seed, "folds"))
+        pairs = pairs.take(apart)
+        judged = len(labelled_of(pairs))
+        folds = self._folds(pairs, judged or len(pairs))
         folds = held_out(folds, np.flatnonzero(np.isin(apart, seen)))
         rng = stream(self.seed, "validate")
         validated = cross_validate(spec, readings, pairs, folds=folds, rng=rng)
         below = baseline_accuracy(pairs, folds, stream(self.seed, "floors"))
+        if contrasts and judged:
+            below |= without_labels(readings, pairs, stream(self.seed, "principles"))
         reward = spec.fit(readings, pairs, rng=stream(self.seed, "fit"))
-        words, warns = verdict(validated.accuracy, below)
+        words, warns = verdict(validated.accuracy, below) if judged else (UNKNOWN, False)
         floors = {name: estimate.as_dict() for name, estimate in below.items()}
         found = {"accuracy": validated.accuracy.as_dict(), "floors": floors, "verdict": words}
         reward.metadata.update(validated=found, **({"warning": words} if warns else {}))
@@ -94,7 +112,8 @@ class FitVerb(Place):
         calibration = reward.metadata.get("calibration")
         if calibration is not None:
             console.print(_calibrated(calibration))
-        tell_left_out(console, self.pairs, {**skipped, "pairs unscored": validated.unscored})
+        if self.pairs is not None:
+            tell_left_out(console, self.pairs, {**skipped, "pairs unscored": validated.unscored})
         read_at = ", ".join(map(str, reward.layers)) or "none"
         console.print(f"layers read: {read_at}, best first; reward saved to {self.out}")
         measured = []
@@ -109,13 +128,39 @@ class FitVerb(Place):
             "dtype": trunk.dtype,
             "summary": reward.summary(),
             "reward": str(self.out),
-            "pairs": len(pairs),
+            "pairs": judged,
+            "contrasts": len(pairs) - judged,
             "skipped": dict(skipped),
             **cuts,
             "selfcheck": checks,
             "calibration": calibration,
             "benches": measured,
         }
+
+    def _recipe(self) -> tuple[Recipe, Comparisons]:
+        """Return the recipe of the flags, and the contrasts of its principles."""
+        table: dict[str, Any] = {"reward": {"kind": self.reward or "conservative"}}
+        if self.reward is None and self.principles:
+            table["reward"]["head"] = {"kind": "concept_prior"}
+        elif self.reward is not None and self.reward not in REWARDS:
+            table = read(self.reward)
+        flags: list[tuple[str, Any]] = [("model.path", self.model), ("model.dtype", self.dtype)]
+        flags.append(("data.principles", list(self.principles) or None))
+        recipe = Recipe.of(merged(table, flags), changes=self.set)
+        contrasts = contrasts_of(recipe.data.principles)
+        if self.pairs is None and not contrasts:
+            raise InputError("a reward needs pairs, or --principles", got="neither")
+        return recipe, contrasts
+
+    def _labelled(self, check: Any) -> Comparisons:
+        if self.pairs is None:
+            return Comparisons(())
+        return Comparisons.load(self.pairs, strict=self.strict, check=check)
+
+    def _folds(self, pairs: Comparisons, num: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return folds of the first `num` pairs; the others are learned from in each."""
+        folds = make_folds(pairs.groups[:num], self.folds, stream(self.seed, "folds"))
+        return [(np.append(train, np.arange(num, len(pairs))), test) for train, test in folds]
 
 
 def _calibrated(calibration: dict[str, Any]) -> str:

@@ -38,10 +38,13 @@ _STOPPED = {
 
 
 def learns_nothing(head: Head) -> str | None:
-    """Return that comparisons teach a reward nothing, being made of rules alone; else None."""
-    if all(isinstance(leaf, Rule) for leaf in _leaves(head)):
-        return "no labels to learn from are asked for: the reward is a rule; set budget.gate_frac=1"
-    return None
+    """Return that comparisons teach a reward nothing, being made of rules and of principles'
+    concepts alone; else None."""
+    leaves = list(_leaves(head))
+    if not all(isinstance(x, Rule) or getattr(x, "principle", None) for x in leaves):
+        return None
+    what = "a rule" if all(isinstance(leaf, Rule) for leaf in leaves) else "made of principles"
+    return f"no labels to learn from are asked for: the reward is {what}; set budget.gate_frac=1"
 
 
 def why_not(

@@ -19,6 +19,7 @@ from collections import Counter
 import numpy as np
 
 from trueline.data.comparisons import Comparisons
+from trueline.data.principles import principle_of
 from trueline.models.reading import Readings
 from trueline.rewards.protocols import Head, Reader
 from trueline.rng import Rng
@@ -37,7 +38,7 @@ def read_for(
     comparisons that these were chosen on; none where all layers were kept."""
     if len(trunk.layers) <= FEW or len(comparisons) < 2 * FIRST:
         return trunk.read(comparisons.responses), np.zeros(0, np.int64)
-    rows = _whole_prompts(comparisons, rng)
+    rows = np.union1d(_whole_prompts(comparisons, rng), _contrasts(comparisons))
     sample = comparisons.take(rows)
     first = trunk.read(sample.responses)
     layers = choose_layers(head, first, sample, rng=rng)
@@ -57,7 +58,8 @@ def choose_layers(
         return readings.layers
     taken: Counter[int] = Counter()
     for _ in range(PARTS):
-        half = comparisons.take(np.sort(rng.permutation(len(comparisons))[::2]))
+        rows = np.union1d(rng.permutation(len(comparisons))[::2], _contrasts(comparisons))
+        half = comparisons.take(rows)
         taken.update(head.fit(readings, half, rng=rng).layers)
     number = max(KEPT, sum(times == PARTS for times in taken.values()))
     return tuple(sorted(layer for layer, _ in taken.most_common(number)))
@@ -67,6 +69,11 @@ def held_out(folds: Folds, seen: np.ndarray) -> Folds:
     """Return folds (train, test) in which the rows `seen` are trained on, and never tested."""
     moved = [(np.union1d(a, np.intersect1d(b, seen)), np.setdiff1d(b, seen)) for a, b in folds]
     return [fold for fold in moved if len(fold[1])]
+
+
+def _contrasts(comparisons: Comparisons) -> np.ndarray:
+    """Return the rows that are contrasts of principles, which every fit has."""
+    return np.flatnonzero([principle_of(pair.rater) is not None for pair in comparisons])
 
 
 def _whole_prompts(comparisons: Comparisons, rng: Rng) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 A checkpoint is a whole folder that appears at once after a round. A round that was cut short is
 done again from the one before it, with the same random streams, the stored labels and what its
-steps had done (`models.unfinished`), and comes to the same result. Readings are kept, not read again: the last bits of a float may depend on which
-texts shared a batch.
+steps had done (`models.unfinished`), and comes to the same result. Readings are kept, not read
+again: the last bits of a float may depend on which texts shared a batch.
 
 A new run can start from another (`continue_from`): from the policy certified there, and with every
 comparison learned from. Alpha is each run's own, the new one's first gate tests against the policy

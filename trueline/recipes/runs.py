@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from trueline.atomic import atomic_write
 from trueline.data.comparisons import Comparisons
+from trueline.data.principles import contrasts_of
 from trueline.data.prompts import load_prompts
 from trueline.errors import InputError, SetupError
 from trueline.loop.online import STEPS, Online
@@ -172,6 +173,10 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
     if data.comparisons is not None:
         known += session.comparisons(data.comparisons)
         hashes["comparisons"] = sha256_of(data.comparisons)
+    if data.principles:
+        contrasts = contrasts_of(data.principles)
+        known += contrasts
+        hashes["principles"] = contrasts.sha256
     task = Task(
         trunk=session.trunk,
         prompts=prompts,

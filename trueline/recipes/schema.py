@@ -78,6 +78,8 @@ class DataSection:
     """Keep so many first words of each text, for texts that are to be continued."""
     comparisons: Path | None = None
     """Preferences that the reward learns from besides; no part of the label budget."""
+    principles: tuple[str, ...] = ()
+    """Principles by name, or TOML files of them, whose contrasts the reward learns from besides."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ conservative  a lower bound around any head
 calibrated    intervals calibrated on held-out verdicts, and abstention far away
 ensemble      small networks in one batched pass, the non-linear head
 groups        raters that want different things: one reward a group, their mean or the worst
-concept       a direction from contrast pairs, withheld until validated
+concept       a direction from contrast pairs, withheld where pairs speak against it
+concept_prior principles first, then what labels say beyond them
 
 Not learned: `rules_*` (texts, numbers, proofs, code in the `sandbox`); made of others: `compose`.
 What a fit is made of: `features` (comparisons as rows), `evidence` (the prior), `laplace` (the
@@ -18,6 +19,7 @@ from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
 from trueline.rewards.compose import Lexicographic, Minimum, WeightedSum
 from trueline.rewards.concept import Concept
+from trueline.rewards.concept_prior import ConceptPrior
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.ensemble import Ensemble
 from trueline.rewards.groups import Groups
@@ -38,6 +40,7 @@ REWARDS = register(
     ensemble=Ensemble,
     groups=Groups,
     concept=Concept,
+    concept_prior=ConceptPrior,
     rule=NamedRule,
     exact=Exact,
     regex=Regex,

@@ -87,8 +87,11 @@ class Bayesian:
     def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> LinearReward:
         """Return the posterior given these comparisons, all of whose responses have been read;
         `DataError` where there is none, one was not read, or a reading is not finite."""
+        return self.learn(Training.of(readings, comparisons))
+
+    def learn(self, everything: Training) -> LinearReward:
+        """Return the posterior given the comparisons of `everything`, beside its offset."""
         started = time.perf_counter()
-        everything = Training.of(readings, comparisons)
         training = everything.sample(SAMPLE)
         head = replace(
             self,
@@ -204,7 +207,8 @@ class Bayesian:
         assert not isinstance(self.winsor, str) and not isinstance(self.label_noise, str)
         features = Features.learn(training.readings, parts, winsor=self.winsor)
         rows = training.differences(features)
-        evidence = MarginalLikelihood(rows, features.owners, self.label_noise)
+        noise, offset = self.label_noise, training.offset
+        evidence = MarginalLikelihood(rows, features.owners, noise, offset)
         if not isinstance(self.precision, str):
             log_precisions = np.full(len(evidence.blocks), np.log(self.precision))
         x = evidence.start() if log_precisions is None else log_precisions

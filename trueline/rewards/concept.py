@@ -1,134 +1,184 @@
-"""A concept as a direction in the trunk's latents, used only if pairs held out bear it out.
+"""A concept as a direction in the trunk's latents, from pairs that show it.
 
-    w ∝ mean of d,    d = z(chosen) − z(rejected)        posterior N(w, S / N)
+    w ∝ mean of d,    d = z(chosen) − z(rejected)        posterior N(w, s² I / N),  s² mean of d²
 
-Marks and Tegmark 2023 (2310.06824) for the mean difference; Zou et al. 2023 (2310.01405). One layer
-and one pool are read, those of largest held-out separation: mean over standard deviation of the
-direction's margins on prompts that took no part in it.
+The pairs are contrasts of a principle (`data.principles`), written by hand without any label, or
+labelled ones. Marks and Tegmark 2023 (2310.06824) for the mean difference; Zou et al. 2023
+(2310.01405). A layer is as good as it separates what took no part in its direction: d' = (mean
+chosen − mean rejected) / sd, each by the pairs that share neither its question nor an answer. By
+questions alone, contrasts are told apart by their wording, in layers where the direction means
+nothing. Read are some of the layers with at least half of the best d': that one layer which is best
+on the contrasts need not be on what people say (docs/log.md).
 
-**A concept is no reward until labelled pairs validate it**: where the interval of its accuracy on
-pairs held out reaches down to 1/2, the reward is withheld and `on(trunk)` refuses it.
+**A concept is withheld where pairs speak against it**: where the interval of its accuracy on pairs
+held out reaches down to 1/2, or that on labelled pairs beside its contrasts lies below 1/2,
+`on(trunk)` refuses it.
 
 **A policy learns to evade a probe that it is optimised against** (Bailey et al. 2024, 2412.09565;
 measured in docs/log.md). Never optimise against a concept alone without fresh labels.
 
-Where we differ: (1) the mean difference is scaled to log-odds by its held-out margins; (2) its
-covariance S is shrunk towards a multiple of the identity by F / (F + N), as novelty's is.
-Shapes: N pairs, F features; S is F × F. Unit: nats. Surprisals are read and weigh nothing.
+Where we differ: the mean difference is scaled to log-odds by its held-out margins. Shapes: N pairs,
+F features. Unit: nats. Surprisals are read and weigh nothing.
 Fails where the wordings of the pairs, not what they mean, are what the direction picks up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, cholesky
 
 from trueline import stats
-from trueline.data.comparisons import Comparisons, group_of
+from trueline.data.comparisons import Comparisons
+from trueline.data.principles import principle_of, rater_of
+from trueline.errors import DataError
 from trueline.models.reading import Readings
-from trueline.rewards.features import Features, Training, in_order
-from trueline.rewards.laplace import Dense, primal_mode
+from trueline.records import Estimate
+from trueline.rewards.features import Features, Part, Training, in_order
+from trueline.rewards.laplace import LowRank, primal_mode
 from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Pairs
 from trueline.rng import Rng
 
-__all__ = ["Concept"]
+__all__ = ["Concept", "labelled_of"]
 
 FOLDS = 5
-"""Parts that pairs are held out in, by prompt; by pair where all have one prompt."""
+"""Parts of the pairs, by prompt: each is judged in the layer that is best on the others."""
 WINSOR = 3.0
 """Standard deviations at which standardised features are clipped."""
 SHUT = 1e12
 """Prior precision of a weight that is to stay 0."""
+MOST = 1_000
+"""About as many pairs choose the layer, where there are at least twice as many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Concept:
     """A mean difference of pairs; its fields are its configuration."""
 
+    principle: str | None = None
+    """Name of the principle whose contrasts are the pairs (`data.principles`); None: all pairs."""
     layer: int | str = "separation"
-    """A layer of the trunk, or "separation" for the best on held-out pairs."""
-    pooling: str = "separation"
-    """"last" or "mean", or "separation"."""
+    """A layer of the trunk, or "separation" for those that tell held-out pairs apart."""
+    num_layers: int = 6
+    """At most this many layers are read together (with layer = "separation")."""
+    pooling: str = "mean"
+    """"mean", or "last", which on chat models ranked people's pairs at chance."""
 
     def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> LinearReward:
-        """Return the direction from `rejected` to `chosen`; `rng` is not used."""
-        pairs = in_order(comparisons)
+        """Return the direction from `rejected` to `chosen`; `rng` is not used. `DataError` where
+        there is no contrast of the principle."""
+        pairs, judged = in_order(comparisons), Comparisons(())
+        if self.principle is not None:
+            judged = labelled_of(pairs)
+            own = (pair for pair in pairs if pair.rater == rater_of(str(self.principle)))
+            pairs = Comparisons(tuple(own))
+            if not pairs:
+                must = "the contrasts of a concept's principle must be among the comparisons"
+                do = "name it in data.principles, or give --principles"
+                raise DataError(must, got=f"none of {self.principle!r}", do=do)
         training = Training.of(readings, pairs)
-        groups = _numbers(pairs)
-        fold = groups % min(FOLDS, int(groups.max(initial=0)) + 1)
         layers = readings.layers if isinstance(self.layer, str) else (self.layer,)
-        pools = readings.poolings if self.pooling == "separation" else (self.pooling,)
-        parts = [(at, pool) for at in layers for pool in pools]
-        tables = {}
-        for part in parts:
-            features = Features.learn(training.readings, (part,), winsor=WINSOR)
-            rows = training.differences(features)
-            rows[:, : 5 * features.surprisals] = 0.0
-            tables[part] = features, rows
-        separation = np.array([_separations(tables[part][1], fold) for part in parts])
-        choice, *inner = (parts[int(i)] for i in separation.argmax(0))
-        # Each fold is judged by a direction of the others, in the part that is best on those.
-        margins = np.zeros(len(fold))
-        for k, part in enumerate(inner):
-            rows, out = tables[part][1], fold == k
-            held = rows @ rows[~out].mean(0)
-            margins[out] = held[out] / (np.sqrt(np.mean(held[~out] ** 2)) or 1.0)
-        features, rows = tables[choice]
-        mean = rows.mean(0)
-        size = float(np.sqrt(np.mean((rows @ mean) ** 2))) or 1.0
+        parts = [(layer, self.pooling) for layer in layers]
+        taken, margins, groups = _held_out(training, parts, pairs, self.num_layers)
+        features = Features.learn(training.readings, taken, winsor=WINSOR)
+        rows = _differences(training, features)
+        size = float(np.sqrt(np.mean((rows @ rows.mean(0)) ** 2))) or 1.0
         steepness = float(primal_mode(margins[:, None], np.array([0.1])).weights[0])
         scale = max(steepness, 1e-3) / size
+        used = rows.any(axis=0)
+        noise = float(np.mean(rows[:, used] ** 2)) if used.any() else 1.0
+        precision = np.where(used, len(rows) / (scale**2 * noise), SHUT)
         accuracy = stats.accuracy((np.sign(margins) + 1) / 2, clusters=groups)
         reward = LinearReward.of(
             features=features,
             readings=training.readings,
-            weights=scale * mean,
-            belief=Dense(_precision(rows, scale)),
+            weights=scale * rows.mean(0),
+            belief=LowRank(precision, np.zeros((len(precision), 0))),
             metadata={"n": len(pairs), "held_out": accuracy.as_dict()},
         )
         if accuracy.lower is None or accuracy.lower <= 0.5:
             reward.metadata["withheld"] = f"a held-out accuracy of {accuracy}"
+        if judged:
+            found = _accuracy(reward, readings, judged)
+            reward.metadata["validated"] = found.as_dict()
+            if found.upper is not None and found.upper < 0.5:
+                reward.metadata["withheld"] = f"an accuracy of {found} on labelled pairs"
         return reward
 
 
-def _numbers(pairs: Comparisons) -> np.ndarray:
-    """Return the number of each pair's prompt, [N]; its own number where all have one prompt."""
-    names = [group_of(pair.prompt) for pair in pairs]
+def labelled_of(comparisons: Pairs) -> Comparisons:
+    """Return the comparisons that somebody judged: all that are no principle's contrasts."""
+    return Comparisons(tuple(pair for pair in comparisons if principle_of(pair.rater) is None))
+
+
+def _accuracy(reward: LinearReward, readings: Readings, pairs: Comparisons) -> Estimate:
+    sides = (readings.rows(keys) for keys in (pairs.chosen_keys, pairs.rejected_keys))
+    mean, _ = reward.margin(readings, *sides)
+    return stats.accuracy((np.sign(mean) + 1) / 2, clusters=pairs.groups)
+
+
+def _held_out(
+    training: Training, parts: Sequence[Part], pairs: Comparisons, most: int
+) -> tuple[tuple[Part, ...], np.ndarray, np.ndarray]:
+    """Return the parts that separate, best first; and margins [N] of pairs held out, over their
+    root mean square, each fold's in the parts taken on the others, with their groups [N]."""
+    pairs = pairs.take(range(0, len(pairs), max(1, len(pairs) // MOST)))
+    apart = ~_alike(pairs)
+    both = np.array([_positions(training.sample(MOST), part, apart) for part in parts])
+    names = pairs.groups
     if len(set(names)) == 1:
-        names = ["-".join(sorted((pair.chosen.key, pair.rejected.key))) for pair in pairs]
-    return np.asarray(np.unique(names, return_inverse=True)[1])
+        names = tuple(f"{pair.chosen.key} {pair.rejected.key}" for pair in pairs)
+    groups = np.unique(names, return_inverse=True)[1]
+    fold, margins = groups % FOLDS, np.zeros(len(pairs))
+    for k in range(FOLDS):
+        own = both[_taken(both[:, :, fold != k], most)].sum(0)
+        size = np.sqrt(np.mean((own[0] - own[1])[fold != k] ** 2)) or 1.0
+        margins[fold == k] = (own[0] - own[1])[fold == k] / size
+    return tuple(parts[i] for i in _taken(both, most)), margins, groups
 
 
-def _separations(rows: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Return mean over sd of the mean difference's held-out margins: on all folds, then without
-    each in turn, which is for choosing a part that this fold has no say in; [1 + K]."""
-    num = int(fold.max()) + 1
-    sums = np.array([rows[fold == k].sum(0) for k in range(num)])
-    ratios = []
-    for skip in range(-1, num if num > 1 else 0):
-        used = [k for k in range(num) if k != skip]
-        margins = np.concatenate(
-            [rows[fold == k] @ sums[[j for j in used if j != k]].sum(0) for k in used]
-        )
-        spread = float(margins.std())
-        ratios.append(float(margins.mean()) / spread if spread > 0 else 0.0)
-    return np.array(ratios)
+def _positions(training: Training, part: Part, apart: np.ndarray) -> np.ndarray:
+    """Return where the chosen and the rejected lie along a direction of the pairs `apart` [N, N]
+    from each, [2, N]."""
+    features = Features.learn(training.readings, (part,), winsor=WINSOR)
+    table = features.clipped(training.readings)
+    table[:, : 5 * features.surprisals] = 0.0
+    first, second = (table[rows] for rows in training.ends)
+    directions = apart.astype(np.float64) @ (first - second)
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+    return np.stack([(side * directions).sum(1) for side in (first, second)])
 
 
-def _precision(rows: np.ndarray, scale: float) -> np.ndarray:
-    """Return the Cholesky factor of the precision of `scale` times the mean of the rows; a column
-    of zeros (surprisals) is certain to weigh nothing."""
-    shut = np.asarray(~rows.any(axis=0))
-    open_rows = rows[:, ~shut]
-    num, width = open_rows.shape
-    share = width / (width + num)
-    off = open_rows - open_rows.mean(0) if num > 1 else open_rows
-    spread = (1 - share) * (off.T @ off) / max(num - 1, 1)
-    spread.flat[:: width + 1] += share * float(np.mean(open_rows**2)) + 1e-12
-    inverse = cho_solve(cho_factor(spread, lower=True), np.eye(width)) * (num / scale**2)
-    precision = SHUT * np.eye(len(shut))
-    precision[np.ix_(~shut, ~shut)] = (inverse + inverse.T) / 2
-    return np.asarray(cholesky(precision, lower=True))
+def _taken(both: np.ndarray, most: int) -> list[int]:
+    """Return the parts that are read, by the positions [P, 2, N] in all: of those with at least
+    half of the best d' the best, and others spread evenly over the trunk."""
+    gap, spread = both[:, 0].mean(1) - both[:, 1].mean(1), np.sqrt(both.var(axis=2).mean(axis=1))
+    separation = np.where(spread > 0, gap / np.maximum(spread, 1e-12), 0.0)
+    best = int(separation.argmax())
+    near = np.flatnonzero(separation >= separation[best] / 2)
+    spaced = near[np.linspace(0, len(near) - 1, min(most, len(near))).round().astype(int)]
+    return list(dict.fromkeys([best, *spaced.tolist()]))[:most]
+
+
+def _alike(pairs: Comparisons) -> np.ndarray:
+    """Return which pairs share their question (where there are several) or an answer, [N, N]."""
+    names = [{pair.chosen.text, pair.rejected.text} for pair in pairs]
+    if len(set(pairs.groups)) > 1:
+        names = [texts | {group} for texts, group in zip(names, pairs.groups, strict=True)]
+    where: dict[str, list[int]] = {}
+    for i, each in enumerate(names):
+        for name in each:
+            where.setdefault(name, []).append(i)
+    alike = np.zeros((len(pairs), len(pairs)), bool)
+    for rows in where.values():
+        alike[np.ix_(rows, rows)] = True
+    return alike
+
+
+def _differences(training: Training, features: Features) -> np.ndarray:
+    """Return z(chosen) − z(rejected), [N, F]; surprisals count for nothing."""
+    rows = training.differences(features)
+    rows[:, : 5 * features.surprisals] = 0.0
+    return rows

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_solve, lapack
@@ -66,9 +67,16 @@ class Point:
 class MarginalLikelihood:
     """Evidence of differences [N, F]."""
 
-    def __init__(self, rows: np.ndarray, owner: np.ndarray, label_noise: float = 0.0) -> None:
-        """Prepare for many precisions; `owner` [F]: the number of each column's block, sorted."""
-        self.rows, self.owner, self.label_noise = rows, owner, label_noise
+    def __init__(
+        self,
+        rows: np.ndarray,
+        owner: np.ndarray,
+        label_noise: float = 0.0,
+        offset: np.ndarray | float = 0.0,
+    ) -> None:
+        """Prepare for many precisions; `owner` [F]: the number of each column's block, sorted;
+        `offset` [N]: what another reward says of the margins already."""
+        self.rows, self.owner, self.label_noise, self.offset = rows, owner, label_noise, offset
         edges = np.flatnonzero(np.diff(owner)) + 1
         self.blocks = np.split(rows, edges, axis=1)
         self.dual = rows.shape[1] > rows.shape[0]
@@ -114,7 +122,8 @@ class MarginalLikelihood:
 
     def _dual(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Parts:
         gram = np.asarray(sum(g / a for g, a in zip(self.grams, alphas, strict=True)))
-        mode = dual_mode(gram, start=start, label_noise=self.label_noise, tol=tol)
+        how: Any = {"start": start, "label_noise": self.label_noise, "offset": self.offset}
+        mode = dual_mode(gram, **how, tol=tol)
         curvature = mode.terms.curvature
         root = np.sqrt(curvature)
         # Only the lower triangle of the inverse is filled; sums over it count twice off-diagonal.
@@ -131,7 +140,8 @@ class MarginalLikelihood:
 
     def _primal(self, alphas: np.ndarray, start: np.ndarray | None, tol: float) -> _Parts:
         prior = alphas[self.owner]
-        mode = primal_mode(self.rows, prior, start=start, label_noise=self.label_noise, tol=tol)
+        how: Any = {"start": start, "label_noise": self.label_noise, "offset": self.offset}
+        mode = primal_mode(self.rows, prior, **how, tol=tol)
         inverse = lapack.dtrtri(mode.chol, lower=1)[0]
         variance = np.einsum("ij,ij->j", inverse, inverse)
         fixed = np.bincount(self.owner, 1.0 - prior * variance)

@@ -156,6 +156,8 @@ class Training:
     ends: np.ndarray
     """Rows of the chosen and of the rejected, [2, N]."""
     raters: tuple[str, ...]
+    offset: np.ndarray | float = 0.0
+    """[N]: what another reward says of the margins already, which is not learned again."""
 
     @classmethod
     def of(cls, readings: Readings, comparisons: Pairs) -> Training:
@@ -184,7 +186,9 @@ class Training:
         if step < 2:
             return self
         rows, ends = np.unique(self.ends[:, ::step], return_inverse=True)
-        return Training(self.readings.take(rows), ends.reshape(2, -1), self.raters[::step])
+        offset = self.offset if isinstance(self.offset, float) else self.offset[::step]
+        some = self.readings.take(rows), ends.reshape(2, -1), self.raters[::step]
+        return Training(*some, offset)
 
     def differences(self, features: Features) -> np.ndarray:
         """Return z(chosen) − z(rejected), [N, F]."""

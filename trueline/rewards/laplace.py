@@ -152,17 +152,19 @@ def primal_mode(
     prior: np.ndarray,
     *,
     start: np.ndarray | None = None,
+    offset: np.ndarray | float = 0.0,
     label_noise: float = 0.0,
     tol: float = 1e-12,
 ) -> Mode:
     """Return the mode of the weights under N(0, diag(1/prior)) by Newton's method.
 
-    `rows`: D [N, F]; `prior` [F]; `start`: weights to go from [F], 0 if absent; `tol`: squared
-    Newton decrement (in nats) below which it is done.
+    `rows`: D [N, F]; `prior` [F]; `start`: weights to go from [F], 0 if absent; `offset`: what is
+    added to margins without being learned [N]; `tol`: squared Newton decrement (in nats) below
+    which it is done.
     """
     weights = np.zeros(rows.shape[1]) if start is None else start
     margins = rows @ weights
-    terms, height = bradley_terry(margins, label_noise), -np.inf
+    terms, height = bradley_terry(margins + offset, label_noise), -np.inf
     for _ in range(MAX_NEWTON):
         height = terms.loglik.sum() - 0.5 * prior @ weights**2
         chol = _factor(_hessian(rows, terms.curvature, prior))
@@ -172,7 +174,7 @@ def primal_mode(
             break
         lift, size = rows @ step, 1.0
         while size > 1e-6:
-            terms = bradley_terry(margins + size * lift, label_noise)
+            terms = bradley_terry(margins + size * lift + offset, label_noise)
             ahead = weights + size * step
             if terms.loglik.sum() - 0.5 * prior @ ahead**2 >= height - 1e-9:
                 break
@@ -185,13 +187,14 @@ def dual_mode(
     gram: np.ndarray,
     *,
     start: np.ndarray | None = None,
+    offset: np.ndarray | float = 0.0,
     label_noise: float = 0.0,
     tol: float = 1e-12,
 ) -> Mode:
     """Return the same from the Gram matrix D Σ Dᵀ [N, N] alone, as dual weights [N]."""
     dual = np.zeros(len(gram)) if start is None else start
     margins = gram @ dual
-    terms = bradley_terry(margins, label_noise)
+    terms = bradley_terry(margins + offset, label_noise)
     height = terms.loglik.sum() - 0.5 * dual @ margins
     for _ in range(MAX_NEWTON):
         root = np.sqrt(terms.curvature)
@@ -203,7 +206,7 @@ def dual_mode(
         if (terms.slope - dual) @ lift < tol:
             break
         while size > 1e-6:
-            terms = bradley_terry(margins + size * lift, label_noise)
+            terms = bradley_terry(margins + size * lift + offset, label_noise)
             height = terms.loglik.sum() - 0.5 * (dual + size * step) @ (margins + size * lift)
             if height >= old - 1e-9:
                 break
