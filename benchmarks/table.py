@@ -30,6 +30,9 @@ MEASURED = {
     "hh_harmless": "people's preferences (hh-rlhf, harmless) predicted from a small encoder: "
     "held-out pairs ranked right",
     "hh_harmless_smollm2": "the same from a chat model's latents (SmolLM2-135M-Instruct, bfloat16)",
+    "principles": "a page of principles beside 25 of people's labels: held-out pairs that the head "
+    "ranks right, ahead of the head that has the labels alone",
+    "principles_smollm2": "the same on SmolLM2-135M-Instruct",
     "reward_core": "what each part of the fit of the reward is worth, beside twelve lines of "
     "scikit-learn",
     "pair_selection": "asking about the pairs that would teach most, against random pairs",

@@ -26,6 +26,7 @@ from trueline.rng import rng, stream
 if TYPE_CHECKING:
     from trueline import plugs
     from trueline.data.comparisons import Comparisons
+    from trueline.data.principles import contrasts_of
     from trueline.loop.layers import read_for
     from trueline.models.adapters import LoraPolicy
     from trueline.models.trunk import Trunk
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from trueline.rewards.calibrated import Calibrated
     from trueline.rewards.compose import Lexicographic, Minimum, WeightedSum
     from trueline.rewards.concept import Concept
+    from trueline.rewards.concept_prior import ConceptPrior
     from trueline.rewards.conservative import Conservative
     from trueline.rewards.ensemble import Ensemble
     from trueline.rewards.groups import Groups
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "data.comparisons": "Comparisons",
+    "data.principles": "contrasts_of",
     "loop.layers": "read_for",
     "models.adapters": "LoraPolicy",
     "models.trunk": "Trunk",
@@ -61,8 +64,9 @@ _NAMES = {
     "recipes.runs": "load_run run",
     "recipes.schema": "Recipe",
     "records": "Comparison Estimate Prompt Response Score",
-    "rewards": "Arithmetic Bayesian Calibrated Concept Conservative Ensemble Exact Groups "
-    "JsonSchema Lexicographic MaxSentences MaxWords Minimum Proof Regex UnitTest WeightedSum",
+    "rewards": "Arithmetic Bayesian Calibrated Concept ConceptPrior Conservative Ensemble Exact "
+    "Groups JsonSchema Lexicographic MaxSentences MaxWords Minimum Proof Regex UnitTest "
+    "WeightedSum",
     "rewards.benches": "load_bench run_bench",
     "rewards.protocols": "load_reward",
     "testing": "FakeTrunk",
@@ -71,11 +75,12 @@ _NAMES = {
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = ["DPO", "GRPO", "Arithmetic", "Bayesian", "BestOfN", "Calibrated", "Comparison"]
-__all__ += ["Comparisons", "Concept", "Conservative", "Ensemble", "Estimate", "Exact", "FakeTrunk"]
-__all__ += ["Groups", "JsonSchema", "Lexicographic", "Limits", "LoraPolicy", "MaxSentences"]
-__all__ += ["MaxWords", "Minimum", "Prompt", "Proof", "Recipe", "Regex", "Response", "Score"]
-__all__ += ["Trunk", "UnitTest", "WeightedSum", "load_bench", "load_reward", "load_run", "plugs"]
-__all__ += ["read_for", "rng", "run", "run_bench", "stream"]
+__all__ += ["Comparisons", "Concept", "ConceptPrior", "Conservative", "Ensemble", "Estimate"]
+__all__ += ["Exact", "FakeTrunk", "Groups", "JsonSchema", "Lexicographic", "Limits"]
+__all__ += ["LoraPolicy", "MaxSentences", "MaxWords", "Minimum", "Prompt", "Proof", "Recipe"]
+__all__ += ["Regex", "Response", "Score", "Trunk", "UnitTest", "WeightedSum", "contrasts_of"]
+__all__ += ["load_bench", "load_reward", "load_run", "plugs", "read_for", "rng", "run"]
+__all__ += ["run_bench", "stream"]
 
 
 def __getattr__(name: str) -> Any:

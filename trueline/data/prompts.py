@@ -17,7 +17,7 @@ from trueline.data.formats import Check, lists_texts, read_answers, read_each
 from trueline.errors import DataError, InputError
 from trueline.records import Message, Prompt
 
-__all__ = ["load_prompts"]
+__all__ = ["load_probes", "load_prompts"]
 
 _LOG = logging.getLogger(__name__)
 _TEXT = TypeAdapter(str)
@@ -40,6 +40,23 @@ def load_prompts(
     if faults := [row for row in rows if isinstance(row, DataError)]:
         _LOG.warning("%s rows left out, the first: %s", len(faults), faults[0])
     return list({row.key: row for row in rows if isinstance(row, Prompt)}.values())
+
+
+def load_probes(path: str | os.PathLike[str], *, check: Check = None) -> dict[str, list[Prompt]]:
+    """Return the prompts of a file, "safe" and "unsafe" by their `type` (XSTest's "contrast..." are
+    harmful) or `label`; `DataError` where a row has neither, or the file no prompt of a kind."""
+    found: dict[str, list[Prompt]] = {"safe": [], "unsafe": []}
+    for record in read_records(path, strict=True):
+        kind = str(record.fields.get("type") or record.fields.get("label") or "")
+        if not kind:
+            must = "a prompt for refusals must have a type or label: safe or unsafe"
+            raise DataError(must, got=f"none at {record.where}")
+        harmful = kind.startswith(("contrast", "unsafe"))
+        prompt = _prompt_of_row(record, max_words=None, check=check)
+        found["unsafe" if harmful else "safe"].append(prompt)
+    if empty := [kind for kind, prompts in found.items() if not prompts]:
+        raise DataError(f"{path} must hold safe and unsafe prompts", got=f"none that is {empty[0]}")
+    return found
 
 
 def _prompt_of_row(record: FileRecord, *, max_words: int | None, check: Check) -> Prompt:

@@ -14,11 +14,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trueline import stats
+from trueline.loop.arms import Arms
 from trueline.loop.resume import State
 from trueline.loop.task import Task
 from trueline.models.adapters import BasePolicy, LoraPolicy
@@ -47,6 +49,12 @@ class Measuring:
     """Its largest n."""
     oracle_samples: int = 16
     """Answers of which the oracle takes the best, where the truth is known."""
+    judge: Path | None = None
+    """Reward folder, best of another trunk and other labels, that judges base, asked, trained."""
+    asked: str | None = None
+    """System prompt of the arm that is merely asked; the principles' words if not given."""
+    refusals: Path | None = None
+    """Prompts with a type, as XSTest's ("contrast..." or "unsafe" are harmful)."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,9 @@ class Evaluation:
             "gold_breakdown_base": self._gold(self._base)["gold_breakdown"],
             "best_of_n": self._best_of_n(state.reward),
             "samples": self._side_by_side(state.reward, final),
+            "arms": Arms(self.task, self._prompts, self.seed).measure(
+                state.certified, state.reward
+            ),
         }
 
     def _values(self, rolled: Rollouts) -> np.ndarray:

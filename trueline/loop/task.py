@@ -16,7 +16,7 @@ from trueline.models.adapters import LoraPolicy, Sampler
 from trueline.models.reading import Readings
 from trueline.models.rollouts import Sampling
 from trueline.models.trunk import Trunk
-from trueline.protocols import Rater
+from trueline.protocols import Rater, Scorer
 from trueline.records import Prompt, Response
 from trueline.rng import Rng, stream
 
@@ -56,6 +56,12 @@ class Task:
     """An engine that samples while the policy is improved; None: the model itself."""
     sampling: Sampling = field(default_factory=Sampling)
     """How policies answer: to be learned from, labelled, put to the gate and measured alike."""
+    judge_apart: Scorer | None = None
+    """A reward that the run never learns from or is gated by, which judges the arms at the end."""
+    asked: str | None = None
+    """The system prompt of the arm that is merely asked; None: there is no such arm."""
+    probes: Mapping[str, Sequence[Prompt]] = field(default_factory=dict)
+    """Prompts by kind, safe or unsafe, of which refusals are counted."""
     about: Mapping[str, str] = field(default_factory=dict)
     """Words for the report: what was rated, by whom, what a certificate means here."""
     data_hashes: Mapping[str, str] = field(default_factory=dict)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from trueline.atomic import atomic_write
 from trueline.data.comparisons import Comparisons
-from trueline.data.principles import contrasts_of
-from trueline.data.prompts import load_prompts
+from trueline.data.principles import contrasts_of, load_principles
+from trueline.data.prompts import load_probes, load_prompts
 from trueline.errors import InputError, SetupError
 from trueline.loop.online import STEPS, Online
 from trueline.loop.resume import State, continue_from
@@ -177,6 +177,15 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         contrasts = contrasts_of(data.principles)
         known += contrasts
         hashes["principles"] = contrasts.sha256
+    apart, probes = None, {}
+    if recipe.evaluate.judge is not None:
+        trunk, fitted = session.reward(recipe.evaluate.judge)
+        apart = fitted.on(trunk)
+    if recipe.evaluate.refusals is not None:
+        probes = load_probes(recipe.evaluate.refusals, check=session.check)
+        hashes["refusals"] = sha256_of(recipe.evaluate.refusals)
+    says = [principle.says for name in data.principles for principle in load_principles(name)]
+    chat = session.trunk.codec.appends_end
     task = Task(
         trunk=session.trunk,
         prompts=prompts,
@@ -188,6 +197,9 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         comparisons=Comparisons(tuple(known)),
         sampler=sampler,
         sampling=recipe.sampling,
+        judge_apart=apart,
+        asked=recipe.evaluate.asked or (" ".join(says) or None if chat else None),
+        probes=probes,
         about={
             "model": model.path or "the embedded model",
             "world": "sums" if data.prompts is None else "your prompts",

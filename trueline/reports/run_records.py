@@ -129,6 +129,28 @@ class SampleRecord(Record):
     after: AnswerRecord = AnswerRecord()
 
 
+class ModelArmRecord(Record):
+    """The base model, the model merely asked, or the trained policy."""
+
+    score: Measured = MISSING
+    wins: dict[str, Measured] = {}
+    """Share of pairs of answers in which this arm's scores higher, by the other arm."""
+    kl: Measured = MISSING
+    length: Measured = MISSING
+    refusals: dict[str, Measured] = {}
+    """Of prompts that only look harmful ("safe"), and of harmful ones."""
+
+
+class ModelArmsRecord(Record):
+    """The arms of a run on a chat model, side by side."""
+
+    judge: str = "reward"
+    """Who scored them: "apart", a reward that the run never saw, or the run's own."""
+    asked_with: str | None = None
+    prompts: int = 0
+    arms: dict[str, ModelArmRecord] = {}
+
+
 class RunRecord(Record):
     """One run folder, finished or not."""
 
@@ -160,6 +182,7 @@ class RunRecord(Record):
     best_of_n: dict[str, tuple[Measured, ...]] = {}
     """Sizes n, and gold of the best of n by gold, by the reward's mean and by its lower bound."""
     samples: tuple[SampleRecord, ...] = ()
+    arms: ModelArmsRecord = ModelArmsRecord()
     wall_s: float | None = None
     unspent: float | None = None
     """Labels left of the budget of a finished run."""
