@@ -48,10 +48,10 @@ BUDGETS = {
     "recipes": ("recipes", 1_005),
     "audits": ("audits", 800),
     "worlds": ("worlds", 2_500),
-    "surfaces": ("cli plugs reports serving", 4_115),
+    "surfaces": ("cli plugs reports serving", 4_140),
 }
 """Lines of .py that a folder may have (docs/decisions/0015 to 0018); who raises one says why."""
-WHOLE = 24_500
+WHOLE = 24_530
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
 BESIDE = {"benchmarks": 4_500, "tests/attacks": 1_000, "tests": 0.605}
 """Lines of the benchmarks, of the attacks, and of the other tests for one of the package."""

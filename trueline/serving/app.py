@@ -33,6 +33,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
 from scipy.special import expit
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -162,8 +163,26 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
+class Refusal(BaseModel):
+    """Why a request was refused, in one line."""
+
+    detail: str
+
+
+REFUSALS = {
+    400: "The host is not one that may be asked for without a token, or the body is no JSON.",
+    401: "The token is missing or another.",
+    413: "The body, the number of items or one of them is larger than allowed.",
+    422: "The request's form is not the one shown, or a row has no number.",
+    429: "The queue is full: come again.",
+    503: "The scorer is broken, the server is full or closing, or time is over.",
+}
+
+
 def _routes(service: Service) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(
+        responses={code: {"model": Refusal, "description": why} for code, why in REFUSALS.items()}
+    )
 
     @router.post("/score")
     async def score(asked: ScoreRequest) -> dict[str, list[ServedScore]]:

@@ -15,6 +15,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from typing import Annotated
+
+from pydantic import WithJsonSchema
 
 from trueline.errors import InputError, TruelineError
 from trueline.policy.samples import ReadingScorer
@@ -32,10 +35,16 @@ MAX_ITEMS = 256
 PROBE: Item = (Prompt.of("1 + 1"), "2")
 
 
+End = Annotated[float, WithJsonSchema({"type": ["number", "null"]})]
+"""An end of an interval; JSON knows no infinity and says null."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedScore(Score):
     """A score, and what of its texts was too long to be read; None where the scorer cannot say."""
 
+    rater_interval: tuple[End, End] | None = None
+    """As in `Score`; an end that is null is infinite."""
     answer_cut: bool | None = None
     """The answer was read only up to the trunk's limit: what differs past it scores alike."""
     prompt_cut: bool | None = None
