@@ -34,7 +34,7 @@ from trueline.models.reading import Readings
 from trueline.models.trunk import Trunk
 from trueline.records import Estimate
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.concept_prior import ConceptPrior
+from trueline.rewards.concept_prior import ConceptPrior, crossing
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
 
@@ -89,16 +89,6 @@ def per_pair(splits: Sequence[Mapping[str, Any]], num: int) -> dict[str, np.ndar
             total[name][split["aside"]] += right
     with np.errstate(invalid="ignore"):
         return {name: values / times for name, values in total.items()}
-
-
-def crossing(level: float, curve: Sequence[float], sizes: Sequence[int]) -> float | None:
-    """Return at how many labels a curve first reaches a level; None where it does not."""
-    at = next((i for i, value in enumerate(curve) if value >= level), None)
-    if at is None or at == 0:
-        return None if at is None else float(sizes[0])
-    part = (level - curve[at - 1]) / (curve[at] - curve[at - 1])
-    ends = np.log(sizes[at - 1 : at + 1])
-    return float(np.exp(ends[0] + part * (ends[1] - ends[0])))
 
 
 def measure(options: Worth, cells: Cells) -> Measured:

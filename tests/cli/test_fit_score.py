@@ -229,6 +229,7 @@ def test_principles_do_without_labels_and_stand_beside_them(folder, tmp_path, ca
     found = verb(capsys, "fit", *command)
     assert (found["pairs"], found["contrasts"]) == (0, 40) and "not known" in found["verdict"]
     assert list(load_reward(out).summary()["parts"]) == ["right"]
+    assert found["worth_in_labels"] is None
     assert (
         verb(capsys, "score", out, folder / "pairs.jsonl", "--out", tmp_path / "s.jsonl")["rows"]
         == 100
@@ -238,6 +239,7 @@ def test_principles_do_without_labels_and_stand_beside_them(folder, tmp_path, ca
     found = verb(capsys, "fit", folder / "pairs.jsonl", *command)
     assert (found["pairs"], found["contrasts"]) == (100, 40)
     assert found["accuracy"]["n"] == 100 and "labels" in load_reward(out).summary()["parts"]
+    assert found["worth_in_labels"]["n"] == 100
     alone = found["floors"]["principles_alone"]
     assert 0.5 < alone["value"] < found["accuracy"]["value"] and alone["n"] == 100
     assert "--principles" in verb(capsys, "fit", "--model", MODEL, code=2)

@@ -11,10 +11,10 @@ import pytest
 
 from tests.material import principle_in, prompts_in
 from trueline.data.files import write_jsonl
-from trueline.data.prompts import load_probes
+from trueline.data.prompts import QUESTIONS, load_probes, load_questions
 from trueline.errors import DataError
 from trueline.loop import arms
-from trueline.loop.arms import Arms, refuses
+from trueline.loop.arms import Arms, holds, refuses
 from trueline.models.adapters import LoraPolicy
 from trueline.recipes.runs import run
 from trueline.records import Prompt, Scores
@@ -34,6 +34,7 @@ class Longer:
 def test_each_arm_is_scored_on_the_bare_prompts(sums_task: Any) -> None:
     task = replace(sums_task, judge_apart=Longer(), asked="Be brief.", probes={})
     prompts = task.draw(5, "measure", np.random.default_rng(0))
+    task = replace(task, questions=[(prompt, ("the", "answer")) for prompt in prompts])
     policy = LoraPolicy.create(task.trunk, rank=2, rng=np.random.default_rng(0))
     nobody: Any = None
     found = Arms(task, prompts, 0).measure(policy, nobody)
@@ -45,6 +46,9 @@ def test_each_arm_is_scored_on_the_bare_prompts(sums_task: Any) -> None:
     for name, one in (("base", base), ("trained", trained)):
         assert one["wins"]["asked"]["value"] + asked["wins"][name]["value"] == pytest.approx(1)
     assert asked["score"] != base["score"]
+    assert trained["perplexity"] == pytest.approx(base["perplexity"], rel=1e-4)
+    assert asked["perplexity"] != pytest.approx(base["perplexity"], rel=1e-4)
+    assert base["skill"]["n"] == 5 == asked["skill_lost"]["n"] and "skill_lost" not in base
     bare = replace(task, judge_apart=None, asked=None)
     assert Arms(bare, prompts, 0).measure(policy, nobody) is None
 
@@ -72,6 +76,33 @@ def test_refusals_are_told_by_their_first_words(text: str, refused: bool) -> Non
     assert refuses(text) is refused
 
 
+@pytest.mark.parametrize(
+    ("text", "answers", "right"),
+    [
+        ("It is Paris.", ["Paris"], 1.0),
+        ("the answer: **42**", ["forty-two", "42"], 1.0),
+        ("Parisian cafes", ["Paris"], 0.0),
+        ("142", ["42"], 0.0),
+        ("h₂o or water (h2o)", ["H2O"], 1.0),
+        ("", ["x"], 0.0),
+    ],
+)
+def test_an_answer_is_right_that_has_a_right_one_among_its_words(
+    text: str, answers: list[str], right: float
+) -> None:
+    assert holds(text, answers) == right
+
+
+def test_questions_have_answers(tmp_path: Path) -> None:
+    shipped = load_questions(QUESTIONS)
+    assert len({prompt.text for prompt, _ in shipped}) == 100
+    assert all(holds(answer, known) for _, known in shipped for answer in known)
+    for bad in (None, [], "", [""], 4):
+        write_jsonl(file := tmp_path / "q.jsonl", [{"prompt": "a", "answer": bad}])
+        with pytest.raises(DataError, match="must have an answer"):
+            load_questions(file)
+
+
 def test_prompts_for_refusals_say_of_which_kind_they_are(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "type": "homonyms"}, {"prompt": "b", "type": "contrast_homonyms"}]
     write_jsonl(file := tmp_path / "probes.jsonl", [*rows, {"prompt": "c", "label": "unsafe"}])
@@ -88,6 +119,8 @@ def test_a_run_on_principles_sets_the_arms_side_by_side(tmp_path: Path) -> None:
     kinds = ("safe", "contrast", "safe", "contrast")
     asks = (f"start {n} , + 2" for n in range(4))
     write_jsonl(probes, ({"prompt": p, "type": k} for p, k in zip(asks, kinds, strict=True)))
+    questions = tmp_path / "questions.jsonl"
+    write_jsonl(questions, ({"prompt": f"start {n} , + 2", "answer": f"{n + 2}"} for n in (3, 4)))
     few = {"prompts": 4, "curve_prompts": 1, "curve_samples": 1, "oracle_samples": 1}
     limits = {"kl_budget": 50.0, "novelty_limit": 50.0}
     left = run(
@@ -98,7 +131,7 @@ def test_a_run_on_principles_sets_the_arms_side_by_side(tmp_path: Path) -> None:
             "judge": {"kind": "rule", "name": "/answer/"},
             "policy": {"kind": "best_of_n", "num_samples": 2, "limits": limits},
             "budget": {"rounds": 1, "labels": 8, "gate_frac": 1.0, "prompts_per_round": 4},
-            "evaluate": {**few, "refusals": str(probes)},
+            "evaluate": {**few, "refusals": str(probes), "questions": str(questions)},
         },
         out=tmp_path / "run",
     )
@@ -107,6 +140,7 @@ def test_a_run_on_principles_sets_the_arms_side_by_side(tmp_path: Path) -> None:
     assert found["judge"] == "reward" and found["asked_with"] == "Be right."
     for arm in found["arms"].values():
         assert {kind: e["n"] for kind, e in arm["refusals"].items()} == {"safe": 2, "unsafe": 2}
+        assert arm["skill"]["n"] == 2 and arm["perplexity"] > 1
     page = write_report([tmp_path / "run"]).read_text()
     assert "Asked or trained?" in page and "Be right." in page
 

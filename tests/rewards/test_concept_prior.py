@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from tests.rewards.material import Planted, planted, swapped
+from trueline.data.comparisons import Comparisons
 from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Prompt, Response
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.concept import Concept
-from trueline.rewards.concept_prior import ConceptPrior
+from trueline.rewards.concept_prior import ConceptPrior, crossing, worth_in_labels
 from trueline.rewards.evidence import MarginalLikelihood, climb
 from trueline.rewards.protocols import Fitted
 from trueline.rng import stream
@@ -127,3 +128,28 @@ def test_what_is_added_to_margins_is_learned_around(width: int) -> None:
     assert found[1].value > found[0].value > found[2].value
     alone, around = plain.posterior(found[0])[0], beside.posterior(found[1])[0]
     assert abs(around[0]) < 0.5 * abs(alone[0])
+
+
+def test_what_principles_are_worth_in_labels_lies_where_the_curve_of_labels_reaches_them() -> None:
+    known, contrasts = world()
+    both = Comparisons((*contrasts, *known.comparisons))
+    worth = worth_in_labels(known.readings, both, stream(0, "worth"))
+    value, lower, upper = (float(x or np.inf) for x in (worth.value, worth.lower, worth.upper))
+    assert lower <= value <= upper and worth.n == len(known.comparisons)
+    alone = right(ConceptPrior().fit(known.readings, contrasts, rng=RNG), known)
+    less, more = (
+        np.mean([right(Bayesian().fit(known.readings, pairs, rng=RNG), known) for pairs in some])
+        for some in (
+            [known.comparisons[i : i + int(value / 3)] for i in (0, 300, 600)],
+            [known.comparisons[i : i + int(min(value * 3, 300))] for i in (0, 300, 600)],
+        )
+    )
+    assert less < alone < more + 0.02
+    few = worth_in_labels(known.readings, both.take(range(80)), stream(0, "worth"))
+    assert (few.value, few.n) == (None, 40)
+
+
+def test_a_curve_is_crossed_between_two_sizes_or_not_at_all() -> None:
+    curve, sizes = [0.5, 0.6, 0.7], [25, 100, 400]
+    assert crossing(0.4, curve, sizes) == 25 and crossing(0.8, curve, sizes) is None
+    assert crossing(0.65, curve, sizes) == pytest.approx(200)

@@ -29,7 +29,7 @@ from trueline.records import Estimate
 from trueline.rewards import REWARDS
 from trueline.rewards.benches import load_bench
 from trueline.rewards.concept import labelled_of
-from trueline.rewards.concept_prior import without_labels
+from trueline.rewards.concept_prior import without_labels, worth_in_labels
 from trueline.rewards.evaluate import cross_validate
 from trueline.rewards.selfcheck import selfcheck
 from trueline.rewards.storage import check_place
@@ -98,8 +98,11 @@ class FitVerb(Place):
         rng = stream(self.seed, "validate")
         validated = cross_validate(spec, readings, pairs, folds=folds, rng=rng)
         below = baseline_accuracy(pairs, folds, stream(self.seed, "floors"))
+        worth = None
         if contrasts and judged:
-            below |= without_labels(readings, pairs, stream(self.seed, "principles"))
+            rng = stream(self.seed, "principles")
+            below |= without_labels(readings, pairs, rng)
+            worth = worth_in_labels(readings, pairs, rng)
         reward = spec.fit(readings, pairs, rng=stream(self.seed, "fit"))
         words, warns = verdict(validated.accuracy, below) if judged else (UNKNOWN, False)
         floors = {name: estimate.as_dict() for name, estimate in below.items()}
@@ -109,6 +112,8 @@ class FitVerb(Place):
         (self.out / "recipe.toml").write_text(recipe.as_toml(), encoding="utf-8")
         beside_floors(console, "right on held-out prompts", validated.accuracy, below)
         console.print(f"{'warning: ' * warns}{words}")
+        if worth is not None:
+            console.print(_worth(worth))
         calibration = reward.metadata.get("calibration")
         if calibration is not None:
             console.print(_calibrated(calibration))
@@ -130,6 +135,7 @@ class FitVerb(Place):
             "reward": str(self.out),
             "pairs": judged,
             "contrasts": len(pairs) - judged,
+            "worth_in_labels": None if worth is None else worth.as_dict(),
             "skipped": dict(skipped),
             **cuts,
             "selfcheck": checks,
@@ -161,6 +167,17 @@ class FitVerb(Place):
         """Return folds of the first `num` pairs; the others are learned from in each."""
         folds = make_folds(pairs.groups[:num], self.folds, stream(self.seed, "folds"))
         return [(np.append(train, np.arange(num, len(pairs))), test) for train, test in folds]
+
+
+def _worth(worth: Estimate) -> str:
+    """Return in words how many labels principles are worth; ends beyond what was tried are open."""
+    if worth.value is None and worth.lower is None:
+        return f"what the principles are worth in labels: not within the {worth.n} that there are"
+    value, lower, upper = (
+        "more than were tried" if end is None else f"{end:,.0f}"
+        for end in (worth.value, worth.lower, worth.upper)
+    )
+    return f"the principles alone are worth {value} labels [{lower}, {upper}] to a plain head"
 
 
 def _calibrated(calibration: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -17,10 +18,12 @@ from trueline.data.formats import Check, lists_texts, read_answers, read_each
 from trueline.errors import DataError, InputError
 from trueline.records import Message, Prompt
 
-__all__ = ["load_probes", "load_prompts"]
+__all__ = ["QUESTIONS", "load_probes", "load_prompts", "load_questions"]
 
 _LOG = logging.getLogger(__name__)
 _TEXT = TypeAdapter(str)
+QUESTIONS = Path(__file__).with_name("questions.jsonl")
+"""A hundred simple questions, each with its right answers, that come with the package."""
 
 
 def load_prompts(
@@ -56,6 +59,23 @@ def load_probes(path: str | os.PathLike[str], *, check: Check = None) -> dict[st
         found["unsafe" if harmful else "safe"].append(prompt)
     if empty := [kind for kind, prompts in found.items() if not prompts]:
         raise DataError(f"{path} must hold safe and unsafe prompts", got=f"none that is {empty[0]}")
+    return found
+
+
+def load_questions(
+    path: str | os.PathLike[str], *, check: Check = None
+) -> list[tuple[Prompt, tuple[str, ...]]]:
+    """Return each prompt of a file with its right answers: column `answer`, a text or a list of
+    them. `DataError` where a row has none."""
+    found = []
+    for record in read_records(path, strict=True):
+        given = record.fields.get("answer")
+        answers = [given] if isinstance(given, str) else given
+        texts = isinstance(answers, list) and all(isinstance(a, str) and a for a in answers)
+        if not texts or not answers:
+            must = "a question must have an answer: a text, or a list of right ones"
+            raise DataError(must, got=f"{given!r:.60} at {record.where}")
+        found.append((_prompt_of_row(record, max_words=None, check=check), tuple(answers)))
     return found
 
 

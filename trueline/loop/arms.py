@@ -9,13 +9,16 @@ reward that the run never saw (`evaluate.judge`: another trunk, other labels), o
 own. An arm's wins over another are the share of pairs of answers to one prompt in which its answer
 scores higher, a tie one half; intervals are over prompts. Refusals are told by their words, as in
 XSTest's string match (Röttger et al. 2024, arXiv 2308.01263): of prompts that only look harmful
-("safe"), and of harmful ones ("unsafe").
+("safe"), and of harmful ones ("unsafe"). What it cost in skill (the alignment tax, Ouyang et al.
+2022, arXiv 2203.02155): questions answered right, where an answer counts that has a right one among
+its words, and the perplexity of the right answers at the sampling temperature.
 
 Fails where the judge shares the run's errors: then what it applauds says nothing.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,11 +33,11 @@ from trueline.models.rollouts import Rollouts
 from trueline.policy import Samples
 from trueline.progress import track
 from trueline.protocols import Scorer
-from trueline.records import Estimate, Message, Prompt
+from trueline.records import Estimate, Message, Prompt, Response
 from trueline.rewards.protocols import Fitted
 from trueline.rng import Rng, stream
 
-__all__ = ["Arms", "refuses"]
+__all__ = ["Arms", "holds", "refuses"]
 
 SAMPLES = 3
 """Answers of each arm to a prompt."""
@@ -48,6 +51,12 @@ _REFUSAL = re.compile(
 def refuses(text: str) -> bool:
     """Return whether an answer's first sentences have the words of a refusal."""
     return _REFUSAL.search(text[:200]) is not None
+
+
+def holds(text: str, answers: Sequence[str]) -> float:
+    """Return 1.0 if one of the answers stands among the words of a text, else 0.0."""
+    found = (rf"(?<!\w){re.escape(answer)}(?!\w)" for answer in answers)
+    return float(any(re.search(pattern, text, re.IGNORECASE) for pattern in found))
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class Arms:
         for name, (by, words) in track(list(arms.items()), "arms"):
             said[name] = self._said(by, words, self.prompts, SAMPLES, "answers")
             values[name] = self._values(said[name], scorer)
-        measured = {
+        measured: dict[str, dict[str, Any]] = {
             name: {
                 "score": _over(np.nanmean(values[name], axis=1)),
                 "wins": {o: _wins(values[name], values[o]) for o in values if o != name},
@@ -83,6 +92,11 @@ class Arms:
             }
             for name in arms
         }
+        skills = {name: self._skill(*arms[name]) for name in arms if task.questions}
+        for name, (right, perplexity) in skills.items():
+            measured[name] |= {"skill": stats.accuracy(right).as_dict(), "perplexity": perplexity}
+            lost = stats.difference(skills["base"][0], right, bounds=(-1.0, 1.0))
+            measured[name] |= {"skill_lost": lost.as_dict()} if name != "base" else {}
         own = Samples.draw(policy, self.prompts, scorer, SAMPLES, rng=self._rng("answers"))
         measured["trained"]["kl"] = _over(own.log_ratio.mean(1))
         return {
@@ -110,6 +124,18 @@ class Arms:
             said = self._said(by, words, prompts, 1, f"refusals of {kind}")
             found[kind] = stats.accuracy([float(refuses(r.text)) for r in said.flat]).as_dict()
         return found
+
+    def _skill(self, by: BasePolicy, words: str | None) -> tuple[list[float], float]:
+        """Return which questions are answered right, and the perplexity of the right answers."""
+        prompts, answers = zip(*self.task.questions, strict=True)
+        said = self._said(by, words, prompts, 1, "questions")
+        right = [holds(r.text, known) for r, known in zip(said.flat, answers, strict=True)]
+        whole = [
+            Response(prompt=prompt if words is None else _told(prompt, words), text=known[0])
+            for prompt, known in zip(prompts, answers, strict=True)
+        ]
+        logps, mask = by.token_logps(whole, grad=False)
+        return right, math.exp(-float((logps * mask).sum() / mask.sum()))
 
     def _rng(self, what: str) -> Rng:
         return stream(self.seed, "arms", what)

@@ -55,6 +55,9 @@ class Measuring:
     """System prompt of the arm that is merely asked; the principles' words if not given."""
     refusals: Path | None = None
     """Prompts with a type, as XSTest's ("contrast..." or "unsafe" are harmful)."""
+    questions: Path | None = None
+    """Prompts with an answer, or a list of right ones, for the arms' skill; shipped ones if not
+    given."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from trueline.atomic import atomic_write
 from trueline.data.comparisons import Comparisons
 from trueline.data.principles import contrasts_of, load_principles
-from trueline.data.prompts import load_probes, load_prompts
+from trueline.data.prompts import QUESTIONS, load_probes, load_prompts, load_questions
 from trueline.errors import InputError, SetupError
 from trueline.loop.online import STEPS, Online
 from trueline.loop.resume import State, continue_from
@@ -184,6 +184,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
     if recipe.evaluate.refusals is not None:
         probes = load_probes(recipe.evaluate.refusals, check=session.check)
         hashes["refusals"] = sha256_of(recipe.evaluate.refusals)
+    questions = recipe.evaluate.questions or QUESTIONS
     says = [principle.says for name in data.principles for principle in load_principles(name)]
     chat = session.trunk.codec.appends_end
     task = Task(
@@ -200,6 +201,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         judge_apart=apart,
         asked=recipe.evaluate.asked or (" ".join(says) or None if chat else None),
         probes=probes,
+        questions=load_questions(questions, check=session.check) if chat else (),
         about={
             "model": model.path or "the embedded model",
             "world": "sums" if data.prompts is None else "your prompts",

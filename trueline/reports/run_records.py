@@ -139,6 +139,12 @@ class ModelArmRecord(Record):
     length: Measured = MISSING
     refusals: dict[str, Measured] = {}
     """Of prompts that only look harmful ("safe"), and of harmful ones."""
+    skill: Measured = MISSING
+    """Share of simple questions answered right."""
+    skill_lost: Measured = MISSING
+    """That of the base model less this arm's."""
+    perplexity: Measured = MISSING
+    """Of the right answers to those questions."""
 
 
 class ModelArmsRecord(Record):

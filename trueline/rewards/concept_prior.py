@@ -15,6 +15,7 @@ few labels: their weight falls to 0 only as evidence against them grows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -35,12 +36,14 @@ from trueline.rewards.linear import LinearReward
 from trueline.rewards.protocols import Pairs
 from trueline.rng import Rng
 
-__all__ = ["ConceptPrior", "without_labels"]
+__all__ = ["ConceptPrior", "crossing", "without_labels", "worth_in_labels"]
 
 WEIGHTS = (0.0, 0.3, 0.6, 1.0, 1.5)
 USUAL, SPREAD = 0.6, 0.3
 LABELS = "labels"
 """What the part that labels teach is called beside the principles."""
+SPLITS, FEWEST = 3, 25
+"""Splits of the learning curve that says what principles are worth, and its smallest number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +99,48 @@ def without_labels(readings: Readings, comparisons: Comparisons, rng: Rng) -> di
         "their_words": bag_of_words(contrasts, judged, rng=rng),
     }
     return {name: stats.accuracy(each, clusters=judged.groups) for name, each in right.items()}
+
+
+def worth_in_labels(readings: Readings, comparisons: Comparisons, rng: Rng) -> Estimate:
+    """Return how many labels the plain head needs to rank held-out pairs right as often as the
+    principles alone do; of the interval both ends where the ends of theirs lie on its curve, None
+    beyond the most labels that are tried, 3 of 4. n: labelled pairs; too few, and nothing is known.
+    """
+    judged = labelled_of(comparisons)
+    contrasts = [pair for pair in comparisons if principle_of(pair.rater) is not None]
+    groups, of = np.unique(judged.groups, return_inverse=True)
+    alone = ConceptPrior().fit(readings, contrasts, rng=rng)
+    known, plain, names = list[np.ndarray](), list[list[np.ndarray]](), list[str]()
+    for _ in range(SPLITS):
+        aside = rng.permutation(len(groups))[of] < len(groups) / 4
+        rest, test = rng.permutation(np.flatnonzero(~aside)), judged.take(np.flatnonzero(aside))
+        sizes = [FEWEST * 2**i for i in range(12) if FEWEST * 2**i <= len(rest)]
+        if len(sizes) < 2:
+            return Estimate(None, None, None, len(judged))
+        sides = [readings.rows(keys) for keys in (test.chosen_keys, test.rejected_keys)]
+        heads = (Bayesian().fit(readings, judged.take(rest[:n]).rows, rng=rng) for n in sizes)
+        plain.append([np.sign(head.margin(readings, *sides)[0]) / 2 + 0.5 for head in heads])
+        known.append(np.sign(alone.margin(readings, *sides)[0]) / 2 + 0.5)
+        names += test.groups
+    shortest = min(map(len, plain))
+    curve = [float(np.mean([each[i].mean() for each in plain])) for i in range(shortest)]
+    level = stats.accuracy(np.concatenate(known), clusters=names)
+    value, lower, upper = (
+        None if end is None else crossing(end, curve, sizes[:shortest])
+        for end in (level.value, level.lower, level.upper)
+    )
+    return Estimate(value, lower, upper, len(judged))
+
+
+def crossing(level: float, curve: Sequence[float], sizes: Sequence[int]) -> float | None:
+    """Return at which size a curve first reaches a level, between two by the logarithm of the size;
+    None where it does not, the first size where it begins above it."""
+    at = next((i for i, value in enumerate(curve) if value >= level), None)
+    if at is None or at == 0:
+        return None if at is None else float(sizes[0])
+    part = (level - curve[at - 1]) / (curve[at] - curve[at - 1])
+    ends = np.log(sizes[at - 1 : at + 1])
+    return float(np.exp(ends[0] + part * (ends[1] - ends[0])))
 
 
 def _weights(training: Training, head: LinearReward, table: np.ndarray) -> np.ndarray:
