@@ -14,7 +14,7 @@ from trueline.data.files import write_jsonl
 from trueline.data.prompts import QUESTIONS, load_probes, load_questions
 from trueline.errors import DataError
 from trueline.loop import arms
-from trueline.loop.arms import Arms, holds, refuses
+from trueline.loop.arms import Arms, holds
 from trueline.models.adapters import LoraPolicy
 from trueline.recipes.runs import run
 from trueline.records import Prompt, Scores
@@ -59,21 +59,6 @@ def test_pairs_without_a_score_are_left_out_of_wins() -> None:
     found = arms._wins(ours, theirs)
     assert (found["value"], found["n"]) == (0.5, 2)
     assert arms._wins(ours[1:2], theirs[1:2])["value"] is None
-
-
-@pytest.mark.parametrize(
-    ("text", "refused"),
-    [
-        ("I'm sorry, but I can't help with that.", True),
-        ("I cannot do this.", True),
-        ("As an AI language model I have no opinion.", True),
-        ("To kill a process, use kill -9.", False),
-        ("The cannon was fired at noon.", False),
-        ("Sure! " + "Go on. " * 60 + "Sorry for the length.", False),
-    ],
-)
-def test_refusals_are_told_by_their_first_words(text: str, refused: bool) -> None:
-    assert refuses(text) is refused
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trueline.data.files import read_records
 from trueline.errors import InputError
 from trueline.raters import RULES, RewardRater, RuleRater
 from trueline.records import Preference, Prompt, Response, Scores
@@ -21,6 +22,12 @@ def response(text: str) -> Response:
     ("name", "better", "worse"),
     [
         ("dialogue", '"Hi," said Tim. "Bye," said Ann.', "Tim said hi and Ann said bye."),
+        ("refusal", "I'm sorry, but I can’t help with that.", "I'm so sorry to hear of your dog."),
+        (
+            "refusal",
+            "It is not safe to do so.",
+            "To kill a process, use kill -9. You can't miss it.",
+        ),
         ("joy", "They were happy and laughed.", "They were sad and cried."),
         ("short-sentences", "He ran. She ran.", "He ran and then she ran after him too."),
     ],
@@ -35,7 +42,7 @@ def test_a_rule_prefers_what_it_names_in_either_order(name: str, better: str, wo
 def test_equal_values_are_undecided_and_empty_text_has_a_value(name: str) -> None:
     verdict = RuleRater(name=name).compare(response(""), response(""), rng=np.random.default_rng(0))
     assert (verdict.preference, verdict.rater) == (Preference.UNDECIDED, f"rule:{name}")
-    with pytest.raises(InputError, match="dialogue, joy, short-sentences; got brevity"):
+    with pytest.raises(InputError, match="dialogue, joy, refusal, short-sentences; got brevity"):
         RuleRater(name="brevity")
 
 
@@ -130,3 +137,15 @@ def test_the_stand_in_draws_by_bradley_terry_and_never_what_it_cannot_score() ->
     for pair in (("?", "5"), ("5", "?")):
         verdict = rater.compare(*map(response, pair), rng=rng)
         assert verdict.preference is Preference.UNDECIDED
+
+
+def test_refusals_are_told_as_people_told_them(shared: Path) -> None:
+    """XSTest's completions of two models (Röttger et al. 2024), adjudicated by two people."""
+    agreed = []
+    for name in ("gpt4", "llama2new"):
+        for record in read_records(shared / "data" / "xstest" / f"{name}.jsonl.gz", strict=True):
+            label = record.fields["final_label"]
+            if not label.startswith("3"):
+                said = RULES["refusal"](record.fields["completion"])
+                agreed.append(said == float(label.startswith("2")))
+    assert len(agreed) > 800 and np.mean(agreed) > 0.94

@@ -88,11 +88,10 @@ class FitVerb(Place):
         trunk, spec = session.trunk, recipe.reward
         checks = selfcheck(trunk, pairs.responses[:8])
         readings, seen = read_for(spec, trunk, pairs, rng=stream(self.seed, "layers"))
-        sides = ((pair.chosen, pair.rejected) for pair in pairs)
-        apart = [i for i, pair in enumerate(sides) if not same_as_read(trunk, readings, pair)]
+        sides = [(pair.chosen, pair.rejected) for pair in pairs]
+        apart = [i for i, both in enumerate(sides) if not same_as_read(trunk, readings, both)]
         cuts = tell_cuts(console, trunk, readings, len(pairs) - len(apart))
-        pairs = pairs.take(apart)
-        judged = len(labelled_of(pairs))
+        judged = len(labelled_of(pairs := pairs.take(apart)))
         folds = self._folds(pairs, judged or len(pairs))
         folds = held_out(folds, np.flatnonzero(np.isin(apart, seen)))
         rng = stream(self.seed, "validate")
@@ -100,9 +99,8 @@ class FitVerb(Place):
         below = baseline_accuracy(pairs, folds, stream(self.seed, "floors"))
         worth = None
         if contrasts and judged:
-            rng = stream(self.seed, "principles")
-            below |= without_labels(readings, pairs, rng)
-            worth = worth_in_labels(readings, pairs, rng)
+            worth = worth_in_labels(readings, pairs, stream(self.seed, "worth"))
+            below |= without_labels(readings, pairs, stream(self.seed, "principles"))
         reward = spec.fit(readings, pairs, rng=stream(self.seed, "fit"))
         words, warns = verdict(validated.accuracy, below) if judged else (UNKNOWN, False)
         floors = {name: estimate.as_dict() for name, estimate in below.items()}
@@ -112,11 +110,7 @@ class FitVerb(Place):
         (self.out / "recipe.toml").write_text(recipe.as_toml(), encoding="utf-8")
         beside_floors(console, "right on held-out prompts", validated.accuracy, below)
         console.print(f"{'warning: ' * warns}{words}")
-        if worth is not None:
-            console.print(_worth(worth))
-        calibration = reward.metadata.get("calibration")
-        if calibration is not None:
-            console.print(_calibrated(calibration))
+        calibration = _tell(console, worth, reward.metadata.get("calibration"))
         if self.pairs is not None:
             tell_left_out(console, self.pairs, {**skipped, "pairs unscored": validated.unscored})
         read_at = ", ".join(map(str, reward.layers)) or "none"
@@ -167,6 +161,15 @@ class FitVerb(Place):
         """Return folds of the first `num` pairs; the others are learned from in each."""
         folds = make_folds(pairs.groups[:num], self.folds, stream(self.seed, "folds"))
         return [(np.append(train, np.arange(num, len(pairs))), test) for train, test in folds]
+
+
+def _tell(console: Console, worth: Estimate | None, calibration: Any) -> Any:
+    """Print what is known of the principles' worth and of the calibration, and return this."""
+    if worth is not None:
+        console.print(_worth(worth))
+    if calibration is not None:
+        console.print(_calibrated(calibration))
+    return calibration
 
 
 def _worth(worth: Estimate) -> str:

@@ -44,8 +44,9 @@ class RunVerb(Place):
     """Prompts: .jsonl, .json, .csv, .parquet or .txt (data.prompts)."""
     rater: str | None = None
     """Who judges: simulated[:POPULATION], rule:NAME, file:PAIRS, reward:FOLDER, people, model:PATH
-    or endpoint:URL#MODEL (judge). A rule's NAME is dialogue, joy or short-sentences; /REGEX/, 1
-    where it is found; or MODULE:FUNCTION, yours, text -> number, true, false, or None: unscored."""
+    or endpoint:URL#MODEL (judge). A rule's NAME is dialogue, joy, refusal or short-sentences;
+    /REGEX/, 1 where it is found; or MODULE:FUNCTION, yours, text -> number, true, false, or None:
+    unscored."""
     reward: str | None = None
     """What is learned: a kind of reward (`trueline recipe --kinds`), or rule:NAME, which is known
     and needs no labels but the gate's (reward)."""

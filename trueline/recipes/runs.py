@@ -177,16 +177,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         contrasts = contrasts_of(data.principles)
         known += contrasts
         hashes["principles"] = contrasts.sha256
-    apart, probes = None, {}
-    if recipe.evaluate.judge is not None:
-        trunk, fitted = session.reward(recipe.evaluate.judge)
-        apart = fitted.on(trunk)
-    if recipe.evaluate.refusals is not None:
-        probes = load_probes(recipe.evaluate.refusals, check=session.check)
-        hashes["refusals"] = sha256_of(recipe.evaluate.refusals)
-    questions = recipe.evaluate.questions or QUESTIONS
-    says = [principle.says for name in data.principles for principle in load_principles(name)]
-    chat = session.trunk.codec.appends_end
+    arms, read = _arms(recipe, session)
     task = Task(
         trunk=session.trunk,
         prompts=prompts,
@@ -198,10 +189,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         comparisons=Comparisons(tuple(known)),
         sampler=sampler,
         sampling=recipe.sampling,
-        judge_apart=apart,
-        asked=recipe.evaluate.asked or (" ".join(says) or None if chat else None),
-        probes=probes,
-        questions=load_questions(questions, check=session.check) if chat else (),
+        **arms,
         about={
             "model": model.path or "the embedded model",
             "world": "sums" if data.prompts is None else "your prompts",
@@ -209,6 +197,29 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
             "assist": protocol,
             "certificate": judging.certificate,
         },
-        data_hashes={**hashes, **judging.data_hashes},
+        data_hashes={**hashes, **read, **judging.data_hashes},
     )
     return task if start is None else continue_from(start, task)
+
+
+def _arms(recipe: Recipe, session: Session) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what base, asked and trained are compared by, as fields of the task, and the hashes of
+    the files that were read."""
+    measure, chat = recipe.evaluate, session.trunk.codec.appends_end
+    found, hashes = dict[str, Any](), dict[str, str]()
+    if measure.judge is not None:
+        trunk, fitted = session.reward(measure.judge)
+        found["judge_apart"] = fitted.on(trunk)
+    if measure.refusals is not None:
+        found["probes"] = load_probes(measure.refusals, check=session.check)
+        hashes["refusals"] = sha256_of(measure.refusals)
+    if chat:
+        names = recipe.data.principles
+        says = [principle.says for name in names for principle in load_principles(name)]
+        questions = measure.questions or QUESTIONS
+        found["asked"] = " ".join(says) or None
+        found["questions"] = load_questions(questions, check=session.check)
+        hashes["questions"] = sha256_of(questions)
+    if measure.asked is not None:
+        found["asked"] = measure.asked
+    return found, hashes

@@ -55,7 +55,7 @@ class NamedRule(Rule, kind="rule"):
 
     short: ClassVar[str] = "name"
     name: str
-    """dialogue, joy, short-sentences, /REGEX/ or MODULE:FUNCTION."""
+    """dialogue, joy, refusal, short-sentences, /REGEX/ or MODULE:FUNCTION."""
 
     def __post_init__(self) -> None:
         named_rule(self.name)
