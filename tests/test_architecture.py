@@ -334,7 +334,7 @@ TYPED = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import truelin
         ("stats/means.py", "from trueline.stats import mean", "a cycle: trueline."),
         ("rewards/bayesian.py", "import trueline.worlds.sums", "know the worlds"),
         ("rewards/bayesian.py", "class mean: ...\nclass mean: ...", "one name, one meaning"),
-        ("raters/people.py", "x = 1\n" * 390, "more than its budget of 370"),
+        ("raters/people.py", "x = 1\n" * 410, "more than its budget of 390"),
         ("data/files.py", "x = 1\n" * 380, "has 383 lines, more than 380"),
         ("loop/online.py", "x = 1\n" * 238, "has 241 lines, more than 240"),
         ("data/files.py", "def f():\n" + "    x = 1\n" * 60, "has 61 lines, more than 60"),
