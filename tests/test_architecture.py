@@ -40,7 +40,7 @@ BUDGETS = {
     ),
     "models": ("models", 3_970),
     "data": ("data", 2_080),
-    "rewards": ("rewards", 4_390),
+    "rewards": ("rewards", 4_430),
     "policy": ("policy", 900),
     "oversight": ("oversight", 1_525),
     "raters": ("raters", 390),
@@ -51,7 +51,7 @@ BUDGETS = {
     "surfaces": ("cli plugs reports serving", 4_170),
 }
 """Lines of .py that a folder may have (docs/decisions/0015 to 0018); who raises one says why."""
-WHOLE = 24_660
+WHOLE = 24_720
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
 BESIDE = {"benchmarks": 4_500, "tests/attacks": 1_000, "tests": 0.605}
 """Lines of the benchmarks, of the attacks, and of the other tests for one of the package."""

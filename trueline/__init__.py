@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from trueline.rewards.bayesian import Bayesian
     from trueline.rewards.benches import load_bench, run_bench
     from trueline.rewards.calibrated import Calibrated
-    from trueline.rewards.compose import Lexicographic, Minimum, WeightedSum
+    from trueline.rewards.compose import Lexicographic, Minimum, SetPoint, WeightedSum
     from trueline.rewards.concept import Concept
     from trueline.rewards.concept_prior import ConceptPrior
     from trueline.rewards.conservative import Conservative
@@ -65,8 +65,8 @@ _NAMES = {
     "recipes.schema": "Recipe",
     "records": "Comparison Estimate Prompt Response Score",
     "rewards": "Arithmetic Bayesian Calibrated Concept ConceptPrior Conservative Ensemble Exact "
-    "Groups JsonSchema Lexicographic MaxSentences MaxWords Minimum Proof Regex UnitTest "
-    "WeightedSum",
+    "Groups JsonSchema Lexicographic MaxSentences MaxWords Minimum Proof Regex SetPoint "
+    "UnitTest WeightedSum",
     "rewards.benches": "load_bench run_bench",
     "rewards.protocols": "load_reward",
     "testing": "FakeTrunk",
@@ -78,7 +78,16 @@ __all__ = ["DPO", "GRPO", "Arithmetic", "Bayesian", "BestOfN", "Calibrated", "Co
 __all__ += ["Comparisons", "Concept", "ConceptPrior", "Conservative", "Ensemble", "Estimate"]
 __all__ += ["Exact", "FakeTrunk", "Groups", "JsonSchema", "Lexicographic", "Limits"]
 __all__ += ["LoraPolicy", "MaxSentences", "MaxWords", "Minimum", "Prompt", "Proof", "Recipe"]
-__all__ += ["Regex", "Response", "Score", "Trunk", "UnitTest", "WeightedSum", "contrasts_of"]
+__all__ += [
+    "Regex",
+    "Response",
+    "Score",
+    "SetPoint",
+    "Trunk",
+    "UnitTest",
+    "WeightedSum",
+    "contrasts_of",
+]
 __all__ += ["load_bench", "load_reward", "load_run", "plugs", "read_for", "rng", "run"]
 __all__ += ["run_bench", "stream"]
 

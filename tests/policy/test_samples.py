@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from tests.policy.conftest import COUNTS, By, Reads, blind
+from trueline.errors import InputError
 from trueline.models.adapters import LoraPolicy
-from trueline.policy import GRPO, Limits, Samples
+from trueline.policy import GRPO, BestOfN, Limits, Samples
 
 
 def draw(policy: Any, prompts: Any, scorer: Any) -> Samples:
@@ -170,3 +171,18 @@ def test_limits_are_held_to_what_the_model_itself_says(moved, older, prompts):
         for each in (moved, old.copy())
     ]
     assert kept[0] == kept[1] > 0.1 and moved.sampler is older
+
+
+def test_a_quantiliser_takes_each_of_the_best_alike_and_never_what_is_unscored(policy, prompts):
+    samples, rng = draw(policy, prompts, COUNTS), np.random.default_rng(0)
+    lower = np.array([[0.0, 3.0, np.nan, 2.0, 1.0], [5.0, np.nan, np.nan, 4.0, np.nan]])
+    alike = np.array([[1.0] * 5])
+    samples = replace(samples, lower=np.concatenate([lower, alike]))
+    drawn = np.array([BestOfN(num_samples=5, top=3)._chosen(samples, rng) for _ in range(600)])
+    assert set(drawn[:, 0]) == {1, 3, 4} and set(drawn[:, 1]) == {5, 8} and drawn.shape[1] == 2
+    shares = [np.mean(drawn[:, 0] == row) for row in (1, 3, 4)]
+    assert max(shares) - min(shares) < 0.12
+    assert BestOfN(num_samples=5)._chosen(samples, rng).tolist() == [1, 5]
+    for top in (0, 6):
+        with pytest.raises(InputError, match="between 1 and num_samples"):
+            BestOfN(num_samples=5, top=top)

@@ -33,6 +33,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "weighted_sum": {"parts": {"a": TASTE, "b": RULE}, "weights": {"a": 1.0, "b": 0.5}},
     "minimum": {"parts": {"a": TASTE, "b": RULE}},
     "lexicographic": {"rule": RULE, "taste": TASTE},
+    "set_point": {"head": TASTE, "at": 0.5},
 }
 """What a kind of reward cannot do without."""
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tests.rewards.material import same
 from trueline.data import Comparisons
 from trueline.data.comparisons import make_folds
-from trueline.errors import DataError
+from trueline.errors import DataError, InputError
 from trueline.models.reading import Readings
 from trueline.records import Comparison, Outcome, Prompt, Response, Scores
 from trueline.rewards.bayesian import Bayesian
-from trueline.rewards.compose import Composed, Lexicographic, Minimum, WeightedSum
+from trueline.rewards.compose import Composed, Lexicographic, Minimum, SetPoint, WeightedSum
 from trueline.rewards.conservative import Conservative
 from trueline.rewards.evaluate import cross_validate
 from trueline.rewards.protocols import Fitted, load_reward
@@ -207,3 +207,32 @@ def test_pairs_that_a_part_leaves_unscored_are_left_out_and_counted(known: int, 
         result = cross_validate(head, readings, pairs, folds=folds, rng=rng)
         assert result.accuracy.n == count and result.unscored == 40 - count
         assert result.accuracy.value == (1.0 if count else None)
+
+
+@given(scorers(), st.floats(-60, 60))
+def test_a_set_point_is_reached_and_never_passed(part: Any, at: float) -> None:
+    found, inner = ask("set_point", {"head": part}, at=at), part.scores
+    for column in set(inner.columns) & {"mean", "lower", "low", "high"}:
+        np.testing.assert_array_equal(
+            getattr(found, column), np.minimum(getattr(inner, column), at)
+        )
+    np.testing.assert_array_equal(found.scored, inner.scored)
+    known = np.where(inner.scored, found.std, 0.0)
+    assert (known >= 0).all() and (known <= inner.std + 1e-12).all()
+    past = inner.scored & (inner.mean - inner.std >= at)
+    assert (found.std[past] == 0).all() and set(found.reasons) == set(inner.reasons)
+
+
+def test_a_set_point_is_saved_and_must_be_finite(tmp_path: Path) -> None:
+    trunk, ask_it = FakeTrunk(planted={"good": 3.0}), Prompt.of("?")
+    texts = [Response(prompt=ask_it, text=text) for text in ("good good", "bad")]
+    pairs = [Comparison(chosen=texts[0], rejected=texts[1])]
+    rng = np.random.default_rng(0)
+    plain = Bayesian().fit(trunk.read(texts), pairs, rng=rng).on(trunk).score(["?"], ["good good"])
+    at = float(plain.mean[0]) / 2
+    fitted = SetPoint(head=Bayesian(), at=at).fit(trunk.read(texts), pairs, rng=rng)
+    fitted.save(tmp_path / "reward")
+    again = load_reward(tmp_path / "reward", trunk).on(trunk).score(["?"], ["good good"])
+    assert again.mean[0] == at < plain.mean[0]
+    with pytest.raises(InputError, match="finite"):
+        SetPoint(head=Bayesian(), at=float("nan"))

@@ -11,6 +11,10 @@ expert iteration / RAFT (Dong et al. 2023, arXiv 2304.06767).
 Where we differ: (1) the choice is by the reward's lower bound, not its mean; (2) a prompt whose
 samples all score alike teaches nothing and is left out; (3) unscored samples are never chosen.
 
+With `top` = k > 1 the answer is one of the best k, each as likely: a quantiliser at q = k / n
+(Taylor 2016, AAAI workshop on AI, ethics and society). Nothing is then said more than 1/q times as
+often as before, so that errors of the reward that the policy seldom meets are seldom sought.
+
 Fails where no sample is good: it sharpens what the policy already does now and then.
 """
 
@@ -22,6 +26,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from trueline.errors import InputError
 from trueline.models.adapters import LoraPolicy
 from trueline.policy.adamw import AdamWSettings
 from trueline.policy.limits import Limits, Update
@@ -39,12 +44,19 @@ class BestOfN:
 
     num_samples: int = 8
     """n: samples per prompt."""
+    top: int = 1
+    """k: the answer is one of the best so many, each as likely; 1 is the best itself."""
     limits: Limits = field(default_factory=Limits)
     """What the new policy may not leave."""
     adamw: AdamWSettings = field(
         default_factory=lambda: AdamWSettings(learning_rate=2e-3, epochs=3)
     )
     """The gradient steps."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.top <= self.num_samples:
+            must = f"top must be between 1 and num_samples ({self.num_samples})"
+            raise InputError(must, got=str(self.top))
 
     def improve(
         self,
@@ -60,7 +72,7 @@ class BestOfN:
         )
 
     def _distil(self, policy: LoraPolicy, samples: Samples, rng: Rng) -> dict[str, float]:
-        chosen = [samples.rollouts.rows[i] for i in samples.extremes()[0]]
+        chosen = [samples.rollouts.rows[i] for i in self._chosen(samples, rng)]
 
         def loss(items: np.ndarray) -> torch.Tensor:
             logps, mask = policy.token_logps([chosen[i] for i in items])
@@ -69,3 +81,13 @@ class BestOfN:
         longest = max(len(row.ids) for row in chosen)
         losses = self.adamw.minimise(policy, loss, len(chosen), num_tokens=longest, rng=rng)
         return {"loss_first": losses[0], "loss_last": losses[-1]}
+
+    def _chosen(self, samples: Samples, rng: Rng) -> np.ndarray:
+        """Return the row that each informative prompt's answer is."""
+        if self.top == 1:
+            return samples.extremes()[0]
+        used = np.array(samples.informative())
+        best_first = np.argsort(-samples.lower[used], axis=1)  # unscored ones come last
+        most = np.minimum(self.top, np.isfinite(samples.lower[used]).sum(1))
+        place = best_first[np.arange(len(used)), rng.integers(most)]
+        return np.asarray(used * samples.lower.shape[1] + place)

@@ -17,7 +17,7 @@ them `evaluate` (cross-validation) and `selfcheck`.
 from trueline.registry import register
 from trueline.rewards.bayesian import Bayesian
 from trueline.rewards.calibrated import Calibrated
-from trueline.rewards.compose import Lexicographic, Minimum, WeightedSum
+from trueline.rewards.compose import Lexicographic, Minimum, SetPoint, WeightedSum
 from trueline.rewards.concept import Concept
 from trueline.rewards.concept_prior import ConceptPrior
 from trueline.rewards.conservative import Conservative
@@ -53,5 +53,6 @@ REWARDS = register(
     weighted_sum=WeightedSum,
     minimum=Minimum,
     lexicographic=Lexicographic,
+    set_point=SetPoint,
 )
 """Name to kind of reward, in recipes and everywhere else."""

@@ -1,4 +1,5 @@
-"""Several rewards as one: a weighted sum, the least of them, or a rule first and then taste.
+"""Several rewards as one: a weighted sum, the least of them, or a rule first and then taste; and
+one that is to be satisfied, not maximised.
 
 Each part is a head or a rule under a name. With mean m_i, std s_i, lower bound l_i and interval
 [a_i, b_i] of part i:
@@ -10,6 +11,8 @@ Each part is a head or a rule under a name. With mean m_i, std s_i, lower bound 
                    [a, b] = [min a_i, min b_i]
     lexicographic  bands of taste, squashed: with g(t) = t / (1 + |t|) / 2 in (−½, ½),
                    rule kept: 1.5 + g(t)      rule broken: g(t)
+    set_point      m = min(m, at), and l, a, b alike: what reaches the set point is as good as what
+                   goes beyond it, and a policy that is there has no reason to go on
 
 Parts are taken to err independently. Two rewards that read one trunk share errors: then the sum's
 std is too small (by at most √P for P parts) and the minimum's mean too low; intervals, given only
@@ -38,7 +41,7 @@ from trueline.rewards.protocols import Fitted, Head, MeanStd, Pairs, Reader, Row
 from trueline.rewards.rules import RowByRow
 from trueline.rng import Rng
 
-__all__ = ["Composed", "Lexicographic", "Minimum", "WeightedSum"]
+__all__ = ["Composed", "Lexicographic", "Minimum", "SetPoint", "WeightedSum"]
 
 
 class _Composition:
@@ -103,16 +106,36 @@ class Lexicographic(_Composition):
     """The rule is kept where its lower bound reaches this: beyond doubt."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SetPoint:
+    """Any head, satisfied at `at` nats above its reference point."""
+
+    head: Head
+    """What says how good a response is."""
+    at: float
+    """Where enough is enough; a concept without labels has its reference point halfway between the
+    answers that keep its principle and those that break it."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.at):
+            raise InputError("a set point must be a finite number", got=str(self.at))
+
+    def fit(self, readings: Readings, comparisons: Pairs, *, rng: Rng) -> Composed:
+        """Return the head's fit, satisfied at the set point."""
+        head = self.head.fit(readings, comparisons, rng=rng)
+        return Composed(how="set_point", settings={"at": self.at}, parts={"head": head})
+
+
 @dataclass(kw_only=True)
 class Composed(RowByRow):
     """Fitted rewards as one; made by `fit`, or directly of rewards that are fitted already."""
 
     how: str
-    """weighted_sum, minimum or lexicographic."""
+    """weighted_sum, minimum, lexicographic or set_point."""
     parts: Mapping[str, Fitted]
-    """Name to fitted reward; "rule" and "taste" of a lexicographic one."""
+    """Name to fitted reward; "rule" and "taste" of a lexicographic one, "head" of a set point."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """weights, or keeps_at."""
+    """weights, keeps_at or at."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Nothing of its own: the parts have theirs."""
 
@@ -141,7 +164,7 @@ class Composed(RowByRow):
                 why = {i: f"{name}: {part.reasons.get(i, 'unscored')}" for i in unscored}
                 scores[name] = replace(part, reasons=why)
         (name, part), *others = scores.items()
-        if not others and weights.get(name, 1.0) == 1.0:
+        if not others and weights.get(name, 1.0) == 1.0 and self.how != "set_point":
             return part
         return _COMBINE[self.how](scores, **self.settings)
 
@@ -215,8 +238,18 @@ def _lexicographic(scores: Mapping[str, Scores], *, keeps_at: float) -> Scores:
     )
 
 
+def _set_point(scores: Mapping[str, Scores], *, at: float) -> Scores:
+    (part,) = scores.values()
+    spread = np.minimum(part.mean + part.std, at) - np.minimum(part.mean - part.std, at)
+    numbers = [np.minimum(getattr(part, name), at) for name in part.columns if name in _SHIFTED]
+    mean, lower, *ends = numbers
+    return _whole(scores, mean, spread / 2, lower, *ends)
+
+
+_SHIFTED = ("mean", "lower", "low", "high")
 _COMBINE: dict[str, Callable[..., Scores]] = {
-    "lexicographic": _lexicographic, "minimum": _minimum, "weighted_sum": _weighted_sum,
+    "lexicographic": _lexicographic, "minimum": _minimum, "set_point": _set_point,
+    "weighted_sum": _weighted_sum,
 }  # fmt: skip
 
 
