@@ -47,6 +47,8 @@ MEASURED = {
     "chat_model": "SmolLM2-135M-Instruct brought to answer in one sentence of at most 20 words by "
     "best of 8 (DPO and GRPO stand beside it): share of answers to unseen prompts that do, less "
     "the base model's",
+    "programme": "a chat model towards a principle, no human label: share of answers to unseen "
+    "prompts that a judge taught by people prefers to the base model's",
     "oversight": "planted mistakes that a judge finds with a critic's help, over those found alone",
     "serving": "the reward server with 64 clients: share of the model's own throughput kept",
 }

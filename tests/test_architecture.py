@@ -39,19 +39,19 @@ BUDGETS = {
         2_460,
     ),
     "models": ("models", 3_970),
-    "data": ("data", 2_080),
+    "data": ("data", 2_100),
     "rewards": ("rewards", 4_430),
-    "policy": ("policy", 900),
+    "policy": ("policy", 920),
     "oversight": ("oversight", 1_525),
     "raters": ("raters", 390),
-    "loop": ("loop", 1_690),
-    "recipes": ("recipes", 1_020),
+    "loop": ("loop", 1_740),
+    "recipes": ("recipes", 1_060),
     "audits": ("audits", 800),
     "worlds": ("worlds", 2_500),
-    "surfaces": ("cli plugs reports serving", 4_170),
+    "surfaces": ("cli plugs reports serving", 4_190),
 }
 """Lines of .py that a folder may have (docs/decisions/0015 to 0018); who raises one says why."""
-WHOLE = 24_720
+WHOLE = 24_930
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
 BESIDE = {"benchmarks": 4_500, "tests/attacks": 1_000, "tests": 0.605}
 """Lines of the benchmarks, of the attacks, and of the other tests for one of the package."""

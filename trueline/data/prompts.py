@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,11 @@ from pydantic import TypeAdapter
 from trueline.data.columns import ASKS, DIALOGUES, Columns, read_prompt
 from trueline.data.dialogues import prompt_of
 from trueline.data.files import FileRecord, read_records
-from trueline.data.formats import Check, lists_texts, read_answers, read_each
+from trueline.data.formats import Check, lists_texts, load_rows, read_answers, read_each
 from trueline.errors import DataError, InputError
-from trueline.records import Message, Prompt
+from trueline.records import Message, Prompt, Response
 
-__all__ = ["QUESTIONS", "load_probes", "load_prompts", "load_questions"]
+__all__ = ["QUESTIONS", "load_demonstrations", "load_probes", "load_prompts", "load_questions"]
 
 _LOG = logging.getLogger(__name__)
 _TEXT = TypeAdapter(str)
@@ -60,6 +61,27 @@ def load_probes(path: str | os.PathLike[str], *, check: Check = None) -> dict[st
     if empty := [kind for kind, prompts in found.items() if not prompts]:
         raise DataError(f"{path} must hold safe and unsafe prompts", got=f"none that is {empty[0]}")
     return found
+
+
+def load_demonstrations(
+    path: str | os.PathLike[str], *, check: Check = None
+) -> tuple[list[Response], Counter[str]]:
+    """Return the answers that a policy is to learn to give: of a row the one answer that is there
+    and not called unwanted, or the chosen of two; and how many rows have none, by reason."""
+    found, left = list[Response](), Counter[str]()
+    for row in load_rows(path, check=check):
+        if row.kind == "pair" and row.comparisons:
+            found.append(row.comparisons[0].chosen)
+        elif row.kind == "single" and row.label is not False:
+            found += row.responses
+        else:
+            reasons = row.skipped or {"unwanted" if row.label is False else "no one answer": 1}
+            left.update(reasons)
+    if not found:
+        raise DataError(
+            f"{path} must hold demonstrations", got=f"none; rows left out: {dict(left)}"
+        )
+    return found, left
 
 
 def load_questions(

@@ -1,8 +1,9 @@
 """Set three arms side by side at the end of a run on a chat model: base, asked and trained.
 
-    base      the model itself
-    asked     the model itself, with the principles (or words of one's own) as its system prompt
-    trained   the policy that the run certified
+    base        the model itself
+    asked       the model itself, with the principles (or words of one's own) as its system prompt
+    supervised  the policy after the demonstrations, where there were any
+    trained     the policy that the run certified
 
 All answer the prompts set apart for measuring, and are judged as answers to the bare prompts: by a
 reward that the run never saw (`evaluate.judge`: another trunk, other labels), or else by the run's
@@ -59,7 +60,9 @@ class Arms:
     prompts: Sequence[Prompt]
     seed: int
 
-    def measure(self, policy: LoraPolicy, reward: Fitted) -> dict[str, Any] | None:
+    def measure(
+        self, policy: LoraPolicy, reward: Fitted, start: LoraPolicy | None = None
+    ) -> dict[str, Any] | None:
         """Return each arm's measures, and what it wins over the others; None where there is nothing
         to set side by side: no words to ask with, no judge and no prompts for refusals."""
         task = self.task
@@ -69,6 +72,8 @@ class Arms:
         arms: dict[str, tuple[BasePolicy, str | None]] = {"base": (base, None)}
         if task.asked is not None:
             arms["asked"] = (base, task.asked)
+        if start is not None:
+            arms["supervised"] = (start, None)
         arms["trained"] = (policy, None)
         scorer = task.judge_apart or reward.on(task.trunk)
         said, values = {}, {}

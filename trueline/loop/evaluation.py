@@ -137,10 +137,18 @@ class Evaluation:
             "gold_breakdown_base": self._gold(self._base)["gold_breakdown"],
             "best_of_n": self._best_of_n(state.reward),
             "samples": self._side_by_side(state.reward, final),
+            "supervised": self._supervised(state, state.reward),
             "arms": Arms(self.task, self._prompts, self.seed).measure(
-                state.certified, state.reward
+                state.certified, state.reward, state.start
             ),
         }
+
+    def _supervised(self, state: State, reward: Fitted) -> dict[str, Any] | None:
+        """Return what demonstrations did: how the loss fell, and what the policy was like then."""
+        if state.start is None:
+            return None
+        measured = self.of(state.start, reward)
+        return {**state.taught, **{name: measured[name] for name in ("gold", "proxy", "kl")}}
 
     def _values(self, rolled: Rollouts) -> np.ndarray:
         """Return the gold of each answer, [N]; NaN where there is none or the answer is left out

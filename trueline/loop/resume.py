@@ -16,6 +16,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ __all__ = ["State", "certified_of", "continue_from"]
 
 _KNOWN = "known.jsonl"
 """In the first round's checkpoint: the comparisons that were known before it."""
+_START = "start"
+"""The checkpoint of the policy that demonstrations have taught, before the first round."""
 
 
 @dataclass
@@ -52,6 +55,10 @@ class State:
     certified_round: int = 0
     readings: Readings | None = None
     reward: Fitted | None = None
+    start: LoraPolicy | None = None
+    """The policy after the demonstrations, where there were any."""
+    taught: dict[str, float] = field(default_factory=dict)
+    """How it learned from them."""
     spent: dict[str, int] = field(default_factory=dict)
     """Labels of the budget, by purpose."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
@@ -75,7 +82,12 @@ class State:
             readings = Readings.concat([readings, more])
         how: Any = {"rng": rng, "sampling": task.sampling}
         new = task.policy or LoraPolicy.create(task.trunk, rank=rank, **how)
-        return cls(new, new, readings=readings, spent=dict(budget.spent))
+        if task.demonstrations and not folder.path(_START).is_dir():
+            taught = task.sft.fit(new, task.demonstrations, rng=rng)
+            task.trunk.workers.once(partial(_save_start, folder, *taught))
+        start = _start_of(folder, task.trunk, task.sampling)
+        new = start.get("start", new)
+        return cls(new, new, readings=readings, spent=dict(budget.spent), **start)
 
     @staticmethod
     def rounds_of(folder: RunFolder) -> int:
@@ -116,6 +128,7 @@ class State:
             # Layers become fewer once there are enough comparisons to choose by.
             readings=Readings.concat([part.at(parts[-1].layers) for part in parts]),
             reward=load_reward(here / "reward", trunk),
+            **_start_of(folder, trunk, sampling),
             **written,
         )
 
@@ -183,6 +196,23 @@ class State:
             (here / "state.json").write_text(written)
         if (unfinished := self.working.trunk.unfinished) is not None:
             unfinished.drop("steps")
+
+
+def _save_start(folder: RunFolder, policy: LoraPolicy, taught: dict[str, float]) -> None:
+    with folder.checkpoint(_START) as here:
+        policy.save(here / "policy")
+        (here / "taught.json").write_text(json.dumps(taught, allow_nan=False))
+    if (unfinished := policy.trunk.unfinished) is not None:
+        unfinished.drop("steps")
+
+
+def _start_of(folder: RunFolder, trunk: Trunk, sampling: Sampling | None) -> dict[str, Any]:
+    """Return the fields `start` and `taught` of a run that began with demonstrations."""
+    here = folder.path(_START)
+    if not here.is_dir():
+        return {}
+    taught = json.loads((here / "taught.json").read_text())
+    return {"start": LoraPolicy.load(trunk, here / "policy", sampling=sampling), "taught": taught}
 
 
 def certified_of(run: str | Path) -> tuple[RunFolder, Path]:

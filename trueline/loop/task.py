@@ -16,6 +16,7 @@ from trueline.models.adapters import LoraPolicy, Sampler
 from trueline.models.reading import Readings
 from trueline.models.rollouts import Sampling
 from trueline.models.trunk import Trunk
+from trueline.policy.sft import SFT
 from trueline.protocols import Rater, Scorer
 from trueline.records import Prompt, Response
 from trueline.rng import Rng, stream
@@ -52,6 +53,10 @@ class Task:
     """Of answers in those comparisons, as far as another run has read them."""
     policy: LoraPolicy | None = None
     """What the run begins from, and what its first certificate is against; None: the trunk."""
+    demonstrations: Sequence[Response] = ()
+    """Answers that the policy learns from before the first round."""
+    sft: SFT = field(default_factory=SFT)
+    """How it does."""
     sampler: Sampler | None = None
     """An engine that samples while the policy is improved; None: the model itself."""
     sampling: Sampling = field(default_factory=Sampling)

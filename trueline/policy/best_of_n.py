@@ -24,13 +24,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from trueline.errors import InputError
 from trueline.models.adapters import LoraPolicy
 from trueline.policy.adamw import AdamWSettings
 from trueline.policy.limits import Limits, Update
 from trueline.policy.samples import Samples
+from trueline.policy.sft import imitate
 from trueline.protocols import Scorer
 from trueline.records import Prompt
 from trueline.rng import Rng
@@ -73,14 +73,7 @@ class BestOfN:
 
     def _distil(self, policy: LoraPolicy, samples: Samples, rng: Rng) -> dict[str, float]:
         chosen = [samples.rollouts.rows[i] for i in self._chosen(samples, rng)]
-
-        def loss(items: np.ndarray) -> torch.Tensor:
-            logps, mask = policy.token_logps([chosen[i] for i in items])
-            return -(logps * mask).sum(1) / mask.sum(1).clamp(min=1)
-
-        longest = max(len(row.ids) for row in chosen)
-        losses = self.adamw.minimise(policy, loss, len(chosen), num_tokens=longest, rng=rng)
-        return {"loss_first": losses[0], "loss_last": losses[-1]}
+        return imitate(policy, chosen, self.adamw, rng=rng)
 
     def _chosen(self, samples: Samples, rng: Rng) -> np.ndarray:
         """Return the row that each informative prompt's answer is."""

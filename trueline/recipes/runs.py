@@ -30,12 +30,14 @@ from trueline.models.engine import Engine
 from trueline.models.loading import has_chat_template
 from trueline.models.unfinished import Unfinished
 from trueline.oversight import PROTOCOLS
+from trueline.policy.sft import SFT
 from trueline.progress import stage
 from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, from_short, open_helper, sha256_of
 from trueline.recipes.schema import Recipe, read
 from trueline.recipes.session import Session
 from trueline.registry import name_of
 from trueline.rewards.selfcheck import selfcheck
+from trueline.rng import stream
 from trueline.runs import RunFolder
 from trueline.worlds.sums import Sums
 
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["LoadedRun", "load_run", "make_loop", "make_task", "run"]
 
 RECIPE = "recipe.toml"
+NUM_SHOWN = 400
+"""Demonstrations of the embedded world."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +182,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         known += contrasts
         hashes["principles"] = contrasts.sha256
     arms, read = _arms(recipe, session)
+    taught, read_too = _demonstrations(recipe, session, own_start=start is None)
     task = Task(
         trunk=session.trunk,
         prompts=prompts,
@@ -190,6 +195,7 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
         sampler=sampler,
         sampling=recipe.sampling,
         **arms,
+        **taught,
         about={
             "model": model.path or "the embedded model",
             "world": "sums" if data.prompts is None else "your prompts",
@@ -197,9 +203,29 @@ def make_task(recipe: Recipe, session: Session, *, start: Path | None = None) ->
             "assist": protocol,
             "certificate": judging.certificate,
         },
-        data_hashes={**hashes, **read, **judging.data_hashes},
+        data_hashes={**hashes, **read, **read_too, **judging.data_hashes},
     )
     return task if start is None else continue_from(start, task)
+
+
+def _demonstrations(
+    recipe: Recipe, session: Session, *, own_start: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the policy learns before the first round, as fields of the task, and its hash."""
+    file, sft = recipe.data.demonstrations, recipe.start or SFT()
+    if file is None and recipe.start is None:
+        return {}, {}
+    if not own_start:
+        must = "a run that goes on from another begins with that run's policy"
+        raise InputError(must, got="demonstrations", do="leave them out of the recipe")
+    if file is not None:
+        found = {"demonstrations": session.demonstrations(file), "sft": sft}
+        return found, {"demonstrations": sha256_of(file)}
+    if recipe.data.prompts is not None:
+        must = "data.demonstrations must name a file for prompts of your own"
+        raise InputError(must, got="none", do="give one, or leave out the section start")
+    shown = Sums().demonstrations(NUM_SHOWN, stream(0, "demonstrations"))
+    return {"demonstrations": shown, "sft": sft}, {}
 
 
 def _arms(recipe: Recipe, session: Session) -> tuple[dict[str, Any], dict[str, str]]:

@@ -28,6 +28,7 @@ from trueline.oversight import PROTOCOLS
 from trueline.oversight.direct import Direct
 from trueline.policy import OPTIMISERS
 from trueline.policy.best_of_n import BestOfN
+from trueline.policy.sft import SFT
 from trueline.protocols import Oversight
 from trueline.recipes.build import Roles, build, build_kind, known, to_plain
 from trueline.recipes.judges_and_helpers import HELPERS, JUDGES, NoHelper, SimulatedJudge
@@ -76,6 +77,8 @@ class DataSection:
     """Prompts (.jsonl, .json, .csv, .parquet, .txt); the embedded world's if not given."""
     prompt_words: int | None = None
     """Keep so many first words of each text, for texts that are to be continued."""
+    demonstrations: Path | None = None
+    """Answers that the policy learns to give before the first round."""
     comparisons: Path | None = None
     """Preferences that the reward learns from besides; no part of the label budget."""
     principles: tuple[str, ...] = ()
@@ -93,6 +96,8 @@ class Recipe:
     oversight: Oversight = field(default_factory=Direct)
     helper: Any = field(default_factory=NoHelper)
     """In the file a key of the section `oversight`."""
+    start: SFT | None = None
+    """How the policy learns from demonstrations first; without a file from the embedded world's."""
     policy: Any = field(default_factory=BestOfN)
     sampling: Sampling = field(default_factory=Sampling)
     """In the file keys of the section `policy`."""
@@ -122,6 +127,8 @@ class Recipe:
                 parts["sampling"] = build(Sampling, how, key=name, roles=_ROLES)
             if name in KINDS and (value or name != "policy"):
                 parts[name] = build_kind(KINDS[name], value, key=name, roles=_ROLES)
+            elif name == "start":
+                parts[name] = build(SFT, value, key=name, roles=_ROLES)
             elif name not in KINDS:
                 parts[name] = build(hints[name], value, key=name, roles=_ROLES)
         return cls(**parts)

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from trueline.data.comparisons import Comparisons
+from trueline.data.prompts import load_demonstrations
 from trueline.errors import SetupError
 from trueline.models.trunk import Trunk
 from trueline.progress import stage, tell_left_out
@@ -69,6 +70,12 @@ class Session:
         pairs = Comparisons.load(path, check=self.check)
         tell_left_out(self.console, path, pairs.skipped)
         return pairs
+
+    def demonstrations(self, path: Path) -> list[Response]:
+        """Return the answers of a file to learn from, having told what of it was left out."""
+        found, left = load_demonstrations(path, check=self.check)
+        tell_left_out(self.console, path, left)
+        return found
 
     def reward(self, folder: Path, model: str | None = None) -> tuple[Trunk, Fitted]:
         """Return a saved reward and its trunk, which is where its card says unless `model` does."""

@@ -84,6 +84,9 @@ def summary(run: Path) -> Group:
         table.add_column(name, justify="left" if name == "gate" else "right")
     if record.gold_base.value is not None:
         table.add_row("base", estimate(record.gold_base), "", "0", "", "")
+    if (start := record.supervised).demonstrations:
+        measured = [estimate(e) for e in (start.gold, start.proxy, start.kl)]
+        table.add_row(*map(Text, ["taught", *measured, "", ""]))
     for r in record.rounds:
         measured = [estimate(e) for e in (r.gold, r.proxy, r.kl)]
         spent = count(sum(r.labels.values())) if r.labels else NOT_MEASURED
@@ -174,6 +177,7 @@ def _legend(each: Named) -> str:
 
 def _policy(run: RunRecord, round: int) -> str:
     first = "the policy it began with" if run.begun else "the base policy"
+    first = "the policy that demonstrations taught" if run.taught else first
     return f"round {round}" if round else first
 
 

@@ -129,6 +129,17 @@ class SampleRecord(Record):
     after: AnswerRecord = AnswerRecord()
 
 
+class SupervisedRecord(Record):
+    """The policy after the demonstrations, before the first round."""
+
+    demonstrations: float | None = None
+    loss_first: float | None = None
+    loss_last: float | None = None
+    gold: Measured = MISSING
+    proxy: Measured = MISSING
+    kl: Measured = MISSING
+
+
 class ModelArmRecord(Record):
     """The base model, the model merely asked, or the trained policy."""
 
@@ -188,6 +199,7 @@ class RunRecord(Record):
     best_of_n: dict[str, tuple[Measured, ...]] = {}
     """Sizes n, and gold of the best of n by gold, by the reward's mean and by its lower bound."""
     samples: tuple[SampleRecord, ...] = ()
+    supervised: SupervisedRecord = SupervisedRecord()
     arms: ModelArmsRecord = ModelArmsRecord()
     wall_s: float | None = None
     unspent: float | None = None
@@ -199,9 +211,14 @@ class RunRecord(Record):
         return self.rater or self.config.get("judge.kind")
 
     @property
+    def taught(self) -> bool:
+        """Whether its first policy is one that demonstrations taught."""
+        return any(name.startswith(("start.", "data.demonstrations")) for name in self.config)
+
+    @property
     def begun(self) -> bool:
-        """Whether it goes on from another run, so that its first policy is not the base."""
-        return bool(self.config.get("from"))
+        """Whether its first policy is not the base: it goes on from another run, or was taught."""
+        return self.taught or bool(self.config.get("from"))
 
     @property
     def planned_rounds(self) -> int:

@@ -25,8 +25,9 @@ from pathlib import Path
 from trueline.errors import SetupError
 from trueline.records import Prompt, Response
 from trueline.rng import Rng
-from trueline.worlds.sums.language import parse
+from trueline.worlds.sums.language import parse, render
 from trueline.worlds.sums.problems import Problem, draw_prompts
+from trueline.worlds.sums.writers import Writer, write
 
 __all__ = ["GOLD", "Sums", "breakdown", "gold", "shipped", "trunk_path"]
 
@@ -91,6 +92,15 @@ class Sums:
     def prompts(self, n: int, rng: Rng, split: str = "train") -> list[Prompt]:
         """Draw `n` different prompts of a split (`problems.SPLITS`)."""
         return draw_prompts(n, rng, split)
+
+    def demonstrations(self, n: int, rng: Rng) -> list[Response]:
+        """Return right answers to `n` prompts, each written by the world's careful writer."""
+        return [
+            Response(
+                prompt=p, text=render(write(Problem.read(p.text), Writer(wrong_step=0.0), rng))
+            )
+            for p in self.prompts(n, rng)
+        ]
 
     gold = staticmethod(gold)
     """The true value; only measurements may read it."""
