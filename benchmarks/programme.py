@@ -10,8 +10,8 @@ reward on MiniLM, taught by people's labels of dialogues of several turns, says 
 are of XSTest's prompts (Röttger et al. 2024, arXiv 2308.01263), skill is a hundred simple
 questions.
 
-Beside the recipe ("guarded") stand the same without one safeguard each, on the first seed, and all
-without any of them: five rounds. Intervals of a seed are over prompts; of several, over seeds.
+Beside the recipe ("guarded") stand the same without any safeguard, and without one of them each, on
+the first seed. Intervals of a seed are over prompts; of several, over seeds.
 """
 
 from __future__ import annotations
@@ -35,6 +35,15 @@ __all__ = ["Programme", "measure"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "guarded": {},
+    "unguarded": {
+        "reward.weights.refusal": 0.0,
+        "reward.parts.wanted.at": 1e6,
+        "reward.parts.wanted.head.k": 0.0,
+        "policy.limits.kl_budget": "inf",
+    },
+    "no set point": {"reward.parts.wanted.at": 1e6},
+    "refusals unweighed": {"reward.weights.refusal": 0.0},
+    "no lower bound": {"reward.parts.wanted.head.k": 0.0},
 }
 """What is set beside the recipe."""
 TINY = {
@@ -88,7 +97,7 @@ def prepared(options: Programme) -> dict[str, Path]:
 
 def one_run(options: Programme, variant: str, seed: int) -> dict[str, Any]:
     """Run or resume one variant; return what its arms came to."""
-    made, place = prepared(options), options.runs / f"{variant}-{seed}"
+    made, place = prepared(options), options.runs / f"{variant.replace(' ', '-')}-{seed}"
     changes = {
         "evaluate.judge": made["judge"],
         "evaluate.refusals": shared() / "data" / "xstest" / "gpt4.jsonl.gz",

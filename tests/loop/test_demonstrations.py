@@ -117,7 +117,8 @@ def test_a_recipe_names_them(tmp_path: Path) -> None:
     table["data"] = {**data, "demonstrations": str(tmp_path / "shown.jsonl")}
     left = run_recipe(table, out=tmp_path / "run")
     assert left.result is not None and left.result["supervised"]["demonstrations"] == 4
-    assert "demonstrations" in json.loads((tmp_path / "run" / "config.json").read_text())["data"]
+    kept = json.loads((tmp_path / "run" / "environment.json").read_text())["data_hashes"]
+    assert len(kept["demonstrations"]) == 64
     assert Recipe.of(left.recipe.as_table()) == left.recipe
     page = write_report([tmp_path / "run"]).read_text()
     assert "4 demonstrations came first" in page
