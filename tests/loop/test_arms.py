@@ -11,7 +11,7 @@ import pytest
 
 from tests.material import principle_in, prompts_in
 from trueline.data.files import write_jsonl
-from trueline.data.prompts import QUESTIONS, load_probes, load_questions
+from trueline.data.prompts import QUESTIONS, Question, load_probes, load_questions
 from trueline.errors import DataError
 from trueline.loop import arms
 from trueline.loop.arms import Arms, holds
@@ -34,7 +34,9 @@ class Longer:
 def test_each_arm_is_scored_on_the_bare_prompts(sums_task: Any) -> None:
     task = replace(sums_task, judge_apart=Longer(), asked="Be brief.", probes={})
     prompts = task.draw(5, "measure", np.random.default_rng(0))
-    task = replace(task, questions=[(prompt, ("the", "answer")) for prompt in prompts])
+    task = replace(
+        task, questions=[Question(prompt, ("the", "answer"), "the answer") for prompt in prompts]
+    )
     policy = LoraPolicy.create(task.trunk, rank=2, rng=np.random.default_rng(0))
     nobody: Any = None
     found = Arms(task, prompts, 0).measure(policy, nobody)
@@ -80,8 +82,10 @@ def test_an_answer_is_right_that_has_a_right_one_among_its_words(
 
 def test_questions_have_answers(tmp_path: Path) -> None:
     shipped = load_questions(QUESTIONS)
-    assert len({prompt.text for prompt, _ in shipped}) == 100
-    assert all(holds(answer, known) for _, known in shipped for answer in known)
+    assert len({each.prompt.text for each in shipped}) == 100
+    assert all(holds(text, q.answers) for q in shipped for text in (q.text, *q.answers))
+    write_jsonl(file := tmp_path / "q.jsonl", [{"prompt": "a", "answer": "b"}])
+    assert load_questions(file)[0].text == "b"
     for bad in (None, [], "", [""], 4):
         write_jsonl(file := tmp_path / "q.jsonl", [{"prompt": "a", "answer": bad}])
         with pytest.raises(DataError, match="must have an answer"):

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from trueline.data.formats import Check, lists_texts, load_rows, read_answers, r
 from trueline.errors import DataError, InputError
 from trueline.records import Message, Prompt, Response
 
-__all__ = ["QUESTIONS", "load_demonstrations", "load_probes", "load_prompts", "load_questions"]
+__all__ = ["QUESTIONS", "Question", "load_demonstrations", "load_probes", "load_prompts"]
+__all__ += ["load_questions"]
 
 _LOG = logging.getLogger(__name__)
 _TEXT = TypeAdapter(str)
@@ -84,11 +85,20 @@ def load_demonstrations(
     return found, left
 
 
-def load_questions(
-    path: str | os.PathLike[str], *, check: Check = None
-) -> list[tuple[Prompt, tuple[str, ...]]]:
-    """Return each prompt of a file with its right answers: column `answer`, a text or a list of
-    them. `DataError` where a row has none."""
+@dataclass(frozen=True)
+class Question:
+    """A question whose right answers are known."""
+
+    prompt: Prompt
+    answers: tuple[str, ...]
+    """One of them must be among the words of what is said."""
+    text: str
+    """A right answer in a sentence."""
+
+
+def load_questions(path: str | os.PathLike[str], *, check: Check = None) -> list[Question]:
+    """Return the questions of a file: a prompt, `answer` (a text or a list of right ones), and in
+    `text` a sentence that says it, else the first of them. `DataError` where a row has none."""
     found = []
     for record in read_records(path, strict=True):
         given = record.fields.get("answer")
@@ -97,7 +107,9 @@ def load_questions(
         if not texts or not answers:
             must = "a question must have an answer: a text, or a list of right ones"
             raise DataError(must, got=f"{given!r:.60} at {record.where}")
-        found.append((_prompt_of_row(record, max_words=None, check=check), tuple(answers)))
+        prompt = _prompt_of_row(record, max_words=None, check=check)
+        text = record.fields.get("text") or answers[0]
+        found.append(Question(prompt, tuple(answers), str(text)))
     return found
 
 

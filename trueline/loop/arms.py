@@ -95,7 +95,7 @@ class Arms:
             lost = stats.difference(skills["base"][0], right, bounds=(-1.0, 1.0))
             measured[name] |= {"skill_lost": lost.as_dict()} if name != "base" else {}
         own = Samples.draw(policy, self.prompts, scorer, SAMPLES, rng=self._rng("answers"))
-        measured["trained"]["kl"] = _over(own.log_ratio.mean(1))
+        measured["trained"]["kl"] = _over(own.log_ratio.mean(1), least=0.0)
         return {
             "judge": "apart" if task.judge_apart is not None else "reward",
             "asked_with": task.asked,
@@ -124,12 +124,12 @@ class Arms:
 
     def _skill(self, by: BasePolicy, words: str | None) -> tuple[list[float], float]:
         """Return which questions are answered right, and the perplexity of the right answers."""
-        prompts, answers = zip(*self.task.questions, strict=True)
-        said = self._said(by, words, prompts, 1, "questions")
-        right = [holds(r.text, known) for r, known in zip(said.flat, answers, strict=True)]
+        asked = self.task.questions
+        said = self._said(by, words, [each.prompt for each in asked], 1, "questions")
+        right = [holds(r.text, each.answers) for r, each in zip(said.flat, asked, strict=True)]
         whole = [
-            Response(prompt=prompt if words is None else _told(prompt, words), text=known[0])
-            for prompt, known in zip(prompts, answers, strict=True)
+            Response(prompt=q.prompt if words is None else _told(q.prompt, words), text=q.text)
+            for q in asked
         ]
         logps, mask = by.token_logps(whole, grad=False)
         return right, math.exp(-float((logps * mask).sum() / mask.sum()))
@@ -146,8 +146,8 @@ def _told(prompt: Prompt, words: str) -> Prompt:
     return Prompt(messages=(Message("system", words), *turns), meta=prompt.meta)
 
 
-def _over(values: np.ndarray) -> dict[str, Any]:
-    return stats.mean(values[np.isfinite(values)]).as_dict()
+def _over(values: np.ndarray, least: float = -math.inf) -> dict[str, Any]:
+    return stats.mean(values[np.isfinite(values)], bounds=(least, math.inf)).as_dict()
 
 
 def _wins(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trueline.data.comparisons import Comparisons
+from trueline.data.prompts import Question
 from trueline.errors import DataError
 from trueline.models.adapters import LoraPolicy, Sampler
 from trueline.models.reading import Readings
@@ -67,8 +68,8 @@ class Task:
     """The system prompt of the arm that is merely asked; None: there is no such arm."""
     probes: Mapping[str, Sequence[Prompt]] = field(default_factory=dict)
     """Prompts by kind, safe or unsafe, of which refusals are counted."""
-    questions: Sequence[tuple[Prompt, tuple[str, ...]]] = ()
-    """Questions and their right answers, by which the arms' skill is measured."""
+    questions: Sequence[Question] = ()
+    """By which the arms' skill is measured."""
     about: Mapping[str, str] = field(default_factory=dict)
     """Words for the report: what was rated, by whom, what a certificate means here."""
     data_hashes: Mapping[str, str] = field(default_factory=dict)
