@@ -39,7 +39,7 @@ BUDGETS = {
         2_460,
     ),
     "models": ("models", 3_970),
-    "data": ("data", 2_100),
+    "data": ("data", 2_120),
     "rewards": ("rewards", 4_430),
     "policy": ("policy", 920),
     "oversight": ("oversight", 1_525),
@@ -51,7 +51,7 @@ BUDGETS = {
     "surfaces": ("cli plugs reports serving", 4_190),
 }
 """Lines of .py that a folder may have (docs/decisions/0015 to 0018); who raises one says why."""
-WHOLE = 24_930
+WHOLE = 24_960
 """Lines of the package; a folder that is not built yet adds its own budget when it is."""
 BESIDE = {"benchmarks": 4_500, "tests/attacks": 1_000, "tests": 0.605}
 """Lines of the benchmarks, of the attacks, and of the other tests for one of the package."""
